@@ -1,0 +1,246 @@
+"""The condensed set and its file: what to train on, how to read it, where it came from and what it scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dance.condensed.dataset import CondensedDataset
+from dance.condensed.decoders import check_factor, decode, decode_labels
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.storage import read_tensors, write_tensors
+
+KIND = "condensed set"
+FORMAT = 1
+"""Version of the file's layout; raised when an older library could no longer read a new file."""
+
+Space = Literal["unit", "standardised"]
+
+
+@dataclass(eq=False)
+class CondensedSet:
+    """A small synthetic training set that describes itself.
+
+    Attributes:
+        pixels: (K * ipc, C, S, S) float32, the stored canvases in ``space``, class by class.
+        labels: (K * ipc,) int64: ``0`` ipc times, then ``1`` ipc times, and so on.
+        classes: K names; the index is the label.
+        mean: per channel, of pixels in [0, 1]; what images are standardised with.
+        std: per channel, likewise.
+        factor: each canvas holds factor x factor pictures (see :func:`~dance.condensed.decoders.decode`).
+        space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly), ``standardised`` is
+            (unit - mean) / std.
+        provenance: where it came from (data set, fingerprint, configuration and its hash, seed, version, method), as
+            plain JSON data.
+        scores: what networks trained on it reached, as plain JSON data.
+
+    Raises:
+        ConfigError: the parts do not fit each other; the message says what must hold.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    factor: int = 1
+    space: Space = "unit"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit each other."""
+        self.classes = tuple(self.classes)
+        self.mean, self.std = tuple(map(float, self.mean)), tuple(map(float, self.std))
+        _check(self)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    @property
+    def ipc(self) -> int:
+        """Stored canvases per class."""
+        return len(self.pixels) // len(self.classes)
+
+    @property
+    def side(self) -> int:
+        """S, in pixels."""
+        return self.pixels.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.pixels.shape[1]
+
+    def decode(self, classes: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Images as pictures, before standardisation.
+
+        Args:
+            classes: labels of the wanted classes, in the wanted order; None for all.
+
+        Returns:
+            (n * factor^2, C, S, S) float32 in unit space, not clamped, and their labels (n * factor^2,) int64;
+            differentiable with respect to the stored pixels.
+        """
+        pixels, labels = self._unit(), self.labels
+        if classes is not None:
+            wanted = torch.as_tensor(list(classes), dtype=torch.int64, device=labels.device)
+            pixels = pixels.unflatten(0, (self.num_classes, self.ipc))[wanted].flatten(0, 1)
+            labels = wanted.repeat_interleave(self.ipc)
+        return decode(pixels, self.factor), decode_labels(labels, self.factor)
+
+    def images(self) -> Tensor:
+        """What a network eats: decoded and standardised, (K * ipc * factor^2, C, S, S) float32."""
+        images, _ = self.decode()
+        return (images - self._channel(self.mean)) / self._channel(self.std)
+
+    def targets(self) -> Tensor:
+        """Labels of :meth:`images`: (K * ipc * factor^2,) int64."""
+        return decode_labels(self.labels, self.factor)
+
+    def dataset(self, augment: str | None = None, seed: int = 0) -> CondensedDataset:
+        """A dataset for a ``DataLoader``: items are a standardised image (C, S, S) and an int label.
+
+        Args:
+            augment: strategy of :mod:`dance.augment.siamese`, drawn anew for each item; None for none.
+            seed: of the augmentation.
+        """
+        return CondensedDataset(self.images().detach().cpu(), self.targets().cpu(), augment, seed)
+
+    def to_uint8(self, decoded: bool = False) -> Tensor:
+        """What a person sees: clamped to [0, 1] and rounded to 8 bits, on the CPU.
+
+        Args:
+            decoded: the decoded images instead of the stored canvases.
+        """
+        unit = self.decode()[0] if decoded else self._unit()
+        return (unit.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def storage_bytes(self) -> int:
+        """Bytes of the stored canvases at 8 bits a value: the budget that tables compare."""
+        return self.pixels.numel()
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one self-describing file without pickle, atomically.
+
+        Raises:
+            ArtifactError: it cannot be written; nothing half-written stays.
+        """
+        header = {
+            "format": FORMAT,
+            "decoder": {
+                "name": "identity" if self.factor == 1 else "factor",
+                "factor": self.factor,
+            },
+            "space": self.space,
+            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "classes": list(self.classes),
+            "images_per_class": self.ipc,
+            "shape": list(self.pixels.shape),
+            "provenance": self.provenance,
+            "scores": self.scores,
+        }
+        write_tensors(Path(path), {"pixels": self.pixels, "labels": self.labels}, header, KIND)
+
+    def _unit(self) -> Tensor:
+        """Stored canvases in unit space."""
+        if self.space == "unit":
+            return self.pixels
+        return self.pixels * self._channel(self.std) + self._channel(self.mean)
+
+    def _channel(self, values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, device=self.pixels.device).view(-1, 1, 1)
+
+
+def load_set(path: str | PathLike[str]) -> CondensedSet:
+    """Read a condensed set; nothing is unpickled.
+
+    Args:
+        path: a file written by :meth:`CondensedSet.save`.
+
+    Raises:
+        ArtifactError: missing, damaged, no condensed set, or written by a newer version of the format.
+    """
+    tensors, header = read_tensors(Path(path), KIND)
+    version = header.get("format") if isinstance(header, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ArtifactError(
+            f"{path} must state its format version as a positive integer: got {version!r}"
+        )
+    if version > FORMAT:
+        raise ArtifactError(
+            f"{path} has format {version}, and this version of dance reads up to format {FORMAT}: upgrade dance"
+        )
+    try:
+        return CondensedSet(
+            pixels=tensors["pixels"],
+            labels=tensors["labels"],
+            classes=tuple(header["classes"]),
+            mean=tuple(header["normalisation"]["mean"]),
+            std=tuple(header["normalisation"]["std"]),
+            factor=header["decoder"]["factor"],
+            space=header["space"],
+            provenance=header["provenance"],
+            scores=header["scores"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} lacks a part of a condensed set: {error}") from error
+    except ConfigError as error:
+        raise ArtifactError(f"{path} holds no usable condensed set: {error}") from error
+
+
+def _check(condensed: CondensedSet) -> None:
+    """Raise ConfigError unless the parts fit each other."""
+    pixels, labels, classes = condensed.pixels, condensed.labels, condensed.classes
+    if not classes or not all(isinstance(name, str) for name in classes):
+        raise ConfigError(f"a condensed set needs class names, all of them text: got {classes!r}")
+    if (
+        pixels.ndim != 4
+        or pixels.shape[1] not in (1, 3)
+        or pixels.shape[2] != pixels.shape[3]
+        or not pixels.numel()
+    ):
+        raise ConfigError(
+            f"pixels must be (n, C, S, S) with 1 or 3 channels and square images: got {tuple(pixels.shape)}"
+        )
+    if pixels.dtype != torch.float32 or labels.dtype != torch.int64:
+        raise ConfigError(
+            f"pixels must be float32 and labels int64: got {pixels.dtype} and {labels.dtype}"
+        )
+    if len(pixels) % len(classes):
+        raise ConfigError(
+            f"every class needs as many images: got {len(pixels)} images for {len(classes)} classes"
+        )
+    expected = torch.arange(len(classes)).repeat_interleave(condensed.ipc)
+    if not torch.equal(labels.cpu(), expected):
+        raise ConfigError(
+            f"labels must run class by class, {condensed.ipc} images each, from 0 to {len(classes) - 1}: "
+            f"got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
+        )
+    for name, values in (("mean", condensed.mean), ("std", condensed.std)):
+        if len(values) != pixels.shape[1] or not all(map(math.isfinite, values)):
+            raise ConfigError(
+                f"{name} must hold one finite number per channel ({pixels.shape[1]}): got {values}"
+            )
+    if min(condensed.std) <= 0:
+        raise ConfigError(f"std must be positive in every channel: got {condensed.std}")
+    if condensed.space not in ("unit", "standardised"):
+        raise ConfigError(f"space must be 'unit' or 'standardised': got {condensed.space!r}")
+    if not isinstance(condensed.factor, int):
+        raise ConfigError(f"factor must be a whole number: got {condensed.factor!r}")
+    check_factor(condensed.factor, condensed.side)
+    if not isinstance(condensed.provenance, dict) or not isinstance(condensed.scores, list):
+        raise ConfigError("provenance must be a mapping and scores a list")
+    if bad := int((~torch.isfinite(pixels.detach())).sum()):
+        raise ConfigError(
+            f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"
+        )

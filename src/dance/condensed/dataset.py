@@ -1,0 +1,55 @@
+"""A condensed set as a map-style dataset for ``torch.utils.data.DataLoader``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dance.core import rng
+
+
+class CondensedDataset(Dataset[tuple[Tensor, int]]):
+    """Standardised images with their labels, augmented anew at every draw.
+
+    The t-th draw of item i is augmented by a pure function of (seed, i, t). How often each item was drawn is kept
+    in shared memory, so that the workers of a loader, persistent or not, in any number, give the same images.
+
+    Args:
+        images: (n, C, S, S) float, standardised, on the CPU when a loader has workers.
+        labels: (n,) int64.
+        augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for none.
+        seed: of the augmentation.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, augment: str | None = None, seed: int = 0
+    ) -> None:
+        self._images = images
+        self._labels: list[int] = labels.tolist()
+        self._augment = augment
+        self._seed = seed
+        self._draws = torch.zeros(len(images), dtype=torch.int64)
+        if augment is not None:
+            self._draws.share_memory_()
+
+    def __len__(self) -> int:
+        """Number of decoded images."""
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Image (C, S, S) and label of one item."""
+        image, label = self._images[index], self._labels[index]
+        if self._augment is None:
+            return image, label
+        from dance.augment import siamese
+
+        index %= len(self)
+        generator = rng.generator(self._seed, "dataset", index, int(self._draws[index]))
+        self._draws[index] += 1
+        parameters = siamese.draw(self._augment, 1, image.shape[-1], generator, shared=False)
+        return siamese.apply(image.unsqueeze(0), parameters).squeeze(0), label
+
+    def set_epoch(self, epoch: int) -> None:
+        """Continue as if every item had been drawn ``epoch`` times: what a resumed training calls."""
+        self._draws.fill_(epoch)

@@ -1,0 +1,1 @@
+"""Exports of a condensed set to formats that other tools read."""
