@@ -1,7 +1,8 @@
-"""The condensed set and its file: what to train on, how to read it, where it came from and what it scores."""
+"""The condensed set and its file: what to train on, how to read it, its origin and its scores."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,11 +35,12 @@ class CondensedSet:
         classes: K names; the index is the label.
         mean: per channel, of pixels in [0, 1]; what images are standardised with.
         std: per channel, likewise.
-        factor: each canvas holds factor x factor pictures (see :func:`~dance.condensed.decoders.decode`).
-        space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly), ``standardised`` is
-            (unit - mean) / std.
-        provenance: where it came from (data set, fingerprint, configuration and its hash, seed, version, method), as
-            plain JSON data.
+        factor: each canvas holds factor x factor pictures (see
+            :func:`~dance.condensed.decoders.decode`).
+        space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly),
+            ``standardised`` is (unit - mean) / std.
+        provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
+            version, method), as plain JSON data.
         scores: what networks trained on it reached, as plain JSON data.
 
     Raises:
@@ -88,18 +90,21 @@ class CondensedSet:
             classes: labels of the wanted classes, in the wanted order; None for all.
 
         Returns:
-            (n * factor^2, C, S, S) float32 in unit space, not clamped, and their labels (n * factor^2,) int64;
-            differentiable with respect to the stored pixels.
+            (n * factor^2, C, S, S) float32 in unit space, not clamped, and their labels (n *
+            factor^2,) int64; differentiable with respect to the stored pixels.
         """
         pixels, labels = self._unit(), self.labels
         if classes is not None:
             wanted = torch.as_tensor(list(classes), dtype=torch.int64, device=labels.device)
-            pixels = pixels.unflatten(0, (self.num_classes, self.ipc))[wanted].flatten(0, 1)
+            by_class = pixels.reshape(self.num_classes, self.ipc, *pixels.shape[1:])
+            pixels = by_class[wanted].flatten(0, 1)
             labels = wanted.repeat_interleave(self.ipc)
         return decode(pixels, self.factor), decode_labels(labels, self.factor)
 
     def images(self) -> Tensor:
         """What a network eats: decoded and standardised, (K * ipc * factor^2, C, S, S) float32."""
+        if self.space == "standardised" and self.factor == 1:
+            return self.pixels
         images, _ = self.decode()
         return (images - self._channel(self.mean)) / self._channel(self.std)
 
@@ -108,13 +113,18 @@ class CondensedSet:
         return decode_labels(self.labels, self.factor)
 
     def dataset(self, augment: str | None = None, seed: int = 0) -> CondensedDataset:
-        """A dataset for a ``DataLoader``: items are a standardised image (C, S, S) and an int label.
+        """A dataset for a ``DataLoader``: items are a standardised image and an int label.
 
         Args:
-            augment: strategy of :mod:`dance.augment.siamese`, drawn anew for each item; None for none.
+            augment: strategy of :mod:`dance.augment.siamese`, drawn anew at every draw; None for
+                none.
             seed: of the augmentation.
         """
         return CondensedDataset(self.images().detach().cpu(), self.targets().cpu(), augment, seed)
+
+    def canvases(self) -> tuple[Tensor, Tensor]:
+        """What is stored, in unit space: (K * ipc, C, S, S), not clamped, and labels (K * ipc,)."""
+        return self._unit(), self.labels
 
     def to_uint8(self, decoded: bool = False) -> Tensor:
         """What a person sees: clamped to [0, 1] and rounded to 8 bits, on the CPU.
@@ -168,7 +178,8 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
         path: a file written by :meth:`CondensedSet.save`.
 
     Raises:
-        ArtifactError: missing, damaged, no condensed set, or written by a newer version of the format.
+        ArtifactError: missing, damaged, no condensed set, or written by a newer version of the
+            format.
     """
     tensors, header = read_tensors(Path(path), KIND)
     version = header.get("format") if isinstance(header, dict) else None
@@ -178,7 +189,8 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
         )
     if version > FORMAT:
         raise ArtifactError(
-            f"{path} has format {version}, and this version of dance reads up to format {FORMAT}: upgrade dance"
+            f"{path} has format {version}, and this version of dance reads formats up to {FORMAT}: "
+            "upgrade dance"
         )
     try:
         return CondensedSet(
@@ -209,9 +221,7 @@ def _check(condensed: CondensedSet) -> None:
         or pixels.shape[2] != pixels.shape[3]
         or not pixels.numel()
     ):
-        raise ConfigError(
-            f"pixels must be (n, C, S, S) with 1 or 3 channels and square images: got {tuple(pixels.shape)}"
-        )
+        raise ConfigError(f"pixels must be (n, C, S, S) with C 1 or 3: got {tuple(pixels.shape)}")
     if pixels.dtype != torch.float32 or labels.dtype != torch.int64:
         raise ConfigError(
             f"pixels must be float32 and labels int64: got {pixels.dtype} and {labels.dtype}"
@@ -223,8 +233,8 @@ def _check(condensed: CondensedSet) -> None:
     expected = torch.arange(len(classes)).repeat_interleave(condensed.ipc)
     if not torch.equal(labels.cpu(), expected):
         raise ConfigError(
-            f"labels must run class by class, {condensed.ipc} images each, from 0 to {len(classes) - 1}: "
-            f"got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
+            f"labels must run class by class from 0 to {len(classes) - 1}, {condensed.ipc} images "
+            f"each: got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
         )
     for name, values in (("mean", condensed.mean), ("std", condensed.std)):
         if len(values) != pixels.shape[1] or not all(map(math.isfinite, values)):
@@ -240,6 +250,13 @@ def _check(condensed: CondensedSet) -> None:
     check_factor(condensed.factor, condensed.side)
     if not isinstance(condensed.provenance, dict) or not isinstance(condensed.scores, list):
         raise ConfigError("provenance must be a mapping and scores a list")
+    try:
+        described = [classes, condensed.provenance, condensed.scores]
+        json.dumps(described, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"class names, provenance and scores must be plain JSON data in valid Unicode: {error}"
+        ) from error
     if bad := int((~torch.isfinite(pixels.detach())).sum()):
         raise ConfigError(
             f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"

@@ -12,13 +12,15 @@ from dance.core import rng
 class CondensedDataset(Dataset[tuple[Tensor, int]]):
     """Standardised images with their labels, augmented anew at every draw.
 
-    The t-th draw of item i is augmented by a pure function of (seed, i, t). How often each item was drawn is kept
-    in shared memory, so that the workers of a loader, persistent or not, in any number, give the same images.
+    The t-th draw of item i is augmented by a pure function of (seed, i, t). How often each item was
+    drawn is kept in shared memory, so that the workers of a loader, persistent or not, in any
+    number, give the same images.
 
     Args:
         images: (n, C, S, S) float, standardised, on the CPU when a loader has workers.
         labels: (n,) int64.
-        augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for none.
+        augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for
+            none.
         seed: of the augmentation.
     """
 
@@ -31,7 +33,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         self._seed = seed
         self._draws = torch.zeros(len(images), dtype=torch.int64)
         if augment is not None:
-            self._draws.share_memory_()
+            self._draws.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         """Number of decoded images."""
@@ -51,5 +53,5 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         return siamese.apply(image.unsqueeze(0), parameters).squeeze(0), label
 
     def set_epoch(self, epoch: int) -> None:
-        """Continue as if every item had been drawn ``epoch`` times: what a resumed training calls."""
+        """Continue as if every item had been drawn ``epoch`` times, as a resumed training must."""
         self._draws.fill_(epoch)

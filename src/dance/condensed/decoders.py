@@ -1,14 +1,15 @@
 """From stored canvases to the images a network eats: pure, differentiable, without state.
 
-A *canvas* of side S holds f x f small pictures in a grid; decoding cuts the grid and enlarges each cell to S x S
-(IDC's "single" decoder, which DANCE uses: Kim et al. 2022, section 4.1). Factor 1 is the identity.
+A *canvas* of side S holds f x f small pictures in a grid; decoding cuts the grid and enlarges each
+cell to S x S (IDC's "single" decoder, which DANCE uses: Kim et al. 2022, section 4.1). Factor 1 is
+the identity.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own convention)
+from torch.nn import functional
 
 from dance.core.errors import ConfigError
 
@@ -30,8 +31,8 @@ def check_factor(factor: int, side: int) -> None:
         return
     fitting = [str(number) for number in range(1, min(side // 2, 8) + 1) if _fits(number, side)]
     raise ConfigError(
-        f"factor must leave every cell of the canvas at least 2 pixels of side: got factor {factor} for images of "
-        f"{side} x {side} pixels; use one of {', '.join(fitting or ['1'])}"
+        f"factor must leave every cell of a canvas at least 2 pixels of side: got factor {factor} "
+        f"for images of {side} x {side} pixels; use one of {', '.join(fitting or ['1'])}"
     )
 
 
@@ -41,24 +42,25 @@ def _fits(factor: int, side: int) -> bool:
 
 
 def cell_side(factor: int, side: int) -> int:
-    """Side of a cell in pixels: ceil(side / factor); the last row and column may reach into the padding."""
+    """Side of a cell in pixels, ceil(side / factor); the last ones may reach into the padding."""
     return -(-side // factor)
 
 
 def decode(pixels: Tensor, factor: int) -> Tensor:
     """Cut every canvas in factor x factor cells and enlarge each to the canvas' size.
 
-    The right and bottom edge is padded with 0.5 where the factor does not divide the side. Enlarging is bilinear with
-    ``align_corners=False`` and no antialiasing. The authors' code puts all first cells first; here the cells of one
-    canvas stay together, row by row, so that classes stay together too.
+    The right and bottom edge is padded with 0.5 where the factor does not divide the side.
+    Enlarging is bilinear with ``align_corners=False`` and no antialiasing. The authors' code puts
+    all first cells first; here the cells of one canvas stay together, row by row, so that classes
+    stay together too.
 
     Args:
         pixels: (n, C, S, S) floats in unit space; channels-last input gives channels-last output.
         factor: cells along a side.
 
     Returns:
-        (n * factor^2, C, S, S) of the same dtype; entry ``(i * factor + row) * factor + column`` is that cell of
-        canvas i.
+        (n * factor^2, C, S, S) of the same dtype; entry ``(i * factor + row) * factor + column`` is
+        that cell of canvas i.
 
     Raises:
         ConfigError: the factor does not fit the side.
@@ -69,16 +71,16 @@ def decode(pixels: Tensor, factor: int) -> Tensor:
     check_factor(factor, side)
     cell = cell_side(factor, side)
     if missing := factor * cell - side:
-        pixels = F.pad(pixels, (0, missing, 0, missing), value=PADDING)
+        pixels = functional.pad(pixels, (0, missing, 0, missing), value=PADDING)
     if pixels.is_contiguous(memory_format=torch.channels_last) and not pixels.is_contiguous():
         rows_first = pixels.permute(0, 2, 3, 1).reshape(count, factor, cell, factor, cell, channels)
         cells = rows_first.transpose(2, 3).reshape(-1, cell, cell, channels).permute(0, 3, 1, 2)
     else:
         grid = pixels.reshape(count, channels, factor, cell, factor, cell)
         cells = grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, cell, cell)
-    return F.interpolate(cells, size=(side, side), mode="bilinear", align_corners=False)
+    return functional.interpolate(cells, size=(side, side), mode="bilinear", align_corners=False)
 
 
 def decode_labels(labels: Tensor, factor: int) -> Tensor:
-    """Labels of what :func:`decode` returns: (n,) becomes (n * factor^2,), each repeated for its cells."""
+    """Labels of what :func:`decode` returns: (n,) becomes (n * factor^2,)."""
     return labels.repeat_interleave(factor * factor)

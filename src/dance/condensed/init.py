@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (torch's own convention)
+from torch.nn import functional
 
 from dance.condensed.decoders import cell_side, check_factor
 from dance.core import rng
-from dance.core.errors import ConfigError
+from dance.core.errors import ConfigError, nearest
 from dance.data.imageset import ImageSet
 
 InitRule = Literal["first", "random", "noise"]
@@ -19,43 +19,45 @@ InitRule = Literal["first", "random", "noise"]
 def initial_pixels(train: ImageSet, ipc: int, factor: int, rule: InitRule, seed: int) -> Tensor:
     """Canvases to start from: real images, or noise.
 
-    Cells are counted row by row; cell k of canvas j of a class receives the class's real image number k * ipc + j
-    (modulo the size of the class when ipc * factor^2 exceeds it), brought to the cell's size by nearest-neighbour
-    interpolation (the "mix" start of IDC and DANCE).
+    Cells are counted row by row; cell k of canvas j of a class receives the class's real image
+    number k * ipc + j (modulo the size of the class when ipc * factor^2 exceeds it), brought to the
+    cell's size by nearest-neighbour interpolation (the "mix" start of IDC and DANCE).
 
-    Each image is put exactly where :func:`~dance.condensed.decoders.decode` cuts. The authors' code spreads the
-    remainder over the first rows and columns instead, which is the same grid for every setting of the paper and
-    off by one pixel against its own decoder for a factor of 3 on sides such as 28 and 64.
+    Each image is put exactly where :func:`~dance.condensed.decoders.decode` cuts. The authors' code
+    spreads the remainder over the first rows and columns instead, which is the same grid for every
+    setting of the paper and off by one pixel against its own decoder for a factor of 3 on sides
+    such as 28 and 64.
 
     Args:
         train: real images.
         ipc: stored canvases per class.
         factor: cells along a side of a canvas.
-        rule: ``first`` takes a class's images in dataset order (the authors' code), ``random`` takes them in a random
-            order (the paper), ``noise`` takes uniform noise.
+        rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
+            takes them in a random order (the paper), ``noise`` takes uniform noise.
         seed: of the random order and of the noise.
 
     Returns:
         (K * ipc, C, S, S) float32 in unit space on the images' device, class by class.
 
     Raises:
-        ConfigError: ipc exceeds the size of a class, the factor does not fit, or the rule is unknown.
+        ConfigError: ipc exceeds the size of a class, the factor does not fit, or the rule is
+            unknown.
     """
     if ipc < 1:
         raise ConfigError(f"images per class must be at least 1: got {ipc}")
     check_factor(factor, train.side)
     if rule == "noise":
         return _noise(train, ipc, seed)
-    if rule not in ("first", "random"):
-        raise ConfigError(f"init must be one of first, random, noise: got {rule!r}")
+    if rule not in get_args(InitRule):
+        raise ConfigError(f"unknown init rule {rule!r}{nearest(rule, get_args(InitRule))}")
     cells = torch.arange(ipc * factor**2)
     chosen = []
     for label, name in enumerate(train.classes):
         rows = train.rows(label)
         if len(rows) < ipc:
             raise ConfigError(
-                f"images per class must not exceed the size of any class: got {ipc}, and class {name!r} has "
-                f"{len(rows)} training images; use a smaller --ipc or leave the class out"
+                f"images per class must not exceed the size of any class: got {ipc}, and "
+                f"class {name!r} has {len(rows)} training images; use a smaller --ipc"
             )
         if rule == "random":
             order = torch.randperm(len(rows), generator=rng.generator(seed, "init", label))
@@ -74,7 +76,7 @@ def _place(images: Tensor, index: Tensor, factor: int) -> Tensor:
         top, left = k // factor * cell, k % factor * cell
         place = canvases[:, :, top : top + cell, left : left + cell]
         real = images[index[:, k]].float() / 255
-        place.copy_(F.interpolate(real, size=place.shape[-2:], mode="nearest"))
+        place.copy_(functional.interpolate(real, size=place.shape[-2:], mode="nearest"))
     return canvases
 
 

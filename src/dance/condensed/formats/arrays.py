@@ -1,0 +1,50 @@
+"""Plain arrays: ``.npz`` for NumPy and ``.pt`` for PyTorch, floats exactly as stored.
+
+Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names in
+label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``, which is 1
+unless canvases were exported. Both are read without unpickling (``numpy.load(allow_pickle=False)``,
+``torch.load(weights_only=True)``), and the same set gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dance.condensed.formats import FORMATS, Content, Format
+
+
+def write_npz(content: Content, path: Path) -> None:
+    """Write a NumPy archive."""
+    arrays: dict[str, np.ndarray] = {
+        "images": content.images.numpy(),
+        "labels": content.labels.numpy(),
+        "classes": np.array(content.source.classes),
+        "mean": np.array(content.source.mean, dtype=np.float32),
+        "std": np.array(content.source.std, dtype=np.float32),
+        "factor": np.array(content.factor),
+    }
+    with path.open("wb") as file:  # given a path, numpy would append a suffix to its name
+        np.savez_compressed(file, **arrays)
+
+
+def write_pt(content: Content, path: Path) -> None:
+    """Write a dictionary of plain tensors, names and numbers."""
+    parts = {
+        "images": content.images.contiguous(),
+        "labels": content.labels,
+        "classes": list(content.source.classes),
+        "mean": torch.tensor(content.source.mean),
+        "std": torch.tensor(content.source.std),
+        "factor": content.factor,
+    }
+    buffer = io.BytesIO()  # given a path, torch would write the file's name into the file
+    torch.save(parts, buffer)
+    path.write_bytes(buffer.getbuffer())
+
+
+FORMATS.register("npz")(Format(write_npz, is_folder=False, eight_bit=False))
+FORMATS.register("pt")(Format(write_pt, is_folder=False, eight_bit=False))

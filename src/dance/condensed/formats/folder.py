@@ -1,0 +1,72 @@
+"""Class folders of PNG files, as torchvision's ``ImageFolder``, Keras and this library read them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from dance.condensed.formats import FORMATS, Content, Format
+from dance.condensed.formats.png import encode
+from dance.core.storage import write_json
+
+MAPPING = "classes.json"
+"""File of the export that maps folders to class names, in label order."""
+
+_LONGEST = 80
+"""Bytes of a folder's name; file systems allow 255, whole paths on Windows 260."""
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, with any extension."""
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+"""Names that readers of image folders take for a split instead of a class (CIFAR-100 has trains)."""
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """One safe folder name per class, each a single path component and unlike all others.
+
+    Letters and digits of any script, space, ``. _ - + , ( )`` are kept and the rest becomes ``_``. Names
+    differ even where upper and lower case or composed and decomposed accents are the same.
+
+    >>> folder_names(["cat", "Cat", "../../x", "", "train"])
+    ['cat', 'Cat_2', '.._x', 'class', 'train_']
+    """
+    taken = {MAPPING}
+    names = []
+    for original in classes:
+        name = base = _safe(original)
+        number = 1
+        while _folded(name) in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(_folded(name))
+        names.append(name)
+    return names
+
+
+def _safe(name: str) -> str:
+    name = re.sub(r"[^\w .+,()-]+", "_", unicodedata.normalize("NFC", name))
+    name = name.encode()[:_LONGEST].decode(errors="ignore").strip(" .").lstrip("-_ .") or "class"
+    if _DEVICES.fullmatch(name) or name.casefold() in _SPLITS:
+        return f"{name}_"
+    return name
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def write_folder(content: Content, folder: Path) -> None:
+    """Write ``<class>/<number>.png`` and the mapping of folders to class names."""
+    classes = content.source.classes
+    names = folder_names(classes)
+    per_class = len(content.labels) // len(classes)
+    for name in names:
+        (folder / name).mkdir()
+    for i, png in enumerate(encode(content.to_uint8())):
+        place = folder / names[i // per_class] / f"{i % per_class:05d}.png"
+        place.write_bytes(png)
+    write_json(folder / MAPPING, dict(zip(names, classes, strict=True)))
+
+
+FORMATS.register("folder")(Format(write_folder, is_folder=True, eight_bit=True))

@@ -1,0 +1,171 @@
+"""Parquet in the Hugging Face image layout, with a dataset card.
+
+``datasets.load_dataset(folder)`` opens it with ``Image`` and ``ClassLabel`` features, and so does
+``load_dataset("parquet", data_files=...)``, because the file's own schema names them.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from dance.condensed.formats import FORMATS, Content, Format
+from dance.condensed.formats.png import encode
+from dance.core.storage import write_text
+
+FILE = "data/train-00000-of-00001.parquet"
+"""The hub's name for the only shard of a train split."""
+_ROWS = 100
+"""Rows of a group: what the hub recommends for images, so that its viewer can page."""
+
+
+def write_parquet(content: Content, folder: Path) -> None:
+    """Write the images as one shard and the card as README.md."""
+    names = distinct(content.source.classes)
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": names},
+    }
+    rows = [
+        {"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(encode(content.to_uint8()))
+    ]
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema(
+        [("image", image), ("label", pa.int64())],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    columns = [pa.array(rows, image), pa.array(content.labels.numpy(), pa.int64())]
+    place = folder / FILE
+    place.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), place, row_group_size=_ROWS)
+    write_text(folder / "README.md", card(content, names))
+
+
+def distinct(classes: Sequence[str]) -> list[str]:
+    """Class names of which no two are the same, as ``ClassLabel`` demands.
+
+    >>> distinct(["crane", "crane"])
+    ['crane', 'crane (2)']
+    """
+    names: list[str] = []
+    for original in classes:
+        name, number = original, 1
+        while name in names:
+            number += 1
+            name = f"{original} ({number})"
+        names.append(name)
+    return names
+
+
+def card(content: Content, names: Sequence[str]) -> str:
+    """The dataset card: YAML for the hub, then what a person must know to use the images.
+
+    Args:
+        content: what is exported.
+        names: distinct class names in label order.
+    """
+    source, origin = content.source, content.source.provenance
+    title = f"{origin.get('dataset', 'images')}, condensed"
+    method = str(origin.get("label") or origin.get("method") or "dataset condensation")
+    per_class = len(content.labels) // len(names)
+    shown = "decoded images" if content.factor == 1 else f"canvases of {content.factor}² pictures"
+    colour = "grey" if source.channels == 1 else "RGB"
+    lines = [
+        f"# {_plain(title)}",
+        "",
+        f"{len(content.labels)} synthetic {colour} images of {source.side} x {source.side} pixels "
+        f"({shown}), {per_class} for each of {len(names)} classes, made with {_plain(method)} so "
+        "that a network trained on them comes close to one trained on the original images.",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        'images = load_dataset("path/to/this/folder", split="train")',
+        "```",
+        "",
+        "## Pixels",
+        "",
+        f"Networks were fed `(pixel / 255 - mean) / std` with mean {_numbers(source.mean)} and std "
+        f"{_numbers(source.std)}. {content.rounding}; the `.safetensors` file of the set and its "
+        "`npz` and `pt` exports hold the exact values.",
+        "",
+        "## Classes",
+        "",
+        "| label | name |",
+        "|---:|---|",
+        *(f"| {label} | {_plain(name)} |" for label, name in enumerate(names)),
+        "",
+        *_scores(source.scores),
+        "## Origin",
+        "",
+        *(
+            f"* {key.replace('_', ' ')}: {_plain(origin[key])}"
+            for key in ("dataset", "data_fingerprint", "method", "config_hash", "seed", "version")
+            if key in origin
+        ),
+        *(f"* note: {_plain(note)}" for note in origin.get("notes", [])),
+        f"* stored size at 8 bits: {source.storage_bytes()} bytes",
+    ]
+    return (
+        f"---\n{_front_matter(title, names, len(content.labels))}---\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _front_matter(title: str, names: Sequence[str], count: int) -> str:
+    """The card's YAML; dumped, not formatted, so that no name can break out of it."""
+    labels = {"names": {str(label): name for label, name in enumerate(names)}}
+    size = "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
+    content = {
+        "pretty_name": title,
+        "task_categories": ["image-classification"],
+        "tags": ["dataset-condensation", "dataset-distillation", "synthetic"],
+        "size_categories": [size],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "data/train-*"}],
+            }
+        ],
+        "dataset_info": {
+            "features": [
+                {"name": "image", "dtype": "image"},
+                {"name": "label", "dtype": {"class_label": labels}},
+            ]
+        },
+    }
+    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+
+
+def _scores(scores: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of the score table, or none."""
+    rows = [
+        f"| {_plain(score.get('subject', ''))} | {_plain(score.get('network', ''))} "
+        f"| {_plain(score.get('protocol', ''))} | {score['last']['mean']:.2%} "
+        f"± {score['last']['std']:.2%} ({len(score['last']['values'])}) |"
+        for score in scores
+    ]
+    if not rows:
+        return []
+    head = "| trained on | network | protocol | test accuracy, last epoch (networks) |"
+    return ["## Scores", "", head, "|---|---|---|---|", *rows, ""]
+
+
+def _plain(value: object) -> str:
+    """Text of unknown origin as one line of Markdown that neither marks up nor runs."""
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", html.escape(text, quote=False))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
+
+
+FORMATS.register("parquet")(Format(write_parquet, is_folder=True, eight_bit=True))
