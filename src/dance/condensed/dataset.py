@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dance.augment import siamese
 from dance.core import rng
 
 
@@ -22,6 +23,9 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for
             none.
         seed: of the augmentation.
+
+    Raises:
+        ConfigError: the strategy names an unknown operation.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         self._seed = seed
         self._draws = torch.zeros(len(images), dtype=torch.int64)
         if augment is not None:
+            siamese.parse(augment)  # an unknown operation is said here, not by a worker
             self._draws.share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
@@ -44,12 +49,10 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         image, label = self._images[index], self._labels[index]
         if self._augment is None:
             return image, label
-        from dance.augment import siamese
-
         index %= len(self)
         generator = rng.generator(self._seed, "dataset", index, int(self._draws[index]))
         self._draws[index] += 1
-        parameters = siamese.draw(self._augment, 1, image.shape[-1], generator, shared=False)
+        parameters = siamese.draw(self._augment, 1, image.shape[-1], generator)
         return siamese.apply(image.unsqueeze(0), parameters).squeeze(0), label
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""Exports of a condensed set to formats that other tools read; each module here registers its own."""
+"""Exports of a condensed set to formats that other tools read; each module registers its own."""
 
 from __future__ import annotations
 
@@ -153,9 +153,7 @@ def _to_uint8(images: Tensor) -> Tensor:
 def _check_free(place: Path, is_folder: bool, kind: str) -> None:
     if is_folder and place.is_dir():
         if any(place.iterdir()):
-            raise ConfigError(
-                f"the destination must be an empty folder or not exist: {place} holds files"
-            )
+            raise ConfigError(f"the destination must be empty or not exist: {place} holds files")
     elif place.is_dir():
         raise ConfigError(f"{kind} writes one file: got the folder {place}; add a file name to it")
     elif place.exists():
@@ -176,7 +174,7 @@ def _write_folder(place: Path, write: Callable[[Path], None]) -> None:
         temporary = None
     except OSError as error:
         raise ArtifactError(
-            f"cannot write {place}: {error.strerror or error}; free some space or choose another place"
+            f"cannot write {place}: {error.strerror or error}; free some space or name another"
         ) from error
     finally:
         if temporary is not None:

@@ -1,9 +1,10 @@
 """Plain arrays: ``.npz`` for NumPy and ``.pt`` for PyTorch, floats exactly as stored.
 
-Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names in
-label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``, which is 1
-unless canvases were exported. Both are read without unpickling (``numpy.load(allow_pickle=False)``,
-``torch.load(weights_only=True)``), and the same set gives the same bytes.
+Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names
+in label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``,
+which is 1 unless canvases were exported. Both are read without unpickling
+(``numpy.load(allow_pickle=False)``, ``torch.load(weights_only=True)``), and the same set gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from dance.condensed.formats import FORMATS, Content, Format
 
 def write_npz(content: Content, path: Path) -> None:
     """Write a NumPy archive."""
-    arrays: dict[str, np.ndarray] = {
-        "images": content.images.numpy(),
-        "labels": content.labels.numpy(),
-        "classes": np.array(content.source.classes),
-        "mean": np.array(content.source.mean, dtype=np.float32),
-        "std": np.array(content.source.std, dtype=np.float32),
-        "factor": np.array(content.factor),
-    }
     with path.open("wb") as file:  # given a path, numpy would append a suffix to its name
-        np.savez_compressed(file, **arrays)
+        np.savez(
+            file,
+            images=content.images.numpy(),
+            labels=content.labels.numpy(),
+            classes=np.array(content.source.classes),
+            mean=np.array(content.source.mean, dtype=np.float32),
+            std=np.array(content.source.std, dtype=np.float32),
+            factor=np.array(content.factor),
+        )
 
 
 def write_pt(content: Content, path: Path) -> None:

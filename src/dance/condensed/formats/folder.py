@@ -1,4 +1,4 @@
-"""Class folders of PNG files, as torchvision's ``ImageFolder``, Keras and this library read them."""
+"""Class folders of PNG files, as torchvision's ``ImageFolder``, Keras and this library read."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LONGEST = 80
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for devices, with any extension."""
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
-"""Names that readers of image folders take for a split instead of a class (CIFAR-100 has trains)."""
+"""Names that readers take for a split instead of a class (CIFAR-100 has trains)."""
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
     """One safe folder name per class, each a single path component and unlike all others.
 
-    Letters and digits of any script, space, ``. _ - + , ( )`` are kept and the rest becomes ``_``. Names
-    differ even where upper and lower case or composed and decomposed accents are the same.
+    Letters and digits of any script, space, ``. _ - + , ( )`` are kept and the rest becomes ``_``.
+    Names differ even where upper and lower case or composed and decomposed accents are the same.
 
     >>> folder_names(["cat", "Cat", "../../x", "", "train"])
-    ['cat', 'Cat_2', '.._x', 'class', 'train_']
+    ['cat', 'Cat_2', 'x', 'class', 'train_']
     """
     taken = {MAPPING}
     names = []
