@@ -1,0 +1,59 @@
+"""The machinery that runs the documentation can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docs.blocks import Block, blocks, execute, uncovered
+
+
+def block(language: str, text: str, note: str = "") -> Block:
+    return Block("page.md", 1, language, text, note)
+
+
+def test_finds_blocks_with_their_lines_and_notes() -> None:
+    text = "# T\n\n```bash\na\n```\n\n<!-- slow -->\n```python\nb\n```\n\n```text\nc\n```\n"
+    assert [(b.language, b.line, b.text, b.note) for b in blocks("page.md", text)] == [
+        ("bash", 3, "a\n", ""),
+        ("python", 8, "b\n", "slow"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["```\nrm\n```\n", "```bash\nrm\n", " ```bash\nrm\n ```\n"])
+def test_no_block_can_hide(text: str) -> None:
+    with pytest.raises(ValueError, match=r"page\.md"):
+        blocks("page.md", text)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("bash", "false\ntrue\n"),
+        ("bash", "false | true\n"),
+        ("bash", "echo $undefined_name\n"),
+        ("bash", "dance-that-is-not-there\n"),
+        ("python", "assert 1 == 2\n"),
+        ("python", "import warnings\nwarnings.warn('old')\n"),
+        ("console", "$ echo one\ntwo\n"),
+        ("console", "$ false\n"),
+        ("yaml", "ipc: 1\n"),
+    ],
+)
+def test_a_wrong_block_fails(language: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"page\.md:1"):
+        execute(block(language, text), tmp_path)
+
+
+def test_right_blocks_pass_and_share_a_folder(tmp_path: Path) -> None:
+    execute(block("yaml", "ipc: 1\n", "file: my.yaml"), tmp_path)
+    execute(block("bash", "cp my.yaml copy.yaml\n"), tmp_path)
+    execute(block("python", "from pathlib import Path\nPath('copy.yaml').rename('c')\n"), tmp_path)
+    execute(block("console", "$ cat c\nipc: ...\n$ echo a  b\na b\n"), tmp_path)
+
+
+def test_commands_left_to_continuous_integration_must_be_there() -> None:
+    readme = block("bash", "git clone https://example.org/dance\ncd dance\nmake demo\nmake it\n")
+    assert uncovered(readme, "make demo\nmake iteration\n") == ["make it"]
+    assert uncovered(block("bash", "pip install -e .\n"), "\t$(BIN)/pip install -e .\n") == []
