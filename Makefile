@@ -7,8 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INPUTS := pyproject.toml constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow lint clean
 .DELETE_ON_ERROR:
@@ -34,11 +34,11 @@ clean:
 
 # The two stamps are newer than what they were made from, so a second make installs nothing.
 $(VENV)/installed: $(INPUTS) | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e .
+	$(VENV)/bin/pip install -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/installed-dev: $(INPUTS) | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e ".[dev]"
+	$(VENV)/bin/pip install -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/installed
 
 $(VENV)/bin/python:
