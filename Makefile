@@ -33,15 +33,15 @@ clean:
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The two stamps are newer than what they were made from, so a second make installs nothing.
-$(VENV)/installed: $(INPUTS) | $(VENV)/bin/python
+$(VENV)/installed: $(INPUTS) | $(VENV)/bin/pip
 	$(VENV)/bin/pip install -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/installed-dev: $(INPUTS) | $(VENV)/bin/python
+$(VENV)/installed-dev: $(INPUTS) | $(VENV)/bin/pip
 	$(VENV)/bin/pip install -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/installed
 
-$(VENV)/bin/python:
+$(VENV)/bin/pip:
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "make: no '$(PYTHON)' here; install Python 3.11 or newer, or say PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
