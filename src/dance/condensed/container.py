@@ -193,13 +193,16 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
             "upgrade dance"
         )
     try:
+        decoder = header["decoder"]
+        if decoder["name"] not in ("identity", "factor"):
+            raise ArtifactError(f"{path} needs the decoder {decoder['name']!r}: upgrade dance")
         return CondensedSet(
             pixels=tensors["pixels"],
             labels=tensors["labels"],
             classes=tuple(header["classes"]),
             mean=tuple(header["normalisation"]["mean"]),
             std=tuple(header["normalisation"]["std"]),
-            factor=header["decoder"]["factor"],
+            factor=decoder["factor"],
             space=header["space"],
             provenance=header["provenance"],
             scores=header["scores"],

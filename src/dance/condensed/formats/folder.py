@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from pathlib import Path
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
-from dance.core.storage import write_json
 
 MAPPING = "classes.json"
 """File of the export that maps folders to class names, in label order."""
@@ -66,7 +66,8 @@ def write_folder(content: Content, folder: Path) -> None:
     for i, png in enumerate(encode(content.to_uint8())):
         place = folder / names[i // per_class] / f"{i % per_class:05d}.png"
         place.write_bytes(png)
-    write_json(folder / MAPPING, dict(zip(names, classes, strict=True)))
+    mapping = json.dumps(dict(zip(names, classes, strict=True)), indent=1, ensure_ascii=False)
+    (folder / MAPPING).write_text(mapping + "\n", encoding="utf-8")
 
 
 FORMATS.register("folder")(Format(write_folder, is_folder=True, eight_bit=True))

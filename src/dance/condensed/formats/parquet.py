@@ -19,7 +19,6 @@ import yaml
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
-from dance.core.storage import write_text
 
 FILE = "data/train-00000-of-00001.parquet"
 """The hub's name for the only shard of a train split."""
@@ -46,7 +45,7 @@ def write_parquet(content: Content, folder: Path) -> None:
     place = folder / FILE
     place.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), place, row_group_size=_ROWS)
-    write_text(folder / "README.md", card(content, names))
+    (folder / "README.md").write_text(card(content, names), encoding="utf-8")
 
 
 def distinct(classes: Sequence[str]) -> list[str]:

@@ -1,0 +1,331 @@
+"""The condensed set: what it accepts, what it gives, and its file under damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import resource
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from dance.condensed import CondensedSet, decode, load_set
+from dance.condensed.container import FORMAT, KIND
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.storage import read_tensors, write_tensors
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+
+
+def make(count: int = 3, ipc: int = 2, side: int = 6, **changes: Any) -> CondensedSet:
+    generator = torch.Generator().manual_seed(0)
+    parts: dict[str, Any] = {
+        "pixels": torch.rand(count * ipc, 3, side, side, generator=generator) * 1.2 - 0.1,
+        "labels": torch.arange(count).repeat_interleave(ipc),
+        "classes": tuple(f"class {k}" for k in range(count)),
+        "mean": MEAN,
+        "std": STD,
+        "factor": 2,
+        "provenance": {"dataset": "x", "config": {"ipc": ipc}, "notes": ["é 汉"]},
+        "scores": [{"network": "convnet", "last": {"values": [0.5, 0.25]}}],
+    }
+    return CondensedSet(**(parts | changes))
+
+
+def same(one: CondensedSet, other: CondensedSet) -> bool:
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in (
+            (getattr(one, field.name), getattr(other, field.name))
+            for field in dataclasses.fields(CondensedSet)
+        )
+    )
+
+
+def test_sizes() -> None:
+    condensed = make(count=3, ipc=2, side=6)
+    assert (condensed.num_classes, condensed.ipc, condensed.side, condensed.channels) == (
+        3,
+        2,
+        6,
+        3,
+    )
+    assert condensed.storage_bytes() == 3 * 2 * 3 * 6 * 6
+
+
+def test_images_are_decoded_and_standardised() -> None:
+    condensed = make()
+    decoded, labels = condensed.decode()
+    assert torch.equal(decoded, decode(condensed.pixels, 2))
+    assert labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert torch.equal(condensed.targets(), labels)
+    images = condensed.images()
+    for channel in range(3):
+        expected = (decoded[:, channel] - MEAN[channel]) / STD[channel]
+        torch.testing.assert_close(images[:, channel], expected)
+    assert decoded.min() < 0, "decoding must not clamp"
+
+
+def test_classes_can_be_chosen() -> None:
+    condensed = make()
+    decoded, labels = condensed.decode([2, 0])
+    assert labels.tolist() == [2] * 8 + [0] * 8
+    everything, _ = condensed.decode()
+    assert torch.equal(decoded, torch.cat([everything[16:], everything[:8]]))
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_standardised_set_is_the_same_set(factor: int) -> None:
+    unit = make(side=5, factor=factor)  # side 5: the padding is grey in unit space
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    standardised = make(
+        side=5, factor=factor, space="standardised", pixels=(unit.pixels - mean) / std
+    )
+    torch.testing.assert_close(standardised.images(), unit.images())
+    torch.testing.assert_close(standardised.decode()[0], unit.decode()[0])
+    assert torch.equal(standardised.to_uint8(), unit.to_uint8())
+
+
+def test_eight_bits_are_clamped_and_rounded() -> None:
+    values = torch.tensor([-0.2, 0.0, 0.0019, 0.002, 0.5, 0.999, 1.0, 7.0, 0.3])
+    pixels = values.view(1, 1, 3, 3).contiguous()
+    condensed = CondensedSet(pixels, torch.tensor([0]), ("a",), (0.5,), (0.5,))
+    assert condensed.to_uint8().flatten().tolist() == [0, 0, 0, 1, 128, 255, 255, 255, 76]
+    assert condensed.to_uint8().dtype == torch.uint8
+    assert make().to_uint8(decoded=True).shape == (24, 3, 6, 6)
+    assert make().to_uint8().shape == (6, 3, 6, 6)
+
+
+NAN = torch.full((6, 3, 6, 6), torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixels": torch.zeros(6, 3, 6, 5)}, r"\(n, C, S, S\).*got \(6, 3, 6, 5\)"),
+        ({"pixels": torch.zeros(6, 2, 6, 6)}, "C 1 or 3"),
+        ({"pixels": torch.zeros(0, 3, 6, 6)}, "got \\(0, 3"),
+        ({"pixels": torch.zeros(7, 3, 6, 6)}, "as many images: got 7 images for 3"),
+        ({"pixels": torch.zeros(6, 3, 6, 6, dtype=torch.float64)}, "must be float32"),
+        ({"pixels": NAN}, "finite: 648 of 648 are not"),
+        ({"labels": torch.tensor([0, 0, 1, 1, 2, 3])}, "class by class from 0 to 2, 2 images"),
+        ({"labels": torch.tensor([0, 1, 2, 0, 1, 2])}, "class by class"),
+        ({"labels": torch.tensor([0, 0, 1, 1, 2])}, r"of shape \(5,\)"),
+        ({"labels": torch.zeros(6)}, "labels int64"),
+        ({"classes": ()}, "class names"),
+        ({"classes": ("a", "b", 3)}, "class names"),
+        ({"classes": ("a", "b", "\udcff")}, "valid Unicode"),
+        ({"mean": (0.5,)}, "one finite number per channel"),
+        ({"std": (0.2, 0.0, 0.2)}, "positive"),
+        ({"std": (0.2, float("nan"), 0.2)}, "std must hold one finite"),
+        ({"factor": 4}, "factor must"),
+        ({"factor": 1.5}, "whole number"),
+        ({"space": "log"}, "'unit' or 'standardised'"),
+        ({"scores": {}}, "scores a list"),
+        ({"provenance": {"x": torch.zeros(1)}}, "plain JSON"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**changes)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    names=st.lists(st.text(max_size=20), min_size=1, max_size=4),
+    ipc=st.integers(1, 3),
+    side=st.integers(4, 9),
+    factor=st.sampled_from([1, 2]),
+    grey=st.booleans(),
+    space=st.sampled_from(["unit", "standardised"]),
+    provenance=st.dictionaries(st.text(), JSON, max_size=3),
+    scores=st.lists(st.dictionaries(st.text(), JSON, max_size=2), max_size=2),
+)
+def test_saved_is_loaded(
+    names: list[str],
+    ipc: int,
+    side: int,
+    factor: int,
+    grey: bool,
+    space: Any,
+    provenance: dict[str, Any],
+    scores: list[dict[str, Any]],
+) -> None:
+    channels = 1 if grey else 3
+    generator = torch.Generator().manual_seed(side)
+    condensed = CondensedSet(
+        pixels=torch.randn(len(names) * ipc, channels, side, side, generator=generator),
+        labels=torch.arange(len(names)).repeat_interleave(ipc),
+        classes=tuple(names),
+        mean=(0.1,) * channels,
+        std=(0.3,) * channels,
+        factor=factor,
+        space=space,
+        provenance=provenance,
+        scores=scores,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        condensed.save(f"{folder}/x.safetensors")
+        assert same(load_set(Path(folder) / "x.safetensors"), condensed)
+
+
+def test_a_learned_set_is_saved_without_its_graph(tmp_path: Path) -> None:
+    condensed = make()
+    condensed.pixels.requires_grad_()
+    condensed.save(tmp_path / "x")
+    assert not load_set(tmp_path / "x").pixels.requires_grad
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "condensed.safetensors"
+    pixels = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    CondensedSet(pixels, torch.arange(2), ("a", "b"), (0.5,), (0.5,)).save(path)
+    return path
+
+
+def test_every_flipped_bit_is_noticed(small: Path) -> None:
+    """At each byte of the file one bit, another one from byte to byte."""
+    original, whole = load_set(small), small.read_bytes()
+    accepted = []
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        small.write_bytes(damaged)
+        try:
+            loaded = load_set(small)
+        except ArtifactError as error:
+            assert str(small) in str(error)
+        else:
+            assert same(loaded, original), f"byte {place} changed the set unnoticed"
+            accepted.append(place)
+    assert len(accepted) < len(whole) // 100, "only a flip that means the same may pass"
+
+
+def test_every_truncation_is_noticed(small: Path) -> None:
+    whole = small.read_bytes()
+    for length in [*range(0, len(whole), 37), len(whole) - 1]:
+        small.write_bytes(whole[:length])
+        with pytest.raises(ArtifactError, match="damaged"):
+            load_set(small)
+
+
+def test_appended_bytes_are_noticed(small: Path) -> None:
+    small.write_bytes(small.read_bytes() + b"x")
+    with pytest.raises(ArtifactError, match="damaged"):
+        load_set(small)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]) -> None:
+    """Change the content and store it with a checksum that is right again."""
+    tensors, header = read_tensors(path, KIND)
+    change(header, tensors)
+    write_tensors(path, tensors, header, KIND)
+
+
+def test_a_newer_format_is_refused(small: Path) -> None:
+    rewrite(small, lambda header, _: header.update(format=FORMAT + 1))
+    with pytest.raises(ArtifactError, match=f"format {FORMAT + 1}.*upgrade"):
+        load_set(small)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda header, _: header.pop("format"), "format version"),
+        (lambda header, _: header.update(format="1"), "format version"),
+        (lambda header, _: header.pop("classes"), "lacks.*classes"),
+        (lambda header, _: header.update(decoder=None), "lacks"),
+        (lambda header, _: header.update(normalisation={"mean": ["x"], "std": [1]}), "lacks"),
+        (lambda header, _: header["decoder"].update(name="gan"), "decoder 'gan'"),
+        (lambda header, _: header.update(classes=["a"]), "no usable .* labels"),
+        (lambda _, tensors: tensors.pop("pixels"), "lacks.*pixels"),
+        (lambda _, tensors: tensors["pixels"].fill_(torch.inf), "no usable .* finite"),
+        (lambda _, tensors: tensors.update(labels=torch.tensor([0, 5])), "no usable .* labels"),
+    ],
+)
+def test_a_file_that_holds_no_set_is_refused(small: Path, change: Any, message: str) -> None:
+    rewrite(small, change)
+    with pytest.raises(ArtifactError, match=message):
+        load_set(small)
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_other_files_are_refused_and_nothing_is_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(ArtifactError, match="there is no condensed set"):
+        load_set(path)
+    with pytest.raises(ArtifactError, match=r"no condensed set|folder"):
+        load_set(tmp_path)
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "gone off")))
+    with pytest.raises(ArtifactError):
+        load_set(path)
+    torch.save(Bomb(tmp_path / "gone off"), path)
+    with pytest.raises(ArtifactError):
+        load_set(path)
+    assert not (tmp_path / "gone off").exists()
+    write_tensors(path, {"pixels": torch.zeros(1)}, {}, "expert")
+    with pytest.raises(ArtifactError, match="'expert'"):
+        load_set(path)
+    save_file({"pixels": torch.zeros(1)}, path)
+    with pytest.raises(ArtifactError, match="something else"):
+        load_set(path)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 20 kB: writing fails as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, full_disk: None) -> None:
+    path = tmp_path / "x.safetensors"
+    old = make()
+    old.save(path)
+    with pytest.raises(ArtifactError, match="cannot write"):
+        make(side=60).save(path)
+    assert same(load_set(path), old)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ArtifactError, match="cannot write"):
+        make().save(tmp_path / "x.safetensors")
+
+
+def test_a_path_through_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match="cannot write"):
+        make().save(tmp_path / "file" / "x.safetensors")

@@ -1,0 +1,140 @@
+"""Decoding against a float64 reference written from the sheet with explicit loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dance.condensed import check_factor, decode, decode_labels
+from dance.core.errors import ConfigError
+
+
+def line_weights(source: int, target: int) -> list[list[float]]:
+    """Row t: weights of the source pixels in target pixel t; bilinear, half-pixel centres."""
+    weights = [[0.0] * source for _ in range(target)]
+    for t in range(target):
+        position = max((t + 0.5) * source / target - 0.5, 0.0)
+        low = min(math.floor(position), source - 1)
+        high = min(low + 1, source - 1)
+        share = position - low
+        weights[t][low] += 1 - share
+        weights[t][high] += share
+    return weights
+
+
+def reference(pixels: torch.Tensor, factor: int) -> torch.Tensor:
+    """Pad with 0.5 right and below, cut cells row by row, enlarge each; float64."""
+    count, channels, side, _ = pixels.shape
+    missing = (factor - side % factor) % factor
+    cell = math.ceil(side / factor)
+    padded = torch.full((count, channels, side + missing, side + missing), 0.5, dtype=torch.float64)
+    padded[:, :, :side, :side] = pixels.double()
+    weights = torch.tensor(line_weights(cell, side), dtype=torch.float64)
+    decoded = []
+    for canvas in padded:
+        for row in range(factor):
+            for column in range(factor):
+                top, left = row * cell, column * cell
+                crop = canvas[:, top : top + cell, left : left + cell]
+                decoded.append(torch.einsum("yi,cij,xj->cyx", weights, crop, weights))
+    return torch.stack(decoded)
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("side", "factor"),
+    [(28, 2), (32, 2), (64, 2), (128, 3), (64, 3), (28, 3), (32, 3), (32, 4), (7, 3), (5, 2)],
+)
+def test_decode_is_the_sheets(side: int, factor: int) -> None:
+    pixels = numbers(2, 3, side, side)
+    expected = reference(pixels, factor)
+    torch.testing.assert_close(decode(pixels, factor), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(decode(pixels.float(), factor), expected.float(), rtol=0, atol=1e-5)
+
+
+def test_every_pixel_of_a_small_case_by_hand() -> None:
+    """S=3, f=2: padded to 4, cells of 2; a line (a, b) becomes a, (a+b)/2, b."""
+    a, b, c = 0.1, 0.4, 0.9
+    canvas = torch.tensor([a, b, c]).repeat(3, 1).view(1, 1, 3, 3)
+    decoded = decode(canvas, 1)[0, 0]
+    assert torch.equal(decoded, canvas[0, 0])
+    with pytest.raises(ConfigError):
+        decode(canvas, 2)  # cells of 2 pixels need a side of 4
+    canvas = torch.tensor([a, b, c, a, b]).repeat(5, 1).view(1, 1, 5, 5)
+    left, right, lower_left, _ = decode(canvas, 2)[:, 0]
+    # cells of 3 to 5 pixels: sources at -0.2 (clamped), 0.4, 1, 1.6, 2.2 (clamped)
+    torch.testing.assert_close(
+        left[0], torch.tensor([a, 0.6 * a + 0.4 * b, b, 0.4 * b + 0.6 * c, c])
+    )
+    torch.testing.assert_close(
+        right[0], torch.tensor([a, 0.6 * a + 0.4 * b, b, 0.4 * b + 0.6 * 0.5, 0.5])
+    )
+    torch.testing.assert_close(lower_left[0], left[0])
+    torch.testing.assert_close(lower_left[4], torch.full((5,), 0.5))
+
+
+@pytest.mark.parametrize(("side", "factor"), [(4, 2), (5, 2), (7, 3)])
+def test_gradient(side: int, factor: int) -> None:
+    pixels = numbers(2, 1, side, side).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: decode(x, factor), (pixels,))
+
+
+def test_cells_of_a_canvas_stay_together_row_by_row() -> None:
+    canvases = torch.zeros(2, 1, 4, 4)
+    for i in range(2):
+        for row in range(2):
+            for column in range(2):
+                area = canvases[i, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                area.fill_(100 * i + 10 * row + column)
+    assert decode(canvases, 2)[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 100, 101, 110, 111]
+    assert decode_labels(torch.tensor([3, 5]), 2).tolist() == [3] * 4 + [5] * 4
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 2), (7, 3)])
+def test_channels_last_stays_channels_last(side: int, factor: int) -> None:
+    pixels = numbers(2, 3, side, side)
+    last = pixels.to(memory_format=torch.channels_last)
+    decoded = decode(last, factor)
+    assert decoded.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(decoded, reference(pixels, factor), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        decode(last.transpose(2, 3), factor),  # neither layout
+        reference(pixels.transpose(2, 3), factor),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+def test_factor_one_copies_nothing() -> None:
+    pixels = numbers(2, 3, 8, 8)
+    assert decode(pixels, 1) is pixels
+
+
+@pytest.mark.parametrize(
+    ("factor", "side"), [(0, 8), (-1, 8), (5, 8), (13, 28), (9, 8), (17, 32), (2, 3)]
+)
+def test_factor_that_does_not_fit(factor: int, side: int) -> None:
+    with pytest.raises(ConfigError, match=rf"got factor {factor} .* use one of 1"):
+        check_factor(factor, side)
+    with pytest.raises(ConfigError):
+        decode(numbers(1, 1, side, side), factor)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_a_factor_that_fits_leaves_no_cell_without_pixels(side: int, factor: int) -> None:
+    try:
+        check_factor(factor, side)
+    except ConfigError:
+        return
+    pixels = torch.ones(1, 1, side, side)
+    decoded = decode(pixels, factor)
+    assert decoded.shape == (factor**2, 1, side, side)
+    # 0.5 is padding: the first pixel of every cell must come from the canvas
+    assert (decoded[:, 0, 0, 0] == 1).all()

@@ -1,0 +1,133 @@
+"""The first pixels: which real image goes into which cell, and how."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dance.condensed import decode, initial_pixels
+from dance.core.errors import ConfigError
+from dance.data.imageset import ImageSet
+
+
+def numbered(side: int, per_class: int, classes: int = 2, channels: int = 1) -> ImageSet:
+    """Images of one value each, 255 - row; the classes alternate."""
+    count = per_class * classes
+    values = 255 - torch.arange(count).view(-1, 1, 1, 1)
+    images = values.expand(count, channels, side, side).to(torch.uint8)
+    names = tuple(f"class {k}" for k in range(classes))
+    labels = torch.arange(count) % classes
+    return ImageSet(images, labels, names, (0.5,) * channels, (0.5,) * channels, "x", "train", "f")
+
+
+def shown(canvas: torch.Tensor) -> torch.Tensor:
+    """The image number in every pixel of a canvas (1, S, S)."""
+    return (255 - canvas[0] * 255).round().long()
+
+
+# (offset, length) of the cells of one axis: the table of the sheet, where its two columns agree ...
+SHEET = {
+    (28, 2): [(0, 14), (14, 14)],
+    (32, 2): [(0, 16), (16, 16)],
+    (64, 2): [(0, 32), (32, 32)],
+    (128, 3): [(0, 43), (43, 43), (86, 42)],
+    # ... and the decoder's cuts where they do not
+    (64, 3): [(0, 22), (22, 22), (44, 20)],
+    (28, 3): [(0, 10), (10, 10), (20, 8)],
+}
+
+
+@pytest.mark.parametrize(("side", "factor"), SHEET)
+def test_cell_k_of_canvas_j_shows_image_k_ipc_plus_j(side: int, factor: int) -> None:
+    ipc, classes = 2, 2
+    pixels = initial_pixels(numbered(side, ipc * factor**2), ipc, factor, "first", seed=0)
+    assert pixels.shape == (classes * ipc, 1, side, side)
+    assert pixels.dtype == torch.float32
+    for label in range(classes):
+        for j in range(ipc):
+            expected = torch.full((side, side), -1)
+            for row, (top, height) in enumerate(SHEET[side, factor]):
+                for column, (left, width) in enumerate(SHEET[side, factor]):
+                    number = (row * factor + column) * ipc + j
+                    dataset_row = number * classes + label  # the classes alternate
+                    expected[top : top + height, left : left + width] = dataset_row
+            assert torch.equal(shown(pixels[label * ipc + j]), expected)
+
+
+@pytest.mark.parametrize(("side", "factor"), SHEET)
+def test_decoding_mixes_no_two_images(side: int, factor: int) -> None:
+    """Each decoded picture holds one real image, and grey only where the canvas was padded."""
+    pixels = initial_pixels(numbered(side, factor**2), 1, factor, "first", seed=0)
+    for k, picture in enumerate(decode(pixels[:1], factor)):
+        inside = picture[0, : side // 2, : side // 2]
+        torch.testing.assert_close(inside, torch.full_like(inside, (255 - 2 * k) / 255))
+
+
+def test_nearest_neighbour() -> None:
+    side, factor = 7, 2
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, side, side), generator=generator, dtype=torch.uint8)
+    train = ImageSet(
+        images, torch.zeros(4, dtype=torch.int64), ("a",), (0.5,) * 3, (0.5,) * 3, "x", "train", "f"
+    )
+    canvas = initial_pixels(train, 1, factor, "first", seed=0)[0]
+    for k in range(4):
+        top, left = 4 * (k // 2), 4 * (k % 2)
+        height, width = min(4, side - top), min(4, side - left)
+        for y in range(height):
+            for x in range(width):
+                real = images[k, :, y * side // height, x * side // width]
+                assert torch.equal((canvas[:, top + y, left + x] * 255).round(), real.float())
+
+
+def test_factor_one_takes_the_images_themselves() -> None:
+    train = numbered(6, 5)
+    pixels = initial_pixels(train, 3, 1, "first", seed=0)
+    assert [int(shown(canvas)[0, 0]) for canvas in pixels] == [0, 2, 4, 1, 3, 5]
+    assert torch.equal((pixels * 255).round().to(torch.uint8), train.images[[0, 2, 4, 1, 3, 5]])
+
+
+def test_random_takes_distinct_images_of_the_right_class() -> None:
+    train = numbered(6, 40)
+    draws = [initial_pixels(train, 3, 2, "random", seed) for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    used = [
+        {int(number) for canvas in draws[0][3 * k : 3 * k + 3] for number in shown(canvas).unique()}
+        for k in range(2)
+    ]
+    assert [len(numbers) for numbers in used] == [12, 12]
+    assert all(number % 2 == k for k in range(2) for number in used[k])
+    assert {n // 2 for n in used[0]} != {n // 2 for n in used[1]}, "the classes share their order"
+    assert used[0] != {2 * i for i in range(12)}
+
+
+def test_noise() -> None:
+    pixels = initial_pixels(numbered(16, 3, channels=3), 8, 2, "noise", seed=3)
+    assert pixels.shape == (16, 3, 16, 16)
+    assert 0 <= pixels.min() < 0.01
+    assert 0.99 < pixels.max() <= 1
+    assert abs(float(pixels.mean()) - 0.5) < 0.02
+    assert not torch.equal(pixels[:8], pixels[8:])
+    assert torch.equal(pixels, initial_pixels(numbered(16, 3, channels=3), 8, 2, "noise", seed=3))
+
+
+def test_a_class_smaller_than_the_cells_is_used_again() -> None:
+    pixels = initial_pixels(numbered(6, 3), 2, 2, "first", seed=0)  # 8 cells, 3 images
+    firsts = [shown(canvas)[::3, ::3].flatten().tolist() for canvas in pixels[:2]]
+    assert firsts == [[0, 4, 2, 0], [2, 0, 4, 2]]
+
+
+@pytest.mark.parametrize("rule", ["first", "random"])
+def test_ipc_larger_than_a_class(rule: str) -> None:
+    with pytest.raises(ConfigError, match=r"got 4, and class 'class 0' has 3 training images"):
+        initial_pixels(numbered(6, 3), 4, 1, rule, seed=0)  # type: ignore[arg-type]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="use one of 1, 2, 3"):
+        initial_pixels(numbered(6, 30), 1, 4, "first", seed=0)
+    with pytest.raises(ConfigError, match="at least 1: got 0"):
+        initial_pixels(numbered(6, 3), 0, 1, "first", seed=0)
+    with pytest.raises(ConfigError, match="did you mean 'random'"):
+        initial_pixels(numbered(6, 3), 1, 1, "randm", seed=0)  # type: ignore[arg-type]
