@@ -7,6 +7,7 @@ import os
 # Before anything imports torch: the tests run one process per core, one thread in each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when datasets is imported; no test needs the network
 
 import random
 from collections.abc import Iterator
@@ -53,8 +54,9 @@ def _global_generators_untouched(request: pytest.FixtureRequest) -> Iterator[Non
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Decoded images and experts of the tests go to a folder of this run."""
+    """Decoded images, experts and what datasets unpacks go to a folder of this run."""
     with pytest.MonkeyPatch.context() as patch:
         cache = tmp_path_factory.mktemp("dance-cache")
         patch.setenv("DANCE_CACHE", str(cache))
+        patch.setenv("HF_HOME", str(cache / "hub"))
         yield cache
