@@ -213,6 +213,7 @@ def test_the_card_cannot_be_broken_by_a_name(tmp_path: Path) -> None:
     assert "](" not in body
     rows = [line for line in lines[end:] if line.startswith("| ") and line.split()[1].isdigit()]
     assert len(rows) == len(HOSTILE)
+    assert all(row.endswith(" |") for row in rows), "a name broke its row"
     assert sum(line.startswith("#") for line in lines[end:]) == 5, "a note became a heading"
     assert "55.00% ± 5.00% (2)" in body
     assert str(done.rounding) in body
