@@ -16,16 +16,20 @@ class ImageSet:
     """One split of a labelled image set; floats exist only in the batches drawn from it.
 
     Attributes:
-        images: (N, C, H, W) uint8, H == W, C 1 (grey) or 3 (RGB), in dataset order (class folders: by class, then
-            by file name; parquet and npz: row order). May be memory-mapped.
+        images: (N, C, H, W) uint8, H == W, C 1 (grey) or 3 (RGB), in dataset order (class folders:
+            by class, then by file name; parquet and npz: row order). May be memory-mapped.
         labels: (N,) int64, 0 <= label < K.
-        classes: K names, index = label, verbatim as the source gives them: data, never parts of a path.
-        mean: per channel, of pixels in [0, 1]; the field's constants for known names, else of the train split.
+        classes: K names, index = label, verbatim as the source gives them: data, never parts of a
+            path.
+        mean: per channel, of pixels in [0, 1]; the field's constants for known names, else of the
+            train split.
         std: per channel, of pixels in [0, 1].
         name: such as ``"cifar10"``, or the folder's or file's name.
         split: ``"train"`` or ``"test"``.
-        fingerprint: hex, of the source's content, the size and the split rule; the same for both splits.
-        notes: what a reader of scores must know (differs from the published counts, held-out test split, …).
+        fingerprint: hex, of the source's content, the size and the split rule; the same for both
+            splits.
+        notes: what a reader of scores must know (differs from the published counts, held-out test
+            split, …).
 
     Raises:
         DataError: the parts do not fit together.
@@ -42,22 +46,28 @@ class ImageSet:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check that the parts fit together."""
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2] != images.shape[3]:
-            raise DataError(f"images must be (N, C, S, S) uint8: got {tuple(images.shape)} {images.dtype}")
+            raise DataError(
+                f"images must be (N, C, S, S) uint8: got {tuple(images.shape)} {images.dtype}"
+            )
         if images.shape[1] not in (1, 3):
             raise DataError(f"images must have 1 or 3 channels: got {images.shape[1]}")
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             raise DataError(
-                f"labels must be ({images.shape[0]},) int64, one per image: got {tuple(labels.shape)} {labels.dtype}"
+                f"labels must be ({images.shape[0]},) int64, one per image: got "
+                f"{tuple(labels.shape)} {labels.dtype}"
             )
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
             raise DataError(
-                f"labels must lie in 0..{len(self.classes) - 1}: got {int(labels.min())}..{int(labels.max())}"
+                f"labels must lie in 0..{len(self.classes) - 1}: got "
+                f"{int(labels.min())}..{int(labels.max())}"
             )
         if not len(self.mean) == len(self.std) == self.channels:
             raise DataError(
-                f"mean and std must have one number a channel ({self.channels}): got {self.mean}, {self.std}"
+                f"mean and std must have one number a channel ({self.channels}): got {self.mean}, "
+                f"{self.std}"
             )
 
     @property
@@ -86,7 +96,9 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set on another device."""
-        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return dataclasses.replace(
+            self, images=self.images.to(device), labels=self.labels.to(device)
+        )
 
     @cached_property
     def _order(self) -> torch.Tensor:

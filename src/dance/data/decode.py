@@ -1,0 +1,153 @@
+"""From one encoded image of any size and mode to (C, S, S) uint8."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from dance.core.errors import DataError
+from dance.data.sources import Pixels, Record
+
+FORMATS = tuple(
+    str(kind.format)
+    for kind in (
+        JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile,
+        PpmImageFile,
+    )
+)  # fmt: skip
+"""Readers that are tried: Pillow has many more, which nobody needs here and files could misuse."""
+MAX_PIXELS = 89_478_485
+"""Larger images are refused before they are decoded; Pillow suspects a bomb from there on."""
+
+_DEEP_GREY = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_GREY = _DEEP_GREY | {"1", "L", "LA", "La"}
+_ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
+
+
+class BadImageError(DataError):
+    """An image cannot be used; the message names it and says why."""
+
+
+def examine(record: Record) -> tuple[int, bool]:
+    """Shorter side in pixels and whether the image is grey, from its header alone.
+
+    Grey are the modes 1, L, LA, 16-bit and float grey, and P with a palette of greys.
+
+    Raises:
+        BadImageError: no image, or too large.
+    """
+    if isinstance(record.content, np.ndarray):
+        return min(record.content.shape[:2]), record.content.ndim == 2
+    with _opened(record) as image:
+        return min(image.size), _is_grey(image)
+
+
+def decode(record: Record, size: int, channels: int) -> Pixels:
+    """Bring one image to (C, size, size) uint8.
+
+    The shorter side is scaled to ``size`` (bilinear, antialiased, on the 8-bit image), keeping the
+    aspect, and the middle is cut out. EXIF orientation is applied first. What is transparent
+    becomes white; 16-bit grey is scaled to 8 bits; of an animation the first frame is taken.
+
+    Args:
+        record: the image.
+        size: side in pixels.
+        channels: 1 or 3; 1 is for sets of grey images only.
+
+    Raises:
+        BadImageError: corrupt, truncated, too large, too elongated, or of a mode that has no RGB.
+    """
+    if isinstance(record.content, np.ndarray):
+        return _square(_eight_bit(Image.fromarray(record.content), channels), size, record.where)
+    with _opened(record) as image:
+        return _square(_eight_bit(ImageOps.exif_transpose(image), channels), size, record.where)
+
+
+@contextmanager
+def _opened(record: Record) -> Iterator[Image.Image]:
+    """The image with its header read; whatever goes wrong in the block names the record."""
+    content = record.content
+    assert not isinstance(content, np.ndarray)
+    try:
+        stream = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(stream, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImageError(_too_large(record.where, image.size))
+            yield image
+    except BadImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImageError(_too_large(record.where)) from error
+    except UnidentifiedImageError as error:
+        raise BadImageError(
+            f"{record.where} is damaged, or no {', '.join(FORMATS)} image"
+        ) from error
+    except (
+        Exception
+    ) as error:  # Pillow's readers pass on what broken files make them raise, of any type
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadImageError(f"{record.where} cannot be read: {reason}") from error
+
+
+def _too_large(where: str, size: tuple[int, int] | None = None) -> str:
+    got = f": it has {size[0]} x {size[1]}" if size else ""
+    return (
+        f"{where} must have at most {MAX_PIXELS:,} pixels, more may be a decompression bomb{got}; "
+        "scale it down"
+    )
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode in {"P", "PA"}:
+        palette = np.array(image.getpalette("RGB") or [], dtype=np.int64).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in _GREY
+
+
+def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
+    """Any mode to L or RGB."""
+    if image.mode in _DEEP_GREY:
+        image = _from_deep(image)
+    if image.mode in _ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit (or float) grey to 8 bits over the whole range, not clipped as by ``convert``."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        lowest, highest, scale = 0.0, 1.0, 255.0
+    else:
+        lowest, highest, scale = 0.0, 65535.0, 255.0 / 65535.0
+    if not lowest <= float(values.min()) <= float(values.max()) <= highest:
+        raise ValueError(f"grey values must lie in {lowest:g}..{highest:g}, mode {image.mode}")
+    return Image.fromarray(np.rint(values * scale).astype(np.uint8))
+
+
+def _square(image: Image.Image, size: int, where: str) -> Pixels:
+    """Shorter side to ``size``, then the middle; rounding as torchvision's Resize, CenterCrop."""
+    width, height = image.size
+    shorter = min(width, height)
+    if shorter != size:
+        scaled = [int(size * side / shorter) for side in (width, height)]
+        if scaled[0] * scaled[1] > MAX_PIXELS:
+            raise BadImageError(f"{where} is too elongated to be scaled: it has {width} x {height}")
+        width, height = scaled
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    pixels = np.asarray(image)[top : top + size, left : left + size]
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

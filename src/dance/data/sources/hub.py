@@ -1,0 +1,153 @@
+"""Image sets of the Hugging Face hub, by the ``datasets`` library (extra ``[hf]``)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dance.core.errors import DataError
+from dance.core.progress import log
+from dance.data.checks import check_range, check_same_classes
+from dance.data.config import DataConfig
+from dance.data.layout import columns, integers
+from dance.data.sources import SOURCES, Labels, Record, Source
+
+_PREFIX = "hf:"
+_TEST_NAMES = ("test", "validation", "valid", "val")
+_BATCH = 256
+
+
+@SOURCES.register("hub")
+def open_hub(location: str, config: DataConfig) -> Source | None:
+    """Open ``hf:owner/name``, or ``hf:owner/name:subset`` where it holds several sets."""
+    if not location.startswith(_PREFIX):
+        return None
+    repository, _, subset = location.removeprefix(_PREFIX).partition(":")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise DataError(f"a set of the hub must be given as hf:owner/name: got {location!r}")
+    return Hub(repository, _fetch(repository, subset or None, config.offline))
+
+
+class Hub(Source):
+    """Splits of a repository; the test split or, if that has no labels, validation is tested on.
+
+    Args:
+        repository: such as ``"uoft-cs/cifar10"``.
+        splits: split names to ``datasets.Dataset``.
+
+    Raises:
+        DataError: no train split, columns missing, labels that are no class.
+    """
+
+    def __init__(self, repository: str, splits: dict[str, Any]) -> None:
+        self.name = repository.rpartition("/")[2] or "data"
+        self._repository = repository
+        where = f"{_PREFIX}{repository}"
+        if "train" not in splits:
+            raise DataError(
+                f"{where} must have a train split: it has {', '.join(splits) or 'none'}"
+            )
+        train = splits["train"]
+        self._image, self._label = columns(train.column_names, where)
+        self._data = {"train": train}
+        self._labels = {"train": self._read_labels(train)}
+        for name in _TEST_NAMES:
+            if name in splits and self._label in splits[name].column_names:
+                labels = self._read_labels(splits[name])
+                if (labels >= 0).any():
+                    self._data["test"], self._labels["test"] = splits[name], labels
+                    break
+        self.splits = tuple(self._data)
+        highest = int(self._labels["train"].max(initial=-1))
+        numbers = tuple(str(label) for label in range(highest + 1))
+        self.classes = self._names(train) or numbers
+        for split, labels in self._labels.items():
+            check_range(where, split, labels, len(self.classes))
+            check_same_classes(where, self.classes, self._names(self._data[split]) or self.classes)
+
+    def labels(self, split: str, keep: Collection[int]) -> Labels:
+        """See :class:`Source`."""
+        labels = self._labels[split]
+        return labels[np.isin(labels, list(keep))]
+
+    def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
+        """See :class:`Source`; only the kept rows are read."""
+        rows = np.flatnonzero(np.isin(self._labels[split], list(keep)))
+        where = f"{_PREFIX}{self._repository} {split}"
+        data = self._data[split].with_format("arrow")
+        for first in range(0, len(rows), _BATCH):
+            chosen = rows[first : first + _BATCH]
+            cells = data[chosen.tolist()].column(self._image).to_pylist()
+            for row, cell in zip(chosen.tolist(), cells, strict=True):
+                yield Record(
+                    f"{where} row {row}", int(self._labels[split][row]), _content(cell, where)
+                )
+
+    def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
+        """The arrow files in the ``datasets`` library's own cache."""
+        return [
+            (f"{split}/{number}", Path(entry["filename"]))
+            for split, data in self._data.items()
+            for number, entry in enumerate(data.cache_files)
+        ]
+
+    def _read_labels(self, data: Any) -> Labels:
+        table = data.select_columns([self._label]).with_format("arrow")[:]
+        return integers(table.column(self._label), f"{_PREFIX}{self._repository}")
+
+    def _names(self, data: Any) -> tuple[str, ...]:
+        return tuple(getattr(data.features[self._label], "names", None) or ())
+
+
+def _content(cell: Any, where: str) -> bytes | Path:
+    """An encoded image: its bytes, or the file that the library unpacked it to."""
+    if isinstance(cell, dict) and {"bytes", "path"} <= cell.keys():
+        if cell["bytes"] is None and cell["path"]:
+            return Path(cell["path"])
+        return cell["bytes"] or b""
+    raise DataError(f"the image column of {where} must hold images: it holds {type(cell).__name__}")
+
+
+def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]:
+    """All splits of a repository; with ``offline`` only what was fetched before.
+
+    Raises:
+        DataError: the library is not installed, or the repository cannot be had.
+    """
+    if importlib.util.find_spec("datasets") is None:
+        raise DataError(
+            f"fetching hf:{repository} takes the datasets library: pip install 'dance[hf]'"
+        )
+    if not offline:
+        log(f"fetching {repository} from the Hugging Face hub, unless it was before")
+    try:
+        import datasets
+
+        with _offline() if offline else nullcontext():
+            loaded = datasets.load_dataset(repository, subset)
+    except Exception as error:  # the library passes on whatever its many parts raise
+        reason = str(error).strip() or type(error).__name__
+        raise DataError(
+            f"cannot fetch hf:{repository}{' (offline)' if offline else ''}: {reason}"
+        ) from error
+    return dict(loaded)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """What HF_HUB_OFFLINE does: the libraries read that variable only once, when imported."""
+    config: Any = importlib.import_module("datasets.config")
+    constants: Any = importlib.import_module("huggingface_hub.constants")
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
