@@ -1,0 +1,306 @@
+"""Dataclasses to and from plain data: strict, lossless, and with messages that help."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dance.core.config import (
+    build,
+    digest,
+    flat,
+    from_text,
+    from_yaml,
+    merge,
+    nested,
+    read_yaml,
+    settings,
+    to_plain,
+    to_yaml,
+)
+from dance.core.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How it is trained.
+
+    Attributes:
+        epochs: passes.
+        rate: of ``SGD``,
+            in two lines.
+    """
+
+    epochs: int = 60
+    rate: float = 0.01
+    on: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Longer(Training):
+    """Trained for longer.
+
+    Attributes:
+        epochs: many passes.
+    """
+
+    epochs: int = 80
+    count: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """Everything."""
+
+    name: str
+    """What it is called."""
+    side: int | None = None
+    """In pixels."""
+    kind: Literal["first", "random"] = "first"
+    pooling: Literal[2, 3] = 2
+    names: tuple[str, ...] = ("a",)
+    pair: tuple[int, float] = (1, 2.0)
+    weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    training: Longer = dataclasses.field(default_factory=Longer)
+    free: Any = None
+
+
+class TestBuild:
+    def test_takes_what_is_given_and_defaults_for_the_rest(self) -> None:
+        plain = {"name": "x", "names": ["b", "c"], "training": {"rate": 1}, "weights": {"w": 2}}
+        assert build(Whole, plain) == Whole(
+            "x", names=("b", "c"), training=Longer(rate=1.0), weights={"w": 2.0}
+        )
+
+    def test_a_whole_number_becomes_a_float_where_one_belongs(self) -> None:
+        assert type(build(Training, {"rate": 1}).rate) is float
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"side": "ten"}, "side must be a whole number or null: got 'ten'"),
+            ({"side": 2.5}, "side must be a whole number or null: got 2.5"),
+            ({"side": 2.0}, "side must be a whole number or null: got 2.0"),
+            ({"side": True}, "side must be a whole number or null: got true"),
+            ({"name": 3}, "name must be text: got 3"),
+            ({"name": None}, "name must be text: got null"),
+            ({"kind": "firs"}, "kind must be 'first' or 'random': got 'firs'"),
+            ({"pooling": 2.0}, "pooling must be 2 or 3: got 2.0"),
+            ({"pooling": "2"}, "pooling must be 2 or 3: got '2'"),
+            ({"names": "ab"}, "names must be a list, each text: got 'ab'"),
+            ({"names": [1]}, "names must be text: got 1"),
+            ({"pair": [1]}, "pair must be a list"),
+            ({"weights": [1]}, "weights must be settings by name: got [1]"),
+            ({"weights": {"w": "x"}}, "weights.w must be a number: got 'x'"),
+            ({"training": 3}, "training must be settings by name: got 3"),
+            ({"training": {"epochs": None}}, "training.epochs must be a whole number: got null"),
+            ({"training": {"rate": True}}, "training.rate must be a number: got true"),
+            ({"training": {"rate": float("nan")}}, "training.rate must be a number: got nan"),
+            ({"training": {"rate": float("inf")}}, "training.rate must be a number: got inf"),
+            ({"training": {"on": 1}}, "training.on must be true or false: got 1"),
+            ({"training": {"on": "true"}}, "training.on must be true or false: got 'true'"),
+        ],
+    )
+    def test_refuses_another_type(self, values: dict[str, Any], message: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            build(Whole, {"name": "x", **values})
+        assert message in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("plain", "message"),
+        [
+            ({"nam": "x"}, "unknown setting 'nam'; did you mean 'name' or 'names'?"),
+            ({"training": {"epoch": 3}}, "'training.epoch'; did you mean 'epochs'?"),
+            ({"epochs": 3}, "unknown setting 'epochs'; did you mean 'training.epochs'?"),
+            ({"zzz": 3}, "unknown setting 'zzz'; known: free, kind, name, names"),
+            ({3: 3}, "unknown setting '3'"),
+            ({}, "name must be given: What it is called."),
+        ],
+    )
+    def test_names_what_is_wrong_and_what_is_near(
+        self, plain: dict[Any, Any], message: str
+    ) -> None:
+        with pytest.raises(ConfigError) as error:
+            build(Whole, plain)
+        assert message in str(error.value)
+
+    def test_places_start_where_they_are_told(self) -> None:
+        with pytest.raises(ConfigError, match=r"^a\.b\.epochs must be"):
+            build(Training, {"epochs": []}, "a.b")
+
+    def test_a_long_value_is_cut(self) -> None:
+        with pytest.raises(ConfigError) as error:
+            build(Training, {"epochs": "x" * 10_000})
+        assert len(str(error.value)) < 200
+
+
+class TestSettings:
+    def test_carry_type_default_and_both_kinds_of_explanation(self) -> None:
+        whole = {setting.name: setting for setting in settings(Whole)}
+        assert (whole["side"].default, whole["side"].text) == (None, "In pixels.")
+        assert whole["training"].nested and not whole["names"].nested
+        assert whole["weights"].default == {}
+
+    def test_inherited_ones_come_with_their_text_unless_explained_anew(self) -> None:
+        texts = {setting.name: setting.text for setting in settings(Longer)}
+        assert texts == {
+            "epochs": "many passes.",
+            "rate": "of SGD, in two lines.",
+            "on": "",
+            "count": "",
+        }
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        ("text", "kind", "value"),
+        [
+            ("10", int, 10),
+            ("-3", int, -3),
+            ("010", int, 10),
+            ("1e-3", float, 0.001),
+            ("5", float, 5.0),
+            ("10", str, "10"),
+            ("none", str, "none"),
+            ("", str, ""),
+            ("null", int | None, None),
+            ("None", str | None, None),
+            ("3", Literal[2, 3], 3),
+            ("random", Literal["first", "random"] | None, "random"),
+            ("off", bool, False),
+            ("True", bool, True),
+            ("a,b", tuple[str, ...], ("a", "b")),
+            ("a b", tuple[str, ...], ("a", "b")),
+            ("", tuple[str, ...], ()),
+            ("1,2", tuple[int, ...], (1, 2)),
+        ],
+    )
+    def test_reads_what_a_person_writes(self, text: str, kind: Any, value: Any) -> None:
+        found = from_text(text, kind, "x")
+        assert found == value
+        assert type(found) is type(value)
+
+    @pytest.mark.parametrize(
+        ("text", "kind"),
+        [
+            ("ten", int),
+            ("2.5", int),
+            ("1e1", int),
+            ("true", int),
+            ("", int),
+            ("none", int),
+            ("nan", float),
+            ("inf", float),
+            ("1,5", float),
+            ("2", bool),
+            ("c", Literal["a", "b"]),
+            ("a,c", tuple[Literal["a", "b"], ...]),
+        ],
+    )
+    def test_refuses_the_rest(self, text: str, kind: Any) -> None:
+        with pytest.raises(ConfigError, match=r"^--x must be"):
+            from_text(text, kind, "--x")
+
+
+words = st.text(max_size=8)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+wholes = st.builds(
+    Whole,
+    name=words,
+    side=st.none() | st.integers(),
+    kind=st.sampled_from(["first", "random"]),
+    pooling=st.sampled_from([2, 3]),
+    names=st.lists(words, max_size=3).map(tuple),
+    pair=st.tuples(st.integers(), numbers),
+    weights=st.dictionaries(words, numbers, max_size=3),
+    training=st.builds(Longer, st.integers(), numbers, st.booleans(), st.integers()),
+    free=st.none() | st.booleans() | words,
+)
+
+
+class TestPlain:
+    @given(wholes)
+    def test_yaml_and_back_loses_nothing(self, whole: Whole) -> None:
+        assert build(Whole, from_yaml(to_yaml(whole), "x")) == whole
+
+    def test_is_nothing_but_plain_data(self) -> None:
+        plain = to_plain(Whole("x", free=Path("a/b")))
+        assert plain["names"] == ["a"]
+        assert plain["training"] == {"epochs": 80, "rate": 0.01, "on": True, "count": 5}
+        assert plain["free"] == "a/b"
+
+    def test_merge_touches_neither_side(self) -> None:
+        base, over = {"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}
+        assert merge(base, over) == {"a": {"b": 3, "c": 2}}
+        assert (base, over) == ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+
+    def test_flat_and_nested_are_opposites(self) -> None:
+        plain = to_plain(Whole("x", weights={"w": 1.0}))
+        assert nested(flat(plain)) == plain
+
+
+class TestYaml:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("a: 1\nb: [1\n", "f.yaml:3: must be YAML"),
+            ("a: 1\nb: 2\na: 3\n", "f.yaml:3: must be YAML: the key 'a' is given twice"),
+            ("a:\n  b: 1\n  b: 2\n", "f.yaml:3: must be YAML: the key 'b' is given twice"),
+            ("a: !!python/object/apply:os.getcwd []\n", "f.yaml:1: must be YAML: could not"),
+            ("a: !!python/name:os.getcwd\n", "f.yaml:1: must be YAML: could not"),
+            ("{[1]: 2}", "f.yaml:1: must be YAML"),
+            ("", "f.yaml must hold settings by name (ipc: 10): got null"),
+            ("- 1\n", "f.yaml must hold settings by name (ipc: 10): got [1]"),
+            ("3: 1\n", "f.yaml must hold settings by name (ipc: 10): got {3: 1}"),
+            ("a: \x00\n", "f.yaml: must be YAML"),
+            ("[" * 5000, "f.yaml"),
+        ],
+    )
+    def test_refuses(self, text: str, message: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            from_yaml(text, "f.yaml")
+        assert message in str(error.value)
+        assert "\n" not in str(error.value)
+
+    def test_reads_numbers_as_people_write_them(self) -> None:
+        assert from_yaml("a: 1e-3\nb: 5.e4\nc: 10\nd: 1e\n", "x") == {
+            "a": 0.001,
+            "b": 50000.0,
+            "c": 10,
+            "d": "1e",
+        }
+
+    def test_lists_stand_on_one_line(self) -> None:
+        assert to_yaml({"names": ["a", "b"], "one": {"two": 3}}) == (
+            "names: [a, b]\none:\n  two: 3\n"
+        )
+
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"cannot read .*missing\.yaml: No such file"):
+            read_yaml(tmp_path / "missing.yaml")
+        (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
+        with pytest.raises(ConfigError, match=r"latin\.yaml must be UTF-8"):
+            read_yaml(tmp_path / "latin.yaml")
+
+
+class TestDigest:
+    def test_knows_values_and_not_order(self) -> None:
+        assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+        assert digest({"a": 1}) != digest({"a": 2})
+        assert digest({"a": [1, 2]}) != digest({"a": [2, 1]})
+        assert digest({"a": 1}) != digest({"a": "1"})
+
+    def test_takes_dataclasses(self) -> None:
+        assert digest(Training()) == digest(to_plain(Training()))
+
+    def test_is_the_same_in_every_process(self) -> None:
+        program = "from dance.core.config import digest; print(digest({'a': 1.5, 'b': 'é'}))"
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert run.stdout.strip() == digest({"a": 1.5, "b": "é"}) == "ed9a17ee9384b6b0"
