@@ -1,0 +1,274 @@
+"""Geometry of the charts in percent of the plot area; the template draws it as inline SVG and HTML.
+
+Lengths in percent let one page fit a laptop and a phone while text keeps its size, and leave all
+escaping to the template.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from dance.report.record import Score
+from dance.report.words import ABSENT, percent, plural
+
+_MOST_POINTS = 240
+"""Points of a line; more cannot be told apart at the width of the page."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled place on an axis; ``at`` in percent of its length."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: SVG path data in a 100 x 100 box, y down."""
+
+    name: str
+    subject: str
+    path: str
+    band: str = ""
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """A chart of curves over a common axis."""
+
+    title: str
+    summary: str
+    """What a reader who cannot see the chart must know."""
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """One training set in the picture of uncertainty; places in percent of the axis."""
+
+    name: str
+    subject: str
+    network: str
+    dots: tuple[float, ...]
+    mean: float
+    interval: tuple[float, float] | None
+    text: str
+
+
+@dataclass(frozen=True)
+class DotChart:
+    """Every network as a dot, with mean and interval, on one axis of accuracy."""
+
+    ticks: tuple[Tick, ...]
+    rows: tuple[DotRow, ...]
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten) that cover ``[low, high]``.
+
+    >>> ticks(0.0, 9.3)
+    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    """
+    if not high > low:
+        margin = abs(low) / 2 or 0.5
+        low, high = low - margin, high + margin
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= raw * 0.999)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
+    """Last-epoch accuracies of named scores on one common axis.
+
+    Args:
+        scores: (name to show, score), top to bottom.
+    """
+    named = list(scores)
+    reach = [value for _, score in named for value in score.last.values]
+    reach += [bound for _, score in named for bound in score.last.interval or ()]
+    marks = [
+        mark for mark in ticks(100 * min(reach), 100 * max(reach)) if -1e-9 <= mark <= 100 + 1e-9
+    ]
+    low, high = min(marks[0], 100 * min(reach)), max(marks[-1], 100 * max(reach))
+
+    def place(value: float) -> float:
+        return round(100 * (100 * value - low) / (high - low), 3)
+
+    rows = []
+    for name, score in named:
+        last = score.last
+        rows.append(
+            DotRow(
+                name=name,
+                subject=score.subject,
+                network=score.network,
+                dots=tuple(place(value) for value in last.values),
+                mean=place(last.mean),
+                interval=last.interval and (place(last.interval[0]), place(last.interval[1])),
+                text=percent(last.mean),
+            )
+        )
+    return DotChart(tuple(Tick(place(mark / 100), f"{mark:g} %") for mark in marks), tuple(rows))
+
+
+def loss_chart(name: str, points: Sequence[tuple[int, float]]) -> LineChart | None:
+    """The course of one loss over the condensation; None where fewer than two finite values exist.
+
+    Args:
+        name: the loss, as logged.
+        points: (step, value); non-finite values are left out and counted in the note.
+    """
+    finite = [(step, value) for step, value in points if math.isfinite(value)]
+    if len(finite) < 2:
+        return None
+    notes = []
+    if len(finite) < len(points):
+        notes.append(f"{len(points) - len(finite)} non-finite values left out.")
+    width = math.ceil(len(finite) / _MOST_POINTS)
+    if width > 1:
+        notes.append(f"Each point is the mean of {width} logged steps.")
+    chunks = [finite[start : start + width] for start in range(0, len(finite), width)]
+    xs = [sum(step for step, _ in chunk) / len(chunk) for chunk in chunks]
+    ys = [sum(value for _, value in chunk) / len(chunk) for chunk in chunks]
+    logarithmic = min(ys) > 0 and max(ys) / min(ys) > 30
+    if logarithmic:
+        bottom, top = math.log10(min(ys)), math.log10(max(ys))
+        marks = [float(mark) for mark in range(math.floor(bottom), math.ceil(top) + 1)]
+        labels = [_sign(10.0**mark) for mark in marks]
+        heights = [math.log10(y) for y in ys]
+    else:
+        marks = ticks(min(0.0, *ys), max(ys), about=4)
+        labels = [_sign(mark) for mark in marks]
+        heights = ys
+    x_marks = ticks(min(xs[0], 0), xs[-1], about=4)
+    x_marks = [mark for mark in x_marks if mark <= xs[-1]] or [xs[-1]]
+    x_low, x_high = min(xs[0], x_marks[0]), xs[-1]
+    path = _path(_scale(xs, x_low, x_high), _scale(heights, marks[0], marks[-1]))
+    label = name.replace("_", " ")
+    return LineChart(
+        title=f"{label[:1].upper()}{label[1:]} loss",
+        summary=f"The {label} loss went from {_short(ys[0])} to {_short(ys[-1])} over "
+        f"{plural(finite[-1][0], 'step')}; lowest {_short(min(ys))}.",
+        x_label="step",
+        y_label="loss" + (" (log scale)" if logarithmic else ""),
+        x_ticks=_ticks_along(x_marks, x_low, x_high, [_sign(mark) for mark in x_marks]),
+        y_ticks=_ticks_along(marks, marks[0], marks[-1], labels),
+        lines=(Line(label, "condensed", path),),
+        note=" ".join(notes),
+    )
+
+
+def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart | None:
+    """Test accuracy over the training of the networks: mean line, band from lowest to highest.
+
+    None where no score has been measured at two or more epochs.
+    """
+    drawn = [(name, score) for name, score in scores if len(score.curve_epochs) > 1 and score.curve]
+    if not drawn:
+        return None
+    values = [100 * value for _, score in drawn for line in score.curve for value in line]
+    marks = ticks(min(values), max(values), about=5)
+    marks = [mark for mark in marks if -1e-9 <= mark <= 100 + 1e-9]
+    low, high = min(marks[0], min(values)), max(marks[-1], max(values))
+    last = max(score.curve_epochs[-1] for _, score in drawn)
+    x_marks = [mark for mark in ticks(0, last, about=4) if mark <= last]
+    lines, ends = [], []
+    for name, score in drawn:
+        xs = _scale(score.curve_epochs, 0, last)
+        columns = [[100 * value for value in column] for column in zip(*score.curve, strict=True)]
+        means = _scale([sum(column) / len(column) for column in columns], low, high)
+        band = ""
+        if len(score.curve) > 1:
+            upper = _scale([max(column) for column in columns], low, high)
+            lower = _scale([min(column) for column in columns], low, high)
+            back = _path(list(reversed(xs)), list(reversed(lower)))
+            band = f"{_path(xs, upper)}L{back[1:]}Z"
+        lines.append(Line(name, score.subject, _path(xs, means), band))
+        ends.append(f"{name} ends at {percent(score.last.mean)}")
+    several = any(len(score.curve) > 1 for _, score in drawn)
+    return LineChart(
+        title=title,
+        summary="; ".join(ends) + ".",
+        x_label="epoch",
+        y_label="test accuracy (%)",
+        x_ticks=_ticks_along(x_marks, 0, last, [_sign(mark) for mark in x_marks]),
+        y_ticks=_ticks_along(marks, low, high, [_sign(mark) for mark in marks]),
+        lines=tuple(lines),
+        note="Line: mean over networks; band: lowest to highest." if several else "",
+    )
+
+
+def _short(value: float) -> str:
+    """A number in at most four digits."""
+    return _sign(float(f"{value:.4g}"))
+
+
+def _sign(value: float) -> str:
+    """A number as it is written at a tick, with a true minus."""
+    return f"{value:,g}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
+
+
+def _scale(values: Sequence[float], low: float, high: float) -> list[float]:
+    span = (high - low) or 1.0
+    return [100 * (value - low) / span for value in values]
+
+
+def _path(xs: Sequence[float], ys: Sequence[float]) -> str:
+    """SVG path data; y is turned to point down."""
+    corners = [(round(x, 2), round(100 - y, 2)) for x, y in zip(xs, ys, strict=True)]
+    kept = corners[:1] + [corner for previous, corner in pairwise(corners) if corner != previous]
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in kept)
+
+
+def _ticks_along(
+    marks: Sequence[float], low: float, high: float, labels: Sequence[str]
+) -> tuple[Tick, ...]:
+    places = _scale(marks, low, high)
+    return tuple(Tick(round(at, 3), text) for at, text in zip(places, labels, strict=True))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the confusion matrix."""
+
+    strength: float
+    """Share of the true class's images, 0 to 1."""
+    text: str
+
+
+def confusion_cells(confusion: Sequence[Sequence[float]]) -> list[list[Cell]]:
+    """Counts (K, K) as shares of each true class, in whole percent; a zero stays blank."""
+    rows = []
+    for counts in confusion:
+        total = sum(counts)
+        shares = [value / total if total else 0.0 for value in counts]
+        rows.append(
+            [
+                Cell(round(part, 4), ABSENT if not total else f"{100 * part:.0f}" if part else "")
+                for part in shares
+            ]
+        )
+    return rows
+
+
+def top_confusions(confusion: Sequence[Sequence[float]], most: int) -> list[tuple[int, int, float]]:
+    """The largest mistakes: (true label, predicted label, share of the true class), falling."""
+    mistakes = [
+        (true, taken, value / sum(row))
+        for true, row in enumerate(confusion)
+        for taken, value in enumerate(row)
+        if taken != true and value
+    ]
+    return sorted(mistakes, key=lambda mistake: -mistake[2])[:most]

@@ -1,0 +1,78 @@
+"""One run as one self-contained HTML page: no script, no network, light and dark."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dance.report import words
+from dance.report.charts import accuracy_chart, loss_chart
+from dance.report.pictures import gallery
+from dance.report.record import Run
+from dance.report.standings import class_results, interval, protocol_tables, spread
+from dance.report.summary import (
+    build_seconds,
+    command,
+    cost_facts,
+    data_facts,
+    environment_facts,
+    experts,
+    label,
+    result,
+    sentence,
+    tiles,
+    title,
+)
+
+
+def render(run: Run) -> str:
+    """The report of a run as HTML text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # every file name: class names are hostile until proven otherwise
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (words.count, words.percent, words.size, words.seconds, words.plural):
+        environment.filters[function.__name__] = function
+    environment.filters["interval"] = interval
+    environment.filters["spread"] = spread
+    text = environment.get_template("page.html.j2").render(**_content(run))
+    # A folder name that is no valid UTF-8 reaches us with lone surrogates, which no file can hold.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _content(run: Run) -> dict[str, Any]:
+    tables = protocol_tables(run.scores)
+    groups = [group for table in tables for group in table.groups]
+    losses = [loss_chart(name, points) for name, points in run.losses.items()]
+    accuracies = [
+        accuracy_chart(f"{group.network}, {group.protocol}", group.rows) for group in groups
+    ]
+    return {
+        "run": run,
+        "title": title(run),
+        "sentence": sentence(run),
+        "result": result(run.scores),
+        "tiles": tiles(run),
+        "label": label(run),
+        "side": run.condensed.side,
+        "build_seconds": build_seconds(run.costs),
+        "tables": tables,
+        "gallery": gallery(run.condensed, run.initial),
+        "losses": [chart for chart in losses if chart],
+        "accuracies": [chart for chart in accuracies if chart],
+        "classes": [
+            found for group in groups if (found := class_results(run.condensed.classes, group))
+        ],
+        "experts": experts(run.costs),
+        "costs": cost_facts(run),
+        "data": data_facts(run),
+        "environment": environment_facts(run.environment),
+        "command": command(run),
+        "evaluate": f"dance evaluate {shlex.quote(str(run.directory))}",
+    }

@@ -1,0 +1,119 @@
+"""One picture of a run: what it started from, what came out, and its score."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+from dance.report import words
+from dance.report.pictures import PIXELATED_UP_TO, chosen_classes, to_pillow
+from dance.report.record import Run
+from dance.report.standings import headline, spread
+from dance.report.summary import label, title
+
+_WIDTH = 1200
+_MARGIN = 48
+_GAP = 6
+_COLUMNS = 10
+_MOST_ROWS = 3
+"""Lines of images before, and as many after."""
+_LARGEST_CELL = 160
+_PAPER, _INK, _QUIET, _ACCENT = "#ffffff", "#1b1e24", "#5b6270", "#1f5fbf"
+
+
+def draw(run: Run) -> Image.Image:
+    """The picture as RGB, 1200 pixels wide: title, images before and after by class, scores."""
+    condensed, initial = run.condensed, run.initial
+    labels = chosen_classes(condensed.num_classes, _COLUMNS)
+    across = max(1, min(condensed.ipc, _COLUMNS // len(labels)))
+    down = min(_MOST_ROWS, -(-condensed.ipc // across))
+    columns = across * len(labels)
+    cell = min(_LARGEST_CELL, (_WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) // columns)
+    parts = [("After", condensed.to_uint8())]
+    if initial is not None and initial.pixels.shape == condensed.pixels.shape:
+        parts.insert(0, ("Before", initial.to_uint8()))
+    block = down * (cell + _GAP)
+    height = 150 + len(parts) * (block + 44) + 84
+    picture = Image.new("RGB", (_WIDTH, height), _PAPER)
+    pen = ImageDraw.Draw(picture)
+    room = _WIDTH - 2 * _MARGIN
+    _write(pen, (_MARGIN, 36), f"{label(run)} · {title(run)}", 30, _INK, room, bold=True)
+    for column, number in enumerate(labels):
+        left = _MARGIN + column * across * (cell + _GAP)
+        _write(pen, (left, 104), condensed.classes[number], 15, _INK, across * (cell + _GAP) - 10)
+    top = 134
+    crisp = cell > condensed.side and condensed.side <= PIXELATED_UP_TO
+    resample = Image.Resampling.NEAREST if crisp else Image.Resampling.LANCZOS
+    for name, images in parts:
+        for column, number in enumerate(labels):
+            for index in range(min(condensed.ipc, across * down)):
+                image = to_pillow(images[number * condensed.ipc + index]).convert("RGB")
+                row, place = divmod(index, across)
+                left = _MARGIN + (column * across + place) * (cell + _GAP)
+                picture.paste(
+                    image.resize((cell, cell), resample), (left, top + row * (cell + _GAP))
+                )
+        shown = f"{name}: {_SAID[name]}"
+        _write(pen, (_MARGIN, top + block + 4), shown, 15, _QUIET, room)
+        top += block + 44
+    _write(pen, (_MARGIN, top + 14), _score_line(run), 19, _ACCENT, room, bold=True)
+    _write(
+        pen, (_MARGIN, top + 48), _sample_line(run, len(labels), across * down), 13, _QUIET, room
+    )
+    return picture
+
+
+_SAID = {"Before": "what the condensation started from", "After": "the condensed images as stored"}
+
+
+def _score_line(run: Run) -> str:
+    compared = headline(run.scores)
+    if not compared:
+        return "Not evaluated yet"
+    main = compared["condensed"]
+    parts = [spread(main.last)]
+    for subject, name in (("random", "random"), ("whole", "whole set")):
+        if subject in compared:
+            parts.append(f"{name} {words.percent(compared[subject].last.mean)}")
+    parts.append(f"{main.network}, {main.protocol}")
+    parts.append(words.plural(len(main.last.values), "network"))
+    return "Test accuracy " + " · ".join(parts)
+
+
+def _sample_line(run: Run, classes: int, images: int) -> str:
+    condensed = run.condensed
+    images = min(images, condensed.ipc)
+    shown = f"{classes} of {words.plural(condensed.num_classes, 'class', 'classes')}"
+    return (
+        f"Shown: {shown}, {images} of {words.plural(condensed.ipc, 'image')} per class, "
+        f"{words.square(condensed.side)} pixels each"
+    )
+
+
+@lru_cache
+def _font(points: int, bold: bool) -> ImageFont.FreeTypeFont:
+    # Matplotlib's own font: it is always there and knows Latin, Greek and Cyrillic.
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), points)
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    points: int,
+    colour: str,
+    room: int,
+    bold: bool = False,
+) -> None:
+    """Write one line, shortened to ``room`` pixels with an ellipsis."""
+    font = _font(points, bold)
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text[:400]).split())
+    if pen.textlength(line, font) > room:
+        while line and pen.textlength(line + "…", font) > room:
+            line = line[:-1]
+        line = line.rstrip() + "…"
+    pen.text(place, line, font=font, fill=colour)

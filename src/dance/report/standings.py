@@ -1,0 +1,197 @@
+"""Scores as the page shows them: only what may be compared stands together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dance.report import words
+from dance.report.charts import Cell, DotChart, confusion_cells, dot_chart, top_confusions
+from dance.report.record import Score, Statistic
+
+SUBJECTS = {
+    "initial": "Initial set",
+    "random": "Random selection",
+    "whole": "Whole training set",
+}
+"""How the rows that are compared with are called; a condensed set bears the label of its method."""
+_ORDER = ("condensed", "initial", "random", "whole")
+_MOST_MATRIX_CLASSES = 25
+"""Above this a confusion matrix is a carpet, and the largest confusions say more."""
+_MOST_BARS = 25
+_EXTREMES = 10
+"""Bars shown at either end where there are too many classes for all."""
+_MOST_CONFUSIONS = 15
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores that may be compared: one network under one protocol."""
+
+    protocol: str
+    network: str
+    parameters: int | None
+    epochs: int | None
+    """Of every row; None where the rows differ."""
+    rows: tuple[tuple[str, Score], ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProtocolTable:
+    """All groups of one protocol, with their picture."""
+
+    protocol: str
+    groups: tuple[Group, ...]
+    chart: DotChart
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Accuracy of one class; ``mark`` is that of random selection."""
+
+    name: str
+    accuracy: float
+    mark: float | None
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Per-class results of the condensed set with one network."""
+
+    title: str
+    repeats: int
+    bars: tuple[Bar, ...]
+    selection: str
+    """Says which classes are shown; empty when all are."""
+    has_marks: bool
+    matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
+    confusions: tuple[tuple[str, str, float], ...]
+
+
+def headline(scores: Sequence[Score]) -> dict[str, Score]:
+    """By subject, the first score of the condensed set and those comparable with it.
+
+    Empty where the condensed set has not been evaluated.
+    """
+    main = next((score for score in scores if score.subject == "condensed"), None)
+    if main is None:
+        return {}
+    place = (main.protocol, main.network)
+    same = [score for score in scores if (score.protocol, score.network) == place]
+    return {score.subject: score for score in reversed(same)}
+
+
+def protocol_tables(scores: Sequence[Score]) -> list[ProtocolTable]:
+    """Scores by protocol and network, in the order of their first appearance."""
+    keys = dict.fromkeys((score.protocol, score.network) for score in scores)
+    groups = [_group(protocol, network, scores) for protocol, network in keys]
+    tables = []
+    for protocol in dict.fromkeys(group.protocol for group in groups):
+        own = tuple(group for group in groups if group.protocol == protocol)
+        chart = dot_chart(row for group in own for row in group.rows)
+        tables.append(ProtocolTable(protocol, own, chart))
+    return tables
+
+
+def _group(protocol: str, network: str, scores: Sequence[Score]) -> Group:
+    own = [score for score in scores if (score.protocol, score.network) == (protocol, network)]
+    own.sort(
+        key=lambda score: _ORDER.index(score.subject) if score.subject in _ORDER else len(_ORDER)
+    )
+    rows = tuple((SUBJECTS.get(score.subject, score.label), score) for score in own)
+    epochs = {score.epochs for score in own}
+    return Group(
+        protocol=protocol,
+        network=network,
+        parameters=own[0].parameters,
+        epochs=epochs.pop() if len(epochs) == 1 else None,
+        rows=rows,
+        remarks=tuple(_remarks(rows)),
+    )
+
+
+def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
+    """Differences to the condensed set, and whether the networks suffice to tell them apart."""
+    by_subject = {score.subject: (name, score) for name, score in reversed(list(rows))}
+    if "condensed" not in by_subject:
+        return
+    name, condensed = by_subject.pop("condensed")
+    for subject in _ORDER:
+        if subject not in by_subject:
+            continue
+        other = by_subject[subject][1]
+        gap = condensed.last.mean - other.last.mean
+        side = "above" if gap >= 0 else "below"
+        text = f"{name} is {words.points(gap)} {side} the {SUBJECTS[subject].lower()}"
+        if subject == "random":
+            text = f"{name} is {words.points(gap)} {side} random selection at the same budget"
+        yield text + _certainty(condensed.last, other.last) + "."
+
+
+def _certainty(one: Statistic, other: Statistic) -> str:
+    if one.interval is None or other.interval is None:
+        return "; one network each says nothing about chance" if len(one.values) == 1 else ""
+    apart = one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
+    return "" if apart else "; the 95\N{NO-BREAK SPACE}% intervals overlap, so this may be chance"
+
+
+def class_results(names: Sequence[str], group: Group) -> Classes | None:
+    """Per-class accuracy and confusion of the condensed set; None where they were not kept.
+
+    Args:
+        names: of all classes; the index is the label.
+        group: one network under one protocol.
+    """
+    score = next((score for _, score in group.rows if score.subject == "condensed"), None)
+    if score is None or not (score.per_class or score.confusion):
+        return None
+    random = next((score for _, score in group.rows if score.subject == "random"), None)
+    marks = random.per_class if random is not None else ()
+    bars = [
+        Bar(name, accuracy, marks[index] if marks else None)
+        for index, (name, accuracy) in enumerate(zip(names, score.per_class, strict=False))
+    ]
+    selection = ""
+    if len(bars) > _MOST_BARS:
+        bars.sort(key=lambda bar: -bar.accuracy)
+        selection = f"The {_EXTREMES} best and the {_EXTREMES} worst of {len(bars)} classes."
+        bars = bars[:_EXTREMES] + bars[-_EXTREMES:]
+    matrix: tuple[tuple[str, tuple[Cell, ...]], ...] = ()
+    confusions: tuple[tuple[str, str, float], ...] = ()
+    if score.confusion and len(names) <= _MOST_MATRIX_CLASSES:
+        cells = confusion_cells(score.confusion)
+        matrix = tuple((name, tuple(row)) for name, row in zip(names, cells, strict=True))
+    elif score.confusion:
+        confusions = tuple(
+            (names[true], names[taken], part)
+            for true, taken, part in top_confusions(score.confusion, _MOST_CONFUSIONS)
+        )
+    return Classes(
+        title=f"{group.network}, {group.protocol}",
+        repeats=len(score.last.values),
+        bars=tuple(bars),
+        selection=selection,
+        has_marks=bool(marks),
+        matrix=matrix,
+        confusions=confusions,
+    )
+
+
+def spread(statistic: Statistic) -> str:
+    """Mean ± standard deviation in percent.
+
+    >>> spread(Statistic((0.5, 0.6), 0.55, 0.0707, None)).split()
+    ['55.0', '±', '7.1', '%']
+    """
+    if statistic.std is None:
+        return words.percent(statistic.mean)
+    return f"{100 * statistic.mean:.1f} ± {100 * statistic.std:.1f}\N{NO-BREAK SPACE}%"
+
+
+def interval(statistic: Statistic) -> str:
+    """The 95 % confidence interval of the mean in percent."""
+    if statistic.interval is None:
+        return words.ABSENT
+    low, high = statistic.interval
+    return f"{100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%"

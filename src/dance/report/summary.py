@@ -1,0 +1,176 @@
+"""What was done, in sentences, key numbers and lists of facts."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dance.report import words
+from dance.report.record import Run, Score
+from dance.report.standings import SUBJECTS, headline, spread
+
+
+def label(run: Run) -> str:
+    """What the method is called."""
+    named = run.condensed.provenance.get("label") or run.condensed.provenance.get("method")
+    return str(named or run.config.get("method") or "Condensed")
+
+
+def title(run: Run) -> str:
+    """The heading of the page."""
+    per_class = words.plural(run.condensed.ipc, "image")
+    return f"{_source(run)}, {per_class} per class"
+
+
+def sentence(run: Run) -> str:
+    """What was done."""
+    condensed = run.condensed
+    images = len(condensed.pixels)
+    train = run.condensed.provenance.get("train_images")
+    side = f"{words.square(condensed.side)} pixels"
+    start = words.plural(int(train), "training image") if train else "the training images"
+    text = (
+        f"{label(run)} condensed {start} of {_source(run)} "
+        f"({words.plural(condensed.num_classes, 'class', 'classes')}) into "
+        f"{words.plural(images, 'stored image')} of {side}, {condensed.ipc} per class."
+    )
+    if condensed.factor > 1:
+        cells = condensed.factor**2
+        text += (
+            f" Each stored image holds {words.square(condensed.factor)} smaller ones, which "
+            f"are enlarged for training: a network sees {words.plural(images * cells, 'image')}."
+        )
+    return text
+
+
+def result(scores: Sequence[Score]) -> str:
+    """The main result in a sentence, with the protocol that made it; empty without one."""
+    compared = headline(scores)
+    if not compared:
+        return ""
+    main = compared["condensed"]
+    tested = words.plural(main.test_images, "test image") if main.test_images else "the test images"
+    text = (
+        f"Trained on nothing but this set, {main.network} classifies {spread(main.last)} "
+        f"of {tested} correctly (protocol {main.protocol}, last epoch, "
+        f"{words.plural(len(main.last.values), 'network')})."
+    )
+    names = {"random": "random selection", "whole": "the whole training set"}
+    rest = [
+        f"{name} {words.percent(compared[subject].last.mean)}"
+        for subject, name in names.items()
+        if subject in compared
+    ]
+    return text + (f" For comparison: {', '.join(rest)}." if rest else "")
+
+
+def tiles(run: Run) -> list[tuple[str, str, str]]:
+    """Key numbers: (what, value, remark)."""
+    found = []
+    compared = headline(run.scores)
+    for subject in ("condensed", "random", "whole"):
+        if subject in compared:
+            score = compared[subject]
+            name = SUBJECTS.get(subject, score.label)
+            place = f"{score.network}, {score.protocol}"
+            found.append((name, words.percent(score.last.mean), place))
+    train = run.condensed.provenance.get("train_images")
+    part = "8-bit pixels"
+    if train:
+        fraction = len(run.condensed.pixels) / int(train)
+        part = f"as much as {words.share(fraction)} of the training images"
+    found.append(("Storage", words.size(run.condensed.storage_bytes()), part))
+    if (build := build_seconds(run.costs)) is not None:
+        found.append(("Build time", words.seconds(build), "experts and condensation"))
+    return found
+
+
+def command(run: Run) -> str:
+    """The command line that repeats the run; empty where nothing of it was kept."""
+    given = run.environment.get("command")
+    if not isinstance(given, list) or not given:
+        place = shlex.quote(str(run.directory / "config.yaml"))
+        return f"dance condense --config {place}" if run.config else ""
+    first, *rest = map(str, given)
+    name = Path(first).name
+    program = ["python", "-m", "dance"] if name == "__main__.py" else [name]
+    return shlex.join([*program, *rest])
+
+
+def build_seconds(costs: Mapping[str, Any]) -> float | None:
+    """Seconds spent on experts and condensation; None where neither was logged."""
+    parts = [costs.get("experts_seconds"), costs.get("condense_seconds")]
+    known = [float(part) for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def experts(costs: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Rows of the table of experts."""
+    return []
+    return [
+        {
+            "index": str(row.get("index", position)),
+            "train": words.percent(row.get("train_accuracy")),
+            "test": words.percent(row.get("test_accuracy")),
+            "epochs": words.count(row.get("epochs")),
+            "seconds": words.seconds(row.get("seconds")),
+        }
+        for position, row in enumerate(costs.get("experts") or [])
+    ]
+
+
+def cost_facts(run: Run) -> list[tuple[str, str]]:
+    """What the run cost, and on which machine."""
+    costs, environment = run.costs, run.environment
+    rows = [
+        ("Experts", words.seconds(costs.get("experts_seconds"))),
+        ("Condensation", words.seconds(costs.get("condense_seconds"))),
+        ("Seconds per step", words.seconds(costs.get("seconds_per_step"))),
+        ("Evaluation", words.seconds(costs.get("evaluate_seconds"))),
+        ("Peak memory", words.size(costs.get("peak_memory_bytes"))),
+        ("Device", str(environment.get("device") or words.ABSENT)),
+        ("Processor", str(environment.get("processor") or words.ABSENT)),
+        ("Threads", str(environment.get("threads") or words.ABSENT)),
+        ("Precision", str(environment.get("precision") or words.ABSENT)),
+    ]
+    return [row for row in rows if row[1] != words.ABSENT]
+
+
+def data_facts(run: Run) -> list[tuple[str, str]]:
+    """Which images the set was made of."""
+    condensed, provenance = run.condensed, run.condensed.provenance
+    train = provenance.get("train_images")
+    test = next((score.test_images for score in run.scores if score.test_images), None)
+    colour = "grey" if condensed.channels == 1 else "colour"
+    channels = ", ".join(f"{value:.4f}" for value in condensed.mean)
+    spreads = ", ".join(f"{value:.4f}" for value in condensed.std)
+    rows = [
+        ("Name", _source(run)),
+        ("Classes", words.count(condensed.num_classes)),
+        ("Training images", words.count(int(train) if train else None)),
+        ("Test images", words.count(test)),
+        ("Pixels", f"{words.square(condensed.side)}, {colour}"),
+        ("Mean of the pixels", channels),
+        ("Standard deviation", spreads),
+        ("Fingerprint", str(provenance.get("data_fingerprint") or words.ABSENT)),
+    ]
+    return [row for row in rows if row[1] != words.ABSENT]
+
+
+def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Versions and hardware, as the run noted them."""
+    rows = []
+    for key, value in environment.items():
+        if key == "command" or value is None:
+            continue
+        text = words.seconds(float(value)) if key == "seconds" else str(value)
+        rows.append((key.replace("_", " "), text))
+    return rows
+
+
+def _source(run: Run) -> str:
+    provenance = run.condensed.provenance
+    named = provenance.get("dataset") or run.config.get("data") or "an image set"
+    return str(named)
