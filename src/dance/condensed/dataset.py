@@ -38,7 +38,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         self._draws = torch.zeros(len(images), dtype=torch.int64)
         if augment is not None:
             siamese.parse(augment)  # an unknown operation is said here, not by a worker
-            self._draws.share_memory_()  # type: ignore[no-untyped-call]
+            self._draws.share_memory_()
 
     def __len__(self) -> int:
         """Number of decoded images."""
