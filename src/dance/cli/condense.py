@@ -1,0 +1,42 @@
+"""Condense a data set, score the result and write its report; the same command again goes on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dance import engine
+from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
+from dance.cli.output import print_json, print_scores
+from dance.core.storage import read_json
+
+
+def add_arguments(parser: Parser, words: Sequence[str]) -> None:
+    """The options of this verb."""
+    add_data(parser)
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="run directory (default runs/ID, where ID follows from the settings)",
+    )
+    add_json(parser)
+    add_settings(parser, words)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Do it and print what came out."""
+    from dance import report  # draws with matplotlib, which is slow to import
+
+    config = resolved(parsed)
+    place = engine.run(config, parsed.output, command=parsed.command)
+    page = report.build(place)
+    scores = read_json(place / "scores.json")
+    files = {"run": place, "condensed": place / "condensed.safetensors", "report": page}
+    if parsed.json:
+        print_json({**files, "scores": scores})
+        return
+    print_scores(scores)
+    for name, path in files.items():
+        print(f"{name + ':':<10} {path}")

@@ -1,0 +1,75 @@
+"""Results on stdout: tables for people, one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """One JSON object; paths become text."""
+    print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """A table as wide as it needs to be; columns whose name starts with ``>`` are right-aligned."""
+    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False, soft_wrap=False).print(table)
+
+
+def percent(statistic: Mapping[str, Any]) -> str:
+    """Mean and standard deviation of accuracies in percent.
+
+    >>> percent({"mean": 0.7081, "std": 0.0023})
+    '70.8 ± 0.2'
+    """
+    spread = "" if statistic.get("std") is None else f" ± {100 * statistic['std']:.1f}"
+    return f"{100 * statistic['mean']:.1f}{spread}"
+
+
+def amount(count: int | None) -> str:
+    """Bytes as people say them.
+
+    >>> amount(3_400_000), amount(None)
+    ('3.4 MB', 'unknown')
+    """
+    if count is None:
+        return "unknown"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
+    """A row for every score; the honest statistic first."""
+    rows = [
+        (
+            str(score["label"]),
+            str(score["network"]),
+            percent(score["last"]),
+            percent(score["best"]),
+            f"{score['train_images']}",
+            str(score["repeats"]),
+            str(score["epochs"]),
+            str(score["protocol"]),
+        )
+        for score in scores
+    ]
+    accuracy = (">last epoch %", ">best epoch %")
+    cost = (">images", ">networks", ">epochs", "protocol")
+    print_table(("trained on", "network", *accuracy, *cost), rows)
+    print(
+        "Test accuracy, mean ± standard deviation over networks. Compare last epochs; the best "
+        "epoch is chosen on test images."
+    )

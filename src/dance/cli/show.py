@@ -1,0 +1,94 @@
+"""Show one thing in full: a recipe or a method as YAML for --config, facts of the rest."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dance.cli.list import KINDS
+from dance.cli.options import Parser, add_json, headline
+from dance.cli.output import print_json
+from dance.core.config import settings, to_plain, to_yaml
+from dance.core.errors import ConfigError, nearest
+from dance.data.known import KNOWN
+from dance.evaluation.protocol import PROTOCOLS
+from dance.methods import METHODS
+from dance.networks import NETWORKS, NetworkConfig, build
+from dance.recipes import QUICK, RECIPES
+
+_CHANNELS, _SIDE, _CLASSES = 3, 32, 10
+"""Images for which the size of a network is told."""
+
+
+def add_arguments(parser: Parser, words: Sequence[str]) -> None:
+    """The options of this verb."""
+    parser.add_argument(
+        "name", metavar="NAME", help="of a method, recipe, dataset, network or protocol, or quick"
+    )
+    add_json(parser)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Print it."""
+    views: dict[str, Callable[[str], tuple[str, Mapping[str, Any]]]] = {
+        "recipes": _recipe,
+        "methods": _method,
+        "datasets": _dataset,
+        "networks": _network,
+        "protocols": _protocol,
+    }
+    names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
+    if parsed.name == "quick":
+        text, facts = "# over what the data set would be run with\n" + to_yaml(QUICK), QUICK
+    elif parsed.name in names:
+        text, facts = views[names[parsed.name]](parsed.name)
+    else:
+        raise ConfigError(
+            f"nothing is called {parsed.name!r}{nearest(parsed.name, names)}; see dance list"
+        )
+    if parsed.json:
+        print_json({"name": parsed.name, **facts})
+    else:
+        print(text, end="")
+
+
+def _recipe(name: str) -> tuple[str, Mapping[str, Any]]:
+    recipe = RECIPES.get(name)
+    facts = {"paper": recipe.paper, "command": recipe.command, "expect": recipe.expect}
+    return recipe.text(), {**facts, "config": to_plain(recipe.config())}
+
+
+def _method(name: str) -> tuple[str, Mapping[str, Any]]:
+    method = METHODS.get(name)
+    config = method.Config()
+    about = f"{method.title}: {method.paper}"
+    lines = [f"# {about}", f"method: {name}", "options:"]
+    for setting in settings(type(config)):
+        line = to_yaml({setting.name: getattr(config, setting.name)}).rstrip()
+        lines += [f"  # {setting.text}", f"  {line}"]
+    if lines[-1] == "options:":
+        lines[-1] += " {}"
+    return "\n".join(lines) + "\n", {"about": about, "options": to_plain(config)}
+
+
+def _dataset(name: str) -> tuple[str, Mapping[str, Any]]:
+    facts = to_plain(KNOWN[name])
+    return to_yaml(facts), facts
+
+
+def _network(name: str) -> tuple[str, Mapping[str, Any]]:
+    network = build(NetworkConfig(name=name), _CHANNELS, _SIDE, _CLASSES)
+    facts = {
+        "name": name,
+        "about": headline(NETWORKS.get(name)),
+        "parameters": network.parameter_count(),
+        "embedding": network.embedding_size,
+        "for": f"{_CHANNELS} x {_SIDE} x {_SIDE} pixels and {_CLASSES} classes",
+    }
+    return to_yaml(facts), facts
+
+
+def _protocol(name: str) -> tuple[str, Mapping[str, Any]]:
+    facts = to_plain(PROTOCOLS.get(name))
+    return to_yaml(facts), facts

@@ -1,0 +1,18 @@
+"""Complete configurations, each with its source and what to expect; and what a command means."""
+
+from dance.recipes.base import RECIPES, Recipe
+from dance.recipes.build import build_run
+from dance.recipes.check import check
+from dance.recipes.quick import QUICK
+from dance.recipes.resolve import generic, method_of, resolve
+
+__all__ = [
+    "QUICK",
+    "RECIPES",
+    "Recipe",
+    "build_run",
+    "check",
+    "generic",
+    "method_of",
+    "resolve",
+]

@@ -1,0 +1,72 @@
+"""Everything about a configuration that can be known to be wrong before work begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from dance.augment.siamese import parse
+from dance.condensed.decoders import check_factor
+from dance.core.config import flat, to_plain
+from dance.core.errors import ConfigError
+from dance.data.known import KNOWN
+from dance.engine import RunConfig
+from dance.evaluation.protocol import PROTOCOLS
+from dance.methods import METHODS
+from dance.networks import NETWORKS
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+_ONE: Rule = ("at least 1", lambda x: x >= 1)
+_ZERO: Rule = ("at least 0", lambda x: x >= 0)
+_POSITIVE: Rule = ("above 0", lambda x: x > 0)
+_SHARE: Rule = ("from 0 to 1", lambda x: 0 <= x <= 1)
+_BELOW_ONE: Rule = ("at least 0 and below 1", lambda x: 0 <= x < 1)
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("ipc", "factor", "chunk", "depth", "width", "batch_size", "epochs"), _ONE),
+    **dict.fromkeys(("repeats", "iterations", "synthetic_cap", "calibration_interval"), _ONE),
+    **dict.fromkeys(("seed", "count", "real_batch", "weight_decay"), _ZERO),
+    **dict.fromkeys(("learning_rate", "decay"), _POSITIVE),
+    "momentum": _BELOW_ONE,
+    "cutmix": _SHARE,
+}
+"""What a setting of this name must be, in whatever section it stands."""
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def check(config: RunConfig) -> None:
+    """Refuse values that cannot work.
+
+    Raises:
+        ConfigError: what must hold, what was received, and what to do.
+    """
+    method = METHODS.get(config.method)(config.options)
+    for place, value in flat(to_plain(config)).items():
+        name = place.rsplit(".", 1)[-1]
+        if value is None:
+            continue
+        if name in _RULES:
+            must, holds = _RULES[name]
+            if not holds(value):
+                raise ConfigError(f"{place} must be {must}: got {value}")
+        if name == "augmentation":
+            parse(value)
+    for name in (config.network.name, *config.networks):
+        NETWORKS.get(name)
+    if not config.networks:
+        raise ConfigError("networks must name at least one network to score with: got none")
+    PROTOCOLS.get(config.evaluation.protocol)
+    if not _DEVICE.fullmatch(config.device):
+        raise ConfigError(
+            f"device must be auto, cpu, mps, cuda or cuda:N: got {config.device!r}; use auto"
+        )
+    if method.needs_experts() and config.experts.count < 1:
+        raise ConfigError(
+            f"experts.count must be at least 1 for {config.method} with these options: got "
+            f"{config.experts.count}"
+        )
+    side = config.source.size or (KNOWN[config.data].size if config.data in KNOWN else None)
+    if side is not None:
+        check_factor(config.factor, side)

@@ -1,0 +1,26 @@
+"""Quick variants: runs of minutes on two cores, to try things; all their values are here.
+
+No number of a paper is to be expected of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+QUICK: Mapping[str, Any] = {
+    "experts": {"count": 1, "epochs": 6},
+    "options": {"iterations": 150},
+    "evaluation": {"protocol": "quick-v1", "repeats": 3},
+}
+_DIGITS: Mapping[str, Any] = {
+    "experts": {"count": 3, "epochs": 20},
+    "options": {"iterations": 300},
+    "evaluation": {"protocol": "quick-v1", "repeats": 10},
+}
+"""The digits are so small that more of everything fits in the same time."""
+
+
+def quick_settings(data: str) -> Mapping[str, Any]:
+    """What a quick variant changes, as plain settings over a recipe for ``data``."""
+    return _DIGITS if data == "digits" else QUICK

@@ -1,0 +1,158 @@
+"""What a command means: a recipe for its data, ``--config`` over it, single settings over both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dance.core.config import build, merge, read_yaml, settings, to_plain
+from dance.core.errors import ConfigError, nearest
+from dance.data import DataConfig, load
+from dance.data.known import KNOWN
+from dance.engine import RunConfig
+from dance.methods import METHODS
+from dance.recipes.base import RECIPES
+from dance.recipes.build import build_run
+from dance.recipes.check import check
+from dance.recipes.dance import dance_config
+from dance.recipes.quick import quick_settings
+
+_QUICK = "quick"
+"""``--config quick``: the quick variant of what would be resolved without it."""
+_FILE = "config.yaml"
+"""Name of the configuration in a run directory."""
+
+
+def resolve(
+    data: str | None = None,
+    method: str | None = None,
+    ipc: int | None = None,
+    base: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The complete, checked configuration that a command means.
+
+    Args:
+        data: name or path; None: as the base says.
+        method: None: as the base says, else DANCE.
+        ipc: images per class; None: as the base says.
+        base: ``quick``, the name of a recipe, a YAML file, or a run directory; None: the paper's
+            settings for known data, else those that it has for images of this side. A file may
+            hold a few settings only; they are taken over those.
+        overrides: nested plain settings that win over everything else.
+
+    Raises:
+        ConfigError: an unknown name or key, or a value that cannot work.
+        DataError: the images have to be seen to know their side, and cannot be.
+    """
+    named = {"data": data, "method": method, "ipc": ipc}
+    given = merge(
+        overrides or {}, {key: value for key, value in named.items() if value is not None}
+    )
+    if base is None or base == _QUICK:
+        start = _default(given, quick=base == _QUICK)
+    elif (path := _file(base)) is not None:
+        given = merge(_read(path, given), given)
+        start = _default(given)
+    else:
+        start = RECIPES.get(base).config()
+    plain = merge(_of_one_method(to_plain(start), given), given)
+    config = build_run(plain)
+    check(config)
+    return config
+
+
+def generic(data: str, method: str, ipc: int, side: int) -> RunConfig:
+    """The rule for images of ``side`` pixels: DANCE's paper settings, or the method's own defaults.
+
+    Raises:
+        ConfigError: unknown method.
+    """
+    config = dance_config(data, ipc, side)
+    if method == config.method:
+        return config
+    return replace(config, method=method, factor=1, options=METHODS.get(method).Config())
+
+
+def method_of(method: str | None, base: str | None) -> str:
+    """The method that a command runs, which decides what ``options`` there are.
+
+    Args:
+        method: asked for, if one was.
+        base: as for :func:`resolve`.
+
+    Raises:
+        ConfigError: unknown method, or no such base.
+    """
+    if method is None and base not in (None, _QUICK):
+        path = _file(base)
+        plain = (
+            read_yaml(path) if path is not None else {"method": RECIPES.get(base).config().method}
+        )
+        method = str(plain.get("method", RunConfig.method))
+    METHODS.get(method or RunConfig.method)
+    return method or RunConfig.method
+
+
+def _file(base: str) -> Path | None:
+    """The YAML file that ``base`` names; None if it is the name of a recipe.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if base in RECIPES.names():
+        return None
+    path = Path(base)
+    if path.is_dir() and (path / _FILE).is_file():
+        return path / _FILE
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise ConfigError(f"--config must name a file, a recipe or {_QUICK!r}: no file {base}")
+    raise ConfigError(f"unknown recipe {base!r}{nearest(base, [_QUICK, *RECIPES.names()])}")
+
+
+def _of_one_method(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``plain`` without the options of the method that it names, if another one is asked for."""
+    other = "method" in plain and given.get("method", plain["method"]) != plain["method"]
+    return {key: value for key, value in plain.items() if not (other and key == "options")}
+
+
+def _read(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a file, as far as they are for the method that is asked for.
+
+    Raises:
+        ConfigError: one of them is wrong; the message names the file.
+    """
+    plain = _of_one_method(read_yaml(path), given)
+    named = {key: given[key] for key in ("data", "method") if key in given}
+    try:
+        build_run({"data": str(path), **plain, **named})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return plain
+
+
+def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
+    """The paper's settings for what is asked for, or those of the paper for images of that side."""
+    data = given.get("data")
+    if not isinstance(data, str):
+        raise ConfigError("which data? give a name (dance list datasets) or a path: got none")
+    side = _side(data, build(DataConfig, given.get("source") or {}, "source"))
+    method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
+    config = generic(data, str(method), ipc, side)
+    if not quick:
+        return config
+    known = {setting.name for setting in settings(type(config.options))}
+    short = dict(quick_settings(data))
+    short["options"] = {key: value for key, value in short["options"].items() if key in known}
+    return build_run(merge(to_plain(config), short))
+
+
+def _side(data: str, source: DataConfig) -> int:
+    """Side of the images in pixels; sets that are not known are opened to find it (and cached)."""
+    if source.size is not None:
+        return source.size
+    return KNOWN[data].size if data in KNOWN else load(data, "train", source).side

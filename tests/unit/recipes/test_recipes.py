@@ -1,0 +1,121 @@
+"""Recipes hold the paper's settings, say where they are from, and survive their own YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dance.core.config import from_yaml, settings, to_plain
+from dance.core.errors import ConfigError
+from dance.data.known import KNOWN
+from dance.recipes import QUICK, RECIPES, build_run
+
+SMALL = ("fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
+LARGE = (
+    "imagenette", "imagewoof", "imagefruit", "imagemeow", "imagesquawk", "imageyellow",
+)  # fmt: skip
+FULL = [
+    *(f"dance-{data}-ipc{ipc}" for data in SMALL for ipc in (1, 10, 50)),
+    *(f"dance-{data}-ipc{ipc}" for data in LARGE for ipc in (1, 10)),
+    *(f"dance-digits-ipc{ipc}" for ipc in (1, 10)),
+]
+PUBLISHED = """
+dance-fashion-mnist-ipc1 81.5 0.4
+dance-fashion-mnist-ipc50 86.9 0.1
+dance-cifar10-ipc10 70.8 0.2
+dance-cifar100-ipc50 52.8 0.1
+dance-tiny-imagenet-ipc10 26.4 0.3
+dance-imagenette-ipc10 80.2 0.7
+dance-imagewoof-ipc10 57.8 1.1
+dance-imagefruit-ipc1 30.6 0.8
+dance-imagemeow-ipc10 60.4 1.1
+dance-imagesquawk-ipc1 52.0 0.5
+dance-imageyellow-ipc10 78.8 0.7
+"""
+
+
+def test_all_are_there_each_with_a_quick_variant() -> None:
+    assert set(RECIPES.names()) == {*FULL, *(f"{name}-quick" for name in FULL)}
+
+
+@pytest.mark.parametrize("line", PUBLISHED.split("\n")[1:-1])
+def test_says_the_published_accuracy_and_whose_it_is(line: str) -> None:
+    name, mean, std = line.split()
+    expect = RECIPES.get(name).expect
+    assert f"{mean} ± {std} %" in expect
+    assert "published" in expect
+    assert mean not in RECIPES.get(f"{name}-quick").expect
+
+
+@pytest.mark.parametrize("name", [*FULL, "dance-digits-ipc10-quick", "dance-cifar10-ipc1-quick"])
+def test_opens_with_its_source_and_reads_back_to_itself(name: str) -> None:
+    recipe = RECIPES.get(name)
+    lines = recipe.text().splitlines()
+    assert [line[:2] for line in lines[:4]] == ["# ", "# ", "# ", "da"]
+    assert "IJCAI" in lines[0]
+    assert lines[1].startswith("# command: dance condense ")
+    assert lines[2].startswith("# expect: ")
+    assert build_run(from_yaml(recipe.text(), name)) == recipe.config()
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_values_are_the_papers(name: str) -> None:
+    config = RECIPES.get(name).config()
+    large = any(data in name for data in LARGE)
+    assert config.factor == (3 if large else 2)
+    assert config.options.learning_rate == (0.1 if large else 0.01)
+    assert (config.experts.epochs, config.experts.batch_size) == ((80, 128) if large else (60, 64))
+    assert config.experts.count == 5
+    assert config.options.iterations == 10_000
+    assert (config.evaluation.protocol, config.evaluation.epochs) == ("dance-v1", None)
+    assert config.network.name == "convnet"
+    assert (config.network.width, config.network.depth) == (128, None)
+    assert name.endswith(f"ipc{config.ipc}")
+    assert config.data in KNOWN
+
+
+def test_quick_changes_only_how_long_things_take() -> None:
+    full = to_plain(RECIPES.get("dance-cifar10-ipc10").config())
+    quick = to_plain(RECIPES.get("dance-cifar10-ipc10-quick").config())
+    for section, changed in QUICK.items():
+        assert {key: quick[section].pop(key) for key in changed} == changed
+        for key in changed:
+            del full[section][key]
+    assert quick == full
+
+
+def test_the_paper_s_settings_are_the_defaults_of_the_classes() -> None:
+    config = RECIPES.get("dance-cifar10-ipc10").config()
+    for part in (config.experts, config.options, config.evaluation, config.network):
+        for setting in settings(type(part)):
+            assert getattr(part, setting.name) == setting.default, setting.name
+
+
+class TestBuildRun:
+    def test_options_are_those_of_the_method(self) -> None:
+        config = build_run({"data": "digits", "options": {"iterations": 5}})
+        assert config.options.iterations == 5
+        with pytest.raises(ConfigError, match=r"unknown setting 'options\.iterations'"):
+            build_run({"data": "digits", "method": "random", "options": {"iterations": 5}})
+
+    @pytest.mark.parametrize("options", [{}, None])
+    def test_absent_options_are_the_defaults(self, options: dict[str, int] | None) -> None:
+        config = build_run({"data": "digits", "method": "dance", "options": options})
+        assert config == build_run({"data": "digits"})
+
+    def test_unknown_method_names_the_nearest(self) -> None:
+        with pytest.raises(ConfigError, match="unknown method 'danse'; did you mean 'dance'"):
+            build_run({"data": "digits", "method": "danse"})
+
+    def test_places_are_told(self) -> None:
+        with pytest.raises(ConfigError, match=r"^run\.options\.iterations must be"):
+            build_run({"data": "digits", "options": {"iterations": "x"}}, "run")
+
+
+def test_recipes_are_registered_by_file() -> None:
+    from dance import recipes
+
+    assert (Path(recipes.__file__).parent / "dance.py").is_file()
+    with pytest.raises(ConfigError, match="did you mean 'dance-cifar10-ipc10'"):
+        RECIPES.get("dance-cifar-ipc10")
