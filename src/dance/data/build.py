@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,101 +26,96 @@ from dance.data.sources import Labels, Pixels, Record
 SPLITS = ("train", "test")
 
 
-class Build:
-    """One set on its way into a folder.
+@dataclass(frozen=True)
+class Plan:
+    """How one set is to be decoded.
 
-    Args:
-        folder: gets ``<split>_images.npy`` (N, C, S, S) uint8 and ``<split>_labels.npy`` (N,)
-            int64.
-        classes: their names.
-        side: S in pixels.
-        channels: C, 1 or 3.
+    Attributes:
+        found: the source.
+        kept: labels of the source to labels of the set.
+        held_out: which train records go to the test split, (n,); None: the source has one.
+        side: of the square images, in pixels.
+        channels: 1 or 3.
         skip_bad: leave out images that cannot be used instead of stopping.
     """
 
-    def __init__(
-        self, folder: Path, classes: tuple[str, ...], side: int, channels: int, *, skip_bad: bool
-    ) -> None:
-        self._classes, self._side, self._channels = classes, side, channels
-        self._skip_bad = skip_bad
-        shape = (channels, side, side)
-        self._images = {s: ArrayFile(folder / f"{s}_images.npy", shape, "|u1") for s in SPLITS}
-        self._labels = {s: ArrayFile(folder / f"{s}_labels.npy", (), "<i8") for s in SPLITS}
-        self._counts = {split: [0] * len(classes) for split in SPLITS}
-        self._histogram = np.zeros((channels, 256), dtype=np.int64)
-        self._skipped: list[tuple[str, str]] = []
+    found: Found
+    kept: dict[int, int]
+    held_out: npt.NDArray[np.bool_] | None
+    side: int
+    channels: int
+    skip_bad: bool
 
-    def run(
-        self,
-        found: Found,
-        kept: dict[int, int],
-        held_out: npt.NDArray[np.bool_] | None,
-        task: Task,
-    ) -> Json:
-        """Decode everything.
-
-        Args:
-            found: the source.
-            kept: labels of the source to labels of the set.
-            held_out: which train records go to the test split, (n,); None: the source has one.
-            task: advanced by each image.
-
-        Returns:
-            What ``meta.json`` shall say.
-
-        Raises:
-            DataError: an image cannot be used, or too few are left of a class.
-        """
-        with warnings.catch_warnings():
-            # decode() refuses such images itself, by name
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            for split in found.source.splits:
-                records = found.source.records(split, kept)
-                with closing(ordered(self._decode, records)) as decoded:
-                    for row, (record, pixels) in enumerate(decoded):
-                        into = "test" if held_out is not None and held_out[row] else split
-                        self._put(into, record, kept[record.label], pixels)
-                        task.advance()
-        for file in (*self._images.values(), *self._labels.values()):
-            file.close()
-        self._check(found)
-        mean, std = moments(self._histogram)
-        return {
-            "name": found.name,
-            "side": self._side,
-            "channels": self._channels,
-            "mean": mean,
-            "std": std,
-            "counts": self._counts,
-            "skipped": self._skipped,
-        }
-
-    def _decode(self, record: Record) -> tuple[Record, Pixels | BadImageError]:
+    def decode(self, record: Record) -> tuple[Record, Pixels | BadImageError]:
+        """One image, or what is wrong with it."""
         try:
-            return record, decode(record, self._side, self._channels)
+            return record, decode(record, self.side, self.channels)
         except BadImageError as error:
             return record, error
 
-    def _put(self, split: str, record: Record, label: int, pixels: Pixels | BadImageError) -> None:
-        if isinstance(pixels, BadImageError):
-            if not self._skip_bad:
-                raise DataError(bad_image(str(pixels))) from pixels
-            self._skipped.append((_printable(record.where), _printable(str(pixels))))
-            return
-        self._images[split].append(pixels)
-        self._labels[split].append(np.array(label))
-        self._counts[split][label] += 1
-        if split == "train":
-            for channel, counts in zip(pixels, self._histogram, strict=True):
-                counts += np.bincount(channel.ravel(), minlength=256)
 
-    def _check(self, found: Found) -> None:
-        """Refuse a set that lost a whole class to bad images."""
-        train = np.repeat(np.arange(len(self._classes)), self._counts["train"])
-        why = " that can be read in the train split"
-        check_classes(found.name, self._classes, train, 1, why)
-        if not sum(self._counts["test"]):
-            raise DataError(f"no image of the test split of {found.name} can be read")
+def build(plan: Plan, folder: Path, task: Task) -> Json:
+    """Decode everything.
+
+    Args:
+        plan: what and how.
+        folder: gets ``<split>_images.npy`` (N, C, S, S) uint8 and ``<split>_labels.npy`` (N,)
+            int64.
+        task: advanced by each image.
+
+    Returns:
+        What ``meta.json`` shall say.
+
+    Raises:
+        DataError: an image cannot be used, or too few are left of a class.
+    """
+    source, shape = plan.found.source, (plan.channels, plan.side, plan.side)
+    histogram = np.zeros((plan.channels, 256), dtype=np.int64)
+    labels: dict[str, list[int]] = {split: [] for split in SPLITS}
+    skipped: list[tuple[str, str]] = []
+    with ExitStack() as stack, warnings.catch_warnings():
+        # decode() refuses such images itself, by name
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        files = {
+            split: stack.enter_context(closing(ArrayFile(folder / f"{split}_images.npy", shape)))
+            for split in SPLITS
+        }
+        for split in source.splits:
+            records = source.records(split, plan.kept)
+            decoded = stack.enter_context(closing(ordered(plan.decode, records)))
+            for row, (record, pixels) in enumerate(decoded):
+                task.advance()
+                if isinstance(pixels, BadImageError):
+                    if not plan.skip_bad:
+                        raise DataError(bad_image(str(pixels))) from pixels
+                    skipped.append((_printable(record.where), _printable(str(pixels))))
+                    continue
+                into = "test" if plan.held_out is not None and plan.held_out[row] else split
+                files[into].append(pixels)
+                labels[into].append(plan.kept[record.label])
+                if into == "train":
+                    histogram += _levels(pixels)
+        for split in SPLITS:
+            files[split].finish()
+            np.save(folder / f"{split}_labels.npy", np.array(labels[split], dtype=np.int64))
+    name, classes = plan.found.name, plan.found.classes
+    train = np.array(labels["train"], dtype=np.int64)
+    check_classes(name, classes, train, 1, " that can be used for training")
+    if not labels["test"]:
+        raise DataError(f"no image of the test split of {name} can be used")
+    mean, std = moments(histogram)
+    counts = {
+        split: np.bincount(labels[split], minlength=len(classes)).tolist() for split in SPLITS
+    }
+    return {
+        "name": name,
+        "side": plan.side,
+        "channels": plan.channels,
+        "mean": mean,
+        "std": std,
+        "counts": counts,
+        "skipped": skipped,
+    }
 
 
 def hold_out(labels: Labels, count: int, fraction: float) -> npt.NDArray[np.bool_]:
@@ -160,6 +156,11 @@ def moments(histogram: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]
     mean = weight @ level
     std = np.sqrt((weight * (level - mean[:, None]) ** 2).sum(axis=1))
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def _levels(pixels: Pixels) -> npt.NDArray[np.int64]:
+    """(C, S, S) uint8 to (C, 256) counts."""
+    return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
 
 
 def bad_image(reason: str) -> str:

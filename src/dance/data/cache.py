@@ -3,7 +3,9 @@
 ``<cache>/images/<key>/`` holds ``<split>_images.npy``, ``<split>_labels.npy`` and ``meta.json``. It
 is made in a temporary folder beside it, under a lock, and renamed into place: a kill leaves nothing
 that is taken for a set, and of two processes one builds and the other waits and takes what was
-built. Everything in it can be deleted at any time.
+built (where the file system has no locks both build, and the first to finish counts). Everything in
+it can be deleted at any time. A cache that cannot be written is an error, not a reason to decode
+anew in every run; what it holds is served all the same.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ CHECK_WHOLE_BYTES = 64 * 2**20
 """Files up to this size are hashed whole each time they are opened; of larger ones, blocks are."""
 MAP_BYTES = 256 * 2**20
 """Arrays from this size on are mapped into memory instead of being read."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
 
 
@@ -58,38 +61,37 @@ class Entry:
 
 
 class ArrayFile:
-    """An ``.npy`` file that is written row by row, whose number of rows is known only at the end.
+    """An ``.npy`` file of uint8 written row by row, whose number of rows is known at the end.
 
     Plain writes, not a memory map: a full disk is then an error that can be reported, not a SIGBUS.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self._shape = shape
-        self._dtype = np.dtype(dtype)
         self._rows = 0
         self._file: IO[bytes] = path.open("wb")
         self._write_header()
 
-    def append(self, row: npt.NDArray[Any]) -> None:
+    def append(self, row: npt.NDArray[np.uint8]) -> None:
         """Add one row of the declared shape."""
-        self._file.write(np.ascontiguousarray(row, dtype=self._dtype).tobytes())
+        self._file.write(np.ascontiguousarray(row).tobytes())
         self._rows += 1
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write the final header over the first one, and everything to the disk."""
         self._file.seek(0)
         self._write_header()
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file, finished or not."""
         self._file.close()
 
     def _write_header(self) -> None:
         # numpy leaves room for the first dimension to grow, so both headers have the same length
-        described = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (self._rows, *self._shape),
-        }
+        shape = (self._rows, *self._shape)
+        described = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, described)
 
 
@@ -114,11 +116,11 @@ def obtain(key: str, make: Callable[[Path], Json], room: int) -> Entry:
     entry = _verified(folder)
     if entry is not None:
         return entry
-    with _writing(), _locked(folder):
+    with _writing(), _locked(folder) as alone:
         entry = _verified(folder)  # another process may have made it while this one waited
         if entry is not None:
             return entry
-        _clear(folder)
+        _clear(folder, leftovers=alone)
         free = shutil.disk_usage(folder.parent).free
         if free < room:
             raise OSError(errno.ENOSPC, f"{room:,} bytes are needed, {free:,} are free")
@@ -127,7 +129,11 @@ def obtain(key: str, make: Callable[[Path], Json], room: int) -> Entry:
             meta = make(building)
             _seal(building, meta)
             building.chmod(0o755)
-            building.rename(folder)
+            try:
+                building.rename(folder)
+            except OSError:
+                if alone or _verified(folder) is None:
+                    raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
     entry = _verified(folder)
@@ -190,7 +196,7 @@ def _digest(path: Path) -> list[int | str]:
             return [size, hashlib.file_digest(file, "sha256").hexdigest()]
         digest = hashlib.sha256()
         for block in range(_BLOCKS):
-            file.seek((size - _BLOCK_BYTES) * block // (_BLOCKS - 1))
+            file.seek(max(size - _BLOCK_BYTES, 0) * block // (_BLOCKS - 1))
             digest.update(file.read(_BLOCK_BYTES))
         return [size, digest.hexdigest()]
 
@@ -199,16 +205,21 @@ def _hash_json(content: Json) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _clear(folder: Path) -> None:
-    """Remove a damaged set and what killed builders left; call it under the lock of this key."""
+def _clear(folder: Path, *, leftovers: bool) -> None:
+    """Remove a damaged set, and under its lock what killed builders left."""
     shutil.rmtree(folder, ignore_errors=True)
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+    if leftovers:
+        for left in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time builds a set; the system frees the lock of one that is killed."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Only one process at a time builds a set; the system frees the lock of one that is killed.
+
+    Yields:
+        False where the file system has no locks, as some of clusters.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as file:
         try:
@@ -216,7 +227,12 @@ def _locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             log("another process is decoding these images; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            yield False
+            return
+        yield True
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dance.core.errors import DataError, nearest
+from dance.core.progress import log
 from dance.data.config import DataConfig
 from dance.data.known import KNOWN, Known
 from dance.data.sources import SOURCES, Source
@@ -68,6 +69,11 @@ def _find_known(known: Known, config: DataConfig) -> Found:
         opened = _open(str(path), config)
         if opened is not None:
             return _aligned(known, opened)
+    if known.imagenet and not config.offline:
+        log(
+            f"{known.name} is cut out of ImageNet-1K, about 150 GB to fetch; a copy that is here "
+            f"already is used as <root>/{IMAGENET_FOLDER}/"
+        )
     try:
         opened = _open(known.location, config)
     except DataError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from dance.core.errors import ConfigError, DataError
 from dance.core.progress import log, track
 from dance.core.storage import Json
-from dance.data.build import SPLITS, Build, bad_image, hold_out
+from dance.data.build import SPLITS, Plan, bad_image, build, hold_out
 from dance.data.cache import Entry, obtain
 from dance.data.checks import check_classes
 from dance.data.config import DataConfig
@@ -97,9 +97,9 @@ def _entry(found: Found, config: DataConfig) -> tuple[Entry, bool]:
     def make(folder: Path) -> Json:
         log(f"decoding {total:,} images of {found.name} to {side} x {side}, into {folder.parent}")
         mask = hold_out(labels["train"], len(found.classes), rule) if rule is not None else None
-        build = Build(folder, found.classes, side, channels, skip_bad=config.skip_bad)
+        plan = Plan(found, kept, mask, side, channels, config.skip_bad)
         with track(f"decoding {found.name}", total, "images") as task:
-            return build.run(found, kept, mask, task)
+            return build(plan, folder, task)
 
     entry = obtain(key, make, room=total * (channels * side * side + 8))
     if entry.meta["skipped"] and not config.skip_bad:

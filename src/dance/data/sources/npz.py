@@ -83,7 +83,10 @@ class Npz(Source):
 def _read(path: Path) -> dict[str, Array]:
     """All arrays of the file; objects are refused, since only unpickling could read them."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("no archive of arrays")
+        # opened here, since numpy leaves a damaged file open
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except ValueError as error:
         if "pickle" in str(error):

@@ -1,0 +1,142 @@
+"""Published sets: their class lists, and copies that are renamed, reordered, cut out, different."""
+
+import numpy as np
+import pytest
+
+from dance.core.errors import DataError
+from dance.data import DataConfig, load
+from dance.data.find import find
+from dance.data.known import KNOWN
+
+SUBSETS = [known for known in KNOWN.values() if known.imagenet]
+
+
+def test_imagenet_positions_follow_from_the_wordnet_ids():
+    # ImageNet-1K numbers its classes in the order of their ids, so any list can be checked so
+    pairs = {pair for known in SUBSETS for pair in zip(known.wordnet, known.imagenet, strict=True)}
+    ordered = [position for _, position in sorted(pairs)]
+    assert ordered == sorted(set(ordered))
+    names = {}
+    for known in SUBSETS:
+        assert len(set(known.wordnet)) == len(set(known.classes)) == known.count == 10
+        for wordnet, name in zip(known.wordnet, known.classes, strict=True):
+            assert names.setdefault(wordnet, name) == name
+
+
+def test_the_lists_of_dance_and_mtt_differ_in_one_class_each():
+    for name, label in (("imagefruit", 9), ("imageyellow", 8)):
+        ours, theirs = KNOWN[name].wordnet, KNOWN[f"{name}_mtt"].wordnet
+        assert [i for i in range(10) if ours[i] != theirs[i]] == [label]
+
+
+def test_every_set_has_as_many_classes_as_it_says():
+    for known in KNOWN.values():
+        assert len(known.classes) in (0, known.count)
+    assert (KNOWN["cifar100"].classes[0], KNOWN["cifar100"].classes[99]) == ("apple", "worm")
+    assert KNOWN["cifar100"].constants == KNOWN["cifar10"].constants
+
+
+def test_digits_are_the_values_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    train, test = load("digits", "train"), load("digits", "test")
+    assert len(train.labels) + len(test.labels) == 1797
+    assert (train.channels, train.side, train.classes) == (1, 8, tuple("0123456789"))
+    # 0..16 to the nearest of 256 levels, and every image once
+    expected = sorted(
+        np.rint(image / 16 * 255).astype(np.uint8).tobytes() for image in bunch.images
+    )
+    ours = [image.numpy().tobytes() for split in (train, test) for image in split.images]
+    assert sorted(ours) == expected
+    assert all("differs" not in note for note in train.notes)
+
+
+def test_a_copy_that_differs_is_used_and_said(tmp_path, parquet, pixels, capsys):
+    names = [f"{digit}" for digit in range(10)]
+    folder = tmp_path / "mnist"
+    parquet(folder / "train-00000-of-00001.parquet", pixels(20, 28, 1), [*range(10)] * 2, names)
+    parquet(folder / "test-00000-of-00001.parquet", pixels(10, 28, 1), [*range(10)], names)
+    train = load("mnist", "train", DataConfig(root=str(tmp_path)))
+    assert (train.mean, train.std) == ((0.1307,), (0.3081,))
+    assert len(train.notes) == 1
+    assert "20 train and 10 test images instead of 60,000 and 10,000" in train.notes[0]
+    assert train.notes[0] in capsys.readouterr().err
+    assert load("mnist", "test", DataConfig(root=str(tmp_path))).notes == train.notes
+
+
+def test_the_root_can_come_from_the_environment(tmp_path, parquet, pixels, monkeypatch):
+    parquet(tmp_path / "mnist" / "train.parquet", pixels(20, 28, 1), [*range(10)] * 2)
+    monkeypatch.setenv("DANCE_DATA_ROOT", str(tmp_path))
+    assert len(load("mnist", "train").labels) == 10
+
+
+def test_classes_get_the_published_order_and_spelling(tmp_path, class_folder, pixels):
+    # as folders, Fashion-MNIST's classes sort differently from its labels, and "/" cannot be spelt
+    published = KNOWN["fashion_mnist"].classes
+    spelt = [name.replace("/", " - ").upper() for name in published]
+    content = {name: np.full((2, 28, 28), 10 * label) for label, name in enumerate(spelt)}
+    content = {name: images.astype(np.uint8) for name, images in content.items()}
+    class_folder(tmp_path / "fashion_mnist" / "train", content)
+    class_folder(tmp_path / "fashion_mnist" / "test", content)
+    train = load("fashion_mnist", "train", DataConfig(root=str(tmp_path)))
+    assert train.classes == published
+    assert train.images[:, 0, 0, 0].tolist() == [10 * label for label in train.labels.tolist()]
+
+
+@pytest.mark.parametrize("name", ["imagefruit", "imageyellow_mtt"])
+def test_subsets_are_cut_out_of_imagenet_by_id(name, tmp_path, class_folder, pixels):
+    known = KNOWN[name]
+    content = {
+        wordnet: np.full((3, 40, 60, 3), 20 * label, np.uint8)
+        for label, wordnet in enumerate(known.wordnet)
+    }
+    others = {"n00000001": pixels(1), "n99999999": pixels(1)}
+    class_folder(tmp_path / "imagenet" / "train", content | others)
+    class_folder(tmp_path / "imagenet" / "val", content | others)
+    train = load(name, "train", DataConfig(root=str(tmp_path)))
+    assert train.side == 128
+    assert train.classes == known.classes
+    assert train.counts().tolist() == [3] * 10
+    assert train.images[:, 0, 64, 64].tolist() == [20 * x for x in train.labels.tolist()]
+    assert train.mean == (0.485, 0.456, 0.406)
+    assert "30 train and 30 test images instead of" in train.notes[0]
+    # another class of ImageNet that changes is none of this set's business
+    changed = tmp_path / "imagenet" / "train" / "n00000001" / "000.png"
+    changed.write_bytes(b"broken")
+    assert load(name, "train", DataConfig(root=str(tmp_path))).fingerprint == train.fingerprint
+
+
+def test_subsets_are_cut_out_of_all_thousand_classes_by_position():
+    synonyms = [f"thing {position}, other name" for position in range(1000)]
+    assert KNOWN["imagewoof"].match(synonyms) == KNOWN["imagewoof"].imagenet
+    assert KNOWN["cifar10"].match(synonyms) is None
+
+
+def test_a_copy_with_other_classes_is_used_and_said(tmp_path, class_folder, pixels):
+    class_folder(tmp_path / "cifar10", {"left": pixels(3, 32), "right": pixels(3, 32, seed=1)})
+    train = load("cifar10", "train", DataConfig(root=str(tmp_path)))
+    assert train.classes == ("left", "right")
+    assert any("not the 10 published ones" in note for note in train.notes)
+
+
+def test_constants_are_computed_if_the_copy_has_other_channels(tmp_path, parquet, pixels):
+    parquet(tmp_path / "mnist" / "train.parquet", pixels(20, 28), [*range(10)] * 2)
+    train = load("mnist", "train", DataConfig(root=str(tmp_path)))
+    assert len(train.mean) == len(train.std) == train.channels == 3
+
+
+def test_a_name_that_is_nowhere_names_the_three_ways(tmp_path):
+    with pytest.raises(DataError) as caught:
+        find("svhn", DataConfig(root=str(tmp_path), offline=True))
+    for way in ("<root>/svhn/ and pass --data-root", str(tmp_path), "dance[hf]", ".npz"):
+        assert way in str(caught.value)
+    with pytest.raises(DataError, match="DANCE_DATA_ROOT \\(now not set\\)"):
+        find("svhn", DataConfig(offline=True))
+
+
+def test_an_unknown_name_is_told_its_neighbours(tmp_path):
+    with pytest.raises(DataError, match=r"no such path.*did you mean.*'cifar10'"):
+        load("cifar1", "train")
+    with pytest.raises(DataError, match=r"no such path.*known: cifar10, "):
+        load(str(tmp_path / "photographs.npz"), "train")
