@@ -1,0 +1,1 @@
+"""Augmentation: draw parameters from a keyed generator, then apply them; pure functions on standardised images."""

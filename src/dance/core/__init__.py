@@ -1,0 +1,1 @@
+"""Ground floor: errors, registry, keyed randomness, configuration, files, progress. Imports nothing of ours."""

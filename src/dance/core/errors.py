@@ -1,0 +1,46 @@
+"""The one family of errors a user can cause; the command line prints them as one message, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DanceError(Exception):
+    """Base of every error that says what must hold, what was received and what to do next."""
+
+
+class ConfigError(DanceError):
+    """A configuration, option, name or recipe is not what it must be."""
+
+
+class DataError(DanceError):
+    """An image set cannot be found, read or used."""
+
+
+class ArtifactError(DanceError):
+    """A file or directory of ours is missing, damaged, of another run, or cannot be written."""
+
+
+class MissingExpertsError(DanceError):
+    """A method needs expert networks that are not there and may not be trained here."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A tail for messages about an unknown name.
+
+    Args:
+        name: what was received.
+        known: what would have been accepted.
+
+    Returns:
+        ``"; did you mean 'a' or 'b'?"`` when something is close, else ``"; known: a, b, c"``.
+
+    >>> nearest("cifar1", ["cifar10", "mnist"])
+    "; did you mean 'cifar10'?"
+    """
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    if close:
+        return "; did you mean " + " or ".join(repr(option) for option in close) + "?"
+    return "; known: " + ", ".join(options)

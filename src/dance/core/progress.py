@@ -1,0 +1,100 @@
+"""What a person sees while waiting: a bar with ETA on a terminal, plain lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_QUIET_SECONDS = 2.0
+"""Nothing is shown of work that ends sooner than this."""
+_LINE_SECONDS = 10.0
+"""Seconds between two plain log lines."""
+
+
+def log(message: str) -> None:
+    """One plain line for the person at the terminal or for the log file."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(5.25), duration(75), duration(7300)
+    ('5.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+@dataclass
+class Task:
+    """Progress of one piece of work; call :meth:`advance` as it goes.
+
+    Attributes:
+        note: shown beside the bar from the next advance on, such as ``"accuracy 71.3 %"``.
+    """
+
+    description: str
+    total: int
+    unit: str
+    note: str = ""
+    done: int = 0
+    _bar: Progress | None = None
+    _started: float = field(default_factory=time.monotonic)
+    _shown: float = field(default_factory=time.monotonic)
+    _first: int = 0
+
+    def advance(self, count: int = 1) -> None:
+        """Count ``count`` units of work as done."""
+        self.done += count
+        now = time.monotonic()
+        if self._bar is not None:
+            if now - self._started > _QUIET_SECONDS:
+                self._bar.update(
+                    self._bar.task_ids[0], completed=self.done, note=self.note, visible=True
+                )
+        elif now - self._shown > _LINE_SECONDS:
+            self._shown = now
+            rate = (self.done - self._first) / (now - self._started)
+            left = duration((self.total - self.done) / rate) if rate > 0 else "?"
+            log(
+                f"{self.description}: {self.done}/{self.total} {self.unit}, {left} left; {self.note}".rstrip()
+            )
+
+
+@contextmanager
+def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[Task]:
+    """Show the progress of the block.
+
+    Args:
+        description: what is going on.
+        total: units in all.
+        unit: their name in the plural.
+        start: units done before, by an interrupted run.
+    """
+    if not sys.stderr.isatty():
+        yield Task(description, total, unit, done=start, _first=start)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(),
+        TextColumn("eta"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(description, total=total, completed=start, note="", visible=False)
+        yield Task(description, total, unit, done=start, _bar=bar)

@@ -1,0 +1,68 @@
+"""One registry type for everything that is added by adding a file: methods, networks, sources, protocols."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from dance.core.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to members of one kind, filled by importing every module of a package on first use.
+
+    Args:
+        kind: the word used in messages, such as ``"method"``.
+        package: the package whose modules register members when they are imported.
+        group: entry-point group through which other distributions add members, if any.
+    """
+
+    def __init__(self, kind: str, package: str, group: str | None = None) -> None:
+        self.kind = kind
+        self._package = package
+        self._group = group
+        self._members: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that files a member under ``name``; a name can be taken once."""
+
+        def file(member: T) -> T:
+            held = self._members.setdefault(name, member)
+            if held is not member:
+                raise ConfigError(f"{self.kind} {name!r} is registered twice: {held} and {member}")
+            return member
+
+        return file
+
+    def get(self, name: str) -> T:
+        """The member called ``name``.
+
+        Raises:
+            ConfigError: no such member; the message names the nearest ones.
+        """
+        self._discover()
+        if name not in self._members:
+            raise ConfigError(f"unknown {self.kind} {name!r}{nearest(name, self._members)}")
+        return self._members[name]
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._discover()
+        return sorted(self._members)
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        if self._group is not None:
+            for entry in entry_points(group=self._group):
+                entry.load()

@@ -1,0 +1,142 @@
+"""Files that are either whole or not there: atomic writes and checksummed, pickle-free tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dance.core.errors import ArtifactError
+
+Json = Any
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that a reader, or a kill at any moment, sees the old content or the new one.
+
+    Args:
+        path: the final place; parent folders are made.
+        write: called with a temporary path beside it, which it fills.
+
+    Raises:
+        ArtifactError: the folder cannot be written or the disk is full; nothing half-written stays behind.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
+        temporary = Path(name)
+        write(temporary)
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ArtifactError(
+            f"cannot write {path}: {reason}; free some space or choose another place with --output"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomic(path, lambda place: _write(place, text))
+
+
+def _write(place: Path, text: str) -> None:
+    place.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Json) -> None:
+    """Write JSON atomically, indented for people."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Json:
+    """Read JSON.
+
+    Raises:
+        ArtifactError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} is damaged (no JSON): {error}; delete it and run again"
+        ) from error
+
+
+def checksum(tensors: Mapping[str, torch.Tensor], header: Json) -> str:
+    """SHA-256 over names, dtypes, shapes, bytes and the header: what a stored file must hash to."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        if tensor.numel():
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Json, kind: str) -> None:
+    """Store tensors with a JSON header and a checksum as one safetensors file, atomically.
+
+    Args:
+        path: the final place.
+        tensors: any names; moved to the CPU.
+        header: anything JSON can hold.
+        kind: what the file is (``"condensed set"``, ``"expert"``, ``"checkpoint"``); checked when it is read.
+    """
+    header = json.loads(
+        json.dumps(header)
+    )  # what a reader will get back, so that the checksum agrees
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {
+        "dance": json.dumps({"kind": kind, "sha256": checksum(stored, header)}),
+        "header": json.dumps(header, ensure_ascii=False),
+    }
+    write_atomic(path, lambda place: save_file(stored, place, metadata=metadata))
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
+    """Read what :func:`write_tensors` stored, verifying its kind and checksum.
+
+    Returns:
+        The tensors on the CPU and the header.
+
+    Raises:
+        ArtifactError: missing, truncated, altered, or of another kind; the message names the file.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            stamp = json.loads(metadata.get("dance", "{}"))
+            header = json.loads(metadata.get("header", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"there is no {kind} at {path}") from error
+    except IsADirectoryError as error:
+        raise ArtifactError(f"{path} is a folder, not a {kind} file") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error
+    if stamp.get("kind") != kind:
+        raise ArtifactError(
+            f"{path} must be a {kind} of dance: it is {stamp.get('kind', 'something else')!r}"
+        )
+    if stamp.get("sha256") != checksum(tensors, header):
+        raise ArtifactError(f"{path} is damaged: its content does not match its checksum")
+    return tensors, header

@@ -1,0 +1,51 @@
+"""The one configuration of a run, and what of it decides the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dance.data.config import DataConfig
+from dance.evaluation.protocol import EvaluationConfig
+from dance.experts.recipe import ExpertConfig
+from dance.networks.protocol import NetworkConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run.
+
+    Attributes:
+        data: name of a known set (``dance list datasets``) or a path.
+        method: one of ``dance list methods``.
+        ipc: images per class that are stored.
+        factor: l; each stored image is a grid of l x l smaller ones that are scaled up for training. 1 switches factoring off.
+        init: what the stored images start from: the ``first`` real images of each class (released code), ``random`` real images
+            (the paper's words) or ``noise``.
+        networks: networks that the finished set is scored with.
+        seed: of every random draw.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; does not decide the result.
+        precision: ``float32``, or ``bfloat16`` for the arithmetic of the networks.
+        chunk: classes that are forwarded together (none: as many as memory allows); does not decide the result beyond rounding.
+        source: how the data set is read.
+        network: the network of experts and matching.
+        experts: training of the experts.
+        options: settings of the method (``dance show METHOD``).
+        evaluation: how the set is scored.
+    """
+
+    data: str
+    method: str = "dance"
+    ipc: int = 10
+    factor: int = 1
+    init: Literal["first", "random", "noise"] = "first"
+    networks: tuple[str, ...] = ("convnet",)
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    chunk: int | None = None
+    source: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    experts: ExpertConfig = field(default_factory=ExpertConfig)
+    options: Any = None
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,144 @@
+"""What a run will cost, from a few measured steps of each phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dance.core import device as devices
+from dance.core.rng import generator
+from dance.data import load
+from dance.engine.config import RunConfig
+from dance.engine.package import package
+from dance.engine.stage import Stage, named_network, network_for, stage
+from dance.evaluation import PROTOCOLS
+from dance.experts import Expert
+from dance.methods import Condenser
+from dance.networks import Network, State
+from dance.training import Fit, FitConfig, TrainingData
+from dance.training.fit import predict
+
+_STEPS = 3
+_TESTED = 512
+"""Test images that one timed step predicts."""
+
+
+def estimate(config: RunConfig) -> dict[str, Any]:
+    """Time, memory and disk of a run.
+
+    Each phase is measured on the real data for a few steps after one to warm up; experts that exist
+    are not counted.
+
+    Returns:
+        ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in all,
+        ``peak_memory_bytes``, ``disk_bytes`` and ``measured``, what was timed, in words.
+
+    Raises:
+        DanceError: the data cannot be used, or a setting does not fit it.
+    """
+    setting = stage(config)
+    initial = setting.initial()
+    phases = []
+    pool = setting.pool()
+    expert_bytes = 8 * setting.network.parameter_count()
+    missing = [i for i in range(config.experts.count) if not pool.path(i).exists()]
+    if setting.method.needs_experts() or "whole" in config.evaluation.baselines:
+        phases.append(_experts(setting, len(missing)))
+    if isinstance(setting.method, Condenser):
+        phases.append(_condense(setting, setting.method, initial))
+    phases += _evaluate(setting, initial)
+    return {
+        "phases": phases,
+        "seconds": sum(phase["seconds"] for phase in phases),
+        "peak_memory_bytes": devices.peak_memory(setting.device),
+        "disk_bytes": 3 * initial.numel() * 4 + len(missing) * expert_bytes,
+        "measured": f"{_STEPS} steps of each phase on {devices.description(setting.device)}",
+    }
+
+
+def _phase(
+    name: str, steps: int, step: Callable[[int], object], device: torch.device
+) -> dict[str, Any]:
+    """Time ``step(i)`` after one call to warm up."""
+    seconds = 0.0
+    if steps:
+        step(0)
+        _wait(device)
+        started = time.monotonic()
+        for number in range(1, _STEPS + 1):
+            step(number)
+        _wait(device)
+        seconds = (time.monotonic() - started) / _STEPS
+    return {"name": name, "seconds": seconds * steps, "steps": steps, "seconds_per_step": seconds}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _experts(setting: Stage, count: int) -> dict[str, Any]:
+    train, config = setting.train, setting.config.experts
+    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
+    step = _fit_step(setting, setting.network, data, config)
+    return _phase("experts", steps, step, setting.device)
+
+
+def _initial(setting: Stage, network: Network) -> State:
+    state = network.initial(generator(0, "estimate"))
+    return {name: tensor.to(setting.device) for name, tensor in state.items()}
+
+
+def _fit_step(
+    setting: Stage, network: Network, data: TrainingData, config: FitConfig
+) -> Callable[[int], object]:
+    """One SGD step of one network on ``data``."""
+    state = _initial(setting, network)
+    fit = Fit(network, [state], data, config, [0], bfloat16=setting.bfloat16)
+    rows = torch.arange(min(config.batch_size, len(data)), device=setting.device)[None]
+    return lambda number: fit.step(rows, number)
+
+
+def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> dict[str, Any]:
+    """Steps with untrained experts, which cost what trained ones cost."""
+    states = [setting.network.initial(generator(0, "estimate", number)) for number in range(2)]
+    expert = Expert(0, states[0], states[1], {}, Path(), trained_now=False)
+    problem = setting.problem(initial, [expert] if method.needs_experts() else [])
+    state = method.setup(problem)
+    name = f"condensing with {method.title}"
+    step = lambda number: method.step(problem, state, number)  # noqa: E731
+    return _phase(name, method.iterations, step, setting.device)
+
+
+def _evaluate(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:
+    """Training and testing of every network, the baselines counted as so many sets more."""
+    config, train, device = setting.config, setting.train, setting.device
+    protocol = PROTOCOLS.get(config.evaluation.protocol)
+    condensed = package(initial, setting)
+    images, targets = condensed.images().to(device), condensed.targets().to(device)
+    data = TrainingData(images, targets, train.mean, train.std)
+    fit = protocol.schedule(len(data), train.num_classes, train.side)
+    fit = replace(fit, epochs=config.evaluation.epochs or fit.epochs)
+    repeats = config.evaluation.repeats or protocol.networks(train.side)
+    test = load(config.data, "test", config.source).to(device)
+    some = TrainingData(test.images[:_TESTED], test.labels[:_TESTED], train.mean, train.std)
+    baselines = sum(name != "whole" for name in config.evaluation.baselines)
+    tests = len(protocol.test_epochs(fit.epochs, train.side)) * -(-len(test.labels) // len(some))
+    phases = []
+    for place, name in enumerate(config.networks):
+        network = network_for(named_network(name, config), train)
+        sets = repeats * (1 + (baselines if place == 0 else 0))
+        steps = sets * fit.epochs * -(-len(data) // fit.batch_size)
+        trained = _fit_step(setting, network, data, fit)
+        phases.append(_phase(f"scoring {name}: training", steps, trained, device))
+        state = _initial(setting, network)
+        tested = partial(predict, network, state, some, bfloat16=setting.bfloat16)
+        phases.append(_phase(f"scoring {name}: testing", sets * tests, lambda _: tested(), device))  # noqa: B023
+    return phases

@@ -1,0 +1,49 @@
+"""The finished canvases as a set that says where it is from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import torch
+
+from dance import __version__
+from dance.condensed import CondensedSet
+from dance.core.config import digest, to_plain
+from dance.engine.rundir import identity
+from dance.engine.stage import Stage
+from dance.methods import Method
+
+
+def package(
+    pixels: torch.Tensor, setting: Stage, method: Method | None = None, factor: int | None = None
+) -> CondensedSet:
+    """A self-describing set.
+
+    Args:
+        pixels: (K*ipc,C,S,S) canvases in [0,1] space, class-major.
+        setting: what they were made with.
+        method: that made them (none: the run's).
+        factor: of the decoder (none: the run's).
+    """
+    config, train = setting.config, setting.train
+    maker = method or setting.method
+    return CondensedSet(
+        pixels=pixels.detach().float().cpu(),
+        labels=torch.arange(train.num_classes).repeat_interleave(len(pixels) // train.num_classes),
+        classes=train.classes,
+        mean=train.mean,
+        std=train.std,
+        factor=config.factor if factor is None else factor,
+        provenance={
+            "dataset": train.name,
+            "data_fingerprint": train.fingerprint,
+            "train_images": len(train.labels),
+            "label": maker.title,
+            "config": to_plain(config),
+            "config_hash": digest(identity(config)),
+            "seed": config.seed,
+            "version": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "notes": list(train.notes),
+        },
+    )

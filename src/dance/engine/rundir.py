@@ -1,0 +1,129 @@
+"""The directory of one run: its files, whose it is, and how far it got."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dance.core.config import digest, flat, read_yaml, to_plain, to_yaml
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.storage import read_json, write_json, write_text
+from dance.engine.config import RunConfig
+
+_NO_EFFECT = ("device", "chunk", "networks", "evaluation")
+"""Settings that do not decide the condensed set: where it is made and how it is scored."""
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide the condensed set, as plain data."""
+    plain = to_plain(config)
+    plain["source"] = {
+        name: plain["source"][name] for name in ("size", "skip_bad", "test_fraction")
+    }
+    return {name: value for name, value in plain.items() if name not in _NO_EFFECT}
+
+
+def default_place(config: RunConfig) -> Path:
+    """``runs/<data>-<method>-ipc<n>-<hash>`` under the working directory."""
+    name = Path(config.data).stem or "data"
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)[:40]
+    return Path("runs") / f"{name}-{config.method}-ipc{config.ipc}-{digest(identity(config))[:8]}"
+
+
+class RunDirectory:
+    """Paths of a run's files.
+
+    Args:
+        path: the directory; made by :meth:`claim`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoint = path / "checkpoint.safetensors"
+        self.initial = path / "initial.safetensors"
+        self.random = path / "random.safetensors"
+        self.condensed = path / "condensed.safetensors"
+        self.scores = path / "scores.json"
+        self.costs = path / "costs.json"
+        self.done = path / "done"
+
+    def claim(self, config: RunConfig) -> None:
+        """Make the directory for this configuration, or take it up again.
+
+        Raises:
+            ArtifactError: it holds a run that other settings decided, or files that are no run's, or
+                cannot be written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ArtifactError(f"--output must be a folder: {self.path} is a file")
+        if self.config.exists():
+            self._refuse_other(config)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise ArtifactError(
+                f"--output must be a new or empty folder, or one with a run in it: {self.path} holds "
+                "other files"
+            )
+        write_text(self.config, to_yaml(to_plain(config)))
+
+    def _refuse_other(self, config: RunConfig) -> None:
+        try:
+            held = read_yaml(self.config)
+        except ConfigError as error:
+            raise ArtifactError(f"{self.path} holds a damaged run: {error}") from error
+        mine = identity(config)
+        held["source"] = {name: (held.get("source") or {}).get(name) for name in mine["source"]}
+        kept = {name: value for name, value in held.items() if name not in _NO_EFFECT}
+        if differing := differences(kept, mine):
+            raise ArtifactError(
+                f"{self.path} holds a run of other settings ({'; '.join(differing)}); "
+                "choose another --output"
+            )
+
+    def costs_so_far(self) -> dict[str, Any]:
+        """Seconds and memory written by the phases that are over."""
+        return dict(read_json(self.costs)) if self.costs.exists() else {}
+
+    def add_costs(self, **costs: Any) -> None:  # noqa: ANN401 (JSON)
+        """Write the costs of a phase."""
+        write_json(self.costs, {**self.costs_so_far(), **costs})
+
+    def scores_so_far(self) -> list[dict[str, Any]]:
+        """Scores that were made before."""
+        return list(read_json(self.scores)) if self.scores.exists() else []
+
+    def finish(self) -> None:
+        """Mark the run as done."""
+        write_text(self.done, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget the lines from ``step`` on, which an interrupted run wrote after its checkpoint."""
+        if not self.metrics.exists():
+            return
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] < step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                break
+        write_text(self.metrics, "".join(kept))
+
+
+def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    """``name: held, now mine`` for each setting that differs."""
+    old, new = flat(held), flat(mine)
+    return [
+        f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
+        for name in sorted({*old, *new})
+        if _canonical(old.get(name)) != _canonical(new.get(name))
+    ]
+
+
+def _canonical(value: Any) -> str:  # noqa: ANN401 (JSON)
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,192 @@
+"""Scores of a run and of a stored set; the only place where test images are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dance.condensed import CondensedSet, load_set
+from dance.core import device as devices
+from dance.core.config import build
+from dance.core.errors import ConfigError
+from dance.core.storage import write_json
+from dance.data import DataConfig, ImageSet, load
+from dance.engine.package import package
+from dance.engine.rundir import RunDirectory
+from dance.engine.stage import Stage, describe, named_network, network_for
+from dance.evaluation import EvaluationConfig, Score, score_set, score_states
+from dance.methods import METHODS, Condenser, Coreset
+from dance.networks import NetworkConfig
+
+_RANDOM = "random"
+
+
+def score_run(setting: Stage, directory: RunDirectory) -> None:
+    """Score the condensed set on every network and the baselines on the first; skip what is there.
+
+    Rows are written as they are made, so an interrupted scoring goes on with the next row.
+    """
+    config = setting.config
+    condensed = load_set(directory.condensed)
+    test = load(config.data, "test", config.source).to(setting.device)
+    board = Scoreboard(setting, directory, test)
+    for name in config.networks:
+        board.add("condensed", setting.method.title, name, condensed)
+    first, baselines = config.networks[0], config.evaluation.baselines
+    if "initial" in baselines and isinstance(setting.method, Condenser):
+        board.add("initial", "Initial canvases", first, load_set(directory.initial))
+    if "random" in baselines and config.method != _RANDOM:
+        board.add("random", "Random selection", first, _random(setting, directory))
+    if "whole" in baselines:
+        board.add_whole()
+    condensed.scores = [score for score in board.scores if score["subject"] == "condensed"]
+    condensed.save(directory.condensed)
+
+
+class Scoreboard:
+    """The rows of a run's ``scores.json``."""
+
+    def __init__(self, setting: Stage, directory: RunDirectory, test: ImageSet) -> None:
+        self._setting, self._directory, self._test = setting, directory, test
+        self.scores: list[Score] = directory.scores_so_far()
+
+    def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
+        """Score one set on one network, unless that row exists."""
+        config = self._setting.config
+        if self._held(subject, network):
+            return
+        score = score_set(
+            condensed,
+            self._test,
+            network_for(named_network(network, config), self._test),
+            network,
+            config.evaluation,
+            subject=subject,
+            label=label,
+            seed=config.seed,
+            bfloat16=self._setting.bfloat16,
+        )
+        self._keep(score)
+
+    def add_whole(self) -> None:
+        """Test the experts: networks trained on the whole real set."""
+        setting, config = self._setting, self._setting.config
+        if self._held("whole", config.network.name):
+            return
+        experts = setting.pool().ensure(config.experts.count)
+        seconds = sum(expert.header["seconds"] for expert in experts)
+        score = score_states(
+            [expert.final for expert in experts],
+            self._test,
+            setting.network,
+            config.network.name,
+            epochs=config.experts.epochs,
+            train_images=len(setting.train.labels),
+            storage_bytes=setting.train.images.numel(),
+            seconds=seconds,
+            seeds=[expert.index for expert in experts],
+            bfloat16=setting.bfloat16,
+        )
+        self._directory.add_costs(experts=describe(setting, experts))
+        self._keep(score)
+
+    def _held(self, subject: str, network: str) -> bool:
+        wanted = self._setting.config.evaluation
+        return any(
+            score["subject"] == subject
+            and score["network"] == network
+            and (subject == "whole" or score["asked"] == _asked(wanted))
+            for score in self.scores
+        )
+
+    def _keep(self, score: Score) -> None:
+        self.scores.append({**score, "asked": _asked(self._setting.config.evaluation)})
+        write_json(self._directory.scores, self.scores)
+        seconds = sum(row["seconds"] for row in self.scores if row["subject"] != "whole")
+        self._directory.add_costs(evaluate_seconds=seconds)
+
+
+def _asked(config: EvaluationConfig) -> dict[str, Any]:
+    """What a row was asked for, to recognise it when the command is repeated."""
+    return {"protocol": config.protocol, "repeats": config.repeats, "epochs": config.epochs}
+
+
+def _random(setting: Stage, directory: RunDirectory) -> CondensedSet:
+    """Random selection of as many real images per class as the set stores."""
+    if directory.random.exists():
+        return load_set(directory.random)
+    method = METHODS.get(_RANDOM)
+    selector = method(method.Config())
+    assert isinstance(selector, Coreset)
+    rows = selector.select(setting.problem(setting.initial(), []))
+    pixels = setting.train.images[rows].float() / 255
+    condensed = package(pixels, setting, selector, factor=1)
+    condensed.save(directory.random)
+    return condensed
+
+
+def evaluate(
+    target: Path,
+    config: EvaluationConfig,
+    networks: Sequence[str],
+    *,
+    source: DataConfig,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    data: str | None = None,
+) -> list[Score]:
+    """Score a stored set and keep the scores inside it, and beside it when it is in a run.
+
+    Args:
+        target: run directory or condensed set.
+        config: protocol and its changes.
+        networks: names; the set's own network keeps the depth and norm it was condensed with.
+        source: how the data set is read.
+        seed: of the networks.
+        device: where to train them.
+        precision: ``float32`` or ``bfloat16``.
+        data: name or path of the data set (none: the one in the set's provenance).
+
+    Raises:
+        DanceError: no such set, it is damaged, or its data set cannot be read.
+    """
+    path = target / "condensed.safetensors" if target.is_dir() else target
+    condensed = load_set(path)
+    made = condensed.provenance.get("config", {})
+    name = data or made.get("data")
+    if name is None:
+        raise ConfigError(f"{path} does not say which data it is of: name it with --data")
+    place = devices.select(device)
+    test = load(name, "test", replace(source, size=condensed.side)).to(place)
+    if test.classes != condensed.classes:
+        raise ConfigError(
+            f"the data must have the classes of the set: {path} has {list(condensed.classes)[:5]}…, "
+            f"{name} has {list(test.classes)[:5]}…; name the right data with --data"
+        )
+    own = build(NetworkConfig, made.get("network", {}))
+    scores = []
+    for network in networks:
+        shape = own if network == own.name else NetworkConfig(name=network, norm="batch")
+        score = score_set(
+            condensed,
+            test,
+            network_for(shape, test),
+            network,
+            config,
+            subject="condensed",
+            label=condensed.provenance.get("label", "condensed"),
+            seed=seed,
+            bfloat16=precision == "bfloat16",
+        )
+        if test.fingerprint != condensed.provenance.get("data_fingerprint"):
+            score["notes"].append("scored on data with another fingerprint than it was made from")
+        scores.append({**score, "asked": _asked(config)})
+        condensed.scores = [*condensed.scores, scores[-1]]
+        condensed.save(path)
+        beside = RunDirectory(path.parent)
+        if beside.config.exists():
+            write_json(beside.scores, [*beside.scores_so_far(), scores[-1]])
+    return scores

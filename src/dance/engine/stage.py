@@ -1,0 +1,165 @@
+"""Setting a run up: data, network, method and experts on the device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dance.condensed import initial_pixels
+from dance.core import device as devices
+from dance.data import ImageSet, load
+from dance.engine.config import RunConfig
+from dance.evaluation.evaluator import accuracy
+from dance.experts import Expert, ExpertPool
+from dance.methods import METHODS, Method, Problem
+from dance.networks import Network, NetworkConfig, build
+from dance.training import TrainingData
+from dance.training.fit import predict
+
+_CPU_IMAGES = 64
+"""Synthetic images that are forwarded together on a CPU: what fits its caches is fastest."""
+_MAPS = 6
+"""Copies of the first block's maps, in float32, that a step keeps for its backward pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What a run works with.
+
+    Attributes:
+        config: of the run.
+        device: where it runs.
+        train: real training images, on the device.
+        network: skeleton of the matching network.
+        method: with its settings.
+    """
+
+    config: RunConfig
+    device: torch.device
+    train: ImageSet
+    network: Network
+    method: Method
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether networks compute in bfloat16."""
+        return self.config.precision == "bfloat16"
+
+    def pool(self) -> ExpertPool:
+        """The experts of this data set, network and recipe."""
+        return ExpertPool(
+            self.train,
+            self.network,
+            self.config.network,
+            self.config.experts,
+            self.config.seed,
+            bfloat16=self.bfloat16,
+        )
+
+    def initial(self) -> torch.Tensor:
+        """First canvases (K*ipc,C,S,S) on the CPU.
+
+        Raises:
+            ConfigError: ipc or factor do not fit the data.
+        """
+        config = self.config
+        return initial_pixels(
+            self.train.to("cpu"), config.ipc, config.factor, config.init, config.seed
+        )
+
+    def problem(self, initial: torch.Tensor, experts: list[Expert]) -> Problem:
+        """What the method may see."""
+        config = self.config
+        states = tuple(
+            tuple({name: t.to(self.device) for name, t in state.items()} for state in pair)
+            for pair in ((expert.initial, expert.final) for expert in experts)
+        )
+        return Problem(
+            train=self.train,
+            initial=initial.to(self.device),
+            ipc=config.ipc,
+            factor=config.factor,
+            network=self.network.eval(),
+            experts=states,  # type: ignore[arg-type]  # pairs, as made above
+            seed=config.seed,
+            chunk=config.chunk or self.chunk(),
+            bfloat16=self.bfloat16,
+        )
+
+    def chunk(self) -> int:
+        """Classes that go through one forward: what the cache (CPU) or free memory (GPU) holds."""
+        per_class = self.config.ipc * self.config.factor**2
+        images = _CPU_IMAGES
+        if self.device.type == "cuda":
+            bytes_each = self.config.network.width * self.train.side**2 * 4 * _MAPS
+            images = devices.available_memory(self.device) // 2 // bytes_each
+        return max(1, min(self.train.num_classes, math.ceil(images / per_class)))
+
+
+def stage(config: RunConfig) -> Stage:
+    """Load the data and build the network and the method.
+
+    Raises:
+        DanceError: the data cannot be used, or a setting does not fit it.
+    """
+    device = devices.select(config.device)
+    train = load(config.data, "train", config.source)
+    network = network_for(config.network, train)
+    method = METHODS.get(config.method)(config.options)
+    return Stage(config, device, train.to(device), network, method)
+
+
+def network_for(config: NetworkConfig, images: ImageSet) -> Network:
+    """The skeleton for these images."""
+    return build(config, images.channels, images.side, images.num_classes, images.name)
+
+
+def named_network(name: str, config: RunConfig) -> NetworkConfig:
+    """The network called ``name``: the run's own, or another architecture with batch norm.
+
+    Batch norm is what the cross-architecture tables of the field use (DANCE, Table 3).
+    """
+    if name == config.network.name:
+        return config.network
+    return NetworkConfig(name=name, norm="instance" if name == "convnet" else "batch")
+
+
+def experts(config: RunConfig) -> list[dict[str, Any]]:
+    """Train the experts of a configuration that are missing.
+
+    Returns:
+        For each expert ``index``, ``train_accuracy`` (while training, with augmentation and CutMix),
+        ``test_accuracy``, ``epochs``, ``seconds``, ``path``, ``trained_now``; accuracies are
+        fractions.
+
+    Raises:
+        DanceError: the data cannot be used, or a setting does not fit it.
+    """
+    setting = stage(config)
+    found = setting.pool().ensure(config.experts.count)
+    return describe(setting, found)
+
+
+def describe(setting: Stage, found: list[Expert]) -> list[dict[str, Any]]:
+    """Experts as a table shows them; their test accuracy is taken here, never before."""
+    test = load(setting.config.data, "test", setting.config.source).to(setting.device)
+    testing = TrainingData(test.images, test.labels, test.mean, test.std)
+    rows = []
+    for expert in found:
+        state = {name: tensor.to(setting.device) for name, tensor in expert.final.items()}
+        predicted = predict(setting.network, state, testing, bfloat16=setting.bfloat16)
+        rows.append(
+            {
+                "index": expert.index,
+                "train_accuracy": expert.header["train_accuracy"],
+                "test_accuracy": accuracy(predicted, test.labels),
+                "epochs": expert.header["epochs"],
+                "seconds": expert.header["seconds"],
+                "path": str(expert.path),
+                "trained_now": expert.trained_now,
+            }
+        )
+    return rows

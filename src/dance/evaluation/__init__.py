@@ -1,0 +1,6 @@
+"""Evaluation: frozen protocols and the one way to apply them. Nothing that condenses may import this."""
+
+from dance.evaluation.evaluator import Score, score_set, score_states
+from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
+
+__all__ = ["PROTOCOLS", "EvaluationConfig", "Protocol", "Score", "score_set", "score_states"]

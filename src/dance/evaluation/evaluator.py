@@ -1,0 +1,209 @@
+"""Scoring: train R networks from scratch on a set, test them on unseen images, keep every seed's result."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dance.condensed import CondensedSet
+from dance.core import device as devices
+from dance.core.progress import track
+from dance.core.rng import generator, key
+from dance.data.imageset import ImageSet
+from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig
+from dance.evaluation.stats import summary
+from dance.networks import Network, State
+from dance.training import Fit, TrainingData
+from dance.training.fit import predict
+
+Score = dict[str, Any]
+"""Plain JSON; accuracies are fractions."""
+
+
+def score_set(
+    condensed: CondensedSet,
+    test: ImageSet,
+    network: Network,
+    network_name: str,
+    config: EvaluationConfig,
+    *,
+    subject: str,
+    label: str,
+    seed: int,
+    bfloat16: bool = False,
+) -> Score:
+    """Train networks on the decoded set and test them.
+
+    The reported statistic is the accuracy after the last epoch; the best of the tested epochs,
+    which the papers print and which is chosen on the test set, stands beside it under ``best``.
+
+    Args:
+        condensed: the set; decoded once, pixels as they are (not clamped).
+        test: unseen images, on the device that is to train.
+        network: skeleton for these images.
+        network_name: what the score calls it.
+        config: protocol and its changes.
+        subject: ``condensed``, ``initial`` or ``random``.
+        label: the row's name in tables.
+        seed: the networks' seeds are derived from it.
+        bfloat16: arithmetic of training and testing.
+    """
+    device = test.images.device
+    protocol = PROTOCOLS.get(config.protocol)
+    images, targets = condensed.images().to(device), condensed.targets().to(device)
+    fit_config = protocol.schedule(len(targets), condensed.num_classes, condensed.side)
+    name = protocol.name
+    if config.epochs is not None and config.epochs != fit_config.epochs:
+        fit_config = replace(fit_config, epochs=config.epochs)
+        name = f"{protocol.name}, {config.epochs} epochs"
+    repeats = config.repeats or protocol.networks(condensed.side)
+    seeds = [key(seed, "evaluation", member) for member in range(repeats)]
+    training = TrainingData(images, targets, condensed.mean, condensed.std)
+    testing = TrainingData(test.images, test.labels, condensed.mean, condensed.std)
+    stops = protocol.test_epochs(fit_config.epochs, condensed.side)
+    curves: list[list[float]] = []
+    confusion = torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64)
+    started = time.monotonic()
+    together = repeats if device.type == "cuda" else 1
+    groups = math.ceil(repeats / together)
+    steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
+    with track(f"scoring {label} on {network_name}", groups * steps, "steps") as task:
+        for first in range(0, repeats, together):
+            members = seeds[first : first + together]
+            initial = [
+                _to(network.initial(generator(member, "weights")), device) for member in members
+            ]
+            fit = Fit(network, initial, training, fit_config, members, bfloat16=bfloat16)
+            found: list[list[float]] = [[] for _ in members]
+            while fit.epoch < fit_config.epochs:
+                fit.train_epoch(task.advance)
+                if fit.epoch in stops:
+                    last = fit.epoch == fit_config.epochs
+                    for member in range(len(members)):
+                        predicted = predict(network, fit.state(member), testing, bfloat16=bfloat16)
+                        found[member].append(accuracy(predicted, test.labels))
+                        if last:
+                            confusion += _confusion(predicted, test.labels, test.num_classes)
+                    task.note = f"accuracy {100 * found[-1][-1]:.1f} %"
+            curves += found
+    return _score(
+        subject=subject,
+        label=label,
+        protocol=name,
+        statistic="last epoch of the final set",
+        network=network_name,
+        parameters=network.parameter_count(),
+        epochs=fit_config.epochs,
+        seeds=seeds,
+        curves=curves,
+        stops=stops,
+        confusion=confusion,
+        test=test,
+        train_images=len(targets),
+        storage_bytes=condensed.storage_bytes(),
+        seconds=time.monotonic() - started,
+        notes=list(condensed.provenance.get("notes", [])),
+    )
+
+
+def score_states(
+    states: Sequence[State],
+    test: ImageSet,
+    network: Network,
+    network_name: str,
+    *,
+    epochs: int,
+    train_images: int,
+    storage_bytes: int,
+    seconds: float,
+    seeds: Sequence[int],
+    bfloat16: bool = False,
+) -> Score:
+    """Test networks that were trained on the whole real set (the experts): the bound of every table.
+
+    Args:
+        states: trained weights, on any device.
+        test: unseen images.
+        network: skeleton.
+        network_name: what the score calls it.
+        epochs: of their training.
+        train_images: real images they were trained on.
+        storage_bytes: of those images, at 8 bits.
+        seconds: that the training took.
+        seeds: identify the networks.
+        bfloat16: arithmetic of testing.
+    """
+    testing = TrainingData(test.images, test.labels, test.mean, test.std)
+    confusion = torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64)
+    curves = []
+    for state in states:
+        on_device = _to(state, test.images.device)
+        predicted = predict(network, on_device, testing, bfloat16=bfloat16)
+        curves.append([accuracy(predicted, test.labels)])
+        confusion += _confusion(predicted, test.labels, test.num_classes)
+    return _score(
+        subject="whole",
+        label="Whole set",
+        protocol=f"expert recipe, {epochs} epochs",
+        statistic="last epoch",
+        network=network_name,
+        parameters=network.parameter_count(),
+        epochs=epochs,
+        seeds=list(seeds),
+        curves=curves,
+        stops=[epochs],
+        confusion=confusion,
+        test=test,
+        train_images=train_images,
+        storage_bytes=storage_bytes,
+        seconds=seconds,
+        notes=list(test.notes),
+    )
+
+
+def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
+    """Share of right predictions."""
+    return float((predicted == labels.cpu()).double().mean())
+
+
+def _score(
+    *,
+    curves: list[list[float]],
+    stops: list[int],
+    confusion: torch.Tensor,
+    test: ImageSet,
+    **facts: Any,
+) -> Score:
+    best = [max(range(len(stops)), key=curve.__getitem__) for curve in curves]
+    best_values = [curve[place] for curve, place in zip(curves, best, strict=True)]
+    rows = confusion.sum(1).clamp(min=1)
+    return {
+        **facts,
+        "repeats": len(curves),
+        "last": summary([curve[-1] for curve in curves]),
+        "best": {**summary(best_values), "epochs": [stops[place] for place in best]},
+        "per_class": (confusion.diagonal() / rows).tolist(),
+        "confusion": confusion.tolist(),
+        "curve": {"epochs": stops, "accuracy": curves},
+        "test_images": len(test.labels),
+        "peak_memory_bytes": devices.peak_memory(test.images.device),
+        "device": devices.description(test.images.device),
+        "dataset": test.name,
+        "data_fingerprint": test.fingerprint,
+    }
+
+
+def _confusion(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """(K,K) int64 counts, rows are the true classes."""
+    return torch.bincount(labels.cpu() * classes + predicted, minlength=classes**2).view(
+        classes, classes
+    )
+
+
+def _to(state: State, device: torch.device) -> State:
+    return {name: tensor.to(device) for name, tensor in state.items()}

@@ -1,0 +1,30 @@
+"""Mean, spread and confidence of a few repeated measurements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.special import stdtrit
+
+_CONFIDENCE = 0.95
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """What a table prints of repeated accuracies.
+
+    Args:
+        values: one per trained network, fractions.
+
+    Returns:
+        ``values``, ``mean``, ``std`` (of the sample, n-1; 0 for one value) and ``ci95``: the interval
+        of the mean by Student's t, none for a single value.
+    """
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return {"values": list(values), "mean": mean, "std": 0.0, "ci95": None}
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    half = float(stdtrit(count - 1, (1 + _CONFIDENCE) / 2)) * std / math.sqrt(count)
+    return {"values": list(values), "mean": mean, "std": std, "ci95": [mean - half, mean + half]}

@@ -1,0 +1,7 @@
+"""Expert networks: trained on the real set once, stored with their first and last weights, shared by all runs."""
+
+from dance.experts.interpolate import interpolate
+from dance.experts.pool import Expert, ExpertPool
+from dance.experts.recipe import ExpertConfig
+
+__all__ = ["Expert", "ExpertConfig", "ExpertPool", "interpolate"]

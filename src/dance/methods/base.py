@@ -1,0 +1,100 @@
+"""What a method is.
+
+A *condenser* optimises canvases: ``setup`` makes its state, ``step`` is one iteration of its algorithm box. A *coreset* selects real
+images. Both are found by the registry; the engine, the command line and the tests know none by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from dance.core.registry import Registry
+from dance.data.imageset import ImageSet
+from dance.networks import Network, State
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """All that a method may see. There is no test image in it, nor a way to one.
+
+    Attributes:
+        train: the real training set, on the device.
+        initial: (K*ipc,C,S,S) float32 first canvases in [0,1], class-major, on the device.
+        ipc: stored images per class.
+        factor: l; each canvas holds l*l images.
+        network: skeleton of the matching network, in evaluation mode.
+        experts: (initial, final) states by expert, on the device; empty where the method needs none.
+        seed: of the run, first argument of every keyed draw.
+        chunk: classes that go through one forward.
+        bfloat16: run the networks' arithmetic in bfloat16.
+    """
+
+    train: ImageSet
+    initial: torch.Tensor
+    ipc: int
+    factor: int
+    network: Network
+    experts: tuple[tuple[State, State], ...]
+    seed: int
+    chunk: int
+    bfloat16: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.initial.device
+
+
+class Method(ABC):
+    """Base of all methods: an immutable configuration and what it says about itself.
+
+    Attributes:
+        title: the name as tables print it.
+        paper: the source.
+        Config: dataclass of the settings, the only home of their defaults.
+    """
+
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any) -> None:  # noqa: ANN401 (each method has a type of its own)
+        self.config = config
+
+    def needs_experts(self) -> bool:
+        """Whether trained experts must be in the problem."""
+        return False
+
+
+class Condenser(Method):
+    """A method that optimises canvases."""
+
+    @property
+    @abstractmethod
+    def iterations(self) -> int:
+        """Steps in all."""
+
+    @abstractmethod
+    def setup(self, problem: Problem) -> Tensors:
+        """The state before the first step; ``pixels`` are the canvases. Everything in it is checkpointed."""
+
+    @abstractmethod
+    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+        """One iteration, counted from 0, changing ``state`` in place; returns losses to log, on the device."""
+
+
+class Coreset(Method):
+    """A method that selects real images."""
+
+    @abstractmethod
+    def select(self, problem: Problem) -> torch.Tensor:
+        """Rows (K*ipc,) int64 of the training set, class-major."""
+
+
+METHODS: Registry[type[Method]] = Registry("method", "dance.methods", group="dance.methods")

@@ -1,0 +1,33 @@
+"""Random selection: ipc real images of each class, the row every other method must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dance.core.rng import generator
+from dance.methods.base import METHODS, Coreset, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig:
+    """Random selection has no settings."""
+
+
+@METHODS.register("random")
+class Random(Coreset):
+    """Uniform selection without replacement."""
+
+    title = "Random selection"
+    paper = "baseline of every table"
+    Config = RandomConfig
+
+    def select(self, problem: Problem) -> torch.Tensor:
+        """Rows drawn class by class from keyed generators."""
+        chosen = []
+        for label in range(problem.train.num_classes):
+            rows = problem.train.rows(label).cpu()
+            order = torch.randperm(len(rows), generator=generator(problem.seed, "select", label))
+            chosen.append(rows[order[: problem.ipc]])
+        return torch.cat(chosen)

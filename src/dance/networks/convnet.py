@@ -1,0 +1,88 @@
+"""ConvNet-D of the condensation field (Gidaris & Komodakis 2018; Zhao & Bilen 2021), the network of DANCE's experts.
+
+D blocks of 3x3 convolution (width filters, bias) - instance norm - ReLU - average pooling 2x2, then one linear layer.
+One-channel images smaller than a multiple of 2^D are padded up to it in the first convolution, which is how the field
+makes 28x28 act as 32x32.
+
+Deviation from the DANCE paper: it writes pooling of 3x3 with stride 2; all published code and numbers use 2x2. The paper's
+form is ``pooling: 3``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from dance.core.errors import ConfigError
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+
+_LAST_SIDE = 4
+"""Side of the last maps that the default depth aims at."""
+
+
+def default_depth(side: int) -> int:
+    """Blocks for images of ``side`` pixels: the last maps are 4x4 (28 acts as 32).
+
+    >>> [default_depth(side) for side in (8, 16, 28, 32, 64, 128, 224)]
+    [1, 2, 3, 3, 4, 5, 5]
+    """
+    return max(1, int(math.log2(side / _LAST_SIDE) + 0.2))
+
+
+class ConvNet(Network):
+    """The network; see the module's text for its form."""
+
+    def __init__(
+        self,
+        channels: int,
+        side: int,
+        classes: int,
+        depth: int,
+        width: int,
+        norm: str,
+        pooling: int,
+    ) -> None:
+        super().__init__()
+        padding = 1
+        if channels == 1:
+            padding += (-side % 2**depth) // 2
+        layers = []
+        inputs = channels
+        size = side + 2 * (padding - 1)
+        for block in range(depth):
+            layers.append(
+                nn.Sequential(
+                    nn.Conv2d(inputs, width, 3, padding=padding if block == 0 else 1),
+                    norm_layer(norm, width),
+                    nn.ReLU(inplace=True),
+                    nn.AvgPool2d(2) if pooling == 2 else nn.AvgPool2d(3, stride=2, padding=1),
+                )
+            )
+            inputs = width
+            size = size // 2 if pooling == 2 else (size + 1) // 2
+        if size < 1:
+            raise ConfigError(
+                f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got {side}"
+            )
+        self.blocks = nn.ModuleList(layers)
+        self.embedding_size = width * size * size
+        self.classifier = nn.Linear(self.embedding_size, classes)
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Maps after each block, after pooling."""
+        maps = []
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+
+@NETWORKS.register("convnet")
+def convnet(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    """ConvNet-D, width 128: the field's network for condensing and evaluating."""
+    depth = default_depth(side) if config.depth is None else config.depth
+    if depth < 1:
+        raise ConfigError(f"network.depth must be at least 1: got {depth}")
+    return ConvNet(channels, side, classes, depth, config.width, config.norm, config.pooling)

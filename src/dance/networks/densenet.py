@@ -1,0 +1,88 @@
+"""DenseNet-121 for 32x32 images with growth 12 (Huang et al. 2017), the second cross-architecture column of Table 3.
+
+Stem 3x3 with 24 channels and no pool; dense blocks of 6, 12, 24 and 16 layers (norm-ReLU-1x1 to 4*growth, norm-ReLU-3x3 to growth);
+transitions halve channels and resolution. The field's form ends in a 4x4 average pool and so takes 32x32 alone; here the last
+pool is global, which is the same at 32x32 and takes any side from 8 up.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dance.core.errors import ConfigError
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+
+_GROWTH = 12
+_LAYERS = (6, 12, 24, 16)
+_SMALLEST = 8
+"""Three transitions halve the side three times."""
+
+
+class Layer(nn.Module):
+    """One dense layer: its new maps in front of what it was given."""
+
+    def __init__(self, inputs: int, norm: str) -> None:
+        super().__init__()
+        self.squeeze = nn.Sequential(
+            norm_layer(norm, inputs), nn.ReLU(), nn.Conv2d(inputs, 4 * _GROWTH, 1, bias=False)
+        )
+        self.grow = nn.Sequential(
+            norm_layer(norm, 4 * _GROWTH),
+            nn.ReLU(),
+            nn.Conv2d(4 * _GROWTH, _GROWTH, 3, padding=1, bias=False),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps (n,C,H,W) to (n,C+growth,H,W)."""
+        return torch.cat([self.grow(self.squeeze(x)), x], dim=1)
+
+
+class DenseNet(Network):
+    """The network; see the module's text for its form."""
+
+    def __init__(self, norm: str, channels: int, classes: int) -> None:
+        super().__init__()
+        width = 2 * _GROWTH
+        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        blocks = []
+        for index, count in enumerate(_LAYERS):
+            block: list[nn.Module] = []
+            for _ in range(count):
+                block.append(Layer(width, norm))
+                width += _GROWTH
+            if index < len(_LAYERS) - 1:
+                block += [
+                    norm_layer(norm, width),
+                    nn.ReLU(),
+                    nn.Conv2d(width, width // 2, 1, bias=False),
+                    nn.AvgPool2d(2),
+                ]
+                width //= 2
+            blocks.append(nn.Sequential(*block))
+        self.blocks = nn.ModuleList(blocks)
+        self.last = norm_layer(norm, width)
+        self.embedding_size = width
+        self.classifier = nn.Linear(width, classes)
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Maps after each dense block and its transition."""
+        maps = []
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """Norm, ReLU and the global average."""
+        return functional.relu(self.last(maps)).mean((2, 3))
+
+
+@NETWORKS.register("densenet121")
+def densenet121(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    """DenseNet-121, growth 12: one million parameters."""
+    if side < _SMALLEST:
+        raise ConfigError(f"densenet121 needs images of at least {_SMALLEST} pixels: got {side}")
+    return DenseNet(config.norm, channels, classes)

@@ -1,0 +1,166 @@
+"""What every network is: a skeleton without weights of its own, called with a state.
+
+A network is built on the meta device and holds no numbers. Its weights live in a plain dictionary (a *state*: parameters and
+buffers by name), made by :meth:`Network.initial` from a keyed generator and given back at every call. So weights can be
+interpolated, stacked for several networks at once, stored and replaced without touching a module, and PyTorch's global
+random generator is never used.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from dance.core.errors import ConfigError
+from dance.core.registry import Registry
+
+State = dict[str, torch.Tensor]
+"""Parameters and buffers by name."""
+Output = Literal["logits", "embedding", "stages"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network that makes features and experts.
+
+    Attributes:
+        name: one of ``dance list networks``.
+        depth: blocks of a ConvNet (none: from the resolution, so that the last maps are 4x4: 32 px 3, 64 px 4, 128 px 5).
+        width: filters of a ConvNet's layers.
+        norm: instance (no state, the field's choice for condensing) or batch normalisation.
+        pooling: 2: average over 2x2 (every published code and number); 3: over 3x3, stride 2, as the DANCE paper writes.
+        layout: widths and depths of a ResNet (none: ``cifar`` for data sets of that name, else ``imagenet``).
+    """
+
+    name: str = "convnet"
+    depth: int | None = None
+    width: int = 128
+    norm: Literal["instance", "batch"] = "instance"
+    pooling: Literal[2, 3] = 2
+    layout: Literal["cifar", "imagenet"] | None = None
+
+
+class Network(nn.Module):
+    """Base of all networks.
+
+    Subclasses define :meth:`stages`, :meth:`pool` and a ``classifier`` layer.
+
+    Attributes:
+        embedding_size: D, the length of what the classifier eats.
+    """
+
+    embedding_size: int
+    classifier: nn.Linear
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Feature maps after each block: standardised images (n,C,H,W) to a list of (n,C_l,H_l,W_l)."""
+        raise NotImplementedError
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """Last maps (n,C_L,H_L,W_L) to embeddings (n,D)."""
+        return maps.flatten(1)
+
+    def forward(
+        self, x: torch.Tensor, output: Output = "logits"
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Standardised images (n,C,H,W) to logits (n,K), embeddings (n,D) or the list of stages."""
+        stages = self.stages(x)
+        if output == "stages":
+            return stages
+        embedding = self.pool(stages[-1])
+        return embedding if output == "embedding" else self.classifier(embedding)
+
+    def logits(self, state: State, x: torch.Tensor) -> torch.Tensor:
+        """Logits (n,K) of standardised images (n,C,H,W) under ``state``."""
+        return functional_call(self, state, (x, "logits"))  # type: ignore[no-any-return]
+
+    def embed(self, state: State, x: torch.Tensor) -> torch.Tensor:
+        """Embeddings (n,D), the classifier's input, of standardised images (n,C,H,W) under ``state``."""
+        return functional_call(self, state, (x, "embedding"))  # type: ignore[no-any-return]
+
+    def parameter_names(self) -> set[str]:
+        """The names in a state that are trained (the others are buffers)."""
+        return {name for name, _ in self.named_parameters()}
+
+    def parameter_count(self) -> int:
+        """Trained numbers in all."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def initial(self, generator: torch.Generator) -> State:
+        """A freshly initialised state on the CPU, drawn from ``generator`` alone (PyTorch's default distributions)."""
+        state: State = {}
+        for prefix, module in self.named_modules():
+            own = {
+                f"{prefix}.{name}" if prefix else name: tensor
+                for name, tensor in module.named_parameters(recurse=False)
+            }
+            for name, tensor in own.items():
+                state[name] = self.draw(
+                    module, name.rsplit(".", 1)[-1], torch.empty(tensor.shape), generator
+                )
+        for name, buffer in self.named_buffers():
+            state[name] = (
+                torch.ones(buffer.shape)
+                if name.endswith("running_var")
+                else torch.zeros(buffer.shape)
+            )
+        order = [*dict(self.named_parameters()), *dict(self.named_buffers())]
+        return {name: state[name] for name in order}
+
+    def draw(
+        self, module: nn.Module, name: str, tensor: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Fill one parameter: Kaiming-uniform with a=sqrt(5) weights, uniform +-1/sqrt(fan_in) biases, norms 1 and 0."""
+        if isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
+            return tensor.fill_(1.0 if name == "weight" else 0.0)
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        bound = 1 / math.sqrt(weight[0].numel())
+        return tensor.uniform_(-bound, bound, generator=generator)
+
+
+class Builder(Protocol):
+    """Signature of what is registered under a network's name."""
+
+    def __call__(self, config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+        """Build the skeleton for images (channels, side, side) and ``classes`` classes."""
+        ...
+
+
+NETWORKS: Registry[Builder] = Registry("network", "dance.networks")
+
+
+def build(
+    config: NetworkConfig, channels: int, side: int, classes: int, dataset: str = ""
+) -> Network:
+    """The skeleton that ``config`` describes, on the meta device.
+
+    Args:
+        config: which network.
+        channels: C of the images, 1 or 3.
+        side: H = W of the images in pixels.
+        classes: K, number of logits.
+        dataset: name of the data set, which decides the ResNet layout where the configuration does not.
+
+    Raises:
+        ConfigError: unknown name, or images too small for the network.
+    """
+    builder = NETWORKS.get(config.name)
+    if config.layout is None:
+        config = replace(config, layout="cifar" if dataset.startswith("cifar") else "imagenet")
+    with torch.device("meta"):
+        return builder(config, channels, side, classes)
+
+
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """Instance norm as a GroupNorm of one channel per group (affine, no running statistics), or batch norm."""
+    if norm == "instance":
+        return nn.GroupNorm(channels, channels)
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    raise ConfigError(f"norm must be 'instance' or 'batch': got {norm!r}")

@@ -1,0 +1,135 @@
+"""ResNet-10, ResNet-18 and ResNet-AP-10 in the form that IDC brought into this field (Kim et al. 2022; He et al. 2016).
+
+Basic blocks of two 3x3 convolutions without bias. Layout ``cifar``: widths 32-64-128-256 and (depth - 2) // 6 blocks a stage;
+layout ``imagenet``: widths 64-128-256-512 and the usual block counts. The stem follows the resolution: up to 64 pixels 3x3
+with stride 1; up to 128 the same and a pool; above, 7x7 and a pool. ResNet-AP replaces every stride by average pooling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+
+_SMALL, _MIDDLE = 64, 128
+"""Largest sides in pixels of the small and the middle stem."""
+_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
+_STRIDES = (1, 2, 2, 2)
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut; strides by the first convolution, or by average pooling (ResNet-AP)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: str, average: bool) -> None:
+        super().__init__()
+        step = 1 if average else stride
+        pool = [nn.AvgPool2d(stride)] if average and stride > 1 else []
+        self.first = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=False),
+            norm_layer(norm, outputs),
+            nn.ReLU(),
+            *pool,
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), norm_layer(norm, outputs)
+        )
+        self.shortcut = nn.Sequential()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=step, bias=False),
+                *pool,
+                norm_layer(norm, outputs),
+            )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps (n,C_in,H,W) to (n,C_out,H/stride,W/stride)."""
+        return functional.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class ResNet(Network):
+    """The network; see the module's text for its form."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        depth: int,
+        average: bool,
+        channels: int,
+        side: int,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        cifar = config.layout == "cifar"
+        widths = (32, 64, 128, 256) if cifar else (64, 128, 256, 512)
+        counts = ((depth - 2) // 6,) * 4 if cifar else _BLOCKS[depth]
+        if cifar or side <= _SMALL:
+            stem = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)]
+            shrink: list[nn.Module] = []
+        elif side <= _MIDDLE:
+            stem = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)]
+            shrink = [nn.AvgPool2d(2) if average else nn.MaxPool2d(3, stride=2, padding=1)]
+        else:
+            stem = [
+                nn.Conv2d(channels, widths[0], 7, stride=1 if average else 2, padding=3, bias=False)
+            ]
+            shrink = [nn.AvgPool2d(4) if average else nn.MaxPool2d(3, stride=2, padding=1)]
+        self.stem = nn.Sequential(*stem, norm_layer(config.norm, widths[0]), nn.ReLU(), *shrink)
+        stages = []
+        inputs = widths[0]
+        for outputs, count, stride in zip(widths, counts, _STRIDES, strict=True):
+            blocks = []
+            for block in range(count):
+                blocks.append(
+                    Block(inputs, outputs, stride if block == 0 else 1, config.norm, average)
+                )
+                inputs = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.blocks = nn.ModuleList(stages)
+        self.embedding_size = widths[-1]
+        self.classifier = nn.Linear(self.embedding_size, classes)
+
+    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Maps after each of the four stages."""
+        maps = []
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """Global average."""
+        return maps.mean((2, 3))
+
+    def draw(
+        self, module: nn.Module, name: str, tensor: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Convolutions normal with deviation sqrt(2 / (k^2 * outputs)); the rest as everywhere."""
+        if isinstance(module, nn.Conv2d):
+            spread = math.sqrt(
+                2 / (module.kernel_size[0] * module.kernel_size[1] * module.out_channels)
+            )
+            return tensor.normal_(0, spread, generator=generator)
+        return super().draw(module, name, tensor, generator)
+
+
+@NETWORKS.register("resnet10")
+def resnet10(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    """ResNet-10: the first of the cross-architecture columns of DANCE's Table 3."""
+    return ResNet(config, 10, False, channels, side, classes)
+
+
+@NETWORKS.register("resnet18")
+def resnet18(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    """ResNet-18."""
+    return ResNet(config, 18, False, channels, side, classes)
+
+
+@NETWORKS.register("resnet_ap10")
+def resnet_ap10(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    """ResNet-AP-10: strides replaced by average pooling, IDC's network for large images."""
+    return ResNet(config, 10, True, channels, side, classes)
