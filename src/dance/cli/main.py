@@ -25,7 +25,7 @@ VERBS = {
     "list": "methods, recipes, datasets, networks, protocols",
     "show": "one of these in full; a recipe as YAML for --config",
 }
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh")
 
 _TRACEBACK = "DANCE_TRACEBACK"
 _OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -24,7 +24,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
         table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False, soft_wrap=False).print(table)
+    console = Console(markup=False, highlight=False)
+    with console.capture() as drawn:  # rich would end the process when a pipe breaks
+        console.print(table)
+    print(drawn.get(), end="")
 
 
 def percent(statistic: Mapping[str, Any]) -> str:

@@ -1,0 +1,58 @@
+"""Commands as tests run them: in this process where that will do, since torch is slow to import."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dance.cli.main import main
+
+TINY = (
+    "--ipc=1", "--network.width=8", "--experts.count=1", "--experts.epochs=1", "--repeats=1",
+    "--options.iterations=3", "--protocol=quick-v1", "--epochs=1", "--evaluation.baselines=random",
+)  # fmt: skip
+"""A run of seconds."""
+
+
+@dataclass
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def command(*words: str | Path) -> Outcome:
+    """Run one command in this process."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main([str(word) for word in words])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def done(*words: str | Path) -> Outcome:
+    """Run one command that must succeed."""
+    outcome = command(*words)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def process(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """Start one command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dance", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )

@@ -1,0 +1,397 @@
+"""Bad input: one clear message, exit code 2, no traceback, nothing half-written, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from dance.cli.evaluate import FILE
+from dance.condensed import load_set
+from dance.core.storage import write_tensors
+from e2e.command import TINY, command, done, process
+
+RNG = np.random.default_rng(0)
+
+
+def refused(*words: str | Path, says: Sequence[str], place: Path | None = None) -> str:
+    """Run a command that must be refused; returns its message.
+
+    Args:
+        words: of the command.
+        says: what the message must contain.
+        place: where its output would go; must be left as it is.
+    """
+    before = listing(place)
+    outcome = command(*words)
+    message = outcome.err.splitlines()[-1] if outcome.err else ""
+    assert outcome.code == 2, (outcome.code, outcome.err)
+    assert message.startswith("dance: ")
+    assert outcome.err.count("dance: ") == 1
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+    for part in says:
+        assert part in message, message
+    assert listing(place) == before
+    return message
+
+
+def listing(place: Path | None) -> dict[str, bytes] | None:
+    """All files under a folder with their content; None if there is no such folder."""
+    if place is None or not place.exists():
+        return None
+    files = [path for path in sorted(place.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(place)): path.read_bytes() for path in files}
+
+
+def pictures(folder: Path, counts: dict[str, int], side: int = 8) -> Path:
+    """A folder of class folders of noise."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = RNG.integers(0, 255, (side, side, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def arrays(path: Path, **changes: Any) -> Path:
+    """An npz of two classes of eight images, with some arrays replaced."""
+    images = RNG.integers(0, 255, (16, 8, 8), dtype=np.uint8)
+    np.savez(path, **{"images": images, "labels": np.arange(16) % 2, **changes})
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a run would go."""
+    return tmp_path / "runs" / "run"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the digits; copy it before harming it."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    done("condense", "digits", "--output", run, *TINY)
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run that may be harmed."""
+    return shutil.copytree(finished, tmp_path / "harmed")
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["condense", "digts"], ["unknown data set 'digts'", "did you mean 'digits'"]),
+            (["condense", "digits", "--method", "danse"], ["'danse'", "did you mean 'dance'"]),
+            (["condense", "digits", "--config", "quik"], ["'quik'", "did you mean 'quick'"]),
+            (
+                ["condense", "digits", "--config", "dance-digits-ipc5"],
+                ["unknown recipe", "did you mean 'dance-digits-ipc"],
+            ),
+            (["condense", "digits", "--epoch", "3"], ["'--epoch'", "did you mean '--epochs'"]),
+            (["condense", "digits", "--networks", "resnet"], ["'resnet'", "resnet10"]),
+            (["condense", "digits", "--protocol", "dance-v9"], ["'dance-v9'", "'dance-v1'"]),
+            (["condense", "digits", "--ipc", "ten"], ["--ipc must be a whole number: got 'ten'"]),
+            (["condense", "digits", "--ipc", "2.5"], ["--ipc must be a whole number: got '2.5'"]),
+            (["condense", "digits", "--ipc", "true"], ["--ipc must be a whole number"]),
+            (["condense", "digits", "--ipc", "0"], ["ipc must be at least 1: got 0"]),
+            (["condense", "digits", "--ipc"], ["--ipc", "expected one argument"]),
+            (["condense", "digits", "--factor", "0"], ["factor must be at least 1"]),
+            (["condense", "digits", "--factor", "5"], ["factor", "8 x 8", "use one of 1, 2"]),
+            (["condense", "digits", "--init", "frist"], ["--init must be 'first' or"]),
+            (["condense", "digits", "--experts.epochs", "-1"], ["experts.epochs must be at least"]),
+            (["condense", "digits", "--options.momentum", "1"], ["options.momentum", "below 1"]),
+            (["condense", "digits", "--device", "gpu"], ["device must be", "'gpu'"]),
+            (["condense", "digits", "cifar10"], ["one word too many: 'cifar10'"]),
+            (["condense"], ["which data?"]),
+            (["condense", "/not/there"], ["unknown data set '/not/there'", "no such path"]),
+            (["condens", "digits"], ["unknown command 'condens'", "did you mean 'condense'"]),
+            (["--verison"], ["unknown option '--verison'"]),
+            (["list", "method"], ["unknown kind 'method'", "did you mean 'methods'"]),
+            (["show", "dance-cifar10-ipc11"], ["did you mean 'dance-cifar10-ipc1"]),
+            (["show"], ["NAME"]),
+            (["export", "run", "there", "--to", "jpeg"], ["no condensed set", "run"]),
+            (["export", "run"], ["DEST", "--to"]),
+            (["report", "/not/there"], ["/not/there"]),
+            (["evaluate", "/not/there"], ["no condensed set at /not/there"]),
+            (["estimate", "digits", "--ipc", "-1"], ["ipc must be at least 1"]),
+            (["experts", "digits", "-n", "-1"], ["experts.count must be at least"]),
+            (["--print-completion", "fish"], ["bash, zsh", "'fish'"]),
+        ],
+    )
+    def test_say_what_is_wrong(
+        self, words: list[str], says: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        refused(*words, says=says, place=tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("experts: {epoch: 6}", ["'experts.epoch'", "did you mean 'epochs'"]),
+            ("ipc: ten", ["ipc must be a whole number: got 'ten'"]),
+            ("ipc: 1\nipc: 2", [":2: ", "the key 'ipc' is given twice"]),
+            ("ipc: [1\n", ["must be YAML"]),
+            ("x: !!python/object/apply:os.system [true]", [":1: must be YAML"]),
+            ("", ["must hold settings by name"]),
+        ],
+    )
+    def test_a_file_of_settings(
+        self, text: str, says: list[str], tmp_path: Path, place: Path
+    ) -> None:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        words = ("condense", "digits", "--config", path, "--output", place)
+        refused(*words, says=[str(path), *says], place=place)
+
+
+class TestFolders:
+    def refuse(self, data: Path, place: Path, *says: str) -> str:
+        return refused("condense", data, "--output", place, *TINY, says=says, place=place)
+
+    def test_empty(self, tmp_path: Path, place: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        self.refuse(tmp_path / "empty", place, str(tmp_path / "empty"))
+
+    def test_one_class_only(self, tmp_path: Path, place: Path) -> None:
+        self.refuse(pictures(tmp_path / "one", {"cat": 6}), place, "two classes", "'cat'")
+
+    def test_a_class_with_one_image(self, tmp_path: Path, place: Path) -> None:
+        self.refuse(
+            pictures(tmp_path / "poor", {"cat": 6, "dog": 1}), place, "'dog'", "at least 2 images"
+        )
+
+    def test_ipc_larger_than_a_class(self, tmp_path: Path, place: Path) -> None:
+        data = pictures(tmp_path / "few", {"cat": 8, "dog": 4})
+        words = ("condense", data, "--output", place, *TINY, "--ipc", "5")
+        refused(*words, says=["dog", "5"], place=place)
+
+    def test_a_factor_that_does_not_fit(self, tmp_path: Path, place: Path) -> None:
+        data = pictures(tmp_path / "few", {"cat": 8, "dog": 8})
+        words = ("condense", data, "--output", place, *TINY, "--factor", "5")
+        refused(*words, says=["factor 5", "use one of"], place=place)
+
+
+def corrupt(path: Path) -> None:
+    path.write_bytes(b"this is not a picture" * 20)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-60])
+
+
+def bomb(path: Path) -> None:
+    """A PNG of some kilobytes that would decode to 40 000 x 40 000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checked
+
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 4_000_000, 9)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+class TestPictures:
+    @pytest.mark.parametrize("harm", [corrupt, truncated, bomb])
+    def test_a_bad_one_is_named(
+        self, harm: Callable[[Path], None], tmp_path: Path, place: Path
+    ) -> None:
+        data = pictures(tmp_path / "data", {"cat": 6, "dog": 6})
+        harm(data / "dog" / "3.png")
+        words = ("condense", data, "--output", place, *TINY)
+        refused(*words, says=[str(Path("dog", "3.png")), "--skip-bad"], place=place)
+
+    def test_bad_ones_are_left_out_counted_and_listed_if_asked(
+        self, tmp_path: Path, place: Path
+    ) -> None:
+        data = pictures(tmp_path / "data", {"cat": 8, "dog": 8})
+        corrupt(data / "dog" / "3.png")
+        bomb(data / "cat" / "5.png")
+        done("condense", data, "--output", place, *TINY, "--skip-bad")
+        notes = " ".join(load_set(place / FILE).provenance["notes"])
+        assert "2" in notes
+        assert "3.png" in notes and "5.png" in notes
+        page = (place / "report.html").read_text(encoding="utf-8")
+        assert "3.png" in page and "5.png" in page
+
+
+class TestFiles:
+    def refuse(self, data: Path, place: Path, *says: str) -> None:
+        words = ("condense", data, "--output", place, *TINY)
+        refused(*words, says=[str(data), *says], place=place)
+
+    def test_parquet_without_the_columns(self, tmp_path: Path, place: Path) -> None:
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.table({"picture": [b"x"], "name": ["y"]}), path)
+        self.refuse(path, place, "label column", "picture, name")
+
+    def test_parquet_that_is_none(self, tmp_path: Path, place: Path) -> None:
+        path = tmp_path / "x.parquet"
+        path.write_bytes(b"PAR1 nothing of the kind PAR1")
+        self.refuse(path, place)
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"labels": np.array([{}] * 16, dtype=object)}, "pickled objects"),
+            ({"images": np.full((16, 8, 8), np.nan)}, "'images'"),
+            ({"images": np.zeros((16, 8), np.uint8)}, "got shape (16, 8)"),
+            ({"images": np.zeros((16, 8, 8, 7), np.uint8)}, "got shape (16, 8, 8, 7)"),
+            ({"labels": np.zeros(15, np.int64)}, "got shape (15,)"),
+            ({"labels": np.zeros(16)}, "whole numbers"),
+        ],
+    )
+    def test_npz(self, changes: dict[str, Any], says: str, tmp_path: Path, place: Path) -> None:
+        self.refuse(arrays(tmp_path / "x.npz", **changes), place, says)
+
+    def test_npz_that_is_truncated(self, tmp_path: Path, place: Path) -> None:
+        path = arrays(tmp_path / "x.npz")
+        path.write_bytes(path.read_bytes()[:300])
+        self.refuse(path, place)
+
+
+class TestPlaces:
+    def test_a_run_of_another_configuration(self, run: Path) -> None:
+        words = ("condense", "digits", "--output", run, *TINY, "--seed", "7")
+        refused(*words, says=[str(run), "seed: 0 there, 7 now"], place=run)
+
+    def test_a_folder_of_other_things(self, tmp_path: Path) -> None:
+        place = tmp_path / "mine"
+        place.mkdir()
+        (place / "thesis.tex").write_text("years of work", encoding="utf-8")
+        words = ("condense", "digits", "--output", place, *TINY)
+        refused(*words, says=[str(place), "other files"], place=place)
+
+    def test_a_file_in_the_way(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("x", encoding="utf-8")
+        for place in (tmp_path / "file", tmp_path / "file" / "run"):
+            words = ("condense", "digits", "--output", place, *TINY)
+            refused(*words, says=[str(tmp_path / "file")], place=tmp_path)
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only file system")
+    def test_a_read_only_folder(self) -> None:
+        words = ("condense", "digits", "--output", "/proc/dance-run", *TINY)
+        refused(*words, says=["cannot write /proc/dance-run", "--output"])
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+    def test_a_forbidden_folder(self, tmp_path: Path) -> None:
+        tmp_path.chmod(0o500)
+        words = ("condense", "digits", "--output", tmp_path / "run", *TINY)
+        refused(*words, says=[f"cannot write {tmp_path}"], place=tmp_path)
+
+    def test_a_full_disk_loses_nothing_and_the_command_goes_on(
+        self, tmp_path: Path, finished: Path
+    ) -> None:
+        """A limit on file size stands for a full disk: writing stops in the middle of a file."""
+        place = tmp_path / "run"
+        words = ("condense", "digits", "--output", place, *TINY, "--seed", "11")
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, resource.RLIM_INFINITY))
+
+        running = process(*words, preexec_fn=limit)
+        _, err = running.communicate(timeout=120)
+        assert running.returncode == 2, err
+        assert err.count("dance: ") == 1 and "Traceback" not in err
+        assert "cannot write" in err
+        assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "left half-written"
+        assert not (place / FILE).exists()
+        done(*words)
+        assert len(load_set(place / FILE).pixels) == 10
+
+
+def test_hostile_class_names_neither_escape_nor_run(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    names = ["../../escaped", "<script>document.title='owned'</script>"]
+    data = arrays(tmp_path / "inner" / "hostile.npz", classes=np.array(names))
+    place = tmp_path / "inner" / "run"
+    done("condense", data, "--output", place, *TINY)
+    assert load_set(place / FILE).classes == tuple(names)
+    for kind in ("folder", "parquet"):
+        done("export", place, "--to", kind, tmp_path / "inner" / kind)
+    assert [path.name for path in tmp_path.iterdir()] == ["inner"]
+    assert not list(tmp_path.parent.glob("*escaped*"))
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert "<script>document" not in page
+    assert "&lt;script&gt;document" in page
+
+
+class TestDamage:
+    @staticmethod
+    def flip(path: Path) -> None:
+        """Change one bit near the end, as a bad disk would."""
+        content = bytearray(path.read_bytes())
+        content[-5] ^= 1
+        path.write_bytes(bytes(content))
+
+    @staticmethod
+    def cut(path: Path) -> None:
+        """Lose the second half, as a broken copy would."""
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    @pytest.mark.parametrize("harm", ["flip", "cut"])
+    @pytest.mark.parametrize("verb", ["evaluate", "report", "export", "condense"])
+    def test_a_condensed_set_is_refused(self, verb: str, harm: str, run: Path) -> None:
+        getattr(self, harm)(run / FILE)
+        words: dict[str, tuple[str | Path, ...]] = {
+            "evaluate": (run,),
+            "report": (run,),
+            "export": (run, "--to", "npz", run / "x.npz"),
+            "condense": ("digits", "--output", run, *TINY),
+        }
+        refused(verb, *words[verb], says=[str(run / FILE), "damaged"], place=run)
+
+    def test_another_file_is_no_condensed_set(self, run: Path, tmp_path: Path) -> None:
+        place = tmp_path / "x.npz"
+        refused("export", run / "config.yaml", place, "--to", "npz", says=["config.yaml"])
+        assert not place.exists()
+
+    @pytest.mark.parametrize("harm", ["flip", "cut"])
+    def test_an_expert_is_trained_again(
+        self, harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DANCE_CACHE", str(tmp_path))
+        words = ("experts", "digits", "-n=1", "--epochs=1", "--network.width=4", "--json")
+        first = done(*words).json["experts"][0]
+        sound = Path(first["path"]).read_bytes()
+        getattr(self, harm)(Path(first["path"]))
+        outcome = done(*words)
+        assert outcome.json["experts"][0]["trained_now"]
+        assert first["path"] in outcome.err and "damaged" in outcome.err
+        assert len(Path(first["path"]).read_bytes()) == len(sound)
+        assert not done(*words).json["experts"][0]["trained_now"]
+
+    @pytest.mark.parametrize("harm", ["flip", "cut"])
+    def test_a_checkpoint_is_named_and_the_run_starts_anew(self, harm: str, run: Path) -> None:
+        sound = load_set(run / FILE).pixels
+        (run / "done").unlink()
+        (run / FILE).unlink()
+        checkpoint = run / "checkpoint.safetensors"
+        write_tensors(checkpoint, {"pixels": sound}, {"iteration": 1}, "checkpoint")
+        getattr(self, harm)(checkpoint)
+        outcome = done("condense", "digits", "--output", run, *TINY)
+        assert "checkpoint.safetensors" in outcome.err and "damaged" in outcome.err
+        assert load_set(run / FILE).pixels.equal(sound)
+
+    @pytest.mark.parametrize("name", ["scores.json", "config.yaml"])
+    def test_other_files_of_a_run(self, name: str, run: Path) -> None:
+        (run / name).write_text('{"half', encoding="utf-8")
+        refused("condense", "digits", "--output", run, *TINY, says=[name], place=run)
