@@ -1,0 +1,177 @@
+"""DANCE in float64 as its released form runs: one class after the other, one shared optimiser.
+
+Written from the description of the algorithm, with its own augmentation, decoder, network, losses
+and ``torch.optim.SGD``; only the numbers of the keyed random draws are taken from the library.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn import functional
+
+from dance.augment import siamese
+from dance.core.rng import generator
+from dance.data.sampler import ClassSampler
+from dance.methods import Problem
+from dance.methods.dance import DanceConfig
+from dance.networks import State
+
+
+@dataclass
+class Trace:
+    """What a run did."""
+
+    pixels: torch.Tensor
+    losses: list[dict[str, float]] = field(default_factory=list)
+    clamped: int = 0
+    experts: set[int] = field(default_factory=set)
+
+
+def bilinear(source: int, target: int) -> torch.Tensor:
+    """(target, source) weights of an enlargement with half-pixel centres."""
+    rows = torch.zeros(target, source, dtype=torch.float64)
+    for t in range(target):
+        place = max((t + 0.5) * source / target - 0.5, 0.0)
+        low = min(math.floor(place), source - 1)
+        rows[t, low] += 1 - (place - low)
+        rows[t, min(low + 1, source - 1)] += place - low
+    return rows
+
+
+def decode(canvases: torch.Tensor, factor: int) -> torch.Tensor:
+    """The pictures in (n,C,S,S) canvases, canvas after canvas, each enlarged to S."""
+    if factor == 1:
+        return canvases
+    side = canvases.shape[-1]
+    missing = (factor - side % factor) % factor
+    cell = math.ceil(side / factor)
+    enlarge = bilinear(cell, side)
+    found = []
+    for canvas in canvases:
+        padded = functional.pad(canvas, (0, missing, 0, missing), value=0.5)
+        for i in range(factor):
+            for j in range(factor):
+                crop = padded[:, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell]
+                found.append(enlarge @ crop @ enlarge.T)
+    return torch.stack(found)
+
+
+def augment(x: torch.Tensor, drawn: siamese.Draw, label: int) -> torch.Tensor:
+    """One transformation of a whole batch: brightness, saturation, contrast, crop, cutout."""
+    side = x.shape[-1]
+    if drawn.color is not None:
+        brightness, saturation, contrast = drawn.color[label].double().tolist()
+        x = x + brightness
+        grey = x.mean(dim=1, keepdim=True)
+        x = grey + (x - grey) * saturation
+        level = x.mean(dim=(1, 2, 3), keepdim=True)
+        x = level + (x - level) * contrast
+    if drawn.shift is not None:
+        down, right = drawn.shift[label].tolist()
+        x = functional.pad(x, (side, side, side, side))
+        x = x[:, :, side + down : 2 * side + down, side + right : 2 * side + right]
+    if drawn.cutout is not None:
+        top, left = drawn.cutout[label].tolist()
+        hole = int(side * 0.5 + 0.5)
+        mask = torch.ones(side, side, dtype=x.dtype)
+        mask[max(top, 0) : top + hole, max(left, 0) : left + hole] = 0
+        x = x * mask
+    return x
+
+
+def features(state: State, x: torch.Tensor, norm: str) -> torch.Tensor:
+    """The last maps of a ConvNet, flat: convolution, norm, ReLU, 2x2 average per block."""
+    for block in range(sum(name.endswith(".0.weight") for name in state)):
+        weight, bias = state[f"blocks.{block}.0.weight"], state[f"blocks.{block}.0.bias"]
+        x = functional.conv2d(x, weight, bias, padding=1)
+        if norm == "instance":
+            middle = x.mean(dim=(2, 3), keepdim=True)
+            spread = x.var(dim=(2, 3), keepdim=True, unbiased=False)
+        else:
+            middle = state[f"blocks.{block}.1.running_mean"].view(-1, 1, 1)
+            spread = state[f"blocks.{block}.1.running_var"].view(-1, 1, 1)
+        x = (x - middle) / torch.sqrt(spread + 1e-5)
+        scale, offset = state[f"blocks.{block}.1.weight"], state[f"blocks.{block}.1.bias"]
+        x = (x * scale.view(-1, 1, 1) + offset.view(-1, 1, 1)).relu()
+        x = (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+    return x.flatten(1)
+
+
+def condense(
+    problem: Problem, options: DanceConfig, iterations: int, norm: str = "instance"
+) -> Trace:
+    """Canvases after some iterations, and the losses on the way."""
+    train, ipc, classes = problem.train, problem.ipc, problem.train.num_classes
+    mean = torch.tensor(train.mean, dtype=torch.float64).view(-1, 1, 1)
+    std = torch.tensor(train.std, dtype=torch.float64).view(-1, 1, 1)
+    sampler = ClassSampler(train, options.real_batch, problem.seed)
+    pixels = torch.nn.Parameter(problem.initial.double().clone())
+    optimiser = torch.optim.SGD([pixels], lr=options.learning_rate * ipc, momentum=options.momentum)
+    trace = Trace(pixels.detach())
+
+    for iteration in range(iterations):
+        draws = generator(problem.seed, "encoder", iteration)
+        if problem.experts:
+            number = int(torch.randint(len(problem.experts), (), generator=draws))
+            initial, expert = problem.experts[number]
+            trace.experts.add(number)
+        if options.encoder == "mid":
+            share = float(torch.rand((), generator=draws))
+            encoder = {n: share * initial[n] + (1 - share) * expert[n] for n in expert}
+        else:
+            if options.encoder == "fixed_random":
+                draws = generator(problem.seed, "fixed encoder")
+            encoder = {n: t.double() for n, t in problem.network.initial(draws).items()}
+
+        with torch.no_grad():
+            trace.clamped += int(((pixels < 0) | (pixels > 1)).sum())
+            pixels.clamp_(0, 1)
+
+        views = ["alignment"]
+        if options.calibration and iteration % options.calibration_interval == 0:
+            views.append("calibration")
+        logged = {}
+        for view in views:
+            draws = generator(problem.seed, view, iteration)
+            drawn = siamese.draw(options.augmentation, classes, train.side, draws)
+            each = ipc * problem.factor**2
+            chosen = None
+            if each > options.synthetic_cap:
+                order = torch.rand(classes, each, generator=draws).argsort(1)
+                chosen = order[:, : options.synthetic_cap]
+
+            losses = []
+            for c in range(classes):
+                synthetic = decode(pixels[c * ipc : (c + 1) * ipc], problem.factor)
+                if chosen is not None:
+                    synthetic = synthetic[chosen[c]]
+                synthetic = (synthetic - mean) / std
+                if view == "alignment":
+                    real = train.images[sampler.rows(c, iteration)].double() / 255
+                    both = augment(torch.cat([(real - mean) / std, synthetic]), drawn, c)
+                    found = features(encoder, both, norm)
+                    difference = found[: len(real)].detach().mean(0) - found[len(real) :].mean(0)
+                    loss = (difference**2).sum()
+                else:
+                    maps = features(expert, augment(synthetic, drawn, c), norm)
+                    logits = maps @ expert["classifier.weight"].T + expert["classifier.bias"]
+                    loss = (logits.logsumexp(1) - logits[:, c]).mean()
+                    if options.calibration_mean == "set":
+                        loss = loss / classes
+                losses.append(loss)
+                if options.steps == "per_class":
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+            if options.steps == "joint":
+                optimiser.zero_grad()
+                torch.stack(losses).sum().backward()
+                optimiser.step()
+            logged[view] = float(torch.stack(losses).detach().mean())
+        trace.losses.append(logged)
+
+    trace.pixels = pixels.detach().clone()
+    return trace

@@ -1,0 +1,76 @@
+"""Problems small enough for float64 loops, built without the engine."""
+
+from __future__ import annotations
+
+import torch
+
+from dance.data.imageset import ImageSet
+from dance.methods import Problem
+from dance.networks import NetworkConfig, State, build
+
+
+def image_set(
+    sizes: tuple[int, ...] = (7, 12, 4), channels: int = 3, side: int = 8, seed: int = 0
+) -> ImageSet:
+    """Random pictures, every class around a level of its own; rows of the classes are mixed."""
+    draws = torch.Generator().manual_seed(seed)
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    labels = labels[torch.randperm(len(labels), generator=draws)]
+    noise = torch.randint(0, 160, (len(labels), channels, side, side), generator=draws)
+    images = (noise + labels.view(-1, 1, 1, 1) * (95 // len(sizes))).to(torch.uint8)
+    return ImageSet(
+        images,
+        labels,
+        tuple(f"class {k}" for k in range(len(sizes))),
+        (0.42, 0.45, 0.39)[:channels],
+        (0.21, 0.25, 0.19)[:channels],
+        "tiny",
+        "train",
+        "0",
+    )
+
+
+def weights(network: torch.nn.Module, seed: int, dtype: torch.dtype) -> tuple[State, State]:
+    """First and last weights of an expert; a trained one is far from its start."""
+    draws = torch.Generator().manual_seed(seed)
+    initial = network.initial(draws)  # type: ignore[operator]
+    final = {}
+    for name, tensor in initial.items():
+        step = 0.3 * torch.randn(tensor.shape, generator=draws)
+        if not tensor.shape:  # the number of batches seen
+            final[name] = tensor
+        elif name.endswith("running_var"):
+            final[name] = tensor * step.exp()
+        else:
+            final[name] = tensor + step
+    return tuple({n: t.to(dtype) for n, t in state.items()} for state in (initial, final))  # type: ignore[return-value]
+
+
+def problem(
+    ipc: int = 1,
+    factor: int = 1,
+    *,
+    train: ImageSet | None = None,
+    network: NetworkConfig | None = None,
+    experts: int = 2,
+    seed: int = 3,
+    chunk: int = 2,
+    dtype: torch.dtype = torch.float64,
+) -> Problem:
+    """A problem whose canvases are noise that partly lies at the borders of [0,1]."""
+    train = image_set() if train is None else train
+    skeleton = build(
+        network or NetworkConfig(width=6, depth=2), train.channels, train.side, train.num_classes
+    )
+    shape = (train.num_classes * ipc, train.channels, train.side, train.side)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return Problem(
+        train=train,
+        initial=(noise * 1.4 - 0.2).clamp(0, 1).to(dtype),
+        ipc=ipc,
+        factor=factor,
+        network=skeleton.eval(),
+        experts=tuple(weights(skeleton, 50 + number, dtype) for number in range(experts)),
+        seed=seed,
+        chunk=chunk,
+    )

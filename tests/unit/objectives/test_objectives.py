@@ -1,0 +1,82 @@
+"""Losses against what the equations say, on numbers that a person can check."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dance.objectives.calibration import class_cross_entropy
+from dance.objectives.moments import class_means, mean_distance
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    draws = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=draws, dtype=torch.float64)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 4))
+def test_class_means(sizes: list[int], length: int) -> None:
+    features = numbers(sum(sizes), length)
+    found = class_means(features, sizes)
+    start = 0
+    for k, size in enumerate(sizes):
+        for d in range(length):
+            mean = sum(features[start + i, d].item() for i in range(size)) / size
+            assert found[k, d].item() == pytest.approx(mean, rel=1e-12, abs=1e-12)
+        start += size
+
+
+def test_class_means_of_features_that_are_a_view() -> None:
+    features = numbers(3, 6).T  # not contiguous
+    assert not features.is_contiguous()
+    expected = torch.stack([features[:2].mean(0), features[2:4].mean(0), features[4:].mean(0)])
+    torch.testing.assert_close(class_means(features, [2, 2, 2]), expected)
+
+
+def test_mean_distance_sums_over_features_and_keeps_classes_apart() -> None:
+    real = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    synthetic = torch.tensor([[1.0, 0.0, 6.0], [0.5, 0.0, -1.0]])
+    assert mean_distance(real, synthetic).tolist() == [13.0, 1.25]
+
+
+def test_gradient_of_the_alignment_is_eq_4s() -> None:
+    """dL/ds_i = -2 (mean real - mean synthetic) / n of the class."""
+    real, synthetic = numbers(7, 4), numbers(5, 4, seed=1).requires_grad_()
+    loss = mean_distance(class_means(real, [3, 4]), class_means(synthetic, [2, 3])).sum()
+    loss.backward()
+    for own, sizes in ((slice(0, 2), (slice(0, 3), 2)), (slice(2, 5), (slice(3, 7), 3))):
+        theirs, count = sizes
+        difference = real[theirs].mean(0) - synthetic.detach()[own].mean(0)
+        expected = (-2 * difference / count).expand(count, -1)
+        torch.testing.assert_close(synthetic.grad[own], expected, rtol=1e-12, atol=1e-12)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.floats(0.1, 30))
+def test_cross_entropy_is_the_mean_over_each_class(sizes: list[int], spread: float) -> None:
+    logits = numbers(sum(sizes), 4) * spread
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    found = class_cross_entropy(logits, labels, sizes)
+    start = 0
+    for k, size in enumerate(sizes):
+        total = 0.0
+        for row in logits[start : start + size].tolist():
+            top = max(row)
+            total += math.log(sum(math.exp(x - top) for x in row)) + top - row[k]
+        assert found[k].item() == pytest.approx(total / size, rel=1e-10, abs=1e-12)
+        start += size
+
+
+def test_cross_entropy_of_an_expert_without_opinion_is_log_k() -> None:
+    found = class_cross_entropy(torch.zeros(4, 10), torch.tensor([2, 2, 5, 5]), [2, 2])
+    torch.testing.assert_close(found, torch.full((2,), math.log(10)))
+
+
+def test_cross_entropy_takes_the_labels_given_not_the_places() -> None:
+    """A chunk of classes starts anywhere: its first class is not class 0."""
+    logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]])
+    assert class_cross_entropy(logits, torch.tensor([0, 2]), [1, 1]).max() < 1e-3
+    assert class_cross_entropy(logits, torch.tensor([1, 1]), [1, 1]).min() > 8
