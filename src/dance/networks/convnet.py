@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from dance.core.errors import ConfigError
+from dance.kernels import norm_relu_pool
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _LAST_SIDE = 4
@@ -67,6 +68,7 @@ class ConvNet(Network):
                 f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got {side}"
             )
         self.blocks = nn.ModuleList(layers)
+        self._fusable = norm == "instance" and pooling == 2
         self.embedding_size = width * size * size
         self.classifier = nn.Linear(self.embedding_size, classes)
 
@@ -74,7 +76,11 @@ class ConvNet(Network):
         """Maps after each block, after pooling."""
         maps = []
         for block in self.blocks:
-            x = block(x)
+            if self._fusable:
+                convolution, norm = block[0], block[1]
+                x = norm_relu_pool(convolution(x), norm.weight, norm.bias, norm.eps)
+            else:
+                x = block(x)
             maps.append(x)
         return maps
 

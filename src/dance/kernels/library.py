@@ -1,0 +1,63 @@
+"""Compiling our C sources once per machine, with the C compiler that is there."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+from dance.core.errors import ArtifactError
+from dance.core.places import cache_dir
+from dance.core.progress import log
+from dance.core.storage import write_atomic
+
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
+_SECONDS = 120
+
+
+@functools.cache
+def library(name: str) -> ctypes.CDLL | None:
+    """The compiled form of ``<name>.c`` in this package, or none where it cannot be compiled.
+
+    It is kept in the cache directory under a hash of source, flags and processor. ``DANCE_KERNELS=0``
+    switches it off. Without it the same operations run in PyTorch, several times slower; that is
+    said once.
+    """
+    if os.environ.get("DANCE_KERNELS") == "0":
+        return None
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        log("no C compiler found (cc): the networks run in plain PyTorch, several times slower")
+        return None
+    source = resources.files("dance.kernels").joinpath(f"{name}.c").read_text(encoding="utf-8")
+    text = "\0".join([source, compiler, *_FLAGS, _processor()])
+    try:
+        place = cache_dir() / "kernels" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+        if not place.exists():
+            write_atomic(place, lambda path: _compile(compiler, source, path))
+        return ctypes.CDLL(str(place))
+    except (ArtifactError, OSError, subprocess.SubprocessError) as error:
+        log(f"the C kernels could not be built ({error}): the networks run in plain PyTorch, slower")
+        return None
+
+
+def _compile(compiler: str, source: str, path: Path) -> None:
+    command = [compiler, *_FLAGS, "-x", "c", "-", "-o", str(path), "-lm"]
+    subprocess.run(
+        command, input=source.encode(), check=True, capture_output=True, timeout=_SECONDS
+    )
+
+
+def _processor() -> str:
+    """What ``-march=native`` depends on."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return f"{platform.machine()} {platform.processor()}"
+    lines = info.read_text(encoding="utf-8").splitlines()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
