@@ -8,6 +8,7 @@ from architecture.source import Module, library
 
 LAYERS = {
     "core": 0,
+    "kernels": 0.5,
     "data": 1,
     "networks": 1,
     "augment": 1,
