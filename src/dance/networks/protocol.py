@@ -104,11 +104,8 @@ class Network(nn.Module):
                     module, name.rsplit(".", 1)[-1], torch.empty(tensor.shape), generator
                 )
         for name, buffer in self.named_buffers():
-            state[name] = (
-                torch.ones(buffer.shape)
-                if name.endswith("running_var")
-                else torch.zeros(buffer.shape)
-            )
+            start = 1 if name.endswith("running_var") else 0
+            state[name] = torch.full(buffer.shape, start, dtype=buffer.dtype)
         order = [*dict(self.named_parameters()), *dict(self.named_buffers())]
         return {name: state[name] for name in order}
 

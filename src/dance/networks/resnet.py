@@ -13,10 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dance.core.errors import ConfigError
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _SMALL, _MIDDLE = 64, 128
 """Largest sides in pixels of the small and the middle stem."""
+_SMALLEST = 8
+"""ResNet-AP halves the side three times, rounding down."""
 _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
 _STRIDES = (1, 2, 2, 2)
 
@@ -63,6 +66,10 @@ class ResNet(Network):
         classes: int,
     ) -> None:
         super().__init__()
+        if average and side < _SMALLEST:
+            raise ConfigError(
+                f"{config.name} needs images of at least {_SMALLEST} pixels: got {side}"
+            )
         cifar = config.layout == "cifar"
         widths = (32, 64, 128, 256) if cifar else (64, 128, 256, 512)
         counts = ((depth - 2) // 6,) * 4 if cifar else _BLOCKS[depth]
