@@ -1,0 +1,203 @@
+"""Forward passes against the formulas, written out in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dance.core.rng import generator
+from dance.networks import NETWORKS, Network, NetworkConfig, State, build
+
+
+def weights(network: Network, seed: int = 0) -> State:
+    """A float64 state in which also norms and biases are no trivial numbers."""
+    draws = generator(seed, "weights")
+    state = network.initial(draws)
+    return {
+        name: tensor.double() + 0.1 * torch.rand(tensor.shape, generator=draws).double()
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in state.items()
+    }
+
+
+def noise(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(shape, generator=generator(seed, "images"), dtype=torch.float64)
+
+
+def normalise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Instance normalisation: each map of each image to mean 0 and variance 1, then affine."""
+    mean = x.mean((2, 3), keepdim=True)
+    variance = ((x - mean) ** 2).mean((2, 3), keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt() * weight[:, None, None] + bias[:, None, None]
+
+
+def halve(x: Tensor) -> Tensor:
+    """Mean of each 2x2 square; a last odd row or column is left out."""
+    h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    x = x[:, :, :h, :w]
+    return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+
+
+def convnet(state: State, x: Tensor, depth: int, pad: int = 0) -> Tensor:
+    """ConvNet-D up to the flattened maps, from the weights in the order of a module."""
+    tensors = iter(state.values())
+    x = functional.pad(x, (pad, pad, pad, pad))
+    for _ in range(depth):
+        x = functional.conv2d(x, next(tensors), next(tensors), padding=1)
+        x = halve(normalise(x, next(tensors), next(tensors)).clamp(min=0))
+    return x.reshape(len(x), -1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "depth", "pad"),
+    [(3, 32, 3, 0), (1, 28, 3, 2), (3, 10, 2, 0), (1, 8, 1, 0)],
+)
+def test_convnet(channels, side, depth, pad) -> None:
+    network = build(NetworkConfig(width=6, depth=depth), channels, side, 5)
+    state, x = weights(network), noise(3, channels, side, side)
+    features = convnet(state, x, depth, pad)
+    torch.testing.assert_close(network.embed(state, x), features)
+    *_, weight, bias = state.values()
+    torch.testing.assert_close(network.logits(state, x), features @ weight.T + bias)
+
+
+def test_grey_28_acts_as_32() -> None:
+    """The field pads 28x28 to 32x32 in the first convolution."""
+    small, large = (build(NetworkConfig(width=4), 1, side, 10) for side in (28, 32))
+    state, x = weights(small), noise(2, 1, 28, 28)
+    torch.testing.assert_close(
+        small.logits(state, x), large.logits(state, functional.pad(x, (2, 2, 2, 2)))
+    )
+
+
+def test_pooling_of_the_paper() -> None:
+    """3x3 windows, stride 2: every second pixel is the centre of a window, the border counts 0."""
+    network = build(NetworkConfig(width=4, depth=1, pooling=3), 3, 8, 2)
+    state, x = weights(network), noise(2, 3, 8, 8)
+    tensors = list(state.values())
+    maps = functional.conv2d(x, tensors[0], tensors[1], padding=1)
+    maps = functional.pad(normalise(maps, tensors[2], tensors[3]).clamp(min=0), (1, 1, 1, 1))
+    expected = torch.stack(
+        [
+            torch.stack([maps[:, :, i : i + 3, j : j + 3].mean((2, 3)) for j in (0, 2, 4, 6)], -1)
+            for i in (0, 2, 4, 6)
+        ],
+        -2,
+    )
+    torch.testing.assert_close(network.embed(state, x), expected.flatten(1))
+
+
+def resnet(state: State, x: Tensor, counts: tuple[int, ...], average: bool) -> Tensor:
+    """IDC's ResNet with the small stem up to the pooled features, instance norm."""
+    tensors = iter(state.values())
+
+    def conv_norm(x: Tensor, padding: int, stride: int) -> Tensor:
+        x = functional.conv2d(x, next(tensors), padding=padding, stride=stride)
+        return normalise(x, next(tensors), next(tensors))
+
+    x = conv_norm(x, 1, 1).clamp(min=0)
+    for stage, count in enumerate(counts):
+        for block in range(count):
+            stride = 2 if stage > 0 and block == 0 else 1
+            step = 1 if average else stride
+            out = conv_norm(x, 1, step).clamp(min=0)
+            if average and stride == 2:
+                out = halve(out)
+            out = conv_norm(out, 1, 1)
+            if stride == 2:
+                x = functional.conv2d(x, next(tensors), stride=step)
+                x = normalise(halve(x) if average else x, next(tensors), next(tensors))
+            x = (out + x).clamp(min=0)
+    return x.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "average", "counts"),
+    [
+        ("resnet10", False, (1, 1, 1, 1)),
+        ("resnet_ap10", True, (1, 1, 1, 1)),
+        ("resnet18", False, (2, 2, 2, 2)),
+    ],
+)
+def test_resnet(name, average, counts) -> None:
+    network = build(NetworkConfig(name=name), 3, 16, 5, "cifar10")
+    state, x = weights(network), noise(2, 3, 16, 16)
+    torch.testing.assert_close(network.embed(state, x), resnet(state, x, counts, average))
+
+
+def densenet(state: State, x: Tensor) -> Tensor:
+    """DenseNet-121 in the CIFAR form up to the pooled features, instance norm."""
+    tensors: Iterator[Tensor] = iter(state.values())
+
+    def norm_conv(x: Tensor, padding: int) -> Tensor:
+        x = normalise(x, next(tensors), next(tensors)).clamp(min=0)
+        return functional.conv2d(x, next(tensors), padding=padding)
+
+    x = functional.conv2d(x, next(tensors), padding=1)
+    for block, layers in enumerate((6, 12, 24, 16)):
+        for _ in range(layers):
+            x = torch.cat([norm_conv(norm_conv(x, 0), 1), x], 1)
+        if block < 3:
+            x = halve(norm_conv(x, 0))
+    return normalise(x, next(tensors), next(tensors)).clamp(min=0).mean((2, 3))
+
+
+def test_densenet() -> None:
+    network = build(NetworkConfig(name="densenet121"), 3, 16, 5)
+    state, x = weights(network), noise(2, 3, 16, 16)
+    torch.testing.assert_close(network.embed(state, x), densenet(state, x))
+
+
+@pytest.mark.parametrize("name", NETWORKS.names())
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_logits_embedding_and_stages_are_of_one_network(name, norm) -> None:
+    network = build(NetworkConfig(name=name, norm=norm, width=8), 3, 16, 5, "cifar10").eval()
+    state, x = weights(network), noise(3, 3, 16, 16)
+    features = network.embed(state, x)
+    weight, bias = state["classifier.weight"], state["classifier.bias"]
+    torch.testing.assert_close(network.logits(state, x), features @ weight.T + bias)
+    stages = torch.func.functional_call(network, state, (x, "stages"))
+    again = torch.func.functional_call(network, state, (x, "embedding"))
+    assert torch.equal(again, features)
+    assert len(stages) == (2 if name == "convnet" else 4)
+    assert stages[-1].shape[0] == 3 and features.shape == (3, network.embedding_size)
+    # images do not meet in evaluation mode
+    torch.testing.assert_close(network.logits(state, x[1:2]), network.logits(state, x)[1:2])
+
+
+class TestBatchNorm:
+    def test_training_normalises_over_the_batch_and_moves_the_buffers(self) -> None:
+        network = build(NetworkConfig(width=4, depth=1, norm="batch"), 3, 8, 2).train()
+        state, x = weights(network), noise(5, 3, 8, 8)
+        mean, var = state["blocks.0.1.running_mean"], state["blocks.0.1.running_var"]
+        before = {name: tensor.clone() for name, tensor in state.items()}
+        tensors = list(state.values())
+        maps = functional.conv2d(x, tensors[0], tensors[1], padding=1)
+        flat = maps.transpose(0, 1).flatten(1)
+        scaled = (flat - flat.mean(1, keepdim=True)) / (flat.var(1, correction=0) + 1e-5).sqrt()[
+            :, None
+        ]
+        scaled = scaled * tensors[2][:, None] + tensors[3][:, None]
+        expected = halve(scaled.view(4, 5, 8, 8).transpose(0, 1).clamp(min=0)).flatten(1)
+        torch.testing.assert_close(network.embed(state, x), expected)
+        torch.testing.assert_close(
+            mean, 0.9 * before["blocks.0.1.running_mean"] + 0.1 * flat.mean(1)
+        )
+        torch.testing.assert_close(var, 0.9 * before["blocks.0.1.running_var"] + 0.1 * flat.var(1))
+
+    def test_evaluation_uses_the_buffers_and_leaves_them(self) -> None:
+        network = build(NetworkConfig(width=4, depth=1, norm="batch"), 3, 8, 2).eval()
+        state, x = weights(network), noise(5, 3, 8, 8)
+        held = {name: tensor.clone() for name, tensor in state.items()}
+        conv, conv_bias, scale, shift = list(state.values())[:4]
+        maps = functional.conv2d(x, conv, conv_bias, padding=1)
+        mean = state["blocks.0.1.running_mean"][:, None, None]
+        var = state["blocks.0.1.running_var"][:, None, None]
+        maps = (maps - mean) / (var + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
+        torch.testing.assert_close(network.embed(state, x), halve(maps.clamp(min=0)).flatten(1))
+        assert all(torch.equal(held[name], state[name]) for name in held)

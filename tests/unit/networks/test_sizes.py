@@ -1,0 +1,130 @@
+"""Parameters and embeddings of every network against the counts of the published code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dance.core.errors import ConfigError
+from dance.networks import NETWORKS, Network, NetworkConfig, build
+
+
+def on_meta(network: Network, channels: int, side: int) -> list[torch.Tensor]:
+    """Maps of the skeleton, which costs no arithmetic."""
+    return network.stages(torch.empty(2, channels, side, side, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "classes", "depth", "maps", "total", "encoder"),
+    [
+        (1, 28, 10, None, (128, 4, 4), 317_706, 297_216),
+        (3, 32, 10, None, (128, 4, 4), 320_010, 299_520),
+        (3, 32, 100, None, (128, 4, 4), 504_420, 299_520),
+        (3, 64, 200, None, (128, 4, 4), 857_160, 447_360),
+        (3, 64, 200, 3, (128, 8, 8), 1_938_120, 299_520),
+        (3, 128, 10, None, (128, 4, 4), 615_690, 595_200),
+    ],
+)
+def test_convnet(channels, side, classes, depth, maps, total, encoder) -> None:
+    for norm in ("instance", "batch"):
+        network = build(NetworkConfig(depth=depth, norm=norm), channels, side, classes)
+        assert network.parameter_count() == total
+        features = maps[0] * maps[1] * maps[2]
+        assert network.embedding_size == network.classifier.in_features == features
+        assert total - sum(p.numel() for p in network.classifier.parameters()) == encoder
+        assert tuple(on_meta(network, channels, side)[-1].shape[1:]) == maps
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize(
+    ("name", "dataset", "channels", "side", "classes", "maps", "total"),
+    [
+        ("resnet10", "cifar10", 3, 32, 10, (256, 4, 4), 1_228_970),
+        ("resnet_ap10", "cifar10", 3, 32, 10, (256, 4, 4), 1_228_970),
+        ("resnet10", "cifar100", 3, 32, 100, (256, 4, 4), 1_252_100),
+        ("resnet_ap10", "cifar100", 3, 32, 100, (256, 4, 4), 1_252_100),
+        ("resnet18", "cifar10", 3, 32, 10, (256, 4, 4), 2_797_610),
+        ("resnet10", "fashion_mnist", 1, 28, 10, (512, 4, 4), 4_902_090),
+        ("resnet_ap10", "fashion_mnist", 1, 28, 10, (512, 3, 3), 4_902_090),
+        ("resnet10", "svhn", 3, 32, 10, (512, 4, 4), 4_903_242),
+        ("resnet10", "tiny_imagenet", 3, 64, 200, (512, 8, 8), 5_000_712),
+        ("resnet18", "tiny_imagenet", 3, 64, 200, (512, 8, 8), 11_271_432),
+        ("resnet10", "imagenette", 3, 128, 10, (512, 8, 8), 4_903_242),
+        ("resnet18", "imagenette", 3, 128, 10, (512, 8, 8), 11_173_962),
+        ("resnet10", "imagenette", 3, 224, 10, (512, 7, 7), 4_910_922),
+        ("resnet_ap10", "imagenette", 3, 224, 10, (512, 7, 7), 4_910_922),
+        ("resnet18", "imagenette", 3, 224, 10, (512, 7, 7), 11_181_642),
+    ],
+)
+def test_resnets(name, dataset, channels, side, classes, maps, total, norm) -> None:
+    network = build(NetworkConfig(name=name, norm=norm), channels, side, classes, dataset)
+    assert network.parameter_count() == total
+    assert network.embedding_size == network.classifier.in_features == maps[0]
+    assert tuple(on_meta(network, channels, side)[-1].shape[1:]) == maps
+
+
+@pytest.mark.parametrize(("classes", "total"), [(10, 1_000_618), (100, 1_035_268)])
+def test_densenet(classes, total) -> None:
+    network = build(NetworkConfig(name="densenet121", norm="batch"), 3, 32, classes)
+    assert network.parameter_count() == total
+    assert network.embedding_size == network.classifier.in_features == 384
+    assert tuple(on_meta(network, 3, 32)[-1].shape[1:]) == (384, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "first"),
+    [
+        ("resnet10", 64, 64),  # 3x3 alone
+        ("resnet_ap10", 64, 64),
+        ("resnet10", 65, 33),  # 3x3 and max pooling 3/2/1
+        ("resnet_ap10", 65, 32),  # 3x3 and average pooling 2
+        ("resnet10", 128, 64),
+        ("resnet_ap10", 128, 64),
+        ("resnet10", 129, 33),  # 7x7 with stride 2 (65), then max pooling 3/2/1
+        ("resnet_ap10", 131, 32),  # 7x7 with stride 1, then average pooling 4
+    ],
+)
+def test_the_stem_follows_the_side(name, side, first) -> None:
+    network = build(NetworkConfig(name=name), 3, side, 10)
+    sides = [maps.shape[-1] for maps in on_meta(network, 3, side)]
+    assert sides[0] == first
+    kernels = [m.kernel_size for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert kernels[0] == ((7, 7) if side > 128 else (3, 3))
+
+
+def test_a_cifar_layout_has_the_small_stem_at_every_side() -> None:
+    network = build(NetworkConfig(name="resnet10", layout="cifar"), 3, 96, 10)
+    assert [maps.shape[1:] for maps in on_meta(network, 3, 96)] == [
+        (32, 96, 96), (64, 48, 48), (128, 24, 24), (256, 12, 12),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "channels", "side"),
+    [
+        (NetworkConfig(depth=3), 3, 7),
+        (NetworkConfig(depth=6), 3, 32),
+        (NetworkConfig(depth=0), 3, 32),
+        (NetworkConfig(name="densenet121"), 3, 7),
+        (NetworkConfig(name="resnet_ap10"), 3, 7),
+    ],
+)
+def test_images_too_small_for_the_network_are_refused(config, channels, side) -> None:
+    with pytest.raises(ConfigError, match="at least"):
+        build(config, channels, side, 10)
+
+
+@pytest.mark.parametrize("name", NETWORKS.names())
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (13, 3)])
+def test_what_is_not_refused_works(name, side, channels) -> None:
+    network = build(NetworkConfig(name=name), channels, side, 7)
+    images = torch.empty(2, channels, side, side, device="meta")
+    assert network(images).shape == (2, 7)
+    assert network(images, "embedding").shape == (2, network.embedding_size)
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(ConfigError, match="resnet10"):
+        build(NetworkConfig(name="resnet11"), 3, 32, 10)
+    with pytest.raises(ConfigError, match="layer"):
+        build(NetworkConfig(norm="layer"), 3, 32, 10)  # type: ignore[arg-type]
