@@ -62,7 +62,7 @@ def test_is_torch_sgd_class_after_class(
 
 
 def test_one_gradient_moves_a_class_by_twice_the_rate() -> None:
-    """The sheet: lr g (1 + 1/2 + 1/4 + ...) = 2 lr g to 0.1 % before the next own gradient, K=10."""
+    """lr g (1 + 1/2 + 1/4 + ...) is 2 lr g to 0.2 % before the next own gradient of 10 classes."""
     pixels, velocity = torch.zeros(10, 1, 1, 1), torch.zeros(10, 1, 1, 1)
     closed = ClassSGD(pixels, velocity, 10, 0.01, 0.5)
     gradient = torch.ones(10, 1, 1, 1)

@@ -75,7 +75,7 @@ def test_passes_classes_and_seeds_have_orders_of_their_own() -> None:
             assert same < 10  # 1 is expected of independent orders
 
 
-def test_the_sheets_case_three_batches_of_128_from_500_images() -> None:
+def test_three_batches_of_128_from_500_images() -> None:
     """The 116 left out of a pass are others in the next: over passes all images are read alike."""
     train = labelled([500])
     sampler = ClassSampler(train, 128, 0)
