@@ -163,14 +163,15 @@ class Fit:
         }
 
     def snapshot(self) -> dict[str, torch.Tensor]:
-        """All that is needed to go on later from the end of this epoch."""
+        """All that is needed to go on later from the end of this epoch; copies."""
         tensors = {
-            f"state.{name}": tensor.detach()
+            f"state.{name}": tensor.detach().clone()
             for name, tensor in {**self.parameters, **self.buffers}.items()
         }
         for name, parameter in self.parameters.items():
             if parameter in self._optimiser.state:
-                tensors[f"momentum.{name}"] = self._optimiser.state[parameter]["momentum_buffer"]
+                momentum = self._optimiser.state[parameter]["momentum_buffer"]
+                tensors[f"momentum.{name}"] = momentum.clone()
         return {**tensors, "epoch": torch.tensor(self.epoch)}
 
     def restore(self, snapshot: dict[str, torch.Tensor]) -> None:
