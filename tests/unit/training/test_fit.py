@@ -250,7 +250,7 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     network = tiny()
     config = replace(PLAIN, learning_rate=1e30)
     fit = Fit(network, [start(network)], training(blobs()), config, [0])
-    with pytest.raises(ConfigError, match="finite.*learning rate"):
+    with pytest.raises(ConfigError, match=r"finite.*learning rate"):
         for _ in range(config.epochs):
             fit.train_epoch()
 
