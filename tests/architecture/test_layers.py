@@ -22,6 +22,7 @@ LAYERS = {
     "recipes": 6,
     "report": 7,
     "cli": 8,
+    "api": 7,
     "": 9,  # dance itself, the public face
     "__main__": 9,
 }

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from dance.core.errors import ConfigError, DanceError, nearest
+from dance.core.process import prepare
 
 VERBS = {
     "condense": "condense a data set, score the result and write its report",
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    prepare()
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -17,7 +17,15 @@ from dance.core.places import cache_dir
 from dance.core.progress import log
 from dance.core.storage import write_atomic
 
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
+_FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp",
+    "-fPIC",
+    "-shared",
+)
 _SECONDS = 120
 
 
@@ -31,19 +39,25 @@ def library(name: str) -> ctypes.CDLL | None:
     """
     if os.environ.get("DANCE_KERNELS") == "0":
         return None
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    compiler = (
+        shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    )
     if compiler is None:
         log("no C compiler found (cc): the networks run in plain PyTorch, several times slower")
         return None
     source = resources.files("dance.kernels").joinpath(f"{name}.c").read_text(encoding="utf-8")
     text = "\0".join([source, compiler, *_FLAGS, _processor()])
     try:
-        place = cache_dir() / "kernels" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+        place = (
+            cache_dir() / "kernels" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+        )
         if not place.exists():
             write_atomic(place, lambda path: _compile(compiler, source, path))
         return ctypes.CDLL(str(place))
     except (ArtifactError, OSError, subprocess.SubprocessError) as error:
-        log(f"the C kernels could not be built ({error}): the networks run in plain PyTorch, slower")
+        log(
+            f"the C kernels could not be built ({error}): the networks run in plain PyTorch, slower"
+        )
         return None
 
 
@@ -60,4 +74,6 @@ def _processor() -> str:
     if not info.exists():
         return f"{platform.machine()} {platform.processor()}"
     lines = info.read_text(encoding="utf-8").splitlines()
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    return "\n".join(
+        sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    )

@@ -100,7 +100,9 @@ def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:  # noqa: ANN401 
     found = library("norm_relu_pool")
     assert found is not None
     kept = [t.float().contiguous() if _small(t) else t for t in arguments]
-    raw = [ctypes.c_void_p(t.data_ptr()) if isinstance(t, torch.Tensor) else _number(t) for t in kept]
+    raw = [
+        ctypes.c_void_p(t.data_ptr()) if isinstance(t, torch.Tensor) else _number(t) for t in kept
+    ]
     function = getattr(found, f"{name}_{_SUFFIX[x.dtype]}")
     function.restype = None
     function(ctypes.c_void_p(x.data_ptr()), *raw)

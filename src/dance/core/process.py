@@ -1,0 +1,16 @@
+"""Settings of this process that PyTorch reads once, when it is loaded."""
+
+from __future__ import annotations
+
+import os
+
+
+def prepare() -> None:
+    """Set what makes CPU work fast where the user has set nothing; call before importing torch.
+
+    * Idle OpenMP threads sleep instead of spinning: on a machine whose cores are shared with other
+      work, spinning made training up to eight times slower (measured on two cores).
+    * Large tensors lie in huge pages, so that fresh memory costs fewer page faults.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
