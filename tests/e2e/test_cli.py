@@ -23,12 +23,14 @@ from dance.methods import METHODS
 from dance.recipes import RECIPES, resolve
 from e2e.command import TINY, command, done, process
 
+ALL = ("--evaluation.baselines", "random", "whole", "initial")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the digits."""
+    """A finished run of the digits, scored beside everything it can be held against."""
     place = tmp_path_factory.mktemp("runs") / "digits"
-    done("condense", "digits", "--output", place, *TINY)
+    done("condense", "digits", "--output", place, *TINY, *ALL)
     return place
 
 
@@ -244,14 +246,15 @@ class TestRun:
         assert (config.data, config.ipc, config.options.iterations) == ("digits", 1, 3)
 
     def test_condense_says_scores_and_where_the_report_is(self, run: Path) -> None:
-        out = done("condense", "digits", "--output", run, *TINY).out
+        out = done("condense", "digits", "--output", run, *TINY, *ALL).out
         assert f"{run / 'report.html'}" in out
         assert "DANCE" in out and "±" in out
 
     def test_json_is_one_object_and_nothing_else(self, run: Path) -> None:
-        found = done("condense", "digits", "--output", run, "--json", *TINY).json
+        found = done("condense", "digits", "--output", run, "--json", *TINY, *ALL).json
         assert Path(found["report"]) == run / "report.html"
-        assert {score["subject"] for score in found["scores"]} == {"condensed", "random"}
+        subjects = {score["subject"] for score in found["scores"]}
+        assert subjects == {"condensed", "random", "whole", "initial"}
 
     def test_a_run_s_configuration_makes_the_same_run(self, run: Path, tmp_path: Path) -> None:
         done("condense", "--config", run, "--output", tmp_path / "again")

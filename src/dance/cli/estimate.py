@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import amount, print_json, print_table
-from dance.core.progress import duration
+from dance.cli.output import amount, moment, print_json, print_table
 
 
 def add_arguments(parser: Parser, words: Sequence[str]) -> None:
@@ -28,12 +27,12 @@ def run(parsed: argparse.Namespace) -> None:
         (
             str(phase["name"]),
             str(phase["steps"]),
-            duration(phase["seconds_per_step"]),
-            duration(phase["seconds"]),
+            moment(phase["seconds_per_step"]),
+            moment(phase["seconds"]),
         )
         for phase in found["phases"]
     ]
-    rows.append(("in all", "", "", duration(found["seconds"])))
+    rows.append(("in all", "", "", moment(found["seconds"])))
     print_table(("phase", ">steps", ">a step", ">time"), rows)
     print(f"memory: {amount(found['peak_memory_bytes'])} at the peak")
     print(f"disk:   {amount(found['disk_bytes'])}")

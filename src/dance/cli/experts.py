@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from dance import engine
 from dance.cli.options import SHORT, Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import print_json, print_table
-from dance.core.progress import duration
+from dance.cli.output import moment, print_json, print_table
 
 _SECTIONS = ("seed", "device", "precision", "source", "network", "experts")
 _SHORT = {**SHORT, "experts.count": "-n", "experts.epochs": "--epochs"}
@@ -33,7 +32,7 @@ def run(parsed: argparse.Namespace) -> None:
             f"{100 * expert['train_accuracy']:.1f}",
             f"{100 * expert['test_accuracy']:.1f}",
             str(expert["epochs"]),
-            duration(expert["seconds"]),
+            moment(expert["seconds"]),
             "now" if expert["trained_now"] else "before",
         )
         for expert in experts

@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from dance.core.progress import duration
+
 
 def print_json(content: Mapping[str, Any]) -> None:
     """One JSON object; paths become text."""
@@ -21,7 +23,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
@@ -54,25 +56,30 @@ def amount(count: int | None) -> str:
     return f"{count} bytes"
 
 
+def moment(seconds: float) -> str:
+    """Seconds as people say them, milliseconds where they are few.
+
+    >>> moment(0.0123), moment(75)
+    ('12.3 ms', '1 min 15 s')
+    """
+    return f"{1000 * seconds:.1f} ms" if seconds < 1 else duration(seconds)
+
+
 def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
     """A row for every score; the honest statistic first."""
+    columns = ("trained on", "network", ">last epoch %", ">best epoch %", ">images", ">epochs")
     rows = [
         (
             str(score["label"]),
             str(score["network"]),
             percent(score["last"]),
             percent(score["best"]),
-            f"{score['train_images']}",
-            str(score["repeats"]),
+            str(score["train_images"]),
             str(score["epochs"]),
-            str(score["protocol"]),
         )
         for score in scores
     ]
-    accuracy = (">last epoch %", ">best epoch %")
-    cost = (">images", ">networks", ">epochs", "protocol")
-    print_table(("trained on", "network", *accuracy, *cost), rows)
-    print(
-        "Test accuracy, mean ± standard deviation over networks. Compare last epochs; the best "
-        "epoch is chosen on test images."
-    )
+    print_table(columns, rows)
+    made = dict.fromkeys(f"{score['protocol']}, {score['repeats']} networks" for score in scores)
+    print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(made)}.")
+    print("Compare last epochs: the best epoch is chosen on test images.")
