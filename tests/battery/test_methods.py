@@ -1,0 +1,201 @@
+"""What every registered method must do, whatever it is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dance.condensed import initial_pixels
+from dance.core.config import build as configured
+from dance.core.config import from_yaml, to_plain, to_yaml
+from dance.core.errors import ConfigError
+from dance.data import load
+from dance.experts import ExpertPool
+from dance.experts.recipe import ExpertConfig
+from dance.methods import METHODS, Condenser, Coreset, Method, Problem
+from dance.networks import NetworkConfig
+from dance.networks import build as network_for
+from unit.methods.problems import image_set, problem
+
+STEPS = 4
+
+
+def make(name: str, **options: Any) -> Method:
+    kind = METHODS.get(name)
+    return kind(kind.Config(**options))
+
+
+def is_condenser(name: str) -> bool:
+    return issubclass(METHODS.get(name), Condenser)
+
+
+NAMES = METHODS.names()
+CONDENSERS = [name for name in NAMES if is_condenser(name)]
+every_method = pytest.mark.parametrize("name", NAMES)
+every_condenser = pytest.mark.parametrize("name", CONDENSERS)
+
+
+def tiny(channels: int = 3, **changes: Any) -> Problem:
+    """Three classes of 4 to 12 images, two canvases of four pictures each."""
+    train = image_set((7, 12, 4), channels=channels)
+    return problem(2, 2, train=train, dtype=torch.float32, **changes)
+
+
+def result(name: str, given: Problem, steps: int = STEPS) -> tuple[dict[str, torch.Tensor], Any]:
+    """Everything a method makes, and what it reports."""
+    method = make(name)
+    if isinstance(method, Coreset):
+        return {"rows": method.select(given)}, None
+    assert isinstance(method, Condenser)
+    state = method.setup(given)
+    return state, [advance(method, given, state, i) for i in range(steps)]
+
+
+def advance(method: Condenser, given: Problem, state: Any, iteration: int) -> dict[str, float]:
+    losses = method.step(given, state, iteration)
+    assert losses
+    assert all(loss.ndim == 0 and not loss.requires_grad for loss in losses.values())
+    return {key: float(loss) for key, loss in losses.items()}
+
+
+def test_both_kinds_are_there() -> None:
+    assert {"dance", "random"} <= set(NAMES)
+    assert all(issubclass(METHODS.get(name), Condenser | Coreset) for name in NAMES)
+
+
+@every_method
+def test_says_what_it_is_and_keeps_its_settings_as_plain_data(name: str) -> None:
+    kind = METHODS.get(name)
+    assert kind.title
+    assert kind.paper
+    config = kind.Config()
+    assert configured(kind.Config, from_yaml(to_yaml(to_plain(config)), "settings")) == config
+    with pytest.raises(ConfigError, match="unknown setting"):
+        configured(kind.Config, {"no_such_setting": 1})
+    with pytest.raises(AttributeError):
+        config.anything = 1
+
+
+@every_method
+@pytest.mark.parametrize("channels", [1, 3])
+def test_runs_on_grey_and_colour(name: str, channels: int) -> None:
+    given = tiny(channels)
+    made, losses = result(name, given)
+    if not is_condenser(name):
+        rows = made["rows"]
+        assert rows.dtype == torch.int64
+        labels = given.train.labels[rows].tolist()
+        assert labels == [0, 0, 1, 1, 2, 2]
+        assert len(set(rows.tolist())) == len(rows)
+        return
+    pixels = made["pixels"]
+    assert pixels.shape == given.initial.shape
+    assert pixels.dtype == torch.float32
+    assert bool(pixels.isfinite().all())
+    moved = (pixels - given.initial).flatten(1).abs().amax(1)
+    assert bool((moved > 0).all())  # every canvas
+    assert all(np.isfinite(list(row.values())).all() for row in losses)
+
+
+@every_method
+def test_the_seed_decides_and_nothing_else(name: str) -> None:
+    given = tiny()
+    train, initial = given.train.images.clone(), given.initial.clone()
+    made, losses = result(name, given)
+    assert torch.equal(given.train.images, train)
+    assert torch.equal(given.initial, initial)
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+        again, losses_again = result(name, given)
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+    assert made.keys() == again.keys()
+    assert all(torch.equal(made[key], again[key]) for key in made)
+    assert losses == losses_again
+    others = [result(name, replace(given, seed=seed))[0] for seed in (11, 12, 13)]
+    assert any(not torch.equal(made[key], other[key]) for other in others for key in made)
+
+
+@every_method
+def test_chunks_of_classes_change_nothing_but_rounding(name: str) -> None:
+    found = [result(name, tiny(chunk=chunk), 2)[0] for chunk in (1, 2, 3)]
+    for other in found[1:]:
+        for key, tensor in found[0].items():
+            torch.testing.assert_close(other[key], tensor, rtol=1e-4, atol=1e-5)
+
+
+@every_condenser
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("cut", [1, 3])
+def test_resumed_from_its_tensors_it_goes_on_as_if_never_stopped(
+    name: str, cut: int, norm: str
+) -> None:
+    """Another method object, as in another process, gets the state's tensors and nothing else."""
+    given = tiny(network=NetworkConfig(width=6, depth=2, norm=norm))  # type: ignore[arg-type]
+    straight, losses = result(name, given, 5)
+    stopped, _ = result(name, given, cut)
+    stored = {key: tensor.clone() for key, tensor in stopped.items()}
+    method = make(name)
+    assert isinstance(method, Condenser)
+    state = method.setup(given)
+    assert state.keys() == stored.keys()
+    for key, tensor in stored.items():
+        assert (state[key].shape, state[key].dtype) == (tensor.shape, tensor.dtype)
+        state[key].copy_(tensor)
+    rest = [advance(method, given, state, i) for i in range(cut, 5)]
+    assert rest == losses[cut:]
+    assert all(torch.equal(state[key], straight[key]) for key in straight)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Callable[[bool], Problem]:
+    """Real handwritten digits of 8 x 8 pixels, noise as canvases, two experts of three epochs."""
+    train = load("digits", "train")
+    config = NetworkConfig(width=16, depth=1)
+    network = network_for(config, train.channels, train.side, train.num_classes)
+    initial = initial_pixels(train, 2, 2, "noise", seed=0)
+
+    def prepared(needs_experts: bool) -> Problem:
+        experts: tuple[Any, ...] = ()
+        if needs_experts:
+            recipe = ExpertConfig(count=2, epochs=3)
+            pool = ExpertPool(train, network, config, recipe, seed=0)
+            experts = tuple((e.initial, e.final) for e in pool.ensure(2))
+        return Problem(train, initial, 2, 2, network.eval(), experts, seed=0, chunk=10)
+
+    return prepared
+
+
+@every_condenser
+def test_lowers_its_own_losses_on_real_images(name: str, digits: Callable[[bool], Problem]) -> None:
+    """At the same iterations, so the same batches and networks, as the canvases it began with."""
+    method = make(name)
+    assert isinstance(method, Condenser)
+    given = digits(method.needs_experts())
+    state = method.setup(given)
+    steps, last = 24, 6
+    after, before = [], []
+    for iteration in range(steps):
+        if iteration >= steps - last:
+            # Nothing but the canvases: what else a state holds may define the loss.
+            begun = {key: tensor.clone() for key, tensor in state.items()}
+            begun["pixels"].copy_(given.initial)
+            before.append(advance(method, given, begun, iteration))
+        after.append(advance(method, given, state, iteration))
+    ratios = {
+        key: sum(row[key] for row in after[-last:]) / sum(row[key] for row in before)
+        for key in before[0]
+    }
+    assert next(iter(ratios.values())) < 0.5, ratios  # what the method matches
+    assert all(ratio < 0.95 for ratio in ratios.values()), ratios
