@@ -11,7 +11,7 @@ __version__ = version("dance")
 __all__ = ["__version__", "condense", "evaluate", "load"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 (the functions of dance.api)
+def __getattr__(name: str) -> Any:
     if name == "load":
         from dance.condensed import load_set
 

@@ -20,7 +20,7 @@ def condense(
     ipc: int | None = None,
     config: str | None = None,
     output: Path | str | None = None,
-    **settings: Any,  # noqa: ANN401 (plain settings, checked against their dataclasses)
+    **settings: Any,
 ) -> CondensedSet:
     """Condense a data set and score the result: ``dance condense`` from Python.
 

@@ -1,4 +1,4 @@
-"""Compiled kernels for the CPU's hot path, each with the same operation in plain PyTorch beside it."""
+"""Compiled kernels for the CPU, each with the same operation in plain PyTorch beside it."""
 
 from dance.kernels.norm_relu_pool import norm_relu_pool
 

@@ -58,14 +58,14 @@ class _Fused(torch.autograd.Function):
         return y, mean, rstd
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:  # noqa: ANN401
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         x, weight, bias, _ = inputs
         _, mean, rstd = output
         ctx.mark_non_differentiable(mean, rstd)
         ctx.save_for_backward(x, weight, bias, mean, rstd)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         x, weight, bias, mean, rstd = ctx.saved_tensors
         n, c, h, w = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
@@ -77,7 +77,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any,  # noqa: ANN401
+        info: Any,
         in_dims: tuple[int | None, ...],
         x: torch.Tensor,
         weight: torch.Tensor,
@@ -95,7 +95,7 @@ class _Fused(torch.autograd.Function):
         return tuple(torch.stack(part) for part in zip(*parts, strict=True)), (0, 0, 0)
 
 
-def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:  # noqa: ANN401 (tensors and numbers)
+def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:
     """Run a kernel on raw memory; every tensor is contiguous (maps: channels last)."""
     found = library("norm_relu_pool")
     assert found is not None
@@ -108,7 +108,7 @@ def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:  # noqa: ANN401 
     function(ctypes.c_void_p(x.data_ptr()), *raw)
 
 
-def _small(argument: Any) -> bool:  # noqa: ANN401
+def _small(argument: Any) -> bool:
     """Whether it is a parameter vector (C,), which the kernel takes as float32."""
     return isinstance(argument, torch.Tensor) and argument.ndim == 1
 

@@ -68,7 +68,7 @@ class ConvNet(Network):
                 f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got {side}"
             )
         self.blocks = nn.ModuleList(layers)
-        self._fusable = norm == "instance" and pooling == 2
+        self._pooling = pooling
         self.embedding_size = width * size * size
         self.classifier = nn.Linear(self.embedding_size, classes)
 
@@ -76,8 +76,8 @@ class ConvNet(Network):
         """Maps after each block, after pooling."""
         maps = []
         for block in self.blocks:
-            if self._fusable:
-                convolution, norm = block[0], block[1]
+            convolution, norm, *_ = block.children()
+            if isinstance(norm, nn.GroupNorm) and self._pooling == 2:
                 x = norm_relu_pool(convolution(x), norm.weight, norm.bias, norm.eps)
             else:
                 x = block(x)
