@@ -2,9 +2,9 @@
 
 from dance.recipes.base import RECIPES, Recipe
 from dance.recipes.build import build_run
-from dance.recipes.check import check
+from dance.recipes.meaning import generic, method_of, resolve
 from dance.recipes.quick import QUICK
-from dance.recipes.resolve import generic, method_of, resolve
+from dance.recipes.rules import check
 
 __all__ = [
     "QUICK",

@@ -15,9 +15,9 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.base import RECIPES
 from dance.recipes.build import build_run
-from dance.recipes.check import check
 from dance.recipes.dance import dance_config
 from dance.recipes.quick import quick_settings
+from dance.recipes.rules import check
 
 _QUICK = "quick"
 """``--config quick``: the quick variant of what would be resolved without it."""
