@@ -17,15 +17,8 @@ from dance.core.places import cache_dir
 from dance.core.progress import log
 from dance.core.storage import write_atomic
 
-_FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fopenmp",
-    "-fPIC",
-    "-shared",
-)
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
+_LIBRARY = ("-fPIC", "-shared")
 _SECONDS = 120
 
 
@@ -33,36 +26,32 @@ _SECONDS = 120
 def library(name: str) -> ctypes.CDLL | None:
     """The compiled form of ``<name>.c`` in this package, or none where it cannot be compiled.
 
-    It is kept in the cache directory under a hash of source, flags and processor. ``DANCE_KERNELS=0``
-    switches it off. Without it the same operations run in PyTorch, several times slower; that is
-    said once.
+    It is kept in the cache directory under a hash of source, flags and processor.
+    ``DANCE_KERNELS=0`` switches it off. Without it the same operations run in PyTorch, several
+    times slower; that is said once.
     """
     if os.environ.get("DANCE_KERNELS") == "0":
         return None
-    compiler = (
-        shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
-    )
+    names = (os.environ.get("CC", "cc"), "gcc", "clang")
+    compiler = next((path for name in names if (path := shutil.which(name))), None)
     if compiler is None:
         log("no C compiler found (cc): the networks run in plain PyTorch, several times slower")
         return None
     source = resources.files("dance.kernels").joinpath(f"{name}.c").read_text(encoding="utf-8")
     text = "\0".join([source, compiler, *_FLAGS, _processor()])
     try:
-        place = (
-            cache_dir() / "kernels" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
-        )
+        file = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+        place = cache_dir() / "kernels" / file
         if not place.exists():
             write_atomic(place, lambda path: _compile(compiler, source, path))
         return ctypes.CDLL(str(place))
     except (ArtifactError, OSError, subprocess.SubprocessError) as error:
-        log(
-            f"the C kernels could not be built ({error}): the networks run in plain PyTorch, slower"
-        )
+        log(f"the C kernels cannot be built ({error}): the networks run in plain PyTorch, slower")
         return None
 
 
 def _compile(compiler: str, source: str, path: Path) -> None:
-    command = [compiler, *_FLAGS, "-x", "c", "-", "-o", str(path), "-lm"]
+    command = [compiler, *_FLAGS, *_LIBRARY, "-x", "c", "-", "-o", str(path), "-lm"]
     subprocess.run(
         command, input=source.encode(), check=True, capture_output=True, timeout=_SECONDS
     )

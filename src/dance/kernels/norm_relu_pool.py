@@ -1,7 +1,7 @@
 """Instance norm, ReLU and 2x2 average pooling as one operation.
 
-These three take more time than the convolutions of a ConvNet on a CPU when each reads and writes all maps. The
-kernel reads them once and keeps nothing for the backward pass but the means and deviations.
+On a CPU these three take more time than a ConvNet's convolutions when each reads and writes all
+maps. The kernel reads them once and keeps nothing for the backward pass but means and deviations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def norm_relu_pool(
 
 
 def plain(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
-    """The same in PyTorch's operations: other devices and dtypes, and the reference of the tests."""
+    """The same in PyTorch's operations, for other devices and dtypes."""
     y = functional.group_norm(x, x.shape[1], weight.to(x.dtype), bias.to(x.dtype), eps)
     return functional.avg_pool2d(functional.relu_(y), 2)
 
@@ -100,9 +100,7 @@ def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:
     found = library("norm_relu_pool")
     assert found is not None
     kept = [t.float().contiguous() if _small(t) else t for t in arguments]
-    raw = [
-        ctypes.c_void_p(t.data_ptr()) if isinstance(t, torch.Tensor) else _number(t) for t in kept
-    ]
+    raw = [_raw(argument) for argument in kept]
     function = getattr(found, f"{name}_{_SUFFIX[x.dtype]}")
     function.restype = None
     function(ctypes.c_void_p(x.data_ptr()), *raw)
@@ -113,5 +111,8 @@ def _small(argument: Any) -> bool:
     return isinstance(argument, torch.Tensor) and argument.ndim == 1
 
 
-def _number(value: int | ctypes.c_float) -> ctypes.c_int64 | ctypes.c_float:
-    return ctypes.c_int64(value) if isinstance(value, int) else value
+def _raw(argument: torch.Tensor | int | ctypes.c_float) -> Any:
+    """What C receives."""
+    if isinstance(argument, torch.Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_int64(argument) if isinstance(argument, int) else argument

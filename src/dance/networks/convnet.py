@@ -1,11 +1,11 @@
-"""ConvNet-D of the condensation field (Gidaris & Komodakis 2018; Zhao & Bilen 2021), the network of DANCE's experts.
+"""ConvNet-D of this field (Gidaris & Komodakis 2018; Zhao & Bilen 2021): DANCE's network.
 
-D blocks of 3x3 convolution (width filters, bias) - instance norm - ReLU - average pooling 2x2, then one linear layer.
-One-channel images smaller than a multiple of 2^D are padded up to it in the first convolution, which is how the field
-makes 28x28 act as 32x32.
+D blocks of 3x3 convolution (width filters, bias), instance norm, ReLU and average pooling 2x2, then
+one linear layer. One-channel images smaller than a multiple of 2^D are padded up to it in the first
+convolution, which is how the field makes 28x28 act as 32x32.
 
-Deviation from the DANCE paper: it writes pooling of 3x3 with stride 2; all published code and numbers use 2x2. The paper's
-form is ``pooling: 3``.
+Deviation from the DANCE paper: it writes pooling of 3x3 with stride 2; all published code and
+numbers use 2x2. The paper's form is ``pooling: 3``.
 """
 
 from __future__ import annotations
