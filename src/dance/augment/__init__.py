@@ -1,1 +1,1 @@
-"""Augmentation: draw parameters from a keyed generator, then apply them; pure functions on standardised images."""
+"""Augmentation of standardised images: draw parameters from a keyed generator, then apply them."""

@@ -1,4 +1,4 @@
-"""CutMix (Yun et al. 2019) as this field trains with it: per batch, with a probability, one box for all images."""
+"""CutMix (Yun et al. 2019) as this field trains with it: at times, one box for a whole batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class Mix:
     Attributes:
         partner: (n,) int64, whose box each image receives.
         box: top, bottom, left, right in pixels (half open).
-        share: r, the part of the area that stays an image's own; the loss is r CE(y) + (1-r) CE(y_partner).
+        share: r, the part of the area that stays an image's own; the loss is
+            r CE(y) + (1-r) CE(y_partner).
     """
 
     partner: torch.Tensor
@@ -25,7 +26,8 @@ class Mix:
 def draw_mix(count: int, side: int, probability: float, generator: torch.Generator) -> Mix | None:
     """Draw the mixture of one batch, or none.
 
-    The box has sides int(side * sqrt(1 - u)) with u ~ Beta(1, 1) = U(0, 1) around a uniform centre, clipped at the border.
+    The box has sides int(side * sqrt(1 - u)) with u ~ Beta(1, 1) = U(0, 1) around a uniform centre,
+    clipped at the border.
 
     Args:
         count: n, images in the batch.

@@ -1,12 +1,14 @@
-"""Differentiable siamese augmentation (Zhao & Bilen 2021b, in the form of Kim et al. 2022): draw parameters, then apply them.
+"""Differentiable siamese augmentation (Zhao & Bilen 2021b, in the form of Kim et al. 2022).
 
-Two pure functions. :func:`draw` makes one parameter set per image or per class from a keyed generator, on the CPU;
-:func:`apply` transforms images with them. The siamese property, that real and synthetic images of a class get the same
-transformation, is ``draw(..., count=K).take(owner)`` with the class of each image as ``owner``.
+Two pure functions. :func:`draw` makes one parameter set per image or per class from a keyed
+generator, on the CPU; :func:`apply` transforms images with them. The siamese property, that real
+and synthetic images of a class get the same transformation, is ``draw(..., count=K).take(owner)``
+with the class of each image as ``owner``.
 
-All operations act on *standardised* images, where 0 is the mean colour of the data set. Order: flip, brightness, saturation,
-contrast, one of {crop, scale, rotate}, cutout. ``flip``, ``color`` and ``cutout`` are applied whenever the strategy names them; of the
-others one is drawn for the whole call. Gradients flow to the images.
+All operations act on *standardised* images, where 0 is the mean colour of the data set. Order:
+flip, brightness, saturation, contrast, one of {crop, scale, rotate}, cutout. ``flip``, ``color``
+and ``cutout`` are applied whenever the strategy names them; of the others one is drawn for the
+whole call. Gradients flow to the images.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class Draw:
 
 
 def parse(strategy: str) -> frozenset[str]:
-    """The operations that a strategy such as ``"color_crop_cutout"`` names; the empty string names none.
+    """The operations that a strategy such as ``"color_crop_cutout"`` names; ``""`` names none.
 
     Raises:
         ConfigError: an unknown operation.
@@ -148,8 +150,8 @@ def apply(images: torch.Tensor, parameters: Draw) -> torch.Tensor:
 def _recolor(images: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
     """Brightness, saturation and contrast in one pass.
 
-    With b, s, c of an image, m the mean over channels at each pixel and M the mean of the image, the three steps
-    x+b, m+(x-m)s, M+(x-M)c compose to  c s x + c (1-s) m + (1-c) M + b.
+    With b, s, c of an image, m the mean over channels at each pixel and M the mean of the image,
+    the three steps  x+b, m+(x-m)s, M+(x-M)c  compose to  c s x + c (1-s) m + (1-c) M + b.
     """
     b, s, c = color.to(images.dtype).view(-1, 3, 1, 1, 1).unbind(1)
     m = images.mean(1, keepdim=True)
@@ -188,14 +190,17 @@ def _move(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
 
 class _Shift(torch.autograd.Function):
-    """A shift with zero fill; its adjoint is the opposite shift, which saves the slow scatter of an indexed read."""
+    """A shift with zero fill.
+
+    Its adjoint is the opposite shift, which saves the slow scatter of an indexed read.
+    """
 
     @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 (autograd's own)
+    def forward(ctx: Any, images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(shift)
         return _move(images, shift)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (shift,) = ctx.saved_tensors
         return _Shift.apply(gradient, -shift), None  # type: ignore[no-untyped-call]

@@ -1,9 +1,10 @@
-"""SGD on canvases in which every class takes its own optimiser step, in closed form for all classes at once.
+"""SGD on canvases in which every class takes its own optimiser step, in closed form for all.
 
-IDC, DREAM and DANCE keep the canvases of all classes in one tensor and call an SGD optimiser with momentum once per class and
-loss. A class whose turn it is not has gradient 0, yet its momentum keeps moving it. One full cycle moves a class by
-about lr g / (1 - m) before its own next gradient, twice lr g at m = 0.5, and nothing of the momentum is left. That is part of the
-published dynamics and is reproduced here without K steps on the whole tensor: at its own turn
+IDC, DREAM and DANCE keep the canvases of all classes in one tensor and call an SGD optimiser with
+momentum once per class and loss. A class whose turn it is not has gradient 0, yet its momentum
+keeps moving it. One full cycle moves a class by about lr g / (1 - m) before its own next gradient,
+twice lr g at m = 0.5, and nothing of the momentum is left. That is part of the published dynamics
+and is reproduced here without K steps on the whole tensor: at its own turn
 
     v <- m v + g,   x <- x - lr v,
 
@@ -11,8 +12,8 @@ and over k steps of other classes
 
     x <- x - lr v m (1 - m^k) / (1 - m),   v <- m^k v.
 
-A loss of a class depends on its own canvases alone, so all classes can be brought to the moment of their own turn, their gradients be
-taken in one batch, and their steps be made together.
+A loss of a class depends on its own canvases alone, so all classes can be brought to the moment of
+their own turn, their gradients be taken in one batch, and their steps be made together.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import torch
 class ClassSGD:
     """Per-class SGD over one cycle after another.
 
-    A *cycle* is one loop over the K classes, class c taking the c-th step. Call :meth:`before`, take all gradients, then
-    :meth:`step`, then :meth:`after`.
+    A *cycle* is one loop over the K classes, class c taking the c-th step. Call :meth:`before`,
+    take all gradients, then :meth:`step`, then :meth:`after`.
 
     Args:
         pixels: (K*ipc,C,S,S) canvases, class-major; changed in place.

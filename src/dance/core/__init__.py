@@ -1,1 +1,1 @@
-"""Ground floor: errors, registry, keyed randomness, configuration, files, progress. Imports nothing of ours."""
+"""Ground floor, which imports nothing of ours: errors, registry, randomness, settings, files."""

@@ -19,7 +19,7 @@ _KEEP_BYTES = 1 << 30
 
 
 def select(name: str) -> torch.device:
-    """The device called ``auto`` (CUDA when there, else CPU), ``cpu``, ``cuda`` or ``cuda:N``, ready for use.
+    """The device called ``auto`` (CUDA when there, else CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         ConfigError: no such device here.
@@ -34,7 +34,8 @@ def select(name: str) -> torch.device:
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N: got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device {name!r} is not on this machine ({torch.cuda.device_count()} CUDA devices); use cpu"
+            f"device {name!r} is not on this machine ({torch.cuda.device_count()} CUDA devices); "
+            "use cpu"
         )
     if device.type == "cpu":
         keep_freed_memory()
@@ -44,8 +45,8 @@ def select(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed buffers instead of returning them to the kernel.
 
-    By default every tensor above 32 MiB is mapped afresh and its pages are zeroed at first touch; measured on two cores, that makes
-    element-wise work on 64 MiB maps three times slower.
+    By default every tensor above 32 MiB is mapped afresh and its pages are zeroed at first touch;
+    measured on two cores, that makes element-wise work on 64 MiB maps three times slower.
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -85,4 +86,5 @@ def description(device: torch.device) -> str:
         if cpuinfo.exists()
         else []
     )
-    return f"{models[0] if models else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""The one family of errors a user can cause; the command line prints them as one message, exit code 2."""
+"""The one family of errors a user can cause; the command line shows one message, exit code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees while waiting: a bar with ETA on a terminal, plain lines elsewhere, always on stderr."""
+"""What a person sees while waiting, on stderr: a bar with ETA on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -73,9 +73,8 @@ class Task:
             self._shown = now
             rate = (self.done - self._first) / (now - self._started)
             left = duration((self.total - self.done) / rate) if rate > 0 else "?"
-            log(
-                f"{self.description}: {self.done}/{self.total} {self.unit}, {left} left; {self.note}".rstrip()
-            )
+            place = f"{self.done}/{self.total} {self.unit}"
+            log(f"{self.description}: {place}, {left} left; {self.note}".rstrip())
 
 
 @contextmanager
@@ -92,8 +91,9 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
         yield Task(description, total, unit, done=start, _first=start)
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(),
-        TextColumn("eta"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         bar.add_task(description, total=total, completed=start, note="", visible=False)

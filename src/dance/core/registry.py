@@ -1,4 +1,4 @@
-"""One registry type for everything that is added by adding a file: methods, networks, sources, protocols."""
+"""One registry type for all that is added by adding a file: methods, networks, protocols."""
 
 from __future__ import annotations
 

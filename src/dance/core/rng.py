@@ -1,6 +1,7 @@
-"""Randomness as a pure function of (seed, purpose, steps): no state to store, global generators never touched.
+"""Randomness as a pure function of (seed, purpose, steps).
 
-Every draw is made on the CPU for *all* classes or members and then sliced, so a result does not depend on chunking, on the
+There is no state to store, and global generators are never touched. Every draw is made on the CPU
+for *all* classes or members and then sliced, so a result does not depend on chunking, on the
 device, or on where a run was interrupted.
 """
 

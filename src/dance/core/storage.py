@@ -27,7 +27,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write: called with a temporary path beside it, which it fills.
 
     Raises:
-        ArtifactError: the folder cannot be written or the disk is full; nothing half-written stays behind.
+        ArtifactError: the folder cannot be written or the disk is full; nothing half-written stays.
     """
     temporary: Path | None = None
     try:
@@ -75,7 +75,7 @@ def read_json(path: Path) -> Json:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path} is damaged (no JSON): {error}; delete it and run again"
         ) from error
@@ -99,7 +99,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Json,
         path: the final place.
         tensors: any names; moved to the CPU.
         header: anything JSON can hold.
-        kind: what the file is (``"condensed set"``, ``"expert"``, ``"checkpoint"``); checked when it is read.
+        kind: what the file is (``"condensed set"``, ``"expert"``, ``"checkpoint"``); checked when
+            it is read.
     """
     header = json.loads(
         json.dumps(header)
@@ -131,8 +132,10 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         raise ArtifactError(f"there is no {kind} at {path}") from error
     except IsADirectoryError as error:
         raise ArtifactError(f"{path} is a folder, not a {kind} file") from error
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error
+    if not isinstance(stamp, dict):
+        raise ArtifactError(f"{path} is damaged or no {kind} file: its stamp is no JSON object")
     if stamp.get("kind") != kind:
         raise ArtifactError(
             f"{path} must be a {kind} of dance: it is {stamp.get('kind', 'something else')!r}"

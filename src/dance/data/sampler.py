@@ -11,8 +11,8 @@ from dance.data.imageset import ImageSet
 class ClassSampler:
     """Batches of one size from every class.
 
-    Each class is read in a random order, reshuffled at every pass; an incomplete last batch of a pass is dropped. A class smaller than a
-    batch gives all of its images every time.
+    Each class is read in a random order, reshuffled at every pass; an incomplete last batch of a
+    pass is dropped. A class smaller than a batch gives all of its images every time.
 
     Args:
         train: the set to read from.

@@ -1,4 +1,4 @@
-"""Methods, one file each: its settings, its state and its step. ``dance list methods`` shows all."""
+"""Methods, a file each: its settings, its state and its step. ``dance list methods`` shows all."""
 
 from dance.methods.base import METHODS, Condenser, Coreset, Method, Problem
 

@@ -1,7 +1,8 @@
 """What a method is.
 
-A *condenser* optimises canvases: ``setup`` makes its state, ``step`` is one iteration of its algorithm box. A *coreset* selects real
-images. Both are found by the registry; the engine, the command line and the tests know none by name.
+A *condenser* optimises canvases: ``setup`` makes its state, ``step`` is one iteration of its
+algorithm box. A *coreset* selects real images. Both are found by the registry; the engine, the
+command line and the tests know none by name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Problem:
         ipc: stored images per class.
         factor: l; each canvas holds l*l images.
         network: skeleton of the matching network, in evaluation mode.
-        experts: (initial, final) states by expert, on the device; empty where the method needs none.
+        experts: (initial, final) states by expert, on the device; empty where none is needed.
         seed: of the run, first argument of every keyed draw.
         chunk: classes that go through one forward.
         bfloat16: run the networks' arithmetic in bfloat16.
@@ -64,7 +65,7 @@ class Method(ABC):
     paper: ClassVar[str]
     Config: ClassVar[type]
 
-    def __init__(self, config: Any) -> None:  # noqa: ANN401 (each method has a type of its own)
+    def __init__(self, config: Any) -> None:
         self.config = config
 
     def needs_experts(self) -> bool:
@@ -82,11 +83,11 @@ class Condenser(Method):
 
     @abstractmethod
     def setup(self, problem: Problem) -> Tensors:
-        """The state before the first step; ``pixels`` are the canvases. Everything in it is checkpointed."""
+        """The state before the first step, all of it checkpointed; ``pixels`` are the canvases."""
 
     @abstractmethod
     def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
-        """One iteration, counted from 0, changing ``state`` in place; returns losses to log, on the device."""
+        """One iteration, from 0, changing ``state`` in place; returns losses on the device."""
 
 
 class Coreset(Method):

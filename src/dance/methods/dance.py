@@ -21,9 +21,9 @@ option that gives the paper's form is in brackets:
 Deviations from the released code: experts are loaded once, not twice an iteration; network weights
 get no gradients; all classes share one forward (their losses do not interact); buffers of
 batch-norm networks are interpolated too and the encoders run in evaluation mode, where the released
-code would keep the statistics of an untrained network. ``encoder`` other than ``mid`` switches PLTDA
-off in both readings of Table 5: a fresh random encoder each iteration, which is DM, or one for the
-whole run, which is what the released code does.
+code would keep the statistics of an untrained network. ``encoder`` other than ``mid`` switches
+PLTDA off in both readings of Table 5: a fresh random encoder each iteration, which is DM, or one
+for the whole run, which is what the released code does.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Dance(Condenser):
     def _descend(
         self, problem: Problem, state: Tensors, iteration: int, view: str, encoder: State
     ) -> torch.Tensor:
-        """One gradient step of all classes on the loss of one view; returns its mean over classes."""
+        """One gradient step of all classes on the loss of a view; returns its mean over classes."""
         classes, config = problem.train.num_classes, self.config
         rate = config.learning_rate * problem.ipc
         per_class = config.steps == "per_class"

@@ -9,7 +9,7 @@ from torch.nn import functional
 def class_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, sizes: list[int]
 ) -> torch.Tensor:
-    """Mean cross-entropy of an expert on the synthetic images of each class (Zhang et al. 2024, Eq. 5, by class).
+    """Mean cross-entropy of an expert on each class (Zhang et al. 2024, Eq. 5, by class).
 
     Args:
         logits: (n,K) of an expert, class after class.

@@ -21,9 +21,10 @@ def class_means(features: torch.Tensor, sizes: list[int]) -> torch.Tensor:
 
 
 def mean_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
-    """Squared distance of mean features, one number a class (Zhang et al. 2024, Eq. 4; Zhao & Bilen 2023, Eq. 2).
+    """Squared distance of mean features (Zhang et al. 2024, Eq. 4; Zhao & Bilen 2023, Eq. 2).
 
-    L_c = sum_d (mean real feature_d - mean synthetic feature_d)^2: summed over feature dimensions, not averaged over classes.
+    L_c = sum_d (mean real feature_d - mean synthetic feature_d)^2: summed over feature dimensions,
+    not averaged over classes.
 
     Args:
         real: (K,D) mean features of real images.
