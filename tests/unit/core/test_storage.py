@@ -1,0 +1,249 @@
+"""Files are whole or not there, and a damaged one is never taken for a sound one."""
+
+from __future__ import annotations
+
+import json
+import resource
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from dance.core.errors import ArtifactError
+from dance.core.storage import (
+    checksum,
+    read_json,
+    read_tensors,
+    write_atomic,
+    write_json,
+    write_tensors,
+    write_text,
+)
+
+TENSORS = {
+    "floats": torch.linspace(-1, 1, 12).view(3, 4),
+    "counts": torch.arange(5),
+    "truth": torch.tensor([True, False]),
+    "bytes": torch.arange(7, dtype=torch.uint8),
+    "half": torch.tensor([0.5, 1.5], dtype=torch.bfloat16),
+    "none": torch.empty(0, 3),
+    "one": torch.tensor(3.5, dtype=torch.float64),
+}
+HEADER = {"name": "Ωmega", "deep": {"list": [1, 2.5, None, True]}, "epochs": 3}
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "new" / "folder" / "file.safetensors"
+    write_tensors(path, TENSORS, HEADER, "test")
+    return path
+
+
+class TestTensors:
+    def test_come_back_as_they_were(self, stored) -> None:
+        tensors, header = read_tensors(stored, "test")
+        assert header == HEADER
+        assert tensors.keys() == TENSORS.keys()
+        for name, tensor in TENSORS.items():
+            assert tensors[name].dtype == tensor.dtype
+            assert torch.equal(tensors[name], tensor)
+
+    def test_views_and_shared_memory(self, tmp_path) -> None:
+        base = torch.arange(24.0).view(4, 6)
+        held = {
+            "turned": base.t(),
+            "part": base[1:3, ::2],
+            "again": base,
+            "grown": base[:1].expand(4, 6),
+        }
+        write_tensors(tmp_path / "file", held, {}, "test")
+        tensors, _ = read_tensors(tmp_path / "file", "test")
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in held.items())
+
+    def test_of_a_graph(self, tmp_path) -> None:
+        write_tensors(tmp_path / "file", {"x": torch.ones(2, requires_grad=True)}, {}, "test")
+        assert torch.equal(read_tensors(tmp_path / "file", "test")[0]["x"], torch.ones(2))
+
+    def test_every_flipped_byte_is_found(self, tmp_path) -> None:
+        """Anywhere: length, names, offsets, header, checksum and data."""
+        path = tmp_path / "file"
+        write_tensors(path, {"x": torch.arange(6.0), "y": torch.arange(3)}, {"a": 1}, "test")
+        content = path.read_bytes()
+        assert len(content) < 1500
+        for place in range(len(content)):
+            for mask in (1, 32) if place % 3 == 0 else (4,):
+                harmed = bytearray(content)
+                harmed[place] ^= mask
+                path.write_bytes(harmed)
+                try:
+                    tensors, header = read_tensors(path, "test")
+                except ArtifactError as error:
+                    assert str(path) in str(error)
+                else:  # a flip that JSON does not care about, such as one space for another
+                    assert header == {"a": 1}
+                    assert torch.equal(tensors["x"], torch.arange(6.0))
+                    assert torch.equal(tensors["y"], torch.arange(3))
+                    assert tensors.keys() == {"x", "y"}
+
+    def test_truncated_anywhere(self, stored) -> None:
+        content = stored.read_bytes()
+        for length in (*range(0, 40), *range(40, len(content), 37), len(content) - 1):
+            stored.write_bytes(content[:length])
+            with pytest.raises(ArtifactError, match="damaged"):
+                read_tensors(stored, "test")
+
+    def test_more_behind_the_end(self, stored) -> None:
+        stored.write_bytes(stored.read_bytes() + b"x")
+        with pytest.raises(ArtifactError, match="damaged"):
+            read_tensors(stored, "test")
+
+    def test_of_another_kind(self, stored) -> None:
+        with pytest.raises(ArtifactError, match=r"must be a other of dance: it is 'test'"):
+            read_tensors(stored, "other")
+
+    def test_of_somebody_else(self, tmp_path) -> None:
+        save_file({"x": torch.ones(2)}, tmp_path / "file")
+        with pytest.raises(ArtifactError, match="something else"):
+            read_tensors(tmp_path / "file", "test")
+
+    def test_missing(self, tmp_path) -> None:
+        with pytest.raises(ArtifactError, match="no test at"):
+            read_tensors(tmp_path / "file", "test")
+
+    def test_a_folder(self, tmp_path) -> None:
+        with pytest.raises(ArtifactError, match=str(tmp_path)):
+            read_tensors(tmp_path, "test")
+
+    def test_under_a_file(self, stored) -> None:
+        with pytest.raises(ArtifactError):
+            read_tensors(stored / "file", "test")
+
+    @pytest.mark.parametrize("text", ["[]", "3", '"text"', "null", "{", "", "[" * 100_000, "NaN"])
+    @pytest.mark.parametrize("field", ["dance", "header"])
+    def test_forged_metadata(self, tmp_path, field, text) -> None:
+        path = tmp_path / "file"
+        stamp = json.dumps({"kind": "test", "sha256": checksum({}, HEADER)})
+        metadata = {"dance": stamp, "header": json.dumps(HEADER)} | {field: text}
+        save_file({}, path, metadata=metadata)
+        with pytest.raises(ArtifactError, match=str(path)):
+            read_tensors(path, "test")
+
+    @pytest.mark.parametrize("missing", ["dance", "header"])
+    def test_missing_metadata(self, tmp_path, missing) -> None:
+        path = tmp_path / "file"
+        stamp = json.dumps({"kind": "test", "sha256": checksum({}, HEADER)})
+        metadata = {"dance": stamp, "header": json.dumps(HEADER)}
+        save_file({}, path, metadata={k: v for k, v in metadata.items() if k != missing})
+        with pytest.raises(ArtifactError, match=str(path)):
+            read_tensors(path, "test")
+
+    def test_an_exchanged_tensor_of_the_same_bytes(self, stored) -> None:
+        """The checksum covers names, dtypes and shapes, not the bytes alone."""
+        with safe_open(stored, framework="pt") as file:
+            metadata = file.metadata()
+        for change in (
+            {"counts": TENSORS["counts"].view(torch.float64)},
+            {"floats": TENSORS["floats"].view(4, 3)},
+            {"floats": None, "renamed": TENSORS["floats"]},
+        ):
+            changed = {k: v for k, v in (TENSORS | change).items() if v is not None}
+            save_file(changed, stored, metadata=metadata)
+            with pytest.raises(ArtifactError, match="checksum"):
+                read_tensors(stored, "test")
+
+
+class TestAtomic:
+    def test_what_fails_inside_leaves_the_old_content(self, tmp_path) -> None:
+        path = tmp_path / "file"
+        write_text(path, "old")
+
+        def fail(place: Path, error: BaseException) -> None:
+            place.write_text("half of the n")
+            raise error
+
+        for error in (ValueError("x"), KeyboardInterrupt(), SystemExit(3)):
+            with pytest.raises(type(error)):
+                write_atomic(path, lambda place, error=error: fail(place, error))
+        with pytest.raises(ArtifactError, match=f"cannot write {path}: no space"):
+            write_atomic(path, lambda place: fail(place, OSError("no space")))
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_new_file_is_not_there_before_it_is_whole(self, tmp_path) -> None:
+        path = tmp_path / "file"
+
+        def write(place: Path) -> None:
+            place.write_text("new")
+            assert not path.exists()
+            assert place.parent == tmp_path, "another file system could not be renamed from"
+
+        write_atomic(path, write)
+        assert path.read_text() == "new"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only file system")
+    def test_a_folder_that_cannot_be_written(self) -> None:
+        for path in (Path("/proc/dance.json"), Path("/proc/dance/new.json")):
+            with pytest.raises(ArtifactError, match=f"cannot write {path}"):
+                write_json(path, {})
+
+    def test_a_file_where_a_folder_must_be(self, tmp_path) -> None:
+        (tmp_path / "file").write_text("kept")
+        with pytest.raises(ArtifactError, match="cannot write"):
+            write_json(tmp_path / "file" / "new.json", {})
+        assert (tmp_path / "file").read_text() == "kept"
+
+    def test_a_folder_where_the_file_must_be(self, tmp_path) -> None:
+        (tmp_path / "taken").mkdir()
+        (tmp_path / "taken" / "kept").write_text("kept")
+        with pytest.raises(ArtifactError, match="cannot write"):
+            write_json(tmp_path / "taken", {})
+        assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+    def test_a_full_disk(self, tmp_path) -> None:
+        """Writing stops in the middle: the old content stays, nothing half-written is left."""
+        path = tmp_path / "file"
+        write_tensors(path, {"x": torch.zeros(4)}, {"old": True}, "test")
+        with writes_end_at(20_000):
+            for fail in (
+                lambda: write_tensors(path, {"x": torch.zeros(50_000)}, {}, "test"),
+                lambda: write_text(path, "x" * 50_000),
+            ):
+                with pytest.raises(ArtifactError, match=r"cannot write .*free some space"):
+                    fail()
+        assert read_tensors(path, "test")[1] == {"old": True}
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@contextmanager
+def writes_end_at(size: int) -> Iterator[None]:
+    """A limit on the size of files stands for a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class TestJson:
+    def test_comes_back_as_it_was(self, tmp_path) -> None:
+        write_json(tmp_path / "file", HEADER)
+        assert read_json(tmp_path / "file") == HEADER
+        assert "Ωmega" in (tmp_path / "file").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000], ids=len)
+    def test_damaged(self, tmp_path, content) -> None:
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(ArtifactError, match="damaged"):
+            read_json(tmp_path / "file")
+
+    def test_missing_or_a_folder(self, tmp_path) -> None:
+        for path in (tmp_path / "file", tmp_path):
+            with pytest.raises(ArtifactError, match="cannot read"):
+                read_json(path)
