@@ -1,0 +1,192 @@
+"""Scores: what they hold, that they agree with themselves, and that they can be made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dance.condensed import CondensedSet, initial_pixels
+from dance.core.rng import generator, key
+from dance.data import ImageSet
+from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
+from dance.training import Fit, TrainingData
+from dance.training.fit import predict
+from unit.training.blobs import blobs, start, tiny, training
+
+CONFIG = EvaluationConfig(protocol="quick-v1", epochs=3, repeats=3)
+
+
+def uneven_test() -> ImageSet:
+    """Unseen images, more of the first class than of the others."""
+    images = blobs(60, split="test")
+    rows = torch.cat([images.rows(0), images.rows(1)[:9], images.rows(2)[:4]])
+    return replace(images, images=images.images[rows], labels=images.labels[rows])
+
+
+def condensed(factor: int = 2) -> CondensedSet:
+    train = blobs(60)
+    return CondensedSet(
+        pixels=initial_pixels(train, 2, factor, "first", 0),
+        labels=torch.arange(3).repeat_interleave(2),
+        classes=train.classes,
+        mean=train.mean,
+        std=train.std,
+        factor=factor,
+        provenance={"notes": ["told"]},
+    )
+
+
+def scored(config: EvaluationConfig = CONFIG, norm: str = "instance", **changes: Any) -> Score:
+    words = {"subject": "condensed", "label": "DANCE", "seed": 0} | changes
+    return score_set(condensed(), uneven_test(), tiny(norm), "convnet", config, **words)
+
+
+@pytest.fixture(scope="module")
+def score() -> Score:
+    return scored()
+
+
+FIELDS = {
+    "subject", "label", "protocol", "network", "parameters", "epochs", "repeats", "seeds",
+    "statistic", "last", "best", "per_class", "confusion", "curve", "test_images", "train_images",
+    "storage_bytes", "seconds", "peak_memory_bytes", "device", "dataset", "data_fingerprint",
+    "notes",
+}  # fmt: skip
+
+
+class TestFields:
+    def test_all_are_there_as_json(self, score) -> None:
+        assert set(score) == FIELDS
+        assert json.loads(json.dumps(score)) == score
+
+    def test_facts(self, score) -> None:
+        expected = {
+            "subject": "condensed", "label": "DANCE", "network": "convnet",
+            "parameters": tiny().parameter_count(), "epochs": 3, "repeats": 3,
+            "statistic": "last epoch of the final set", "test_images": 33, "train_images": 24,
+            "storage_bytes": 6 * 3 * 8 * 8, "dataset": "blobs", "data_fingerprint": "fingerprint 0",
+            "notes": ["told"],
+        }  # fmt: skip
+        assert {name: score[name] for name in expected} == expected
+        assert score["seconds"] > 0 and score["peak_memory_bytes"] > 1 << 20
+        assert len(set(score["seeds"])) == 3
+
+    def test_confusion_has_true_classes_as_rows(self, score) -> None:
+        confusion = np.array(score["confusion"])
+        assert confusion.sum(1).tolist() == [3 * 20, 3 * 9, 3 * 4]
+
+    def test_accuracies_agree(self, score) -> None:
+        confusion = np.array(score["confusion"])
+        assert score["last"]["mean"] == pytest.approx(confusion.trace() / confusion.sum())
+        assert score["per_class"] == pytest.approx(confusion.diagonal() / confusion.sum(1))
+        for curve, last in zip(score["curve"]["accuracy"], score["last"]["values"], strict=True):
+            assert curve[-1] == last
+        assert score["last"]["std"] == pytest.approx(np.std(score["last"]["values"], ddof=1))
+
+
+class TestTraining:
+    def test_each_network_is_the_fit_of_its_seed(self, score) -> None:
+        """Decoded images, fresh weights, the protocol's recipe, all test images."""
+        test, network = uneven_test(), tiny()
+        images = condensed().images()
+        data = TrainingData(images, condensed().targets(), test.mean, test.std)
+        recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=3)
+        confusion = torch.zeros(3, 3, dtype=torch.int64)
+        for member, seed in enumerate(score["seeds"]):
+            assert seed == key(0, "evaluation", member)
+            initial = network.initial(generator(seed, "weights"))
+            fit = Fit(network, [initial], data, recipe, [seed])
+            for _ in range(3):
+                fit.train_epoch()
+            predicted = predict(network, fit.state(0), training(test))
+            right = (predicted == test.labels).double().mean().item()
+            assert score["last"]["values"][member] == pytest.approx(right)
+            for truth, guess in zip(test.labels.tolist(), predicted.tolist(), strict=True):
+                confusion[truth, guess] += 1
+        assert score["confusion"] == confusion.tolist()
+
+    def test_it_can_be_made_again(self, score) -> None:
+        again = scored()
+        drop = {"seconds", "peak_memory_bytes"}
+        assert {k: v for k, v in again.items() if k not in drop} == {
+            k: v for k, v in score.items() if k not in drop
+        }
+        assert scored(seed=1)["seeds"] != score["seeds"]
+
+    def test_a_network_does_not_depend_on_how_many_are_trained(self, score) -> None:
+        fewer = scored(replace(CONFIG, repeats=2))
+        assert fewer["last"]["values"] == score["last"]["values"][:2]
+        assert fewer["seeds"] == score["seeds"][:2]
+
+    def test_batch_norm_is_tested_with_running_statistics(self) -> None:
+        """What an image is called does not depend on the images beside it."""
+        test = uneven_test()
+        confusions = []
+        for rows in (slice(None), slice(0, 7), slice(7, None)):
+            some = replace(test, images=test.images[rows], labels=test.labels[rows])
+            found = score_set(
+                condensed(), some, tiny("batch"), "convnet", CONFIG,
+                subject="condensed", label="DANCE", seed=0,
+            )  # fmt: skip
+            confusions.append(np.array(found["confusion"]))
+        whole, first, rest = confusions
+        assert (whole == first + rest).all()
+
+
+class TestProtocol:
+    def test_a_changed_length_changes_the_name(self, score) -> None:
+        assert score["protocol"] == "quick-v1, 3 epochs"
+        own = PROTOCOLS.get("quick-v1").schedule(24, 3, 8).epochs
+        assert own == 1000
+
+    def test_the_protocol_s_own_length_keeps_it(self, monkeypatch) -> None:
+        steps = replace(PROTOCOLS.get("quick-v1"), name="own", steps=2, tests_every=1)
+        monkeypatch.setitem(PROTOCOLS._members, "own", steps)
+        for epochs in (None, 2):
+            found = scored(EvaluationConfig(protocol="own", repeats=1, epochs=epochs))
+            assert (found["protocol"], found["epochs"]) == ("own", 2)
+
+    def test_repeats_are_the_protocol_s_unless_given(self) -> None:
+        found = scored(EvaluationConfig(protocol="quick-v1", epochs=1))
+        assert found["repeats"] == len(found["last"]["values"]) == 3
+        found = scored(EvaluationConfig(protocol="dance-v1", epochs=1))
+        assert found["repeats"] == len(found["seeds"]) == 10
+
+    def test_last_and_best(self, monkeypatch) -> None:
+        """Best is the first of the highest tested epochs, last is the last whatever came before."""
+        steps = replace(PROTOCOLS.get("quick-v1"), name="often", tests_every=1)
+        monkeypatch.setitem(PROTOCOLS._members, "often", steps)
+        found = scored(EvaluationConfig(protocol="often", epochs=8, repeats=3))
+        curves = found["curve"]["accuracy"]
+        assert found["curve"]["epochs"] == list(range(1, 9))
+        assert found["best"]["values"] == [max(curve) for curve in curves]
+        assert found["best"]["epochs"] == [1 + curve.index(max(curve)) for curve in curves]
+        assert found["last"]["values"] == [curve[-1] for curve in curves]
+        assert found["best"]["mean"] == pytest.approx(np.mean([max(curve) for curve in curves]))
+        assert any(max(curve) > curve[-1] for curve in curves), "the two are not told apart"
+
+
+class TestWholeSet:
+    def test_experts_are_tested_as_they_are(self) -> None:
+        network, test = tiny(), uneven_test()
+        states = [start(network, seed) for seed in range(2)]
+        found = score_states(
+            states, test, network, "convnet",
+            epochs=60, train_images=20, storage_bytes=3840, seconds=1.5, seeds=[0, 1],
+        )  # fmt: skip
+        assert set(found) == FIELDS
+        assert json.loads(json.dumps(found)) == found
+        right = [
+            (predict(network, state, training(test)) == test.labels).double().mean().item()
+            for state in states
+        ]
+        assert found["last"]["values"] == pytest.approx(right)
+        assert found["curve"] == {"epochs": [60], "accuracy": [[x] for x in right]}
+        assert np.array(found["confusion"]).sum() == 2 * 33
+        assert (found["subject"], found["epochs"], found["seconds"]) == ("whole", 60, 1.5)
+        assert "60 epochs" in found["protocol"]
