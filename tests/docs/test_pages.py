@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docs.blocks import COVERED, blocks, execute, uncovered
+from docs.blocks import COVERED, SLOW, blocks, cut_short, execute, uncovered
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = [
@@ -24,7 +24,7 @@ EXECUTED = [
 ]
 """Tables of measured results show commands that take hours; other pages ask to be run."""
 
-NOTES = re.compile(rf"slow|{re.escape(COVERED)}|file: \S+|")
+NOTES = re.compile(rf"{SLOW}|{re.escape(COVERED)}|file: \S+|")
 
 
 @pytest.fixture
@@ -49,16 +49,16 @@ def reader(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_page(page: str, slow: bool, reader: Path, subtests: pytest.Subtests) -> None:
     found = blocks(page, (ROOT / page).read_text(encoding="utf-8"))
-    if slow and not any(block.note == "slow" for block in found):
+    if slow and not any(block.note == SLOW for block in found):
         pytest.skip("nothing slow here")
     scripts = [(ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", ".ci/run")]
     for block in found:
         assert NOTES.fullmatch(block.note), f"{block}: unknown note {block.note!r}"
         if block.note == COVERED:
             assert not uncovered(block, "\n".join(scripts)), str(block)
-        elif block.note != "slow" or slow:
-            with subtests.test(str(block)):
-                execute(block, reader)
+            continue
+        with subtests.test(str(block)):
+            execute(cut_short(block) if block.note == SLOW and not slow else block, reader)
 
 
 def test_links_lead_somewhere() -> None:
