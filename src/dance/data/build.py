@@ -18,7 +18,7 @@ from dance.core.rng import generator
 from dance.core.storage import Json
 from dance.data.cache import ArrayFile
 from dance.data.checks import check_classes
-from dance.data.decode import BadImageError, decode
+from dance.data.decode import BadImageError, bad_image, decode
 from dance.data.find import Found
 from dance.data.parallel import ordered
 from dance.data.sources import Labels, Pixels, Record
@@ -161,11 +161,6 @@ def moments(histogram: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]
 def _levels(pixels: Pixels) -> npt.NDArray[np.int64]:
     """(C, S, S) uint8 to (C, 256) counts."""
     return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
-
-
-def bad_image(reason: str) -> str:
-    """The message about an image that stops a set from being loaded."""
-    return f"{reason}. Repair or remove it, or leave out what cannot be used with --skip-bad"
 
 
 def _printable(text: str) -> str:

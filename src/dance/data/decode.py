@@ -151,3 +151,8 @@ def _square(image: Image.Image, size: int, where: str) -> Pixels:
     left, top = round((width - size) / 2), round((height - size) / 2)
     pixels = np.asarray(image)[top : top + size, left : left + size]
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def bad_image(reason: str) -> str:
+    """The message about an image that stops a set from being loaded."""
+    return f"{reason}. Repair or remove it, or leave out what cannot be used with --skip-bad"

@@ -18,7 +18,7 @@ from dance.core.errors import ArtifactError, DataError
 from dance.core.progress import log, track
 from dance.core.storage import read_json
 from dance.data.cache import entry_folder, write_memo
-from dance.data.decode import BadImageError, examine
+from dance.data.decode import BadImageError, bad_image, examine
 from dance.data.find import Found
 from dance.data.parallel import ordered
 from dance.data.sources import Record
@@ -88,7 +88,7 @@ def _survey(found: Found, skip_bad: bool) -> Survey:
                 task.advance()
                 if isinstance(result, BadImageError):
                     if not skip_bad:
-                        raise result
+                        raise DataError(bad_image(str(result)))
                     first_bad = first_bad or result
                     continue
                 side, grey = result

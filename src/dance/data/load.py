@@ -12,10 +12,11 @@ import numpy as np
 from dance.core.errors import ConfigError, DataError
 from dance.core.progress import log, track
 from dance.core.storage import Json
-from dance.data.build import SPLITS, Plan, bad_image, build, hold_out
+from dance.data.build import SPLITS, Plan, build, hold_out
 from dance.data.cache import Entry, obtain
 from dance.data.checks import check_classes
 from dance.data.config import DataConfig
+from dance.data.decode import bad_image
 from dance.data.find import Found, find
 from dance.data.fingerprint import fingerprint, survey
 from dance.data.imageset import ImageSet

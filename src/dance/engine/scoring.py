@@ -89,7 +89,9 @@ class Scoreboard:
             seeds=[expert.index for expert in experts],
             bfloat16=setting.bfloat16,
         )
-        self._directory.add_costs(experts=describe(setting, experts))
+        rows = describe(setting, experts)
+        kept = ("index", "train_accuracy", "test_accuracy", "epochs", "seconds")
+        self._directory.add_costs(experts=[{name: row[name] for name in kept} for row in rows])
         self._keep(score)
 
     def _held(self, subject: str, network: str) -> bool:
