@@ -100,16 +100,17 @@ def _iterate(
             pending.append((iteration, losses))
             now = time.monotonic()
             last = iteration + 1 == method.iterations
-            if now - logged > _LOG_SECONDS or last or interrupt.requested:
+            save = now - saved > _SAVE_SECONDS or interrupt.requested
+            if save or last or now - logged > _LOG_SECONDS:
                 logged, seconds = now, spent + now - started
                 task.note = _log(directory, pending, seconds)
                 pending.clear()
-            if now - saved > _SAVE_SECONDS or interrupt.requested:
+            if save:
                 saved = now
                 header = _stamp(setting) | {"iteration": iteration + 1, "seconds": seconds}
                 write_tensors(directory.checkpoint, state, header, _KIND)
             task.advance()
-            if interrupt.requested and not last:
+            if interrupt.requested:
                 raise KeyboardInterrupt
     seconds = spent + time.monotonic() - started
     directory.add_costs(
