@@ -66,6 +66,27 @@ def test_convnet(channels, side, depth, pad) -> None:
     torch.testing.assert_close(network.logits(state, x), features @ weight.T + bias)
 
 
+@pytest.mark.parametrize(("channels", "side", "depth", "pad"), [(3, 10, 2, 0), (1, 28, 3, 2)])
+@pytest.mark.parametrize("dense", [torch.contiguous_format, torch.channels_last])
+def test_convnet_in_float32_with_gradients(channels, side, depth, pad, dense) -> None:
+    """What training runs: values and gradients of pixels and weights against the formula."""
+    network = build(NetworkConfig(width=6, depth=depth), channels, side, 5)
+    exact = {name: t.requires_grad_() for name, t in weights(network).items()}
+    x = noise(3, channels, side, side).requires_grad_()
+    rough = {name: t.detach().float().requires_grad_() for name, t in exact.items()}
+    y = x.detach().float().contiguous(memory_format=dense).requires_grad_()
+    features = convnet(exact, x, depth, pad)
+    found = network.embed(rough, y)
+    torch.testing.assert_close(found.double(), features, rtol=1e-4, atol=1e-4)
+    direction = noise(*features.shape, seed=2)
+    names = [name for name in exact if not name.startswith("classifier")]
+    theirs = torch.autograd.grad((features * direction).sum(), [x, *map(exact.get, names)])
+    mine = torch.autograd.grad((found * direction.float()).sum(), [y, *map(rough.get, names)])
+    for name, one, two in zip(["x", *names], mine, theirs, strict=True):
+        bound = 1e-4 * max(1.0, float(two.abs().max()))
+        torch.testing.assert_close(one.double(), two, rtol=1e-3, atol=bound, msg=name)
+
+
 def test_grey_28_acts_as_32() -> None:
     """The field pads 28x28 to 32x32 in the first convolution."""
     small, large = (build(NetworkConfig(width=4), 1, side, 10) for side in (28, 32))

@@ -1,0 +1,471 @@
+"""Whole runs through the engine: their directory, interruption, refusal, scores."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dance.condensed import CondensedSet, initial_pixels, load_set
+from dance.core.config import digest, read_yaml, to_plain
+from dance.core.errors import ArtifactError, ConfigError, DataError
+from dance.core.storage import read_json
+from dance.data import DataConfig, load
+from dance.engine import RunConfig, estimate, evaluate, run
+from dance.evaluation import EvaluationConfig, score_set
+from dance.experts import ExpertConfig
+from dance.methods import METHODS
+from dance.methods.dance import Dance, DanceConfig
+from dance.networks import NetworkConfig, build
+
+run_module, scoring_module, stage_module = (
+    importlib.import_module(f"dance.engine.{name}") for name in ("run", "scoring", "stage")
+)  # dance.engine.run is also the name of a function
+STEPS = 6
+OPTIONS = DanceConfig(iterations=STEPS, real_batch=8)
+CONFIG = RunConfig(
+    data="digits",
+    ipc=2,
+    device="cpu",
+    network=NetworkConfig(width=8),
+    experts=ExpertConfig(count=1, epochs=2),
+    options=OPTIONS,
+    evaluation=EvaluationConfig(epochs=2, repeats=2),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed; only to be read."""
+    return run(CONFIG, tmp_path_factory.mktemp("engine") / "run", ["dance", "condense", "digits"])
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """The same, to be harmed."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def pixels(place: Path) -> torch.Tensor:
+    return load_set(place / "condensed.safetensors").pixels
+
+
+def steps_logged(place: Path) -> list[int]:
+    lines = (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+@contextmanager
+def at_step(number: int, act: Any) -> Iterator[None]:
+    """Let something happen in the middle of this iteration of DANCE."""
+    step = Dance.step
+
+    def disturbed(self: Dance, problem: Any, state: Any, iteration: int) -> Any:
+        losses = step(self, problem, state, iteration)
+        if iteration == number:
+            act()
+        return losses
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dance, "step", disturbed)
+        yield
+
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupted(config: RunConfig, place: Path, step: int = 3) -> Path:
+    """The run, stopped by Ctrl-C in this iteration."""
+    with at_step(step, ctrl_c), pytest.raises(KeyboardInterrupt):
+        run(config, place)
+    return place
+
+
+class TestDirectory:
+    def test_files(self, finished) -> None:
+        assert {path.name for path in finished.iterdir()} == {
+            "config.yaml", "environment.json", "metrics.jsonl", "initial.safetensors",
+            "random.safetensors", "condensed.safetensors", "scores.json", "costs.json", "done",
+        }  # fmt: skip
+
+    def test_configuration(self, finished) -> None:
+        assert read_yaml(finished / "config.yaml") == to_plain(CONFIG)
+
+    def test_environment(self, finished) -> None:
+        found = read_json(finished / "environment.json")
+        assert {
+            "version", "python", "torch", "platform", "processor", "threads", "device",
+            "precision", "command", "started",
+        } <= set(found)  # fmt: skip
+        assert found["command"] == ["dance", "condense", "digits"]
+        assert found["torch"] == torch.__version__
+
+    def test_losses_of_every_step(self, finished) -> None:
+        assert steps_logged(finished) == list(range(STEPS))
+        line = json.loads((finished / "metrics.jsonl").read_text().splitlines()[0])
+        assert set(line) == {"step", "seconds", "alignment", "calibration"}
+        assert line["alignment"] > 0 and line["calibration"] > 0
+
+    def test_costs(self, finished) -> None:
+        costs = read_json(finished / "costs.json")
+        for name in (
+            "experts_seconds", "condense_seconds", "evaluate_seconds", "seconds_per_step",
+            "peak_memory_bytes",
+        ):  # fmt: skip
+            assert costs[name] > 0, name
+        (expert,) = costs["experts"]
+        assert expert["index"] == 0 and expert["epochs"] == 2
+        assert 0 <= expert["train_accuracy"] <= 1 and 0 <= expert["test_accuracy"] <= 1
+
+    def test_sets(self, finished) -> None:
+        train = load("digits", "train")
+        sets = {
+            name: load_set(finished / f"{name}.safetensors")
+            for name in ("initial", "random", "condensed")
+        }
+        for held in sets.values():
+            assert held.pixels.shape == (20, 1, 8, 8)
+            assert held.classes == train.classes
+            assert held.provenance["data_fingerprint"] == train.fingerprint
+        assert torch.equal(sets["initial"].pixels, initial_pixels(train, 2, 1, "first", 0))
+        assert not torch.equal(sets["initial"].pixels, sets["condensed"].pixels)
+        chosen = {tuple(image.flatten().tolist()) for image in train.images}
+        for image in sets["random"].to_uint8():
+            assert tuple(image.flatten().tolist()) in chosen
+        assert sets["random"].provenance["label"] == "Random selection"
+        provenance = sets["condensed"].provenance
+        assert provenance["label"] == "DANCE" and provenance["seed"] == 0
+        assert provenance["config"] == to_plain(CONFIG)
+        assert len(provenance["config_hash"]) == len(digest({}))
+        assert provenance["train_images"] == len(train.labels)
+        assert any("held out" in note for note in provenance["notes"])
+
+    def test_scores_are_beside_the_set_and_in_its_header(self, finished) -> None:
+        scores = read_json(finished / "scores.json")
+        assert [score["subject"] for score in scores] == ["condensed", "initial", "random", "whole"]
+        for score in scores[:3]:
+            assert score["protocol"] == "dance-v1, 2 epochs"
+            assert len(score["last"]["values"]) == score["repeats"] == 2
+            assert score["test_images"] == 359
+        assert [score["storage_bytes"] for score in scores] == [1280, 1280, 1280, 1438 * 64]
+        assert load_set(finished / "condensed.safetensors").scores == scores[:1]
+
+
+class TestRepeat:
+    def test_a_finished_run_returns_at_once(self, copy) -> None:
+        held = {name: (copy / name).read_bytes() for name in ("scores.json", "metrics.jsonl")}
+        before = pixels(copy)
+        started = time.monotonic()
+        with at_step(0, lambda: pytest.fail("condensed again")):
+            assert run(CONFIG, copy) == copy
+        assert time.monotonic() - started < 2
+        assert torch.equal(pixels(copy), before)
+        assert {name: (copy / name).read_bytes() for name in held} == held
+
+    def test_what_has_no_effect_may_differ(self, copy) -> None:
+        before = read_json(copy / "scores.json")
+        run(replace(CONFIG, chunk=1, device="auto"), copy)
+        assert read_json(copy / "scores.json") == before
+
+    def test_only_new_scores_are_made(self, copy) -> None:
+        before = read_json(copy / "scores.json")
+        with at_step(0, lambda: pytest.fail("condensed again")):
+            run(replace(CONFIG, evaluation=EvaluationConfig(epochs=1, repeats=2)), copy)
+        after = read_json(copy / "scores.json")
+        assert after[:4] == before
+        assert {score["protocol"] for score in after[4:]} == {"dance-v1, 1 epochs"}
+        assert len(after) == 7
+        assert len(load_set(copy / "condensed.safetensors").scores) == 2
+
+    @pytest.mark.parametrize(
+        ("other", "named"),
+        [
+            ({"seed": 1}, "seed: 0 there, 1 now"),
+            ({"ipc": 3}, "ipc: 2 there, 3 now"),
+            ({"options": replace(OPTIONS, momentum=0.0)}, "options.momentum: 0.5 there, 0.0 now"),
+            ({"experts": ExpertConfig(count=1, epochs=3)}, "experts.epochs: 2 there, 3 now"),
+            ({"network": NetworkConfig(width=9)}, "network.width: 8 there, 9 now"),
+            ({"precision": "bfloat16"}, "precision: 'float32' there, 'bfloat16' now"),
+            ({"source": DataConfig(size=16)}, "source.size: None there, 16 now"),
+        ],
+    )
+    def test_another_configuration_is_refused_by_name(self, finished, other, named) -> None:
+        held = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
+        with pytest.raises(ArtifactError, match="--output") as refused:
+            run(replace(CONFIG, **other), finished)
+        assert named in str(refused.value)
+        assert str(refused.value).count(" there, ") == 1, "only what differs is named"
+        assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == held
+
+
+class TestInterruption:
+    @pytest.mark.parametrize("step", [0, 3, STEPS - 1])
+    def test_a_run_goes_on_to_the_same_pixels(self, tmp_path, finished, step, capsys) -> None:
+        place = interrupted(CONFIG, tmp_path / "run", step)
+        assert (place / "checkpoint.safetensors").exists()
+        assert not (place / "condensed.safetensors").exists()
+        assert not (place / "done").exists()
+        assert steps_logged(place) == list(range(step + 1))
+        capsys.readouterr()
+        run(CONFIG, place)
+        assert f"going on after step {step + 1}" in capsys.readouterr().err
+        assert torch.equal(pixels(place), pixels(finished))
+        assert steps_logged(place) == list(range(STEPS))
+        assert not (place / "checkpoint.safetensors").exists()
+        mine, theirs = (read_json(path / "scores.json") for path in (place, finished))
+        assert [s["last"] for s in mine] == [s["last"] for s in theirs]
+
+    def test_twice(self, tmp_path, finished) -> None:
+        place = interrupted(CONFIG, tmp_path / "run", 1)
+        interrupted(CONFIG, place, 4)
+        run(CONFIG, place)
+        assert torch.equal(pixels(place), pixels(finished))
+        assert steps_logged(place) == list(range(STEPS))
+
+    def test_a_sudden_end_costs_what_came_after_the_checkpoint(self, tmp_path, finished) -> None:
+        """As after kill -9: no handler runs; losses after the checkpoint are not doubled."""
+        place = tmp_path / "run"
+
+        def end() -> None:
+            raise MemoryError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_module, "_SAVE_SECONDS", -1.0)
+            with at_step(2, lambda: patch.setattr(run_module, "_SAVE_SECONDS", 1e9)):
+                patch.setattr(run_module, "_LOG_SECONDS", -1.0)
+                with at_step(4, end), pytest.raises(MemoryError):
+                    run(CONFIG, place)
+        assert steps_logged(place) == [0, 1, 2, 3]
+        with (place / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 4, "sec')
+        run(CONFIG, place)
+        assert torch.equal(pixels(place), pixels(finished))
+        assert steps_logged(place) == list(range(STEPS))
+
+    @pytest.mark.parametrize("where", [20, -20])
+    def test_a_damaged_checkpoint_is_said_and_the_run_starts_anew(
+        self, tmp_path, finished, where, capsys
+    ) -> None:
+        place = interrupted(CONFIG, tmp_path / "run")
+        checkpoint = place / "checkpoint.safetensors"
+        content = bytearray(checkpoint.read_bytes())
+        content[where] ^= 4
+        checkpoint.write_bytes(content)
+        capsys.readouterr()
+        run(CONFIG, place)
+        err = capsys.readouterr().err
+        assert str(checkpoint) in err and "first step" in err and "going on" not in err
+        assert torch.equal(pixels(place), pixels(finished))
+        assert steps_logged(place) == list(range(STEPS))
+
+    def test_in_the_middle_of_scoring(self, tmp_path, finished) -> None:
+        place = tmp_path / "run"
+        with pytest.MonkeyPatch.context() as patch:
+
+            def stop(*given: Any, **words: Any) -> Any:
+                if words["subject"] == "random":
+                    raise KeyboardInterrupt
+                return score_set(*given, **words)
+
+            patch.setattr(scoring_module, "score_set", stop)
+            with pytest.raises(KeyboardInterrupt):
+                run(CONFIG, place)
+        begun = read_json(place / "scores.json")
+        assert [score["subject"] for score in begun] == ["condensed", "initial"]
+        assert not (place / "done").exists()
+        with at_step(0, lambda: pytest.fail("condensed again")):
+            run(CONFIG, place)
+        scores = read_json(place / "scores.json")
+        assert scores[:2] == begun
+        assert [score["subject"] for score in scores[2:]] == ["random", "whole"]
+        assert load_set(place / "condensed.safetensors").scores == scores[:1]
+
+
+def pictures(path: Path, seed: int, side: int = 8) -> Path:
+    """An .npz of three classes of colour noise around one picture each."""
+    draws = np.random.default_rng(seed)
+    centres = draws.integers(0, 256, (3, side, side, 3))
+    labels = np.arange(60) % 3
+    noise = draws.integers(0, 256, (60, side, side, 3))
+    images = ((centres[labels] + noise) // 2).astype(np.uint8)
+    np.savez(path, images=images, labels=labels)
+    return path
+
+
+class TestOtherData:
+    """The same path and configuration, but other images than before."""
+
+    def test_a_checkpoint_is_refused(self, tmp_path) -> None:
+        config = replace(CONFIG, data=str(pictures(tmp_path / "set.npz", 0)))
+        place = interrupted(config, tmp_path / "run")
+        pictures(tmp_path / "set.npz", 1)
+        with pytest.raises(ArtifactError, match=r"another run .*data_fingerprint"):
+            run(config, place)
+        assert not (place / "condensed.safetensors").exists()
+
+
+class TestNumerics:
+    def test_the_chunk_does_not_matter_beyond_rounding(self, tmp_path, finished) -> None:
+        for chunk in (1, 3):
+            place = interrupted(replace(CONFIG, chunk=chunk), tmp_path / f"run{chunk}")
+            run(replace(CONFIG, chunk=chunk), place)
+            torch.testing.assert_close(pixels(place), pixels(finished), rtol=0, atol=1e-4)
+
+    def test_the_seed_does(self, tmp_path, finished) -> None:
+        place = run(replace(CONFIG, seed=1), tmp_path / "run")
+        assert not torch.allclose(pixels(place), pixels(finished), atol=1e-3)
+
+    def test_a_run_that_diverges_leaves_no_set(self, tmp_path) -> None:
+        options = replace(OPTIONS, learning_rate=float("inf"))
+        with pytest.raises(ConfigError, match=r"must (stay|be) finite"):
+            run(replace(CONFIG, options=options), tmp_path / "run")
+        assert not (tmp_path / "run" / "condensed.safetensors").exists()
+        assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+class TestTestData:
+    def test_condensing_needs_none(self, tmp_path, finished, monkeypatch) -> None:
+        """A run whose test images cannot be read still leaves the same condensed set."""
+        asked: list[str] = []
+
+        def refuse(source: str, split: str, *rest: Any) -> Any:
+            asked.append(split)
+            raise DataError("no test images here")
+
+        def only_train(source: str, split: str, *rest: Any) -> Any:
+            assert split == "train"
+            return load(source, "train", *rest)
+
+        monkeypatch.setattr(scoring_module, "load", refuse)
+        monkeypatch.setattr(stage_module, "load", only_train)
+        with pytest.raises(DataError, match="no test images here"):
+            run(CONFIG, tmp_path / "run")
+        assert asked == ["test"]
+        assert torch.equal(pixels(tmp_path / "run"), pixels(finished))
+        assert not (tmp_path / "run" / "done").exists()
+
+
+class TestEvaluate:
+    CONFIG = EvaluationConfig(protocol="quick-v1", epochs=1, repeats=2)
+
+    def test_a_run(self, copy) -> None:
+        before = read_json(copy / "scores.json")
+        (score,) = evaluate(copy, self.CONFIG, ["convnet"], source=DataConfig())
+        assert score["protocol"] == "quick-v1, 1 epochs" and score["subject"] == "condensed"
+        assert not [note for note in score["notes"] if "fingerprint" in note]
+        assert read_json(copy / "scores.json") == [*before, score]
+        assert load_set(copy / "condensed.safetensors").scores == [before[0], score]
+
+    def test_a_file_alone(self, copy, tmp_path) -> None:
+        alone = tmp_path / "alone" / "set.safetensors"
+        alone.parent.mkdir()
+        shutil.copy(copy / "condensed.safetensors", alone)
+        (score,) = evaluate(alone, self.CONFIG, ["convnet"], source=DataConfig())
+        assert list(alone.parent.iterdir()) == [alone]
+        assert load_set(alone).scores[-1] == score
+        # the network is the one that the set was made with, and the seed gives its weights
+        network = build(CONFIG.network, 1, 8, 10)
+        again = score_set(
+            load_set(alone), load("digits", "test"), network, "convnet", self.CONFIG,
+            subject="condensed", label="DANCE", seed=0,
+        )  # fmt: skip
+        assert score["last"] == again["last"]
+        assert score["parameters"] == network.parameter_count()
+
+    def test_data_of_other_classes_are_refused(self, copy, tmp_path) -> None:
+        other = str(pictures(tmp_path / "set.npz", 0))
+        with pytest.raises(ConfigError, match="--data"):
+            evaluate(copy, self.CONFIG, ["convnet"], source=DataConfig(), data=other)
+
+    def test_a_set_without_an_origin_needs_data_named(self, tmp_path) -> None:
+        digits = load("digits", "train")
+        held = CondensedSet(
+            initial_pixels(digits, 1, 1, "first", 0), torch.arange(10), digits.classes,
+            digits.mean, digits.std,
+        )  # fmt: skip
+        held.save(tmp_path / "set.safetensors")
+        with pytest.raises(ConfigError, match="--data"):
+            evaluate(tmp_path / "set.safetensors", self.CONFIG, ["convnet"], source=DataConfig())
+        (score,) = evaluate(
+            tmp_path / "set.safetensors", self.CONFIG, ["convnet"], source=DataConfig(),
+            data="digits",
+        )  # fmt: skip
+        assert "fingerprint" in score["notes"][-1]
+
+    def test_nothing_there(self, tmp_path) -> None:
+        with pytest.raises(ArtifactError, match=str(tmp_path)):
+            evaluate(tmp_path, self.CONFIG, ["convnet"], source=DataConfig())
+
+
+class TestEstimate:
+    def test_phases_cost_something(self) -> None:
+        config = replace(CONFIG, seed=77)  # no expert of this seed exists
+        found = estimate(config)
+        assert len(found["phases"]) >= 3
+        for phase in found["phases"]:
+            assert phase["steps"] > 0 and phase["seconds_per_step"] > 0, phase
+            assert phase["seconds"] == pytest.approx(phase["steps"] * phase["seconds_per_step"])
+        assert found["seconds"] == pytest.approx(sum(p["seconds"] for p in found["phases"]))
+        steps = {phase["name"]: phase["steps"] for phase in found["phases"]}
+        assert steps["experts"] == 2 * 23  # 1438 images, 64 a step
+        assert steps["condensing with DANCE"] == STEPS
+        assert steps["scoring convnet: training"] == 3 * 2 * 2  # three sets, networks, epochs
+        assert found["peak_memory_bytes"] > 0 and found["disk_bytes"] > 3 * 1280 * 4
+
+    def test_it_leaves_nothing(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        estimate(CONFIG)
+        assert not list(tmp_path.iterdir())
+
+    def test_experts_that_exist_cost_nothing(self, finished) -> None:
+        phases = {phase["name"]: phase for phase in estimate(CONFIG)["phases"]}
+        assert phases["experts"]["seconds"] == 0
+
+
+def test_other_architectures(tmp_path) -> None:
+    """Colour images, condensed on a ConvNet and scored on a ResNet too."""
+    config = replace(
+        CONFIG,
+        data=str(pictures(tmp_path / "set.npz", 0)),
+        factor=2,
+        networks=("convnet", "resnet10"),
+        evaluation=EvaluationConfig(epochs=1, repeats=1, baselines=("random",)),
+    )
+    place = run(config, tmp_path / "run")
+    scores = read_json(place / "scores.json")
+    assert [(s["subject"], s["network"]) for s in scores] == [
+        ("condensed", "convnet"), ("condensed", "resnet10"), ("random", "convnet"),
+    ]  # fmt: skip
+    assert scores[0]["parameters"] == build(config.network, 3, 8, 3).parameter_count()
+    resnet = NetworkConfig(name="resnet10", norm="batch")
+    assert scores[1]["parameters"] == build(resnet, 3, 8, 3).parameter_count()
+    assert [score["train_images"] for score in scores] == [24, 24, 6]
+    condensed = load_set(place / "condensed.safetensors")
+    assert condensed.pixels.shape == (6, 3, 8, 8) and condensed.factor == 2
+    assert condensed.scores == scores[:2]
+
+
+@pytest.mark.parametrize("method", METHODS.names())
+def test_every_method_runs(method, tmp_path) -> None:
+    options = METHODS.get(method).Config()
+    if hasattr(options, "iterations"):
+        options = replace(options, iterations=2)
+    place = run(replace(CONFIG, method=method, options=options), tmp_path / "run")
+    found = load_set(place / "condensed.safetensors")
+    assert found.provenance["label"] == METHODS.get(method).title
+    subjects = [score["subject"] for score in read_json(place / "scores.json")]
+    assert subjects[0] == "condensed" and "whole" in subjects
+    assert ("random" in subjects) == (method != "random")
