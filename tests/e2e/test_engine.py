@@ -405,6 +405,21 @@ class TestEvaluate:
         )  # fmt: skip
         assert "fingerprint" in score["notes"][-1]
 
+    def test_a_convnet_has_instance_norm_whatever_the_set_was_made_with(self, copy) -> None:
+        """As in the run itself: batch norm is for the other architectures."""
+        path = copy / "condensed.safetensors"
+        held = load_set(path)
+        held.provenance["config"]["network"] = to_plain(
+            NetworkConfig(name="resnet10", norm="batch")
+        )
+        held.save(path)
+        (score,) = evaluate(path, self.CONFIG, ["convnet"], source=DataConfig())
+        again = score_set(
+            held, load("digits", "test"), build(NetworkConfig(), 1, 8, 10), "convnet", self.CONFIG,
+            subject="condensed", label="DANCE", seed=0,
+        )  # fmt: skip
+        assert score["last"] == again["last"]
+
     def test_nothing_there(self, tmp_path) -> None:
         with pytest.raises(ArtifactError, match=str(tmp_path)):
             evaluate(tmp_path, self.CONFIG, ["convnet"], source=DataConfig())

@@ -60,7 +60,7 @@ class Scoreboard:
         score = score_set(
             condensed,
             self._test,
-            network_for(named_network(network, config), self._test),
+            network_for(named_network(network, config.network), self._test),
             network,
             config.evaluation,
             subject=subject,
@@ -171,11 +171,10 @@ def evaluate(
     own = build(NetworkConfig, made.get("network", {}))
     scores = []
     for network in networks:
-        shape = own if network == own.name else NetworkConfig(name=network, norm="batch")
         score = score_set(
             condensed,
             test,
-            network_for(shape, test),
+            network_for(named_network(network, own), test),
             network,
             config,
             subject="condensed",

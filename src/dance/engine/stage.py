@@ -117,13 +117,13 @@ def network_for(config: NetworkConfig, images: ImageSet) -> Network:
     return build(config, images.channels, images.side, images.num_classes, images.name)
 
 
-def named_network(name: str, config: RunConfig) -> NetworkConfig:
+def named_network(name: str, own: NetworkConfig) -> NetworkConfig:
     """The network called ``name``: the run's own, or another architecture with batch norm.
 
     Batch norm is what the cross-architecture tables of the field use (DANCE, Table 3).
     """
-    if name == config.network.name:
-        return config.network
+    if name == own.name:
+        return own
     return NetworkConfig(name=name, norm="instance" if name == "convnet" else "batch")
 
 
