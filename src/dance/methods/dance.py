@@ -37,6 +37,7 @@ import torch
 from dance.augment import siamese
 from dance.condensed import decode
 from dance.condensed.class_sgd import ClassSGD
+from dance.core.errors import MissingExpertsError
 from dance.core.rng import generator
 from dance.data.sampler import ClassSampler
 from dance.experts.interpolate import interpolate
@@ -126,7 +127,16 @@ class Dance(Condenser):
         return self.config.encoder == "mid" or self.config.calibration
 
     def setup(self, problem: Problem) -> Tensors:
-        """Canvases and their momentum."""
+        """Canvases and their momentum.
+
+        Raises:
+            MissingExpertsError: the problem holds no experts and these settings need them.
+        """
+        if self.needs_experts() and not problem.experts:
+            raise MissingExpertsError(
+                "DANCE with mid encoders or calibration needs at least one expert: got none; train "
+                "some (dance experts DATA) or set encoder random and calibration false"
+            )
         self._sampler = ClassSampler(problem.train, self.config.real_batch, problem.seed)
         return {"pixels": problem.initial.clone(), "velocity": torch.zeros_like(problem.initial)}
 
@@ -168,6 +178,8 @@ class Dance(Condenser):
         augment = siamese.draw(config.augmentation, classes, problem.train.side, draws)
         augment = augment.to(problem.device)
         optimiser.before()
+        whole = view == "calibration" and config.calibration_mean == "set"
+        share = 1 / classes if whole else 1.0
         gradient = torch.empty_like(state["pixels"])
         total = torch.zeros((), dtype=gradient.dtype, device=problem.device)
         for part in self._parts(problem, state["pixels"], draws):
@@ -177,7 +189,7 @@ class Dance(Condenser):
                     loss = self._alignment(problem, encoder, part, images, augment, iteration)
                 else:
                     loss = self._calibration(problem, encoder, part, images)
-            (gradient[part.canvases],) = torch.autograd.grad(loss.sum(), part.pixels)
+            (gradient[part.canvases],) = torch.autograd.grad(loss.sum() * share, part.pixels)
             total += loss.detach().sum()
         optimiser.step(gradient)
         optimiser.after()
@@ -226,8 +238,7 @@ class Dance(Condenser):
     ) -> torch.Tensor:
         """Eq. 5, a number for each class of the chunk."""
         logits = problem.network.logits(expert, _channels_last(images)).to(images.dtype)
-        loss = class_cross_entropy(logits, part.labels, part.sizes)
-        return loss if self.config.calibration_mean == "class" else loss / problem.train.num_classes
+        return class_cross_entropy(logits, part.labels, part.sizes)
 
     def _parts(
         self, problem: Problem, pixels: torch.Tensor, draws: torch.Generator

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dance.core.errors import ConfigError
 from dance.core.rng import generator
 from dance.methods.base import METHODS, Coreset, Problem
 
@@ -24,10 +25,19 @@ class Random(Coreset):
     Config = RandomConfig
 
     def select(self, problem: Problem) -> torch.Tensor:
-        """Rows drawn class by class from keyed generators."""
+        """Rows drawn class by class from keyed generators.
+
+        Raises:
+            ConfigError: a class has fewer than ipc images.
+        """
         chosen = []
         for label in range(problem.train.num_classes):
             rows = problem.train.rows(label).cpu()
+            if len(rows) < problem.ipc:
+                raise ConfigError(
+                    f"images per class must not exceed the size of any class: got {problem.ipc}, and "
+                    f"class {problem.train.classes[label]!r} has {len(rows)}; use a smaller --ipc"
+                )
             order = torch.randperm(len(rows), generator=generator(problem.seed, "select", label))
             chosen.append(rows[order[: problem.ipc]])
         return torch.cat(chosen)

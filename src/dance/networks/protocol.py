@@ -1,9 +1,9 @@
 """What every network is: a skeleton without weights of its own, called with a state.
 
-A network is built on the meta device and holds no numbers. Its weights live in a plain dictionary (a *state*: parameters and
-buffers by name), made by :meth:`Network.initial` from a keyed generator and given back at every call. So weights can be
-interpolated, stacked for several networks at once, stored and replaced without touching a module, and PyTorch's global
-random generator is never used.
+A network is built on the meta device and holds no numbers. Its weights live in a plain dictionary
+(a *state*: parameters and buffers by name), made by :meth:`Network.initial` from a keyed generator
+and given back at every call. So weights can be interpolated, stacked for several networks at once,
+stored and replaced without touching a module, and PyTorch's global random generator is never used.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ class NetworkConfig:
 
     Attributes:
         name: one of ``dance list networks``.
-        depth: blocks of a ConvNet (none: from the resolution, so that the last maps are 4x4: 32 px 3, 64 px 4, 128 px 5).
+        depth: blocks of a ConvNet (none: from the resolution, so that the last maps are 4x4: 32 px
+            3, 64 px 4, 128 px 5).
         width: filters of a ConvNet's layers.
         norm: instance (no state, the field's choice for condensing) or batch normalisation.
-        pooling: 2: average over 2x2 (every published code and number); 3: over 3x3, stride 2, as the DANCE paper writes.
-        layout: widths and depths of a ResNet (none: ``cifar`` for data sets of that name, else ``imagenet``).
+        pooling: 2: average over 2x2 (every published code and number); 3: over 3x3, stride 2, as
+            the DANCE paper writes.
+        layout: widths and depths of a ResNet (none: ``cifar`` for data sets of that name, else
+            ``imagenet``).
     """
 
     name: str = "convnet"
@@ -58,7 +61,7 @@ class Network(nn.Module):
     classifier: nn.Linear
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Feature maps after each block: standardised images (n,C,H,W) to a list of (n,C_l,H_l,W_l)."""
+        """Maps after each block: standardised images (n,C,H,W) to a list of (n,C_l,H_l,W_l)."""
         raise NotImplementedError
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
@@ -77,11 +80,11 @@ class Network(nn.Module):
 
     def logits(self, state: State, x: torch.Tensor) -> torch.Tensor:
         """Logits (n,K) of standardised images (n,C,H,W) under ``state``."""
-        return functional_call(self, state, (x, "logits"))  # type: ignore[no-any-return]
+        return functional_call(self, state, (x, "logits"), strict=True)  # type: ignore[no-any-return]
 
     def embed(self, state: State, x: torch.Tensor) -> torch.Tensor:
-        """Embeddings (n,D), the classifier's input, of standardised images (n,C,H,W) under ``state``."""
-        return functional_call(self, state, (x, "embedding"))  # type: ignore[no-any-return]
+        """Embeddings (n,D), the classifier's input, of images as :meth:`logits` takes them."""
+        return functional_call(self, state, (x, "embedding"), strict=True)  # type: ignore[no-any-return]
 
     def parameter_names(self) -> set[str]:
         """The names in a state that are trained (the others are buffers)."""
@@ -92,7 +95,7 @@ class Network(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def initial(self, generator: torch.Generator) -> State:
-        """A freshly initialised state on the CPU, drawn from ``generator`` alone (PyTorch's default distributions)."""
+        """A fresh state on the CPU, drawn from ``generator`` alone."""
         state: State = {}
         for prefix, module in self.named_modules():
             own = {
@@ -112,7 +115,11 @@ class Network(nn.Module):
     def draw(
         self, module: nn.Module, name: str, tensor: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Fill one parameter: Kaiming-uniform with a=sqrt(5) weights, uniform +-1/sqrt(fan_in) biases, norms 1 and 0."""
+        """Fill one parameter as PyTorch does by default.
+
+        Weights are Kaiming-uniform with a=sqrt(5), biases uniform in +-1/sqrt(fan_in), which is the
+        same interval; norms are 1 and 0.
+        """
         if isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
             return tensor.fill_(1.0 if name == "weight" else 0.0)
         weight = module.weight
@@ -142,7 +149,8 @@ def build(
         channels: C of the images, 1 or 3.
         side: H = W of the images in pixels.
         classes: K, number of logits.
-        dataset: name of the data set, which decides the ResNet layout where the configuration does not.
+        dataset: name of the data set, which decides the ResNet layout where the configuration does
+            not.
 
     Raises:
         ConfigError: unknown name, or images too small for the network.
@@ -155,7 +163,7 @@ def build(
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """Instance norm as a GroupNorm of one channel per group (affine, no running statistics), or batch norm."""
+    """Instance norm (a GroupNorm of one channel per group, affine) or batch norm."""
     if norm == "instance":
         return nn.GroupNorm(channels, channels)
     if norm == "batch":

@@ -170,7 +170,9 @@ def condense(
                 optimiser.zero_grad()
                 torch.stack(losses).sum().backward()
                 optimiser.step()
-            logged[view] = float(torch.stack(losses).detach().mean())
+            mean_loss = torch.stack(losses).detach().mean()
+            whole = view == "calibration" and options.calibration_mean == "set"
+            logged[view] = float(mean_loss * classes if whole else mean_loss)
         trace.losses.append(logged)
 
     trace.pixels = pixels.detach().clone()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dance.core.errors import MissingExpertsError
 from dance.methods import Problem
 from dance.methods.dance import Dance, DanceConfig
 from dance.networks import NetworkConfig
@@ -201,10 +202,14 @@ def test_no_expert_is_needed_when_neither_view_uses_one(encoder: str) -> None:
     check(problem(1, 2, experts=0), **{**FAST, **options})
 
 
-def test_experts_are_needed_where_a_view_uses_one() -> None:
-    assert Dance(DanceConfig()).needs_experts()
+@pytest.mark.parametrize("encoder", ["mid", "random"])
+def test_experts_are_needed_where_a_view_uses_one(encoder: str) -> None:
+    config = DanceConfig(encoder=encoder)  # type: ignore[arg-type]
+    assert Dance(config).needs_experts()
     assert Dance(DanceConfig(calibration=False)).needs_experts()
-    assert Dance(DanceConfig(encoder="random")).needs_experts()
+    given = problem(1, 1, experts=0)
+    with pytest.raises(MissingExpertsError, match="at least one expert: got none"):
+        Dance(config).setup(given)
 
 
 def test_random_encoders_are_fresh_or_fixed() -> None:
