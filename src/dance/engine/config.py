@@ -19,14 +19,16 @@ class RunConfig:
         data: name of a known set (``dance list datasets``) or a path.
         method: one of ``dance list methods``.
         ipc: images per class that are stored.
-        factor: l; each stored image is a grid of l x l smaller ones that are scaled up for training. 1 switches factoring off.
-        init: what the stored images start from: the ``first`` real images of each class (released code), ``random`` real images
-            (the paper's words) or ``noise``.
+        factor: l; each stored image is a grid of l x l smaller ones that are scaled up for
+            training. 1 switches factoring off.
+        init: what the stored images start from: the ``first`` real images of each class (released
+            code), ``random`` real images (the paper's words) or ``noise``.
         networks: networks that the finished set is scored with.
         seed: of every random draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; does not decide the result.
         precision: ``float32``, or ``bfloat16`` for the arithmetic of the networks.
-        chunk: classes that are forwarded together (none: as many as memory allows); does not decide the result beyond rounding.
+        chunk: classes that are forwarded together (none: as many as memory allows); does not
+            decide the result beyond rounding.
         source: how the data set is read.
         network: the network of experts and matching.
         experts: training of the experts.

@@ -129,8 +129,8 @@ def _log(directory: RunDirectory, pending: Sequence[tuple[int, Tensors]], second
         values = {name: float(loss) for name, loss in losses.items()}
         if not all(map(math.isfinite, values.values())):
             raise ConfigError(
-                f"losses must stay finite: got {values} at step {iteration}; lower the learning rate "
-                "(--options.learning_rate) and choose another --output"
+                f"losses must stay finite: got {values} at step {iteration}; lower the learning "
+                "rate (--options.learning_rate) and choose another --output"
             )
         lines.append(json.dumps({"step": iteration, "seconds": round(seconds, 3), **values}) + "\n")
     try:

@@ -57,8 +57,8 @@ class RunDirectory:
         """Make the directory for this configuration, or take it up again.
 
         Raises:
-            ArtifactError: it holds a run that other settings decided, or files that are no run's, or
-                cannot be written.
+            ArtifactError: it holds a run that other settings decided, or files that are no run's,
+                or cannot be written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ArtifactError(f"--output must be a folder: {self.path} is a file")
@@ -66,8 +66,8 @@ class RunDirectory:
             self._refuse_other(config)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ArtifactError(
-                f"--output must be a new or empty folder, or one with a run in it: {self.path} holds "
-                "other files"
+                "--output must be a new or empty folder, or one with a run in it: "
+                f"{self.path} holds other files"
             )
         write_text(self.config, to_yaml(to_plain(config)))
 
@@ -89,7 +89,7 @@ class RunDirectory:
         """Seconds and memory written by the phases that are over."""
         return dict(read_json(self.costs)) if self.costs.exists() else {}
 
-    def add_costs(self, **costs: Any) -> None:  # noqa: ANN401 (JSON)
+    def add_costs(self, **costs: Any) -> None:
         """Write the costs of a phase."""
         write_json(self.costs, {**self.costs_so_far(), **costs})
 
@@ -102,7 +102,7 @@ class RunDirectory:
         write_text(self.done, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines from ``step`` on, which an interrupted run wrote after its checkpoint."""
+        """Forget lines from ``step`` on, which an interrupted run wrote after its checkpoint."""
         if not self.metrics.exists():
             return
         kept = []
@@ -125,5 +125,5 @@ def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _canonical(value: Any) -> str:  # noqa: ANN401 (JSON)
+def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)

@@ -165,8 +165,9 @@ def evaluate(
     test = load(name, "test", replace(source, size=condensed.side)).to(place)
     if test.classes != condensed.classes:
         raise ConfigError(
-            f"the data must have the classes of the set: {path} has {list(condensed.classes)[:5]}…, "
-            f"{name} has {list(test.classes)[:5]}…; name the right data with --data"
+            "the data must have the classes of the set: "
+            f"{path} has {list(condensed.classes)[:5]}…, {name} has {list(test.classes)[:5]}…; "
+            "name the right data with --data"
         )
     own = build(NetworkConfig, made.get("network", {}))
     scores = []

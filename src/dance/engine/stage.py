@@ -131,9 +131,9 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
     """Train the experts of a configuration that are missing.
 
     Returns:
-        For each expert ``index``, ``train_accuracy`` (while training, with augmentation and CutMix),
-        ``test_accuracy``, ``epochs``, ``seconds``, ``path``, ``trained_now``; accuracies are
-        fractions.
+        For each expert ``index``, ``train_accuracy`` (while training, with augmentation and
+        CutMix), ``test_accuracy``, ``epochs``, ``seconds``, ``path``, ``trained_now``; accuracies
+        are fractions.
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.

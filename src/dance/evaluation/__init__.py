@@ -1,4 +1,4 @@
-"""Evaluation: frozen protocols and the one way to apply them. Nothing that condenses may import this."""
+"""Evaluation: frozen protocols and the one way to apply them; not for what condenses."""
 
 from dance.evaluation.evaluator import Score, score_set, score_states
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol

@@ -1,4 +1,4 @@
-"""Scoring: train R networks from scratch on a set, test them on unseen images, keep every seed's result."""
+"""Scoring: train R networks on a set, test them on unseen images, keep every seed's result."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def score_states(
     seeds: Sequence[int],
     bfloat16: bool = False,
 ) -> Score:
-    """Test networks that were trained on the whole real set (the experts): the bound of every table.
+    """Test networks trained on the whole real set (the experts): the bound of every table.
 
     Args:
         states: trained weights, on any device.

@@ -1,4 +1,4 @@
-"""Named, frozen ways to score a set: networks trained from scratch on it, tested on unseen images."""
+"""Named, frozen ways to score a set: train networks on it, test them on unseen images."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
         values: one per trained network, fractions.
 
     Returns:
-        ``values``, ``mean``, ``std`` (of the sample, n-1; 0 for one value) and ``ci95``: the interval
-        of the mean by Student's t, none for a single value.
+        ``values``, ``mean``, ``std`` (of the sample, n-1; 0 for one value) and ``ci95``: the
+        interval of the mean by Student's t, none for a single value.
     """
     count = len(values)
     mean = math.fsum(values) / count

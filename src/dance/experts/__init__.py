@@ -1,4 +1,4 @@
-"""Expert networks: trained on the real set once, stored with their first and last weights, shared by all runs."""
+"""Experts: trained on the real set once, stored with first and last weights, shared by all runs."""
 
 from dance.experts.interpolate import interpolate
 from dance.experts.pool import Expert, ExpertPool

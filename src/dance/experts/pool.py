@@ -1,4 +1,4 @@
-"""Experts on disk: trained once per (data, network, recipe, seed), shared by every run, ipc and method that asks for them."""
+"""Experts on disk: trained once per (data, network, recipe, seed), shared by all runs."""
 
 from __future__ import annotations
 

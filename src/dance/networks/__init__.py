@@ -1,4 +1,4 @@
-"""Networks: skeletons without weights, called with a state. One file per family; ``dance list networks`` shows all."""
+"""Networks: skeletons without weights, called with a state; one file per family."""
 
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, State, build
 

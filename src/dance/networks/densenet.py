@@ -1,8 +1,9 @@
-"""DenseNet-121 for 32x32 images with growth 12 (Huang et al. 2017), the second cross-architecture column of Table 3.
+"""DenseNet-121 with growth 12 (Huang et al. 2017), the form for 32x32 images of DANCE's Table 3.
 
-Stem 3x3 with 24 channels and no pool; dense blocks of 6, 12, 24 and 16 layers (norm-ReLU-1x1 to 4*growth, norm-ReLU-3x3 to growth);
-transitions halve channels and resolution. The field's form ends in a 4x4 average pool and so takes 32x32 alone; here the last
-pool is global, which is the same at 32x32 and takes any side from 8 up.
+Stem 3x3 with 24 channels and no pool; dense blocks of 6, 12, 24 and 16 layers (norm-ReLU-1x1 to
+4*growth, norm-ReLU-3x3 to growth); transitions halve channels and resolution. The field's form ends
+in a 4x4 average pool and so takes 32x32 alone; here the last pool is global, which is the same at
+32x32 and takes any side from 8 up.
 """
 
 from __future__ import annotations

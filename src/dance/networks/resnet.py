@@ -1,8 +1,9 @@
-"""ResNet-10, ResNet-18 and ResNet-AP-10 in the form that IDC brought into this field (Kim et al. 2022; He et al. 2016).
+"""ResNet-10, ResNet-18 and ResNet-AP-10 in IDC's form (Kim et al. 2022; He et al. 2016).
 
-Basic blocks of two 3x3 convolutions without bias. Layout ``cifar``: widths 32-64-128-256 and (depth - 2) // 6 blocks a stage;
-layout ``imagenet``: widths 64-128-256-512 and the usual block counts. The stem follows the resolution: up to 64 pixels 3x3
-with stride 1; up to 128 the same and a pool; above, 7x7 and a pool. ResNet-AP replaces every stride by average pooling.
+Basic blocks of two 3x3 convolutions without bias. Layout ``cifar``: widths 32-64-128-256 and
+(depth - 2) // 6 blocks a stage; layout ``imagenet``: widths 64-128-256-512 and the usual block
+counts. The stem follows the resolution: up to 64 pixels 3x3 with stride 1; up to 128 the same and a
+pool; above, 7x7 and a pool. ResNet-AP replaces every stride by average pooling.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _STRIDES = (1, 2, 2, 2)
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut; strides by the first convolution, or by average pooling (ResNet-AP)."""
+    """Two convolutions and a shortcut; strides by the first one, or by pooling (ResNet-AP)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: str, average: bool) -> None:
         super().__init__()

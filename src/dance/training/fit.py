@@ -1,4 +1,4 @@
-"""Training of classifiers by SGD, one network or several at once, as every paper of the field trains them.
+"""Training of classifiers by SGD, one network or several at once, as the field trains them.
 
 A :class:`Fit` holds g networks (members) as stacked parameters. Each member has a seed of its own
 for order, augmentation and CutMix, so its result does not depend, beyond rounding, on how many
@@ -224,7 +224,7 @@ class Fit:
         return result
 
     def step(self, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """One SGD step of every member on its rows (g,b); returns mean losses and hits, (g,) each."""
+        """One SGD step of every member on its rows (g,b); mean losses and hits, (g,) each."""
         labels = self.data.labels[rows]
         images, partners, shares = [], [], []
         for member, seed in enumerate(self.seeds):
