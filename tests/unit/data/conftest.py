@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,8 +83,10 @@ def unprivileged(tmp_path):
     def drop():
         user = os.geteuid()
         if user == 0:
-            for folder in (tmp_path, *tmp_path.parents[:2]):
-                folder.chmod(folder.stat().st_mode | 0o055)
+            temporary = Path(tempfile.gettempdir())
+            for folder in (tmp_path, *tmp_path.parents):
+                if temporary in folder.parents:
+                    folder.chmod(folder.stat().st_mode | 0o055)
             os.seteuid(65534)
         try:
             yield
