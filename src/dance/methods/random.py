@@ -35,8 +35,9 @@ class Random(Coreset):
             rows = problem.train.rows(label).cpu()
             if len(rows) < problem.ipc:
                 raise ConfigError(
-                    f"images per class must not exceed the size of any class: got {problem.ipc}, and "
-                    f"class {problem.train.classes[label]!r} has {len(rows)}; use a smaller --ipc"
+                    f"images per class must not exceed the size of any class: got {problem.ipc}, "
+                    f"and class {problem.train.classes[label]!r} has {len(rows)}; use a smaller "
+                    "--ipc"
                 )
             order = torch.randperm(len(rows), generator=generator(problem.seed, "select", label))
             chosen.append(rows[order[: problem.ipc]])
