@@ -1,8 +1,8 @@
 """From a configuration to a finished run; knows no method by name."""
 
 from dance.engine.config import RunConfig
-from dance.engine.estimate import estimate
-from dance.engine.run import run
+from dance.engine.cost import estimate
+from dance.engine.loop import run
 from dance.engine.scoring import evaluate
 from dance.engine.stage import experts
 

@@ -10,7 +10,7 @@ from typing import Any
 from dance.condensed import CondensedSet, load_set
 from dance.core import device as devices
 from dance.core.config import build
-from dance.core.errors import ConfigError
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.storage import write_json
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.package import package
@@ -30,6 +30,12 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
     """
     config = setting.config
     condensed = load_set(directory.condensed)
+    made_from = condensed.provenance.get("data_fingerprint")
+    if made_from != setting.train.fingerprint:
+        raise ArtifactError(
+            f"{directory.condensed} must be scored on the data that it was made from: {config.data} "
+            "has changed since; choose another --output"
+        )
     test = load(config.data, "test", config.source).to(setting.device)
     board = Scoreboard(setting, directory, test)
     for name in config.networks:
@@ -95,24 +101,27 @@ class Scoreboard:
         self._keep(score)
 
     def _held(self, subject: str, network: str) -> bool:
-        wanted = self._setting.config.evaluation
+        config = self._setting.config
+        asked = _asked(config.evaluation, config.seed)
         return any(
             score["subject"] == subject
             and score["network"] == network
-            and (subject == "whole" or score["asked"] == _asked(wanted))
+            and (subject == "whole" or score["asked"] == asked)
             for score in self.scores
         )
 
     def _keep(self, score: Score) -> None:
-        self.scores.append({**score, "asked": _asked(self._setting.config.evaluation)})
+        config = self._setting.config
+        self.scores.append({**score, "asked": _asked(config.evaluation, config.seed)})
         write_json(self._directory.scores, self.scores)
         seconds = sum(row["seconds"] for row in self.scores if row["subject"] != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
 
 
-def _asked(config: EvaluationConfig) -> dict[str, Any]:
+def _asked(config: EvaluationConfig, seed: int) -> dict[str, Any]:
     """What a row was asked for, to recognise it when the command is repeated."""
-    return {"protocol": config.protocol, "repeats": config.repeats, "epochs": config.epochs}
+    names = ("protocol", "repeats", "epochs")
+    return {name: getattr(config, name) for name in names} | {"seed": seed}
 
 
 def _random(setting: Stage, directory: RunDirectory) -> CondensedSet:
@@ -185,10 +194,16 @@ def evaluate(
         )
         if test.fingerprint != condensed.provenance.get("data_fingerprint"):
             score["notes"].append("scored on data with another fingerprint than it was made from")
-        scores.append({**score, "asked": _asked(config)})
-        condensed.scores = [*condensed.scores, scores[-1]]
+        scores.append({**score, "asked": _asked(config, seed)})
+        condensed.scores = _replaced(condensed.scores, scores[-1])
         condensed.save(path)
         beside = RunDirectory(path.parent)
         if beside.config.exists():
-            write_json(beside.scores, [*beside.scores_so_far(), scores[-1]])
+            write_json(beside.scores, _replaced(beside.scores_so_far(), scores[-1]))
     return scores
+
+
+def _replaced(scores: Sequence[Score], new: Score) -> list[Score]:
+    """The rows with ``new``, which takes the place of one that was asked for in the same words."""
+    same = ("subject", "network", "asked")
+    return [row for row in scores if any(row.get(name) != new[name] for name in same)] + [new]

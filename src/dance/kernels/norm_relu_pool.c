@@ -67,8 +67,8 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                             const float a1 = load_##NAME(q[c + j]) * scale[j] + shift[j];                \
                             const float a2 = load_##NAME(q[wd * c + j]) * scale[j] + shift[j];           \
                             const float a3 = load_##NAME(q[wd * c + c + j]) * scale[j] + shift[j];       \
-                            const float top = (a0 > 0 ? a0 : 0) + (a1 > 0 ? a1 : 0);                     \
-                            const float bottom = (a2 > 0 ? a2 : 0) + (a3 > 0 ? a3 : 0);                  \
+                            const float top = (a0 < 0 ? 0 : a0) + (a1 < 0 ? 0 : a1);                     \
+                            const float bottom = (a2 < 0 ? 0 : a2) + (a3 < 0 ? 0 : a3);                  \
                             out[j] = store_##NAME(0.25f * (top + bottom));                               \
                         }                                                                                \
                     }                                                                                    \

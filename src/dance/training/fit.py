@@ -186,8 +186,13 @@ class Fit:
                 self._optimiser.state[parameter] = {"momentum_buffer": momentum}
 
     def steps_per_epoch(self) -> int:
-        """SGD steps in one pass."""
-        return math.ceil(len(self.data) / self.config.batch_size)
+        """SGD steps in one pass.
+
+        A last batch of a single image is left out where the network has batch norm, which needs two
+        values to normalise.
+        """
+        full, rest = divmod(len(self.data), self.config.batch_size)
+        return full + (rest > (1 if self.buffers and full else 0))
 
     def train_epoch(self, advance: Callable[[int], None] = lambda steps: None) -> EpochResult:
         """One pass over the data.

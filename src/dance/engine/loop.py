@@ -19,7 +19,7 @@ from dance.core.config import digest
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
-from dance.core.storage import read_tensors, write_json, write_tensors
+from dance.core.storage import read_json, read_tensors, write_json, write_tensors
 from dance.engine.config import RunConfig
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, differences, identity
@@ -52,6 +52,7 @@ def run(config: RunConfig, output: Path | None = None, command: Sequence[str] = 
     Raises:
         DanceError: something the user can mend; nothing is half-written.
     """
+    started = time.monotonic()
     setting = stage(config)
     initial = setting.initial()
     directory = RunDirectory(output or default_place(config))
@@ -61,7 +62,10 @@ def run(config: RunConfig, output: Path | None = None, command: Sequence[str] = 
         _condense(setting, initial, directory)
     score_run(setting, directory)
     directory.checkpoint.unlink(missing_ok=True)
-    directory.finish()
+    if not directory.done.exists():
+        spent = time.monotonic() - started
+        write_json(directory.environment, read_json(directory.environment) | {"seconds": spent})
+        directory.finish()
     return directory.path
 
 
