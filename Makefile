@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 demo: $(VENV)/installed
 	$(VENV)/bin/dance condense digits --ipc 10 --config quick --output runs/demo
-	@echo "report: file://$(CURDIR)/runs/demo/report.html"
+	@echo "open file://$(CURDIR)/runs/demo/report.html"
 
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)
