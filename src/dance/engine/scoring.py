@@ -33,7 +33,7 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
     made_from = condensed.provenance.get("data_fingerprint")
     if made_from != setting.train.fingerprint:
         raise ArtifactError(
-            f"{directory.condensed} must be scored on the data that it was made from: {config.data} "
+            f"{directory.condensed} must be scored on the data that it is of: {config.data} "
             "has changed since; choose another --output"
         )
     test = load(config.data, "test", config.source).to(setting.device)
