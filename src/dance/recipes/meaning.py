@@ -73,7 +73,13 @@ def generic(data: str, method: str, ipc: int, side: int) -> RunConfig:
     config = dance_config(data, ipc, side)
     if method == config.method:
         return config
-    return replace(config, method=method, factor=1, options=METHODS.get(method).Config())
+    chosen = METHODS.get(method)
+    options = chosen.Config()
+    evaluation = config.evaluation
+    if not chosen(options).needs_experts():  # training some only to be compared with is dear
+        kept = tuple(name for name in evaluation.baselines if name != "whole")
+        evaluation = replace(evaluation, baselines=kept)
+    return replace(config, method=method, factor=1, options=options, evaluation=evaluation)
 
 
 def method_of(method: str | None, base: str | None) -> str:

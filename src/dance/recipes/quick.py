@@ -15,8 +15,8 @@ QUICK: Mapping[str, Any] = {
 }
 _DIGITS: Mapping[str, Any] = {
     "experts": {"count": 3, "epochs": 20},
-    "options": {"iterations": 300},
-    "evaluation": {"protocol": "quick-v1", "repeats": 10},
+    "options": {"iterations": 200},
+    "evaluation": {"protocol": "quick-v1", "repeats": 5},
 }
 """The digits are so small that more of everything fits in the same time."""
 
