@@ -41,7 +41,5 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_finds_what_is_imported_under_another_name() -> None:
-    text = (
-        "import os\nimport yaml\nfrom PIL import Image\nimport dance.core\nimport odd_name\n"
-    )
+    text = "import os\nimport yaml\nfrom PIL import Image\nimport dance.core\nimport odd_name\n"
     assert imported([Module("dance.data.a", text)]) == {"pyyaml", "pillow", "odd-name"}
