@@ -149,7 +149,7 @@ def score_states(
     return _score(
         subject="whole",
         label="Whole set",
-        protocol=f"expert recipe, {epochs} epochs",
+        protocol="expert recipe",
         statistic="last epoch",
         network=network_name,
         parameters=network.parameter_count(),

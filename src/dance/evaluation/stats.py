@@ -19,7 +19,7 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
     Returns:
         ``values``, ``mean``, ``std`` (of the sample, n-1; 0 for one value) and ``ci95``: the
-        interval of the mean by Student's t, none for a single value.
+        interval of the mean by Student's t cut to [0,1], none for a single value.
     """
     count = len(values)
     mean = math.fsum(values) / count
@@ -27,4 +27,5 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
         return {"values": list(values), "mean": mean, "std": 0.0, "ci95": None}
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = float(stdtrit(count - 1, (1 + _CONFIDENCE) / 2)) * std / math.sqrt(count)
-    return {"values": list(values), "mean": mean, "std": std, "ci95": [mean - half, mean + half]}
+    interval = [max(0.0, mean - half), min(1.0, mean + half)]
+    return {"values": list(values), "mean": mean, "std": std, "ci95": interval}

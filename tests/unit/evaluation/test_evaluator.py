@@ -189,4 +189,4 @@ class TestWholeSet:
         assert found["curve"] == {"epochs": [60], "accuracy": [[x] for x in right]}
         assert np.array(found["confusion"]).sum() == 2 * 33
         assert (found["subject"], found["epochs"], found["seconds"]) == ("whole", 60, 1.5)
-        assert "60 epochs" in found["protocol"]
+        assert found["protocol"] == "expert recipe"

@@ -38,3 +38,8 @@ def test_equal_values_have_no_spread() -> None:
 
 def test_one_value_has_no_interval() -> None:
     assert summary([0.5]) == {"values": [0.5], "mean": 0.5, "std": 0.0, "ci95": None}
+
+
+def test_an_interval_of_shares_stays_between_none_and_all() -> None:
+    assert summary([0.98, 1.0])["ci95"][1] == 1.0
+    assert summary([0.0, 0.02])["ci95"][0] == 0.0
