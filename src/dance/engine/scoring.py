@@ -1,4 +1,4 @@
-"""Scores of a run and of a stored set; the only place where test images are loaded."""
+"""Scores of a run and of a stored set; test images are loaded here, after the set is finished."""
 
 from __future__ import annotations
 

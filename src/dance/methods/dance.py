@@ -19,7 +19,9 @@ option that gives the paper's form is in brackets:
 * Average pooling is 2x2 (``network.pooling: 3`` in the run).
 
 Deviations from the released code: experts are loaded once, not twice an iteration; network weights
-get no gradients; all classes share one forward (their losses do not interact); buffers of
+get no gradients; all classes share one forward (their losses do not interact); a class smaller than
+the real batch gives all its images at every step; where a strategy names several of crop, scale and
+rotate, one of them is drawn for all classes of an iteration, not one per class; buffers of
 batch-norm networks are interpolated too and the encoders run in evaluation mode, where the released
 code would keep the statistics of an untrained network. ``encoder`` other than ``mid`` switches
 PLTDA off in both readings of Table 5: a fresh random encoder each iteration, which is DM, or one
