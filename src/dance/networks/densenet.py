@@ -67,15 +67,6 @@ class DenseNet(Network):
         self.embedding_size = width
         self.classifier = nn.Linear(width, classes)
 
-    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps after each dense block and its transition."""
-        maps = []
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-            maps.append(x)
-        return maps
-
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Norm, ReLU and the global average."""
         return functional.relu(self.last(maps)).mean((2, 3))

@@ -51,18 +51,28 @@ class NetworkConfig:
 class Network(nn.Module):
     """Base of all networks.
 
-    Subclasses define :meth:`stages`, :meth:`pool` and a ``classifier`` layer.
+    Subclasses set the layers; those whose last maps are not simply flattened define :meth:`pool`.
 
     Attributes:
+        stem: what comes before the blocks.
+        blocks: each ends in a stage.
+        classifier: the last, linear layer.
         embedding_size: D, the length of what the classifier eats.
     """
 
+    stem: nn.Module
+    blocks: nn.ModuleList
     embedding_size: int
     classifier: nn.Linear
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Maps after each block: standardised images (n,C,H,W) to a list of (n,C_l,H_l,W_l)."""
-        raise NotImplementedError
+        maps = []
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Last maps (n,C_L,H_L,W_L) to embeddings (n,D)."""

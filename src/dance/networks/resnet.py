@@ -100,15 +100,6 @@ class ResNet(Network):
         self.embedding_size = widths[-1]
         self.classifier = nn.Linear(self.embedding_size, classes)
 
-    def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps after each of the four stages."""
-        maps = []
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-            maps.append(x)
-        return maps
-
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Global average."""
         return maps.mean((2, 3))
