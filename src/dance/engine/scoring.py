@@ -18,7 +18,7 @@ from dance.engine.rundir import RunDirectory
 from dance.engine.stage import Stage, describe, named_network, network_for
 from dance.evaluation import EvaluationConfig, Score, score_set, score_states
 from dance.methods import METHODS, Condenser, Coreset
-from dance.networks import NetworkConfig
+from dance.networks import NETWORKS, NetworkConfig
 
 _RANDOM = "random"
 
@@ -164,6 +164,8 @@ def evaluate(
     Raises:
         DanceError: no such set, it is damaged, or its data set cannot be read.
     """
+    for network in networks:
+        NETWORKS.get(network)
     path = target / "condensed.safetensors" if target.is_dir() else target
     condensed = load_set(path)
     made = condensed.provenance.get("config", {})
