@@ -33,7 +33,7 @@ _RULES: dict[str, Rule] = {
     "cutmix": _SHARE,
 }
 """What a setting of this name must be, in whatever section it stands."""
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def check(config: RunConfig) -> None:
@@ -60,7 +60,7 @@ def check(config: RunConfig) -> None:
     PROTOCOLS.get(config.evaluation.protocol)
     if not _DEVICE.fullmatch(config.device):
         raise ConfigError(
-            f"device must be auto, cpu, mps, cuda or cuda:N: got {config.device!r}; use auto"
+            f"device must be auto, cpu, cuda or cuda:N: got {config.device!r}; use auto"
         )
     if method.needs_experts() and config.experts.count < 1:
         raise ConfigError(
