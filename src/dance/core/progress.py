@@ -14,9 +14,9 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 _QUIET_SECONDS = 2.0
 """Nothing is shown of work that ends sooner than this."""
@@ -90,11 +90,14 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
     if not sys.stderr.isatty():
         yield Task(description, total, unit, done=start, _first=start)
         return
+    # On a narrow terminal the note gives way.
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
-        TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(),
+        TextColumn(unit), TextColumn("eta"), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", table_column=rest),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, expand=True) as bar:
         bar.add_task(description, total=total, completed=start, note="", visible=False)
         yield Task(description, total, unit, done=start, _bar=bar)
