@@ -23,7 +23,7 @@ from dance.methods import METHODS
 from dance.recipes import RECIPES, resolve
 from e2e.command import TINY, command, done, process
 
-ALL = ("--evaluation.baselines", "random", "whole", "initial")
+ALL = ("--factor=2", "--evaluation.baselines", "random", "whole", "initial")
 
 
 @pytest.fixture(scope="module")
