@@ -188,7 +188,7 @@ class TestLayers:
         ("evaluation.epochs", 0, "evaluation.epochs must be at least 1"),
         ("source.size", 0, "0"),
         ("source.test_fraction", 1.0, "test_fraction"),
-        ("device", "gpu", "device must be auto, cpu, mps, cuda or cuda:N: got 'gpu'"),
+        ("device", "gpu", "device must be auto, cpu, cuda or cuda:N: got 'gpu'"),
     ],
 )
 def test_values_that_cannot_work_are_refused_before_work(
