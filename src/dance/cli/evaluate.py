@@ -11,7 +11,8 @@ from dance import condensed, engine
 from dance.cli.options import Parser, SettingAction, add_json, add_settings
 from dance.cli.output import print_json, print_scores
 from dance.core.config import merge, nested
-from dance.recipes import build_run, check
+from dance.engine.rules import check
+from dance.recipes import build_run
 
 _SECTIONS = ("networks", "seed", "device", "precision", "source", "evaluation")
 FILE = "condensed.safetensors"

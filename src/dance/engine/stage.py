@@ -12,6 +12,7 @@ from dance.condensed import initial_pixels
 from dance.core import device as devices
 from dance.data import ImageSet, load
 from dance.engine.config import RunConfig
+from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.experts import Expert, ExpertPool
 from dance.methods import METHODS, Method, Problem
@@ -105,6 +106,7 @@ def stage(config: RunConfig) -> Stage:
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
+    check(config)
     device = devices.select(config.device)
     train = load(config.data, "train", config.source)
     network = network_for(config.network, train)

@@ -4,14 +4,12 @@ from dance.recipes.base import RECIPES, Recipe
 from dance.recipes.build import build_run
 from dance.recipes.meaning import generic, method_of, resolve
 from dance.recipes.quick import QUICK
-from dance.recipes.rules import check
 
 __all__ = [
     "QUICK",
     "RECIPES",
     "Recipe",
     "build_run",
-    "check",
     "generic",
     "method_of",
     "resolve",

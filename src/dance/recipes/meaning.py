@@ -12,12 +12,12 @@ from dance.core.errors import ConfigError, nearest
 from dance.data import DataConfig, load
 from dance.data.known import KNOWN
 from dance.engine import RunConfig
+from dance.engine.rules import check
 from dance.methods import METHODS
 from dance.recipes.base import RECIPES
 from dance.recipes.build import build_run
 from dance.recipes.dance import dance_config
 from dance.recipes.quick import quick_settings
-from dance.recipes.rules import check
 
 _QUICK = "quick"
 """``--config quick``: the quick variant of what would be resolved without it."""

@@ -11,7 +11,7 @@ from dance.condensed.decoders import check_factor
 from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
-from dance.engine import RunConfig
+from dance.engine.config import RunConfig
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS
