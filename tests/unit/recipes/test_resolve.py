@@ -10,7 +10,8 @@ import pytest
 
 from dance.core.config import nested, to_plain, to_yaml
 from dance.core.errors import ConfigError
-from dance.recipes import RECIPES, check, generic, method_of, resolve
+from dance.engine.rules import check
+from dance.recipes import RECIPES, generic, method_of, resolve
 
 
 def own_images(folder: Path, side: int) -> str:
