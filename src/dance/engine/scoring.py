@@ -15,7 +15,7 @@ from dance.core.storage import write_json
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory
-from dance.engine.stage import Stage, describe, named_network, network_for
+from dance.engine.stage import Stage, named_network, network_for
 from dance.evaluation import EvaluationConfig, Score, score_set, score_states
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
@@ -95,9 +95,12 @@ class Scoreboard:
             seeds=[expert.index for expert in experts],
             bfloat16=setting.bfloat16,
         )
-        rows = describe(setting, experts)
-        kept = ("index", "train_accuracy", "test_accuracy", "epochs", "seconds")
-        self._directory.add_costs(experts=[{name: row[name] for name in kept} for row in rows])
+        kept = ("index", "train_accuracy", "epochs", "seconds")
+        rows = [
+            {name: expert.header[name] for name in kept} | {"test_accuracy": accuracy}
+            for expert, accuracy in zip(experts, score["last"]["values"], strict=True)
+        ]
+        self._directory.add_costs(experts=rows)
         self._keep(score)
 
     def _held(self, subject: str, network: str) -> bool:
