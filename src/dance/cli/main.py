@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from dance.core.errors import ConfigError, DanceError, nearest
+from dance.core.errors import ConfigError, DanceError, PeerError, nearest
+from dance.core.launch import launched
 from dance.core.process import prepare
 
 VERBS = {
@@ -92,6 +93,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     """One message for an exception, and the exit code that fits."""
+    if isinstance(error, PeerError):
+        return _say(str(error), 1)
     if isinstance(error, DanceError):
         return _say(str(error), 2)
     if isinstance(error, OSError) and error.errno in _OUTSIDE:
@@ -106,8 +109,21 @@ def _explain(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"dance: {message}", file=sys.stderr)
+    if _speaks():
+        print(f"dance: {message}", file=sys.stderr)
     return code
+
+
+def _speaks() -> bool:
+    """Whether it is this process, of several, that tells the user."""
+    world = sys.modules.get("dance.core.world")  # imports torch: not for a mistake in an option
+    if world is not None and world.joined():
+        return bool(world.join().speaks())
+    try:
+        launch = launched()
+    except ConfigError:
+        return True
+    return launch is None or launch.rank == 0
 
 
 def _overview() -> str:

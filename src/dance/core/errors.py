@@ -26,6 +26,10 @@ class MissingExpertsError(DanceError):
     """A method needs expert networks that are not there and may not be trained here."""
 
 
+class PeerError(DanceError):
+    """Another process of a run of several ended before its time."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A tail for messages about an unknown name.
 

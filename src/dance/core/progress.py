@@ -24,9 +24,19 @@ _LINE_SECONDS = 10.0
 """Seconds between two plain log lines."""
 
 
+_muted = False
+
+
+def mute() -> None:
+    """Show and log nothing in this process from now on: one of several speaks for all."""
+    global _muted
+    _muted = True
+
+
 def log(message: str) -> None:
     """One plain line for the person at the terminal or for the log file."""
-    print(message, file=sys.stderr, flush=True)
+    if not _muted:
+        print(message, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -87,7 +97,7 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
         unit: their name in the plural.
         start: units done before, by an interrupted run.
     """
-    if not sys.stderr.isatty():
+    if _muted or not sys.stderr.isatty():
         yield Task(description, total, unit, done=start, _first=start)
         return
     # On a narrow terminal the note gives way.

@@ -1,0 +1,272 @@
+"""The processes of one run, and the few things that they say to each other.
+
+Work is shared by what it is about (classes, experts, networks), so a step needs no communication.
+What is exchanged is small or rare: decisions and losses about once a second, experts once, the
+state at a checkpoint. So all of it goes between CPUs over gloo, also when the work is on GPUs, and
+every exchange takes place in the order of the ranks and gives the same bytes on all of them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+
+import torch
+from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
+
+from dance.core import progress
+from dance.core.errors import ConfigError, PeerError
+from dance.core.launch import launched
+from dance.core.storage import Json
+
+_MEET = timedelta(minutes=10)
+"""How long processes wait for each other at the start."""
+_PATIENCE = timedelta(days=30)
+"""How long one may work while the others wait; that a process died is noticed at once."""
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run; alone by default, and then every exchange is the identity.
+
+    Tensors may be on any device and come back on it. All processes must call the same exchanges in
+    the same order.
+
+    Attributes:
+        rank: number of this process.
+        size: processes in all.
+        local_rank: number of this process on its machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leader(self) -> bool:
+        """Whether this process decides, writes the run's files and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int, rank: int | None = None) -> range:
+        """The contiguous part of ``range(count)`` that a rank owns (none: this one).
+
+        >>> [World(rank, 3).share(7) for rank in range(3)]
+        [range(0, 3), range(3, 5), range(5, 7)]
+        """
+        number = self.rank if rank is None else rank
+        each, more = divmod(count, self.size)
+        first = number * each + min(number, more)
+        return range(first, first + each + (number < more))
+
+    def turns(self, count: int) -> range:
+        """Every ``size``-th of ``range(count)``, from this rank on: whole jobs, dealt out in turn.
+
+        >>> World(1, 3).turns(7)
+        range(1, 7, 3)
+        """
+        return range(self.rank, count, self.size)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Elementwise sum over processes, added in the order of the ranks.
+
+        Args:
+            tensor: of the same shape and dtype everywhere.
+        """
+        if self.size == 1:
+            return tensor
+        parts = self._all(tensor, [tensor.numel() * tensor.element_size()] * self.size)
+        total = parts[0].view(tensor.dtype).clone()
+        for part in parts[1:]:
+            total += part.view(tensor.dtype)
+        return total.view(tensor.shape).to(tensor.device)
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The rows of all processes in the order of the ranks, on all of them.
+
+        Args:
+            tensor: (n,...); n may differ, and be 0.
+        """
+        if self.size == 1:
+            return tensor
+        parts = self._all(tensor, self._sizes(tensor))
+        rows = [part.view(tensor.dtype).view(-1, *tensor.shape[1:]) for part in parts]
+        return torch.cat(rows).to(tensor.device)
+
+    def collect(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """As :meth:`gather`, but on the leader only, on the CPU; None elsewhere.
+
+        No other process needs memory for the rows of all.
+        """
+        if self.size == 1:
+            return tensor.cpu()
+        sizes = self._sizes(tensor)
+        own = _bytes(tensor)
+        with _peers():
+            if not self.leader:
+                if len(own):
+                    distributed.send(own, 0)
+                return None
+            parts = [own]
+            for source in range(1, self.size):
+                parts.append(torch.empty(sizes[source], dtype=torch.uint8))
+                if sizes[source]:
+                    distributed.recv(parts[-1], source)
+        return torch.cat(parts).view(tensor.dtype).view(-1, *tensor.shape[1:])
+
+    def broadcast(self, tensor: torch.Tensor, source: int = 0) -> torch.Tensor:
+        """The tensor of one process, on all; others give one of its shape and dtype."""
+        if self.size == 1:
+            return tensor
+        sent = _bytes(tensor).clone()
+        with _peers():
+            distributed.broadcast(sent, source)
+        return sent.view(tensor.dtype).view(tensor.shape).to(tensor.device)
+
+    def tell(self, content: Json, source: int = 0) -> Json:
+        """The JSON of one process, on all; what the others give is not looked at."""
+        if self.size == 1:
+            return content
+        text = json.dumps(content).encode() if self.rank == source else b""
+        length = int(self.broadcast(torch.tensor(len(text)), source))
+        sent = torch.frombuffer(bytearray(text or bytes(length)), dtype=torch.uint8)
+        return json.loads(self.broadcast(sent, source).numpy().tobytes())
+
+    def tell_all(self, content: Json) -> list[Json]:
+        """The JSON of every process, in the order of the ranks, on all."""
+        if self.size == 1:
+            return [content]
+        text = torch.frombuffer(bytearray(json.dumps(content).encode()), dtype=torch.uint8)
+        parts = self._all(text, self._sizes(text))
+        return [json.loads(part.numpy().tobytes()) for part in parts]
+
+    def send(self, tensors: Tensors | None, source: int = 0) -> dict[str, torch.Tensor]:
+        """The named tensors of one process, on all, on the CPU; the others need not know them."""
+        if self.size == 1:
+            return dict(tensors or {})
+        held = dict(tensors or {})
+        described = {
+            name: [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+            for name, tensor in held.items()
+        }
+        found = {}
+        for name, (dtype, shape) in self.tell(described, source).items():
+            own = held[name].detach().cpu() if self.rank == source else None
+            blank = torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own
+            found[name] = self.broadcast(blank, source)
+        return found
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        self.sum(torch.zeros(1))
+
+    def speaks(self) -> bool:
+        """Whether this process is the one that says why the run ends: the first that asks.
+
+        When the leader held the meeting point and is gone, it is the process after it.
+        """
+        if self.size == 1:
+            return True
+        with suppress(RuntimeError):
+            return int(_STORE[0].add("spoke", 1)) == 1
+        return self.rank <= 1
+
+    def _all(self, tensor: torch.Tensor, sizes: list[int]) -> list[torch.Tensor]:
+        """The bytes of all processes, each with its own number of them."""
+        longest = max(sizes)
+        sent = torch.zeros(longest, dtype=torch.uint8)
+        own = _bytes(tensor)
+        sent[: len(own)] = own
+        parts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
+        if longest:
+            with _peers():
+                distributed.all_gather(parts, sent)
+        return [part[:size] for part, size in zip(parts, sizes, strict=True)]
+
+    def _sizes(self, tensor: torch.Tensor) -> list[int]:
+        count = torch.tensor([tensor.numel() * tensor.element_size()])
+        return [int(part.view(torch.int64)) for part in self._all(count, [8] * self.size)]
+
+
+@cache
+def join() -> World:
+    """Meet the other processes that torchrun or SLURM started, once; alone without them.
+
+    Only the leader shows progress and logs from here on.
+
+    Raises:
+        ConfigError: the variables are wrong, or not all processes come.
+    """
+    launch = launched()
+    if launch is None:
+        return World()
+    if launch.rank:
+        progress.mute()
+    try:
+        _meet(launch.rank, launch.size, launch.address, launch.port)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"all {launch.size} processes must meet at {launch.address}:{launch.port} within "
+            f"{_MEET.seconds // 60} minutes: rank {launch.rank} got {_first_line(error)}; see that "
+            "all are started, that this port is free and that MASTER_ADDR can be reached"
+        ) from error
+    return World(launch.rank, launch.size, launch.local_rank)
+
+
+_STORE: list[Store] = []
+"""The meeting point, once joined."""
+
+
+def joined() -> bool:
+    """Whether this process has met others."""
+    return bool(_STORE)
+
+
+def _meet(rank: int, size: int, address: str, port: int) -> None:
+    url = f"tcp://{address}:{port}?rank={rank}&world_size={size}"
+    store, _, _ = next(rendezvous(url, timeout=_MEET))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = PrefixStore(f"dance/{attempt}", store)
+    store.set(f"here/{rank}", "1")
+    store.wait([f"here/{other}" for other in range(size)], _MEET)
+    distributed.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
+    )
+    _STORE.append(store)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    with suppress(RuntimeError):
+        distributed.destroy_process_group()
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """Flat uint8 view of a tensor's content on the CPU: gloo does not know every dtype."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Turn a broken connection into what it means."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerError(
+            "another process of this run ended; what was finished and the last checkpoint are "
+            "kept: repeat the command, or start torchrun with --max-restarts "
+            f"({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,81 @@
+"""Real processes exchange tensors, and notice at once when one of them is killed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+from operator import add
+from pathlib import Path
+
+import pytest
+import torch
+
+from dance.core.world import World, join
+from distributed import exchange, processes
+
+
+@pytest.mark.parametrize(("size", "killed"), [(2, 0), (4, 2)])
+def test_exchanges_are_the_same_on_all_and_a_death_is_noticed(size: int, killed: int) -> None:
+    started = processes.start(size, Path(exchange.__file__), killed)
+    ended = processes.finish(started)
+    assert ended[killed][0] == -signal.SIGKILL
+    living = [rank for rank in range(size) if rank != killed]
+    assert [ended[rank][0] for rank in living] == [0] * len(living), ended
+    found = {rank: json.loads(ended[rank][1]) for rank in living}
+
+    total = functools.reduce(add, (exchange.numbers(rank) for rank in range(size)))
+    other = functools.reduce(add, (exchange.numbers(rank) for rank in reversed(range(size))))
+    if size > 2:
+        assert not torch.equal(total, other), "numbers whose order does not matter show nothing"
+    rows = [[rank, rank] for rank in range(size) for _ in range(rank)]
+    for rank, said in found.items():
+        assert said["world"] == [rank, size, rank, rank == 0]
+        assert said["same"]
+        assert torch.equal(torch.tensor(said["sum"]), total)
+        assert said["gather"] == rows
+        assert said["empty"] == [0, 4]
+        assert said["collect"] == (rows if rank == 0 else None)
+        assert said["broadcast"] == ["torch.int16", [1]]
+        assert said["tell"] == {"who": 1, "word": "größer"}
+        assert said["silence"] is None
+        assert said["tell_all"] == ["x" * other for other in range(size)]
+        assert said["send"] == {
+            "bits": ["torch.bool", [True, False]],
+            "half": ["torch.bfloat16", 1.5],
+        }
+        assert "another process of this run ended" in said["lost"]
+        assert said["noticed_seconds"] < 10
+    assert sum(said["speaks"] for said in found.values()) == 1
+
+
+def test_alone_every_exchange_is_the_identity() -> None:
+    world, tensor = World(), torch.arange(6).view(3, 2)
+    assert world.leader
+    assert world.speaks()
+    for exchanged in (world.sum(tensor), world.gather(tensor), world.broadcast(tensor)):
+        assert exchanged is tensor
+    assert torch.equal(world.collect(tensor), tensor)
+    assert world.tell([1]) == [1]
+    assert world.tell_all("a") == ["a"]
+    assert world.send({"a": tensor}) == {"a": tensor}
+    world.barrier()
+    assert not torch.distributed.is_initialized()
+
+
+def test_without_a_launcher_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    join.cache_clear()
+    assert join() == World()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [0, 1, 5, 7, 1000])
+def test_every_item_is_owned_once(size: int, count: int) -> None:
+    worlds = [World(rank, size) for rank in range(size)]
+    shares = [world.share(count) for world in worlds]
+    assert [item for share in shares for item in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    assert [worlds[0].share(count, rank) for rank in range(size)] == shares
+    assert sorted(item for world in worlds for item in world.turns(count)) == list(range(count))
