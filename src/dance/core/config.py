@@ -227,6 +227,20 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    """``name: X there, Y now`` for each value that differs between two plain data.
+
+    >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+    ['a.b: 1 there, 3 now']
+    """
+    old, new = flat(held), flat(mine)
+    return [
+        f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
+        for name in sorted({*old, *new})
+        if json.dumps(old.get(name), sort_keys=True) != json.dumps(new.get(name), sort_keys=True)
+    ]
+
+
 def digest(plain: Any) -> str:
     """16 hex digits, the same for equal plain data whatever the order of keys, on every machine."""
     text = json.dumps(to_plain(plain), sort_keys=True, separators=(",", ":"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,14 @@ from dance.core.errors import ArtifactError
 
 Json = Any
 
+_TEMPORARY = re.compile(r"\..+\.(\d+)-\w+")
+"""Name of a file that is being written: ``.<final name>.<process>-<letters>``."""
+
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new one.
+
+    So does a machine that loses power: the content and then the folder are forced to the disk.
 
     Args:
         path: the final place; parent folders are made.
@@ -32,7 +40,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}-")
         os.close(descriptor)
         temporary = Path(name)
         write(temporary)
@@ -41,6 +49,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
+        _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ArtifactError(
@@ -49,6 +58,51 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force a rename to the disk, where the file system lets folders be synchronised."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file, by its name, is one that :func:`write_atomic` had not finished."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_leftovers(folder: Path, start: str = "") -> None:
+    """Remove what killed processes left of atomic writes.
+
+    What another living process of this machine is writing stays.
+
+    Args:
+        folder: where to look; it need not exist.
+        start: of the final names that are meant.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.glob(f".{glob.escape(start)}*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not _another_lives(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _another_lives(process: int) -> bool:
+    """Whether the process exists and is not this one, which is writing nothing just now."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OverflowError, PermissionError):
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

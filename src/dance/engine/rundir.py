@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dance.core.config import digest, flat, read_yaml, to_plain, to_yaml
+from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.storage import read_json, write_json, write_text
 from dance.engine.config import RunConfig
@@ -113,17 +112,3 @@ class RunDirectory:
             except (ValueError, KeyError):
                 break
         write_text(self.metrics, "".join(kept))
-
-
-def differences(held: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
-    """``name: held, now mine`` for each setting that differs."""
-    old, new = flat(held), flat(mine)
-    return [
-        f"{name}: {old.get(name)!r} there, {new.get(name)!r} now"
-        for name in sorted({*old, *new})
-        if _canonical(old.get(name)) != _canonical(new.get(name))
-    ]
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

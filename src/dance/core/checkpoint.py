@@ -1,0 +1,177 @@
+"""Unfinished work on disk: saved at an interval of time, continued after any end, never mistaken.
+
+A checkpoint carries a *stamp*: what must be the same for going on to give the result of an
+undisturbed run. To what its owner names, the package's version and code are added here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dance import __version__
+from dance.core.code import code_digest
+from dance.core.config import differences
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.progress import log
+from dance.core.storage import read_tensors, remove_leftovers, write_tensors
+
+Tensors = dict[str, torch.Tensor]
+
+SAVE_SECONDS = "DANCE_SAVE_SECONDS"
+"""Environment variable: seconds between two checkpoints."""
+_SECONDS = 30.0
+"""Unless that says otherwise."""
+_KIND = "checkpoint"
+_KEPT = 2
+_SHARE = 20
+"""A save that took t seconds is followed by at least this many times t of work."""
+
+
+def save_seconds() -> float:
+    """Seconds between two checkpoints: ``$DANCE_SAVE_SECONDS``, else 30; 0 saves at every step.
+
+    Raises:
+        ConfigError: the variable is no such number.
+    """
+    text = os.environ.get(SAVE_SECONDS, "")
+    try:
+        seconds = float(text) if text else _SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{SAVE_SECONDS} must be a number of seconds from 0: got {text!r}")
+    return seconds
+
+
+class Checkpoints:
+    """The checkpoints of one piece of work: ``<name>-<number>.safetensors``, the last two kept.
+
+    Two, so that a damaged newest one costs the work of one interval and not all.
+
+    Args:
+        directory: where they are; made by the first save.
+        name: of the work; no other work in the directory may be called so.
+        stamp: what must agree for going on, as plain data; version and code are added.
+        seconds: least time between two saves (none: :func:`save_seconds`).
+        instead: what else a user can do when a checkpoint is refused, for the message.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        stamp: Mapping[str, Any],
+        seconds: float | None = None,
+        *,
+        instead: str = "",
+    ) -> None:
+        self.directory, self.name = directory, name
+        self._stamp = {**stamp, "version": __version__, "code": code_digest()}
+        self._seconds = save_seconds() if seconds is None else seconds
+        self._wait = self._seconds
+        self._instead = instead
+        self._saved = time.monotonic()
+        self._failing = False
+        self._damaged: set[int] = set()
+
+    def numbers(self) -> list[int]:
+        """Of the checkpoints on disk, ascending."""
+        pattern = re.compile(re.escape(self.name) + r"-(\d+)\.safetensors")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = [pattern.fullmatch(entry.name) for entry in self.directory.iterdir()]
+            return sorted(int(match[1]) for match in found if match)
+        return []
+
+    def path(self, number: int) -> Path:
+        """File of the checkpoint with this number."""
+        return self.directory / f"{self.name}-{number}.safetensors"
+
+    def read(self, number: int) -> tuple[Tensors, dict[str, Any]] | None:
+        """One checkpoint, or none when it is damaged, which is said.
+
+        Returns:
+            Its tensors, on the CPU, and the header that was saved with them.
+
+        Raises:
+            ArtifactError: its stamp differs; every difference is named.
+        """
+        path = self.path(number)
+        try:
+            tensors, content = read_tensors(path, _KIND)
+            held, header = content["stamp"], content["header"]
+        except (ArtifactError, KeyError, TypeError) as error:
+            log(f"{error}; going back to what was saved before it")
+            self._damaged.add(number)
+            return None
+        if differing := differences(held, self._stamp):
+            raise ArtifactError(
+                f"{path} must be of this version of dance and of these settings to go on from: "
+                f"{'; '.join(differing)}. To start anew, delete {self.directory}/{self.name}-*"
+                + (f" or {self._instead}" if self._instead else "")
+            )
+        return tensors, header
+
+    def latest(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """The newest sound checkpoint, as :meth:`read` gives it; none when there is none.
+
+        Raises:
+            ArtifactError: its stamp differs; every difference is named.
+        """
+        for number in reversed(self.numbers()):
+            if (found := self.read(number)) is not None:
+                return found
+        return None
+
+    def due(self) -> bool:
+        """Whether it is time for the next save."""
+        return time.monotonic() - self._saved >= self._wait
+
+    def save(self, number: int, tensors: Mapping[str, torch.Tensor], header: Any = None) -> bool:
+        """Store a checkpoint and remove all but the last two.
+
+        A disk that is full or gone is said, and the work goes on: what was saved before stays.
+
+        Args:
+            number: how far the work is, rising from save to save.
+            tensors: all that going on needs; moved to the CPU.
+            header: anything JSON can hold, to be given back with them.
+
+        Returns:
+            Whether it was stored.
+        """
+        started = time.monotonic()
+        try:
+            remove_leftovers(self.directory, f"{self.name}-")
+            content = {"stamp": self._stamp, "header": header}
+            write_tensors(self.path(number), tensors, content, _KIND)
+            self._damaged.discard(number)
+            sound = [held for held in self.numbers() if held not in self._damaged]
+            for old in (*self._damaged, *sound[:-_KEPT]):
+                self.path(old).unlink(missing_ok=True)
+        except (ArtifactError, OSError) as error:
+            if not self._failing:
+                log(f"{error}; going on without this checkpoint")
+            self._failing = True
+        else:
+            self._failing = False
+        self._saved = time.monotonic()
+        if self._seconds > 0:
+            self._wait = max(self._seconds, _SHARE * (self._saved - started))
+        return not self._failing
+
+    def clear(self) -> None:
+        """Remove all of them: the work is finished, and its result stored."""
+        for number in self.numbers():
+            self.path(number).unlink(missing_ok=True)
+        remove_leftovers(self.directory, f"{self.name}-")
+        with suppress(OSError):  # others may keep theirs beside these
+            self.directory.rmdir()
