@@ -100,6 +100,23 @@ class ImageSet:
             self, images=self.images.to(device), labels=self.labels.to(device)
         )
 
+    def only(self, classes: range) -> ImageSet:
+        """The images of some classes, in the same order; labels and class names stay those of all.
+
+        :meth:`rows` of other classes is then empty. Of a memory-mapped set only these images are
+        read, and none while they lie side by side, as those of class folders do.
+
+        Args:
+            classes: neighbouring labels, such as ``range(3, 6)``; may be empty.
+        """
+        if len(classes) == self.num_classes:
+            return self
+        inside = (self.labels >= classes.start) & (self.labels < classes.stop)
+        rows = inside.nonzero()[:, 0]
+        together = len(rows) > 0 and int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+        kept = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+        return dataclasses.replace(self, images=self.images[kept], labels=self.labels[kept])
+
     @cached_property
     def _order(self) -> torch.Tensor:
         return torch.argsort(self.labels, stable=True)

@@ -1,7 +1,9 @@
 """ImageSet: the index by class, and what it refuses to be."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,3 +70,51 @@ def test_cannot_be_changed():
 def test_parts_that_do_not_fit_are_refused(changes, said):
     with pytest.raises(DataError, match=said.replace("(", r"\(").replace(")", r"\)")):
         small(**changes)
+
+
+@pytest.mark.parametrize("classes", [range(0, 2), range(1, 3), range(2, 2), range(0, 4)])
+def test_only_keeps_global_labels_and_the_order_within_classes(classes):
+    labels = torch.tensor([3, 0, 2, 0, 1, 2, 3, 1, 0])
+    images = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 2, 2).contiguous()
+    whole = ImageSet(images, labels, ("a", "b", "c", "d"), (0.5,), (0.2,), "x", "train", "0")
+    part = whole.only(classes)
+    assert part.classes == whole.classes
+    assert part.fingerprint == whole.fingerprint
+    for label in range(4):
+        expected = images[whole.rows(label)] if label in classes else images[:0]
+        assert torch.equal(part.images[part.rows(label)], expected)
+    assert len(part.labels) == sum(int(whole.counts()[label]) for label in classes)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+def test_only_reads_nothing_of_other_classes(tmp_path):
+    """Of 16 classes in blocks of a memory-mapped file, two are taken, of which one is split."""
+    each, classes = 256, 16
+    shape = (each * classes, 3, 64, 64)
+    np.save(tmp_path / "images.npy", np.ones(shape, dtype=np.uint8))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="c")
+    labels = torch.arange(classes).repeat_interleave(each)
+    labels[-8:] = 3
+    whole = ImageSet(
+        torch.from_numpy(mapped), labels, tuple(map(str, range(classes))), (0,) * 3, (1,) * 3,
+        "x", "train", "0",
+    )  # fmt: skip
+    side_by_side = whole.only(range(5, 7))
+    assert _resident(tmp_path / "images.npy") < 1 << 20
+    assert side_by_side.images.data_ptr() == whole.images[5 * each :].data_ptr()
+    whole.only(range(3, 5))
+    read = _resident(tmp_path / "images.npy")
+    taken = (2 * each + 8) * 3 * 64 * 64
+    assert taken <= read < taken + (7 << 20), "more than large pages at the borders of three blocks"
+    assert read < whole.images.numel() / 3
+
+
+def _resident(path):
+    """Bytes of a mapped file that this process has touched."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
