@@ -1,0 +1,1 @@
+"""Measurements of the library's own speed against a literal reference."""

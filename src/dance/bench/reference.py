@@ -1,0 +1,340 @@
+"""What the engine is measured against: DANCE and its networks as a textbook would write them.
+
+One class after the other, one network after the other, plain ``torch.nn`` modules in PyTorch's
+default layout whose parameters all require gradients, ``torch.optim.SGD``. Nothing of the engine is
+used but the numbers of its keyed draws, so both do the same work on the same images and the tests
+hold their results against each other: in float64 this module is what the method is checked with.
+
+Where the authors' code loses time for reasons that have nothing to do with its form, the reference
+does not follow it: expert weights come from memory, not from disk, and real images are standardised
+once. A measured ratio is therefore a lower bound of that to the released code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dance.augment import cutmix, siamese
+from dance.core.errors import ConfigError
+from dance.core.rng import generator
+from dance.data.imageset import ImageSet
+from dance.data.sampler import ClassSampler
+from dance.methods import Problem
+from dance.methods.dance import DanceConfig
+from dance.networks import Network, State
+from dance.training import FitConfig, TrainingData
+
+_TEST_BATCH = 256
+
+
+class PlainConvNet(nn.Module):
+    """ConvNet-D with the names of :class:`dance.networks.convnet.ConvNet`, one module an operation.
+
+    Args:
+        skeleton: ConvNet whose sizes are taken.
+
+    Raises:
+        ConfigError: the skeleton is no ConvNet with pooling 2.
+    """
+
+    def __init__(self, skeleton: Network) -> None:
+        super().__init__()
+        convolutions = [layer for layer in skeleton.modules() if isinstance(layer, nn.Conv2d)]
+        batch = any(isinstance(layer, nn.BatchNorm2d) for layer in skeleton.modules())
+        with torch.device("meta"):  # PyTorch's own initial weights would draw globally
+            self.blocks = nn.ModuleList(
+                nn.Sequential(
+                    nn.Conv2d(like.in_channels, like.out_channels, 3, padding=int(like.padding[0])),
+                    nn.BatchNorm2d(like.out_channels)
+                    if batch
+                    else nn.GroupNorm(like.out_channels, like.out_channels),
+                    nn.ReLU(inplace=True),
+                    nn.AvgPool2d(2),
+                )
+                for like in convolutions
+            )
+            linear = skeleton.classifier
+            self.classifier = nn.Linear(linear.in_features, linear.out_features)
+        shapes = {name: tensor.shape for name, tensor in skeleton.state_dict().items()}
+        own = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        if own != shapes or getattr(skeleton, "_pooling", None) != 2:
+            raise ConfigError(
+                "the literal reference is written for ConvNets with pooling 2: got "
+                f"{type(skeleton).__name__}; measure with network.name convnet"
+            )
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Standardised images (n,C,H,W) to the flat last maps (n,D)."""
+        for block in self.blocks:
+            x = block(x)
+        return x.flatten(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Standardised images (n,C,H,W) to logits (n,K)."""
+        logits: torch.Tensor = self.classifier(self.features(x))
+        return logits
+
+
+def plain_network(skeleton: Network, like: torch.Tensor) -> PlainConvNet:
+    """A network without values yet, on the device and of the dtype of ``like``."""
+    network = PlainConvNet(skeleton).to_empty(device=like.device)
+    return network.to(like.dtype)
+
+
+def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
+    """One operation after the other: (n,C,H,W) standardised, parameters of n transformations."""
+    n, _, side, _ = x.shape
+    if drawn.flip is not None:
+        x = torch.where(drawn.flip.view(n, 1, 1, 1), x.flip(3), x)
+    if drawn.color is not None:
+        color = drawn.color.to(x.dtype).view(n, 3, 1, 1, 1)
+        x = x + color[:, 0]
+        grey = x.mean(dim=1, keepdim=True)
+        x = (x - grey) * color[:, 1] + grey
+        level = x.mean(dim=(1, 2, 3), keepdim=True)
+        x = (x - level) * color[:, 2] + level
+    line = torch.arange(side, device=x.device)
+    image, row, column = torch.meshgrid(torch.arange(n, device=x.device), line, line, indexing="ij")
+    if drawn.shift is not None:
+        # A border of zeros, to which every place outside is clamped.
+        row = (row + drawn.shift[:, 0].view(n, 1, 1) + 1).clamp(0, side + 1)
+        column = (column + drawn.shift[:, 1].view(n, 1, 1) + 1).clamp(0, side + 1)
+        padded = functional.pad(x, (1, 1, 1, 1))
+        x = padded.permute(0, 2, 3, 1).contiguous()[image, row, column].permute(0, 3, 1, 2)
+    if drawn.grid is not None:
+        theta = torch.zeros(n, 2, 3, dtype=x.dtype, device=x.device)
+        theta[:, :, :2] = drawn.grid
+        places = functional.affine_grid(theta, list(x.shape), align_corners=False)
+        x = functional.grid_sample(x, places, align_corners=False)
+    if drawn.cutout is not None:
+        hole = int(side * 0.5 + 0.5)
+        top, left = drawn.cutout[:, 0].view(n, 1, 1), drawn.cutout[:, 1].view(n, 1, 1)
+        row, column = line.view(1, -1, 1), line.view(1, 1, -1)
+        inside = (row >= top) & (row < top + hole) & (column >= left) & (column < left + hole)
+        mask = torch.ones(n, side, side, dtype=x.dtype, device=x.device)
+        mask[inside] = 0
+        x = x * mask.unsqueeze(1)
+    return x
+
+
+def decode(canvases: torch.Tensor, factor: int) -> torch.Tensor:
+    """Cells of (n,C,S,S) canvases, canvas after canvas, each enlarged to S: (n*factor^2,C,S,S)."""
+    if factor == 1:
+        return canvases
+    side = canvases.shape[-1]
+    cell = math.ceil(side / factor)
+    missing = factor * cell - side
+    if missing:
+        canvases = functional.pad(canvases, (0, missing, 0, missing), value=0.5)
+    crops = [
+        canvases[:, :, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell]
+        for i in range(factor)
+        for j in range(factor)
+    ]
+    return functional.interpolate(
+        torch.stack(crops, 1).flatten(0, 1), size=side, mode="bilinear", align_corners=False
+    )
+
+
+def standardised(images: ImageSet, dtype: torch.dtype) -> torch.Tensor:
+    """All images as floats (N,C,S,S), as the code of this field keeps them in memory."""
+    mean = torch.tensor(images.mean, dtype=dtype).view(-1, 1, 1)
+    std = torch.tensor(images.std, dtype=dtype).view(-1, 1, 1)
+    source = images.images
+    floats = torch.empty(source.shape, dtype=dtype, device=source.device)
+    for target, some in zip(floats.split(4096), source.split(4096), strict=True):
+        target.copy_((some.to(dtype) / 255 - mean.to(target.device)) / std.to(target.device))
+    return floats
+
+
+class Reference:
+    """DANCE's Algorithm 1 as a loop over classes.
+
+    Args:
+        problem: what is condensed; its ``chunk`` and ``bfloat16`` are not looked at.
+        options: of the method.
+
+    Attributes:
+        pixels: (K*ipc,C,S,S) the canvases.
+    """
+
+    def __init__(self, problem: Problem, options: DanceConfig) -> None:
+        self._problem, self._options = problem, options
+        train, like = problem.train, problem.initial
+        self._classes = train.num_classes
+        self._real = standardised(train, like.dtype)
+        self._sampler = ClassSampler(train, options.real_batch, problem.seed)
+        self._mean = torch.tensor(train.mean, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+        self._std = torch.tensor(train.std, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+        self._encoder = plain_network(problem.network, like).eval()
+        self._expert = plain_network(problem.network, like).eval()
+        self._experts = [
+            tuple({name: tensor.cpu() for name, tensor in state.items()} for state in pair)
+            for pair in problem.experts
+        ]
+        self.pixels = nn.Parameter(like.clone())
+        self._optimiser = torch.optim.SGD(
+            [self.pixels], lr=options.learning_rate * problem.ipc, momentum=options.momentum
+        )
+
+    def step(self, iteration: int, classes: int | None = None) -> dict[str, float]:
+        """One iteration, from 0.
+
+        Args:
+            iteration: its number.
+            classes: how many, from the first, the loops go over (none: all); for timing, since the
+                loops take the same time for every class.
+
+        Returns:
+            The losses' means over the classes that were gone over.
+        """
+        options = self._options
+        self._load(iteration)
+        with torch.no_grad():
+            self.pixels.clamp_(0, 1)
+        losses = {"alignment": self._loop("alignment", iteration, classes)}
+        if options.calibration and iteration % options.calibration_interval == 0:
+            losses["calibration"] = self._loop("calibration", iteration, classes)
+        return losses
+
+    def _load(self, iteration: int) -> None:
+        """Weights of this iteration into the two networks."""
+        problem, kind = self._problem, self._options.encoder
+        draws = generator(problem.seed, "encoder", iteration)
+        if self._experts:
+            number = int(torch.randint(len(self._experts), (), generator=draws))
+            first, last = self._experts[number]
+            self._expert.load_state_dict(last)
+        if kind == "mid":
+            share = float(torch.rand((), generator=draws))
+            self._encoder.load_state_dict(_between(first, last, share))
+            return
+        if kind == "fixed_random":
+            draws = generator(problem.seed, "fixed encoder")
+        self._encoder.load_state_dict(problem.network.initial(draws))
+
+    def _loop(self, view: str, iteration: int, classes: int | None) -> float:
+        problem, options = self._problem, self._options
+        draws = generator(problem.seed, view, iteration)
+        drawn = siamese.draw(options.augmentation, self._classes, problem.train.side, draws)
+        drawn = drawn.to(problem.device)
+        each = problem.ipc * problem.factor**2
+        chosen = None
+        if each > options.synthetic_cap:
+            order = torch.rand(self._classes, each, generator=draws).argsort(1)
+            chosen = order[:, : options.synthetic_cap].to(problem.device)
+        losses = []
+        for label in range(self._classes if classes is None else classes):
+            loss = self._loss(
+                view, iteration, label, drawn, None if chosen is None else chosen[label]
+            )
+            losses.append(loss)
+            if options.steps == "per_class":
+                self._optimiser.zero_grad()
+                loss.backward()
+                self._optimiser.step()
+        if options.steps == "joint" and losses:
+            self._optimiser.zero_grad()
+            torch.stack(losses).sum().backward()
+            self._optimiser.step()
+        whole = view == "calibration" and options.calibration_mean == "set"
+        total = sum(float(loss.detach()) for loss in losses)
+        return total * (self._classes if whole else 1) / max(1, len(losses))
+
+    def _loss(
+        self,
+        view: str,
+        iteration: int,
+        label: int,
+        drawn: siamese.Draw,
+        chosen: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The loss of one class."""
+        problem, options = self._problem, self._options
+        own = self.pixels[label * problem.ipc : (label + 1) * problem.ipc]
+        synthetic = decode(own, problem.factor)
+        if chosen is not None:
+            synthetic = synthetic[chosen]
+        synthetic = (synthetic - self._mean) / self._std
+        if view == "calibration":
+            labels = torch.full((len(synthetic),), label, device=problem.device)
+            logits = self._expert(augment(synthetic, drawn.take(labels)))
+            loss = functional.cross_entropy(logits, labels)
+            return loss / self._classes if options.calibration_mean == "set" else loss
+        real = self._real[self._sampler.rows(label, iteration).to(self._real.device)]
+        both = torch.cat([real, synthetic])
+        owner = torch.full((len(both),), label, device=problem.device)
+        augmented = augment(both, drawn.take(owner))
+        with torch.no_grad():
+            target = self._encoder.features(augmented[: len(real)]).mean(0)
+        found = self._encoder.features(augmented[len(real) :]).mean(0)
+        return ((target - found) ** 2).sum()
+
+
+def _between(first: State, last: State, share: float) -> State:
+    """Eq. 3, tensor by tensor; counters are the last ones."""
+    return {
+        name: share * first[name] + (1 - share) * tensor if tensor.is_floating_point() else tensor
+        for name, tensor in last.items()
+    }
+
+
+class ReferenceFit:
+    """Training of one classifier, as experts and evaluation networks are trained.
+
+    Args:
+        skeleton: ConvNet.
+        state: its first weights.
+        data: what to train on.
+        config: how.
+        seed: of augmentation and CutMix.
+    """
+
+    def __init__(
+        self, skeleton: Network, state: State, data: TrainingData, config: FitConfig, seed: int
+    ) -> None:
+        self._images = data.batch(slice(None)).clone(memory_format=torch.contiguous_format)
+        self._labels, self._config, self._seed = data.labels, config, seed
+        self.network = plain_network(skeleton, self._images)
+        self.network.load_state_dict(state)
+        self._optimiser = torch.optim.SGD(
+            self.network.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def step(self, rows: torch.Tensor, number: int) -> float:
+        """One SGD step on the images at ``rows`` (b,); returns the loss."""
+        config, side = self._config, self._images.shape[-1]
+        draws = generator(self._seed, "augment", number)
+        drawn = siamese.draw(config.augmentation, len(rows), side, draws).to(rows.device)
+        images, labels = augment(self._images[rows], drawn), self._labels[rows]
+        mix = cutmix.draw_mix(len(rows), side, config.cutmix, draws)
+        if mix is None:
+            loss = functional.cross_entropy(self.network(images), labels)
+        else:
+            top, bottom, left, right = mix.box
+            partner = mix.partner.to(rows.device)
+            images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+            logits = self.network(images)
+            loss = mix.share * functional.cross_entropy(logits, labels) + (
+                1 - mix.share
+            ) * functional.cross_entropy(logits, labels[partner])
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return float(loss.detach())
+
+
+def predict(network: PlainConvNet, images: torch.Tensor) -> torch.Tensor:
+    """Classes (N,) int64 of standardised images (N,C,S,S), in evaluation mode."""
+    network.eval()
+    with torch.no_grad():
+        found = [network(some).argmax(1) for some in images.split(_TEST_BATCH)]
+    network.train()
+    return torch.cat(found)
