@@ -22,7 +22,7 @@ from dance.core.progress import log, track
 from dance.core.storage import read_json, read_tensors, write_json, write_tensors
 from dance.engine.config import RunConfig
 from dance.engine.package import package
-from dance.engine.rundir import RunDirectory, default_place, differences, identity
+from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
 from dance.engine.stage import Stage, stage
 from dance.methods import Condenser, Coreset, Problem
