@@ -13,12 +13,14 @@ whole call. Gradients flow to the images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from dance.core.device import send
 from dance.core.errors import ConfigError, nearest
 
 _ALWAYS = ("flip", "color", "cutout")
@@ -57,14 +59,20 @@ class Draw:
 
     def take(self, rows: torch.Tensor) -> Draw:
         """Parameters by row: (m,) int64 into the n drawn, such as the class of each image."""
-        return Draw(self.side, *(None if p is None else p[rows] for p in self._parameters()))
+        return self.like([p[rows] for p in self.tensors()])
 
     def to(self, device: torch.device) -> Draw:
         """The same parameters on ``device``."""
-        return Draw(
-            self.side,
-            *(None if p is None else p.to(device, non_blocking=True) for p in self._parameters()),
-        )
+        return self.like(send(self.tensors(), device))
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The parameters of the operations that there are."""
+        return [p for p in self._parameters() if p is not None]
+
+    def like(self, tensors: Sequence[torch.Tensor]) -> Draw:
+        """The same operations with other parameters, in the order of :meth:`tensors`."""
+        given = iter(tensors)
+        return Draw(self.side, *(None if p is None else next(given) for p in self._parameters()))
 
     def _parameters(self) -> tuple[torch.Tensor | None, ...]:
         return (self.flip, self.color, self.shift, self.cutout, self.grid)

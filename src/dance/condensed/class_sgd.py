@@ -28,11 +28,13 @@ class ClassSGD:
     take all gradients, then :meth:`step`, then :meth:`after`.
 
     Args:
-        pixels: (K*ipc,C,S,S) canvases, class-major; changed in place.
+        pixels: (k*ipc,C,S,S) canvases of the own classes, class-major; changed in place.
         velocity: likewise, momentum buffer; changed in place.
-        classes: K.
+        classes: K, all classes of a cycle.
         learning_rate: of one step.
         momentum: m in [0, 1).
+        own: the k classes whose canvases these are (none: all K). The others' steps are counted
+            nevertheless, so canvases move as they would beside them.
     """
 
     def __init__(
@@ -42,36 +44,45 @@ class ClassSGD:
         classes: int,
         learning_rate: float,
         momentum: float,
+        own: range | None = None,
     ) -> None:
-        self._pixels, self._velocity = pixels, velocity
+        self.pixels, self.velocity = pixels, velocity
         self._learning_rate, self._momentum = learning_rate, momentum
-        order = torch.arange(classes, device=pixels.device).repeat_interleave(
-            len(pixels) // classes
-        )
-        self._earlier = order.view(-1, 1, 1, 1)
-        self._later = classes - 1 - self._earlier
+        own = range(classes) if own is None else own
+        self._drifts = momentum > 0 and classes > 1
+        if self._drifts:
+            each = len(pixels) // max(1, len(own))
+            earlier = torch.arange(own.start, own.stop).repeat_interleave(each).view(-1, 1, 1, 1)
+            self._earlier = self._kept(earlier)
+            self._later = self._kept(classes - 1 - earlier)
 
     def before(self) -> None:
         """Let every class drift through the steps of the classes before it."""
-        self._drift(self._earlier)
+        if self._drifts:
+            self._drift(*self._earlier)
 
     def step(self, gradient: torch.Tensor) -> None:
-        """Every class's own step with its gradient, (K*ipc,C,S,S)."""
-        self._velocity.mul_(self._momentum).add_(gradient)
-        self._pixels.sub_(self._velocity, alpha=self._learning_rate)
+        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        self.velocity.mul_(self._momentum).add_(gradient)
+        self.pixels.sub_(self.velocity, alpha=self._learning_rate)
 
     def after(self) -> None:
         """Let every class drift through the steps of the classes after it."""
-        self._drift(self._later)
+        if self._drifts:
+            self._drift(*self._later)
 
-    def _drift(self, steps: torch.Tensor) -> None:
-        m = self._momentum
-        if m == 0:
-            return
-        left = torch.pow(
-            torch.tensor(m, dtype=self._pixels.dtype, device=self._pixels.device), steps
-        )
-        self._pixels.addcmul_(
-            self._velocity, (1 - left) * (m / (1 - m)), value=-self._learning_rate
-        )
-        self._velocity.mul_(left)
+    def _kept(self, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What (k*ipc,1,1,1) numbers of other steps do.
+
+        Returns:
+            The share of the velocity that is left, m^k, and how far the canvases move in units of
+            it, m (1 - m^k) / (1 - m).
+        """
+        m, dtype = self._momentum, self.pixels.dtype
+        left = torch.pow(torch.tensor(m, dtype=dtype), steps)
+        moved = (1 - left) * (m / (1 - m))
+        return left.to(self.pixels.device), moved.to(self.pixels.device)
+
+    def _drift(self, left: torch.Tensor, moved: torch.Tensor) -> None:
+        self.pixels.addcmul_(self.velocity, moved, value=-self._learning_rate)
+        self.velocity.mul_(left)

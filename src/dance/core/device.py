@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ from dance.core.errors import ConfigError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Names of glibc's malloc.h."""
 _KEEP_BYTES = 1 << 30
+_ALIGNMENT = 16
+"""Bytes at whose multiples every tensor of a packed copy starts."""
 
 
 def select(name: str) -> torch.device:
@@ -40,6 +43,25 @@ def select(name: str) -> torch.device:
     if device.type == "cpu":
         keep_freed_memory()
     return device
+
+
+def send(tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """CPU tensors on a device: to CUDA in one copy that the host does not wait for."""
+    if device.type != "cuda":
+        return [tensor.to(device) for tensor in tensors]
+    ends, total = [], 0
+    for tensor in tensors:
+        total += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+        ends.append(total)
+    packed = torch.empty(total, dtype=torch.uint8, pin_memory=True)
+    places = [slice(start, start + t.nbytes) for start, t in zip([0, *ends], tensors, strict=False)]
+    for place, tensor in zip(places, tensors, strict=True):
+        packed[place].view(tensor.dtype).view(tensor.shape).copy_(tensor)
+    there = packed.to(device, non_blocking=True)
+    return [
+        there[place].view(tensor.dtype).view(tensor.shape)
+        for place, tensor in zip(places, tensors, strict=True)
+    ]
 
 
 def keep_freed_memory() -> None:

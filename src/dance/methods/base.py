@@ -26,7 +26,7 @@ class Problem:
 
     Attributes:
         train: the real training set, on the device.
-        initial: (K*ipc,C,S,S) float32 first canvases in [0,1], class-major, on the device.
+        initial: (k*ipc,C,S,S) float32 first canvases in [0,1], class-major, on the device.
         ipc: stored images per class.
         factor: l; each canvas holds l*l images.
         network: skeleton of the matching network, in evaluation mode.
@@ -34,6 +34,11 @@ class Problem:
         seed: of the run, first argument of every keyed draw.
         chunk: classes that go through one forward.
         bfloat16: run the networks' arithmetic in bfloat16.
+        bank: (N,k,D) float32 mean real features of the own classes, one entry after the other, on
+            the device; None where the method asks for none (:meth:`Condenser.bank_draws`).
+        classes: the k classes that this process owns; None: all K. ``initial`` and ``bank`` hold
+            their rows only, ``train`` needs no images of others; labels and random draws are those
+            of all K.
     """
 
     train: ImageSet
@@ -45,6 +50,13 @@ class Problem:
     seed: int
     chunk: int
     bfloat16: bool = False
+    bank: torch.Tensor | None = None
+    classes: range = None  # type: ignore[assignment]  # a range once made
+
+    def __post_init__(self) -> None:
+        """Own all classes unless told otherwise."""
+        if self.classes is None:
+            object.__setattr__(self, "classes", range(self.train.num_classes))
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +86,14 @@ class Method(ABC):
 
 
 class Condenser(Method):
-    """A method that optimises canvases."""
+    """A method that optimises canvases.
+
+    Attributes:
+        shared: names of state tensors that are the same for every process; all others hold rows of
+            the own classes, class-major.
+    """
+
+    shared: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -87,7 +106,12 @@ class Condenser(Method):
 
     @abstractmethod
     def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
-        """One iteration, from 0, changing ``state`` in place; returns losses on the device."""
+        """One iteration, from 0, changing ``state`` in place.
+
+        Returns:
+            Losses on the device: the sum over the own classes divided by the number of all, so that
+            the sum over processes is the mean over classes.
+        """
 
 
 class Coreset(Method):
@@ -95,7 +119,7 @@ class Coreset(Method):
 
     @abstractmethod
     def select(self, problem: Problem) -> torch.Tensor:
-        """Rows (K*ipc,) int64 of the training set, class-major."""
+        """Rows (k*ipc,) int64 of the training set, of the own classes, class-major."""
 
 
 METHODS: Registry[type[Method]] = Registry("method", "dance.methods", group="dance.methods")

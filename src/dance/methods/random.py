@@ -31,7 +31,7 @@ class Random(Coreset):
             ConfigError: a class has fewer than ipc images.
         """
         chosen = []
-        for label in range(problem.train.num_classes):
+        for label in problem.classes:
             rows = problem.train.rows(label).cpu()
             if len(rows) < problem.ipc:
                 raise ConfigError(
