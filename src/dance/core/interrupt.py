@@ -22,6 +22,9 @@ def deferred_interrupt() -> Iterator[Interrupt]:
     """Let the block finish what it is at: Ctrl-C or SIGTERM only sets ``requested``.
 
     A second one raises KeyboardInterrupt at once. Outside the main thread nothing is changed.
+
+    Raises:
+        KeyboardInterrupt: at the end of a block that did not heed the request itself.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -39,3 +42,5 @@ def deferred_interrupt() -> Iterator[Interrupt]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if interrupt.requested:
+        raise KeyboardInterrupt

@@ -6,25 +6,31 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dance.core.checkpoint import Checkpoints, Tensors
 from dance.core.errors import ArtifactError
+from dance.core.interrupt import deferred_interrupt
 from dance.core.places import cache_dir
 from dance.core.progress import log, track
 from dance.core.rng import generator, key
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.storage import read_tensors, remove_leftovers, write_tensors
 from dance.data.imageset import ImageSet
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, NetworkConfig, State
 from dance.training import Fit, TrainingData
 
-_KIND, _PARTIAL = "expert", "expert in training"
-_SAVE_SECONDS = 60.0
-"""Least time between two checkpoints of an expert in training."""
+_KIND = "expert"
+
+
+_Begun = tuple[Tensors, dict[str, Any]]
+"""A member of a :class:`~dance.training.Fit` and a header, from a checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,18 +104,46 @@ class ExpertPool:
     def ensure(self, count: int) -> list[Expert]:
         """Experts 0 to count-1: read what is there and sound, train what is missing.
 
+        Ctrl-C stops after the step that is being made; that and any other end costs what was
+        trained since the last checkpoint.
+
         Raises:
-            ArtifactError: a file cannot be written.
+            ArtifactError: a file cannot be written, or an expert was begun by other code.
         """
         held = {
             index: expert for index in range(count) if (expert := self._read(index)) is not None
         }
+        for index in held:  # a kill between the last write and their removal leaves them
+            self._checkpoints(index).clear()
         missing = [index for index in range(count) if index not in held]
         together = len(missing) if self._train.images.is_cuda else 1
         for start in range(0, len(missing), max(1, together)):
-            for expert in self._train_group(missing[start : start + together], count):
-                held[expert.index] = expert
+            for group in self._groups(missing[start : start + together]):
+                for expert in self._train_group(group, count):
+                    held[expert.index] = expert
         return [held[index] for index in range(count)]
+
+    def _checkpoints(self, index: int) -> Checkpoints:
+        """Of one expert in training: whoever trains it later, beside which others, goes on."""
+        return Checkpoints(self.directory, f"partial-{index:03d}", self._identity)
+
+    def _groups(self, indices: list[int]) -> Iterator[dict[int, _Begun | None]]:
+        """Those to train at once, which stand at the same step, with their checkpoints.
+
+        Members of one group are saved one after another, so a kill leaves some a save ahead: the
+        step that most of them have goes first.
+        """
+        begun: dict[int, dict[int, _Begun]] = {}
+        for index in indices:
+            checkpoints = self._checkpoints(index)
+            found = {number: checkpoints.read(number) for number in checkpoints.numbers()}
+            begun[index] = {number: held for number, held in found.items() if held is not None}
+        while common := Counter(number for held in begun.values() for number in held):
+            best = max(common, key=lambda number: (common[number], number))
+            members = [index for index, held in begun.items() if best in held]
+            yield {index: begun.pop(index)[best] for index in members}
+        if begun:
+            yield dict.fromkeys(begun)
 
     def _read(self, index: int) -> Expert | None:
         """The stored expert, or none when it is missing or damaged (which is said)."""
@@ -124,9 +158,9 @@ class ExpertPool:
         initial, final = _split(tensors)
         return Expert(index, initial, final, header, path, trained_now=False)
 
-    def _train_group(self, indices: list[int], count: int) -> list[Expert]:
-        """Train some experts at once, going on from a checkpoint when there is one."""
-        config, device = self._config, self._train.images.device
+    def _train_group(self, begun: dict[int, _Begun | None], count: int) -> list[Expert]:
+        """Train some experts at once, going on from their checkpoints when they have some."""
+        config, device, indices = self._config, self._train.images.device, list(begun)
         seeds = [key(self._seed, "expert", index) for index in indices]
         initial = [self._network.initial(generator(seed, "weights")) for seed in seeds]
         train = self._train
@@ -138,58 +172,64 @@ class ExpertPool:
             seeds,
             bfloat16=self._bfloat16,
         )
-        partial = (
-            self.directory / f"partial-{'-'.join(f'{index:03d}' for index in indices)}.safetensors"
-        )
-        seconds, accuracies = self._resume(fit, partial)
         names = f"expert {indices[0] + 1}" + (f"-{indices[-1] + 1}" if len(indices) > 1 else "")
-        started = saved = time.monotonic()
-        steps = fit.steps_per_epoch()
-        total, done = config.epochs * steps, fit.epoch * steps
-        with track(f"{names} of {count}", total, "steps", start=done) as task:
+        spent = [0.0] * len(indices)
+        accuracies: list[list[float]] = [[] for _ in indices]
+        held = [checkpoint for checkpoint in begun.values() if checkpoint is not None]
+        if held:
+            fit.restore([tensors for tensors, _ in held])
+            spent = [float(header["seconds"]) for _, header in held]
+            accuracies = [list(header["accuracies"]) for _, header in held]
+            log(f"going on with {names} after step {fit.steps_done()}")
+        checkpoints = [self._checkpoints(index) for index in indices]
+        started = time.monotonic()
+        total = config.epochs * fit.steps_per_epoch()
+
+        def seconds(member: int) -> float:
+            return spent[member] + (time.monotonic() - started) / len(indices)
+
+        def after_step(steps: int) -> None:
+            task.advance(steps)
+            # Experts of a group are stored one after another: a kill in between must find the rest.
+            last = fit.steps_done() == total and len(indices) > 1
+            if last or interrupt.requested or checkpoints[0].due():
+                for member, snapshot in enumerate(fit.snapshot()):
+                    header = {"seconds": seconds(member), "accuracies": accuracies[member]}
+                    checkpoints[member].save(fit.steps_done(), snapshot, header)
+            if interrupt.requested:
+                raise KeyboardInterrupt
+
+        with (
+            deferred_interrupt() as interrupt,
+            track(f"{names} of {count}", total, "steps", start=fit.steps_done()) as task,
+        ):
             while fit.epoch < config.epochs:
-                result = fit.train_epoch(task.advance)
-                accuracies.append(result.accuracy)
+                result = fit.train_epoch(after_step)
+                for member, accuracy in enumerate(result.accuracy):
+                    accuracies[member].append(accuracy)
                 mean = sum(result.accuracy) / len(result.accuracy)
                 task.note = f"epoch {fit.epoch}, training accuracy {100 * mean:.1f} %"
-                if time.monotonic() - saved > _SAVE_SECONDS and fit.epoch < config.epochs:
-                    saved = time.monotonic()
-                    spent = seconds + saved - started
-                    header = {**self._identity, "seconds": spent, "accuracies": accuracies}
-                    write_tensors(partial, fit.snapshot(), header, _PARTIAL)
-        seconds += time.monotonic() - started
-        experts = []
-        for member, index in enumerate(indices):
-            header = {
-                **self._identity,
-                "index": index,
-                "epochs": config.epochs,
-                "train_accuracy": accuracies[-1][member] if accuracies else None,
-                "train_accuracies": [epoch[member] for epoch in accuracies],
-                "seconds": seconds / len(indices),
-            }
-            final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}
-            tensors = {f"initial.{name}": tensor for name, tensor in initial[member].items()}
-            tensors |= {f"final.{name}": tensor for name, tensor in final.items()}
-            write_tensors(self.path(index), tensors, header, _KIND)
-            experts.append(
-                Expert(index, initial[member], final, header, self.path(index), trained_now=True)
-            )
-        partial.unlink(missing_ok=True)
+            experts = []
+            for member, index in enumerate(indices):
+                header = {
+                    **self._identity,
+                    "index": index,
+                    "epochs": config.epochs,
+                    "train_accuracy": accuracies[member][-1] if accuracies[member] else None,
+                    "train_accuracies": accuracies[member],
+                    "seconds": seconds(member),
+                }
+                final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}
+                tensors = {f"initial.{name}": tensor for name, tensor in initial[member].items()}
+                tensors |= {f"final.{name}": tensor for name, tensor in final.items()}
+                path = self.path(index)
+                remove_leftovers(self.directory, path.name)
+                write_tensors(path, tensors, header, _KIND)
+                experts.append(
+                    Expert(index, initial[member], final, header, path, trained_now=True)
+                )
+                checkpoints[member].clear()
         return experts
-
-    def _resume(self, fit: Fit, partial: Path) -> tuple[float, list[list[float]]]:
-        """Restore a sound checkpoint; returns seconds spent and accuracies so far."""
-        if not partial.exists():
-            return 0.0, []
-        try:
-            snapshot, header = read_tensors(partial, _PARTIAL)
-        except ArtifactError as error:
-            log(f"{error}; starting the experts in it anew")
-            return 0.0, []
-        fit.restore(snapshot)
-        log(f"going on with {partial.stem.replace('partial', 'expert')} after epoch {fit.epoch}")
-        return float(header["seconds"]), list(header["accuracies"])
 
 
 def _split(tensors: dict[str, torch.Tensor]) -> tuple[State, State]:

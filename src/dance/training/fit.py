@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,7 +141,8 @@ class Fit:
     ) -> None:
         self.network = copy.deepcopy(network).train()
         self.data, self.config, self.seeds, self.bfloat16 = data, config, list(seeds), bfloat16
-        self.epoch = 0
+        self.epoch, self._step = 0, 0
+        self._loss, self._hits = torch.zeros(2, len(seeds), device=data.labels.device)
         trained = network.parameter_names()
         stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         self.parameters = {
@@ -162,28 +163,50 @@ class Fit:
             for name, tensor in {**self.parameters, **self.buffers}.items()
         }
 
-    def snapshot(self) -> dict[str, torch.Tensor]:
-        """All that is needed to go on later from the end of this epoch; copies."""
-        tensors = {
-            f"state.{name}": tensor.detach().clone()
-            for name, tensor in {**self.parameters, **self.buffers}.items()
-        }
-        for name, parameter in self.parameters.items():
-            if parameter in self._optimiser.state:
-                momentum = self._optimiser.state[parameter]["momentum_buffer"]
-                tensors[f"momentum.{name}"] = momentum.clone()
-        return {**tensors, "epoch": torch.tensor(self.epoch)}
+    def snapshot(self) -> list[dict[str, torch.Tensor]]:
+        """All that is needed to go on from this step, member by member; copies.
 
-    def restore(self, snapshot: dict[str, torch.Tensor]) -> None:
-        """Go back to a :meth:`snapshot`."""
-        self.epoch = int(snapshot["epoch"])
+        A member does not depend on those beside it: another :class:`Fit` may take up some of them.
+        """
+        members = []
+        for member in range(len(self.seeds)):
+            tensors = {f"state.{name}": tensor for name, tensor in self.state(member).items()}
+            for name, parameter in self.parameters.items():
+                if parameter in self._optimiser.state:
+                    momentum = self._optimiser.state[parameter]["momentum_buffer"]
+                    tensors[f"momentum.{name}"] = momentum[member].clone()
+            tensors["loss"] = self._loss[member].clone()
+            tensors["hits"] = self._hits[member].clone()
+            place = {"epoch": torch.tensor(self.epoch), "step": torch.tensor(self._step)}
+            members.append({**tensors, **place})
+        return members
+
+    def restore(self, snapshot: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Go to where a :meth:`snapshot` of these members was taken.
+
+        Args:
+            snapshot: of each member, in the order of the seeds, all taken at the same step.
+        """
+        ((self.epoch, self._step),) = {
+            (int(member["epoch"]), int(member["step"])) for member in snapshot
+        }
+
+        def stacked(name: str) -> torch.Tensor:
+            return torch.stack([member[name] for member in snapshot])
+
         with torch.no_grad():
             for name, tensor in {**self.parameters, **self.buffers}.items():
-                tensor.copy_(snapshot[f"state.{name}"])
-        for name, parameter in self.parameters.items():
-            if f"momentum.{name}" in snapshot:
-                momentum = snapshot[f"momentum.{name}"].to(parameter.device).clone()
-                self._optimiser.state[parameter] = {"momentum_buffer": momentum}
+                tensor.copy_(stacked(f"state.{name}"))
+            self._loss.copy_(stacked("loss"))
+            self._hits.copy_(stacked("hits"))
+            for name, parameter in self.parameters.items():
+                if all(f"momentum.{name}" in member for member in snapshot):
+                    momentum = torch.empty_like(parameter).copy_(stacked(f"momentum.{name}"))
+                    self._optimiser.state[parameter] = {"momentum_buffer": momentum}
+
+    def steps_done(self) -> int:
+        """SGD steps so far, of all passes."""
+        return self.epoch * self.steps_per_epoch() + self._step
 
     def steps_per_epoch(self) -> int:
         """SGD steps in one pass.
@@ -195,10 +218,11 @@ class Fit:
         return full + (rest > (1 if self.buffers and full else 0))
 
     def train_epoch(self, advance: Callable[[int], None] = lambda steps: None) -> EpochResult:
-        """One pass over the data.
+        """One pass over the data, or the rest of the one that was begun.
 
         Args:
-            advance: told of every step, for progress.
+            advance: told of every step when it is done and the members are whole: it may take a
+                :meth:`snapshot`, and end the pass by raising.
 
         Raises:
             ConfigError: the loss is no longer finite.
@@ -210,17 +234,20 @@ class Fit:
             torch.randperm(len(self.data), generator=generator(seed, "order", self.epoch))
             for seed in self.seeds
         ]
-        loss = torch.zeros(len(self.seeds), device=device)
-        hits = torch.zeros(len(self.seeds), device=device)
-        for step in range(self.steps_per_epoch()):
-            chosen = slice(step * self.config.batch_size, (step + 1) * self.config.batch_size)
+        while self._step < self.steps_per_epoch():
+            first = self._step * self.config.batch_size
+            chosen = slice(first, first + self.config.batch_size)
             rows = torch.stack([order[chosen] for order in orders]).to(device)
-            step_loss, step_hits = self.step(rows, self.epoch * self.steps_per_epoch() + step)
-            loss += step_loss * rows.shape[1]
-            hits += step_hits
+            step_loss, step_hits = self.step(rows, self.steps_done())
+            self._loss += step_loss * rows.shape[1]
+            self._hits += step_hits
+            self._step += 1
             advance(1)
-        self.epoch += 1
-        result = EpochResult((loss / len(self.data)).tolist(), (hits / len(self.data)).tolist())
+        count = len(self.data)
+        result = EpochResult((self._loss / count).tolist(), (self._hits / count).tolist())
+        self.epoch, self._step = self.epoch + 1, 0
+        self._loss.zero_()
+        self._hits.zero_()
         if not all(map(math.isfinite, result.loss)):
             raise ConfigError(
                 f"the training loss must stay finite: got {result.loss} in epoch {self.epoch}; "

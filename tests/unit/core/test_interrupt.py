@@ -14,10 +14,13 @@ from dance.core.interrupt import deferred_interrupt
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_is_only_noted(number) -> None:
     before = signal.getsignal(number)
-    with deferred_interrupt() as interrupt:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), deferred_interrupt() as interrupt:
         assert not interrupt.requested
         os.kill(os.getpid(), number)
         assert interrupt.requested
+        reached = True
+    assert reached, "the block was not let end"
     assert signal.getsignal(number) is before
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,10 @@ import torch
 import dance.experts.pool as pool_module
 from dance.core.errors import ArtifactError
 from dance.core.rng import generator, key
+from dance.core.storage import read_tensors, write_tensors
 from dance.experts import Expert, ExpertConfig, ExpertPool
 from dance.networks import NetworkConfig, build
 from dance.training import Fit
-from dance.training.fit import EpochResult
 from unit.training.blobs import blobs, training
 
 RECIPE = ExpertConfig(epochs=4, batch_size=8, count=2, learning_rate=0.05)
@@ -135,80 +139,198 @@ class TestIdentity:
         assert held.directory.parent == tmp_path
 
 
-def stop_at(epoch: int, patch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of this epoch, counted from 0; a checkpoint after every one before."""
-    patch.setattr(pool_module, "_SAVE_SECONDS", -1.0)
-    train_epoch = Fit.train_epoch
+@contextmanager
+def at_step(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Let something happen in the middle of this step of the training, from 0, of any expert."""
+    step = Fit.step
 
-    def interrupted(self: Fit, advance: Any = lambda steps: None) -> EpochResult:
-        def stop(steps: int) -> None:
-            advance(steps)
-            if self.epoch == epoch:
-                raise KeyboardInterrupt
+    def disturbed(self: Fit, rows: torch.Tensor, current: int) -> Any:
+        found = step(self, rows, current)
+        if current == number:
+            act()
+        return found
 
-        return train_epoch(self, stop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fit, "step", disturbed)
+        yield
 
-    patch.setattr(Fit, "train_epoch", interrupted)
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def sudden_end() -> None:
+    """As kill -9: no handler runs, nothing is saved."""
+    raise MemoryError
 
 
 def partials(directory: Path) -> list[Path]:
     return sorted(directory.rglob("partial-*"))
 
 
+STEPS = 3
+"""In a pass over the 20 images, 8 at a time."""
+
+
 class TestInterruption:
     @pytest.mark.parametrize("norm", ["instance", "batch"])
-    def test_it_goes_on_to_the_same_weights(self, tmp_path, norm, capsys) -> None:
+    @pytest.mark.parametrize("step", [0, 4, 5, 4 * STEPS - 1])
+    def test_ctrl_c_saves_and_goes_on_to_the_same_weights(self, tmp_path, norm, step, capsys):
+        """Inside a pass, at its end, and at the very last step."""
         shape = replace(SHAPE, norm=norm)
-        straight = pool(tmp_path / "straight", shape=shape).ensure(2)
+        (straight,) = pool(tmp_path / "straight", shape=shape).ensure(1)
         place = tmp_path / "interrupted"
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at(2, patch)
-            with pytest.raises(KeyboardInterrupt):
-                pool(place, shape=shape).ensure(2)
-        assert len(partials(place)) == 1
+        with at_step(step, ctrl_c), pytest.raises(KeyboardInterrupt):
+            pool(place, shape=shape).ensure(1)
+        assert [path.name for path in partials(place)] == [f"partial-000-{step + 1}.safetensors"]
         assert not list(place.rglob("expert-*"))
         capsys.readouterr()
-        found = pool(place, shape=shape).ensure(2)
+        (found,) = pool(place, shape=shape).ensure(1)
         out, err = capsys.readouterr()
         assert out == ""
-        assert "after epoch 2" in err
+        assert f"after step {step + 1}" in err
         assert not partials(place)
-        for one, two in zip(found, straight, strict=True):
-            assert same(one, two)
-            assert one.header["train_accuracies"] == two.header["train_accuracies"]
+        assert same(found, straight)
+        assert found.header["train_accuracies"] == straight.header["train_accuracies"]
+
+    def test_a_sudden_end_costs_what_came_after_the_checkpoint(
+        self, tmp_path, undisturbed, monkeypatch, capsys
+    ) -> None:
+        monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
+        with at_step(7, sudden_end), pytest.raises(MemoryError):
+            pool(tmp_path).ensure(1)
+        assert [path.stem for path in partials(tmp_path)] == ["partial-000-6", "partial-000-7"]
+        (found,) = pool(tmp_path).ensure(1)
+        assert "after step 7" in capsys.readouterr().err
+        assert same(found, undisturbed[0])
+        assert found.header["train_accuracies"] == undisturbed[0].header["train_accuracies"]
+        assert not partials(tmp_path)
 
     def test_before_any_checkpoint(self, tmp_path, undisturbed) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at(0, patch)
-            with pytest.raises(KeyboardInterrupt):
-                pool(tmp_path).ensure(1)
+        with at_step(1, sudden_end), pytest.raises(MemoryError):
+            pool(tmp_path).ensure(1)
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
         assert same(pool(tmp_path).ensure(1)[0], undisturbed[0])
 
     def test_in_the_second_expert(self, tmp_path, undisturbed) -> None:
         pool(tmp_path).ensure(1)
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at(3, patch)
-            with pytest.raises(KeyboardInterrupt):
-                pool(tmp_path).ensure(2)
+        with at_step(10, ctrl_c), pytest.raises(KeyboardInterrupt):
+            pool(tmp_path).ensure(2)
         found = pool(tmp_path).ensure(2)
         assert [expert.trained_now for expert in found] == [False, True]
         assert all(same(one, two) for one, two in zip(found, undisturbed, strict=True))
 
     @pytest.mark.parametrize("how", ["flipped", "truncated"])
-    def test_a_damaged_checkpoint_is_said_and_left(self, tmp_path, how, undisturbed, capsys):
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at(3, patch)
-            with pytest.raises(KeyboardInterrupt):
-                pool(tmp_path).ensure(1)
-        (partial,) = partials(tmp_path)
-        harm(partial, how)
+    def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
+        self, tmp_path, how, undisturbed, capsys, monkeypatch
+    ) -> None:
+        monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
+        with at_step(10, ctrl_c), pytest.raises(KeyboardInterrupt):
+            pool(tmp_path).ensure(1)
+        newest = partials(tmp_path)[-1]
+        harm(newest, how)
         capsys.readouterr()
         (found,) = pool(tmp_path).ensure(1)
         err = capsys.readouterr().err
-        assert str(partial) in err and "damaged" in err and "going on" not in err
+        assert str(newest) in err and "damaged" in err and "after step 10" in err
         assert same(found, undisturbed[0])
         assert len(found.header["train_accuracies"]) == RECIPE.epochs
+
+    def test_other_code_is_refused(self, tmp_path) -> None:
+        with at_step(4, ctrl_c), pytest.raises(KeyboardInterrupt):
+            pool(tmp_path).ensure(1)
+        (partial,) = partials(tmp_path)
+        tensors, content = read_tensors(partial, "checkpoint")
+        content["stamp"]["code"] = "other"
+        write_tensors(partial, tensors, content, "checkpoint")
+        with pytest.raises(ArtifactError, match=r"code: 'other' there.*delete .*partial-000-\*"):
+            pool(tmp_path).ensure(1)
+
+    def test_what_a_kill_left_beside_a_finished_expert_is_removed(self, tmp_path) -> None:
+        with at_step(4, ctrl_c), pytest.raises(KeyboardInterrupt):
+            pool(tmp_path).ensure(1)
+        (partial,) = partials(tmp_path)
+        held = partial.read_bytes()
+        pool(tmp_path).ensure(1)
+        partial.write_bytes(held)
+        pool(tmp_path).ensure(1)
+        assert not partials(tmp_path)
+
+
+class Together(ExpertPool):
+    """Trains several at once, as on a GPU."""
+
+    def ensure(self, count: int) -> list[Expert]:
+        missing = [index for index in range(count) if self._read(index) is None]
+        for group in self._groups(missing):
+            self._train_group(group, count)
+        return super().ensure(count)
+
+
+class TestGroups:
+    """On a GPU the missing experts are trained at once; the group may change between attempts."""
+
+    @staticmethod
+    def together(directory: Path) -> Together:
+        return Together(blobs(20), build(SHAPE, 3, 8, 3), SHAPE, RECIPE, 0, directory=directory)
+
+    def test_a_kill_while_a_group_is_saved(self, tmp_path, monkeypatch, capsys) -> None:
+        """Some members are one save ahead: all go on from the step that all have."""
+        monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
+        straight = self.together(tmp_path / "straight").ensure(3)
+        place = tmp_path / "killed"
+        with at_step(7, sudden_end), pytest.raises(MemoryError):
+            self.together(place).ensure(3)
+        (folder,) = place.iterdir()
+        for index, ahead in ((0, 7), (1, 6), (2, 6)):
+            if ahead == 6:
+                (folder / f"partial-{index:03d}-7.safetensors").unlink()
+        capsys.readouterr()
+        found = self.together(place).ensure(3)
+        assert "expert 1-3 after step 6" in capsys.readouterr().err
+        assert all(same(one, two) for one, two in zip(found, straight, strict=True))
+
+    def test_a_kill_while_finished_experts_are_stored(self, tmp_path) -> None:
+        """Those that are not stored yet go on from their last step, not from the first."""
+        straight = self.together(tmp_path / "straight").ensure(3)
+        place = tmp_path / "killed"
+        stored = []
+        write = pool_module.write_tensors
+
+        def stop(path: Path, *rest: Any) -> None:
+            if stored:
+                raise MemoryError
+            stored.append(path)
+            write(path, *rest)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pool_module, "write_tensors", stop)
+            with pytest.raises(MemoryError):
+                self.together(place).ensure(3)
+        assert [path.name for path in stored] == ["expert-000.safetensors"]
+        with at_step(0, lambda: pytest.fail("trained again")):
+            found = self.together(place).ensure(3)
+        assert all(same(one, two) for one, two in zip(found, straight, strict=True))
+        assert not partials(place)
+
+    def test_more_experts_than_were_begun(self, tmp_path, capsys) -> None:
+        """Two were begun together; the third starts by itself, and nothing is trained twice."""
+        with at_step(7, ctrl_c), pytest.raises(KeyboardInterrupt):
+            self.together(tmp_path).ensure(2)
+        steps: list[int] = []
+        step = Fit.step
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Fit, "step", lambda *given: steps.append(given[2]) or step(*given))
+            found = self.together(tmp_path).ensure(3)
+        assert steps == [*range(8, 4 * STEPS), *range(4 * STEPS)]
+        assert len(found) == 3 and "expert 1-2 after step 8" in capsys.readouterr().err
+
+    def test_one_alone_takes_up_what_a_group_began(self, tmp_path, undisturbed) -> None:
+        with at_step(7, ctrl_c), pytest.raises(KeyboardInterrupt):
+            self.together(tmp_path).ensure(2)
+        (found,) = pool(tmp_path).ensure(1)
+        for name, tensor in found.final.items():
+            torch.testing.assert_close(tensor, undisturbed[0].final[name], rtol=1e-3, atol=1e-5)
 
 
 class TestDamage:
@@ -225,10 +347,8 @@ class TestDamage:
         assert not any(expert.trained_now for expert in pool(tmp_path).ensure(2))
 
     def test_a_checkpoint_in_the_place_of_an_expert_is_none(self, tmp_path, undisturbed) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            stop_at(2, patch)
-            with pytest.raises(KeyboardInterrupt):
-                pool(tmp_path).ensure(1)
+        with at_step(5, ctrl_c), pytest.raises(KeyboardInterrupt):
+            pool(tmp_path).ensure(1)
         (partial,) = partials(tmp_path)
         partial.rename(pool(tmp_path).path(0))
         (found,) = pool(tmp_path).ensure(1)

@@ -185,6 +185,64 @@ def test_the_given_states_are_not_changed() -> None:
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("members", [1, 2])
+def test_going_on_inside_a_pass_is_a_straight_run(norm, members) -> None:
+    """From a snapshot after any step: the same weights, and the same losses and accuracies."""
+    images, network = blobs(20), tiny(norm)
+    states = [start(network, seed) for seed in range(members)]
+
+    def fresh() -> Fit:
+        return Fit(network, states, training(images), RICH, list(range(members)))
+
+    straight, snapshots = fresh(), []
+    expected = [
+        straight.train_epoch(lambda steps: snapshots.append(straight.snapshot()))
+        for _ in range(RICH.epochs)
+    ]
+    steps = straight.steps_per_epoch()
+    assert len(snapshots) == straight.steps_done() == RICH.epochs * steps and steps > 2
+    for place, snapshot in enumerate(snapshots):
+        resumed = fresh()
+        resumed.restore(snapshot)
+        assert (resumed.epoch, resumed.steps_done()) == (place // steps, place + 1)
+        found = [resumed.train_epoch() for _ in range(resumed.epoch, RICH.epochs)]
+        assert found == expected[place // steps :]
+        for member in range(members):
+            mine, theirs = resumed.state(member), straight.state(member)
+            assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_pass_that_was_ended_goes_on_in_the_same_fit() -> None:
+    network = tiny()
+    fits = [Fit(network, [start(network)], training(blobs(20)), RICH, [0]) for _ in range(2)]
+    expected = fits[0].train_epoch()
+
+    def end(steps: int) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(fits[1].steps_per_epoch()):
+        with pytest.raises(KeyboardInterrupt):
+            fits[1].train_epoch(end)
+    assert fits[1].epoch == 0 and fits[1].train_epoch(end) == expected
+    one, two = (fit.state(0) for fit in fits)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_some_members_go_on_without_the_others() -> None:
+    network = tiny("batch")
+    states = [start(network, seed) for seed in range(3)]
+    together = Fit(network, states, training(blobs(20)), RICH, [0, 1, 2])
+    together.train_epoch()
+    middle = together.snapshot()
+    together.train_epoch()
+    fewer = Fit(network, states[1:], training(blobs(20)), RICH, [1, 2])
+    fewer.restore(middle[1:])
+    fewer.train_epoch()
+    for name, tensor in fewer.state(0).items():
+        torch.testing.assert_close(tensor, together.state(1)[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("members", [1, 2])
 def test_going_on_from_a_snapshot_is_a_straight_run(norm, members) -> None:
     images, network = blobs(20), tiny(norm)
     states = [start(network, seed) for seed in range(members)]
