@@ -20,6 +20,7 @@ def condense(
     ipc: int | None = None,
     config: str | None = None,
     output: Path | str | None = None,
+    resume: bool = False,
     **settings: Any,
 ) -> CondensedSet:
     """Condense a data set and score the result: ``dance condense`` from Python.
@@ -30,7 +31,9 @@ def condense(
         ipc: images per class that are stored.
         config: ``quick``, name of a recipe, or YAML file; none: the paper's settings for these
             images.
-        output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``).
+        output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``); a run that is there
+            is gone on with.
+        resume: refuse to begin a run that is not there.
         settings: any other part of the configuration, nested as in YAML, such as
             ``options={"iterations": 500}``.
 
@@ -41,7 +44,8 @@ def condense(
         DanceError: something that the caller can mend.
     """
     resolved = resolve(data, method, ipc, config, settings)
-    directory = engine.run(resolved, None if output is None else Path(output))
+    place = None if output is None else Path(output)
+    directory = engine.run(resolved, place, resume=resume)
     return load_set(directory / "condensed.safetensors")
 
 

@@ -384,11 +384,11 @@ class TestDamage:
         sound = load_set(run / FILE).pixels
         (run / "done").unlink()
         (run / FILE).unlink()
-        checkpoint = run / "checkpoint.safetensors"
+        checkpoint = run / "checkpoints" / "condense-1.safetensors"
         write_tensors(checkpoint, {"pixels": sound}, {"iteration": 1}, "checkpoint")
         getattr(self, harm)(checkpoint)
         outcome = done("condense", "digits", "--output", run, *TINY)
-        assert "checkpoint.safetensors" in outcome.err and "damaged" in outcome.err
+        assert str(checkpoint) in outcome.err and "damaged" in outcome.err
         assert load_set(run / FILE).pixels.equal(sound)
 
     @pytest.mark.parametrize("name", ["scores.json", "config.yaml"])

@@ -322,5 +322,5 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(
     assert out == ""
     assert "Traceback" not in err
     assert "repeat the command" in err.splitlines()[-1]
-    assert (place / "checkpoint.safetensors").is_file()
+    assert list((place / "checkpoints").glob("condense-*.safetensors"))
     assert not (place / "done").exists()

@@ -21,7 +21,7 @@ import torch
 from dance.condensed import CondensedSet, initial_pixels, load_set
 from dance.core.config import digest, read_yaml, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
-from dance.core.storage import read_json
+from dance.core.storage import read_json, read_tensors, write_tensors
 from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set
@@ -29,9 +29,10 @@ from dance.experts import ExpertConfig
 from dance.methods import METHODS
 from dance.methods.dance import Dance, DanceConfig
 from dance.networks import NetworkConfig, build
+from dance.training import Fit
 
-run_module, scoring_module, stage_module = (
-    importlib.import_module(f"dance.engine.{name}") for name in ("loop", "scoring", "stage")
+scoring_module, stage_module = (
+    importlib.import_module(f"dance.engine.{name}") for name in ("scoring", "stage")
 )
 STEPS = 6
 OPTIONS = DanceConfig(iterations=STEPS, real_batch=8)
@@ -62,9 +63,36 @@ def pixels(place: Path) -> torch.Tensor:
     return load_set(place / "condensed.safetensors").pixels
 
 
+def lasting(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what differs between equal runs."""
+    measured = ("seconds", "peak_memory_bytes", "device")
+    assert all(name in score for score in scores for name in measured)
+    return [{k: v for k, v in score.items() if k not in measured} for score in scores]
+
+
+def checkpoints(place: Path) -> list[str]:
+    return sorted(path.name for path in (place / "checkpoints").glob("*"))
+
+
 def steps_logged(place: Path) -> list[int]:
     lines = (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["step"] for line in lines]
+
+
+@contextmanager
+def at_fit_step(number: int, act: Any) -> Iterator[None]:
+    """Let something happen in the middle of this step of all training of classifiers, from 0."""
+    step, made = Fit.step, iter(range(1 << 30))
+
+    def disturbed(self: Fit, rows: torch.Tensor, current: int) -> Any:
+        found = step(self, rows, current)
+        if next(made) == number:
+            act()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fit, "step", disturbed)
+        yield
 
 
 @contextmanager
@@ -161,7 +189,14 @@ class TestDirectory:
             assert len(score["last"]["values"]) == score["repeats"] == 2
             assert score["test_images"] == 359
         assert [score["storage_bytes"] for score in scores] == [1280, 1280, 1280, 1438 * 64]
-        assert load_set(finished / "condensed.safetensors").scores == scores[:1]
+        assert load_set(finished / "condensed.safetensors").scores == lasting(scores[:1])
+
+    def test_nothing_in_the_set_tells_equal_runs_apart(self, finished, tmp_path) -> None:
+        """No clock, no machine, no memory: the same settings give the same bytes."""
+        again = run(CONFIG, tmp_path / "again")
+        for name in ("initial", "random", "condensed"):
+            mine, theirs = (place / f"{name}.safetensors" for place in (again, finished))
+            assert mine.read_bytes() == theirs.read_bytes(), name
 
 
 class TestRepeat:
@@ -215,7 +250,7 @@ class TestInterruption:
     @pytest.mark.parametrize("step", [0, 3, STEPS - 1])
     def test_a_run_goes_on_to_the_same_pixels(self, tmp_path, finished, step, capsys) -> None:
         place = interrupted(CONFIG, tmp_path / "run", step)
-        assert (place / "checkpoint.safetensors").exists()
+        assert checkpoints(place) == [f"condense-{step + 1}.safetensors"]
         assert not (place / "condensed.safetensors").exists()
         assert not (place / "done").exists()
         assert steps_logged(place) == list(range(step + 1))
@@ -224,7 +259,7 @@ class TestInterruption:
         assert f"going on after step {step + 1}" in capsys.readouterr().err
         assert torch.equal(pixels(place), pixels(finished))
         assert steps_logged(place) == list(range(STEPS))
-        assert not (place / "checkpoint.safetensors").exists()
+        assert not (place / "checkpoints").exists()
         mine, theirs = (read_json(path / "scores.json") for path in (place, finished))
         assert [s["last"] for s in mine] == [s["last"] for s in theirs]
 
@@ -243,11 +278,11 @@ class TestInterruption:
             raise MemoryError
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run_module, "_SAVE_SECONDS", -1.0)
-            with at_step(2, lambda: patch.setattr(run_module, "_SAVE_SECONDS", 1e9)):
-                patch.setattr(run_module, "_LOG_SECONDS", -1.0)
-                with at_step(4, end), pytest.raises(MemoryError):
-                    run(CONFIG, place)
+            patch.setenv("DANCE_SAVE_SECONDS", "0")
+            with at_step(4, end), pytest.raises(MemoryError):
+                run(CONFIG, place)
+        assert checkpoints(place) == ["condense-3.safetensors", "condense-4.safetensors"]
+        (place / "checkpoints" / "condense-4.safetensors").unlink()
         assert steps_logged(place) == [0, 1, 2, 3]
         with (place / "metrics.jsonl").open("a") as file:
             file.write('{"step": 4, "sec')
@@ -256,20 +291,41 @@ class TestInterruption:
         assert steps_logged(place) == list(range(STEPS))
 
     @pytest.mark.parametrize("where", [20, -20])
-    def test_a_damaged_checkpoint_is_said_and_the_run_starts_anew(
-        self, tmp_path, finished, where, capsys
+    @pytest.mark.parametrize("all_of_them", [True, False])
+    def test_a_damaged_checkpoint_is_said(
+        self, tmp_path, finished, where, all_of_them, capsys, monkeypatch
     ) -> None:
+        monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
         place = interrupted(CONFIG, tmp_path / "run")
-        checkpoint = place / "checkpoint.safetensors"
-        content = bytearray(checkpoint.read_bytes())
-        content[where] ^= 4
-        checkpoint.write_bytes(content)
+        older, newest = (place / "checkpoints" / f"condense-{n}.safetensors" for n in (3, 4))
+        for path in (older, newest) if all_of_them else (newest,):
+            content = bytearray(path.read_bytes())
+            content[where] ^= 4
+            path.write_bytes(content)
         capsys.readouterr()
         run(CONFIG, place)
         err = capsys.readouterr().err
-        assert str(checkpoint) in err and "first step" in err and "going on" not in err
+        assert str(newest) in err and "damaged" in err
+        expected = "from the first step" if all_of_them else "going on after step 3"
+        assert expected in err and "after step 4" not in err
         assert torch.equal(pixels(place), pixels(finished))
         assert steps_logged(place) == list(range(STEPS))
+
+    @pytest.mark.parametrize("step", [10, 23, 46, 50])
+    def test_ctrl_c_while_experts_are_trained(self, tmp_path, finished, step, monkeypatch, capsys):
+        """23 steps an epoch; 46 is the first step of a network that is scored."""
+        monkeypatch.setenv("DANCE_CACHE", str(tmp_path / "cache"))
+        place = tmp_path / "run"
+        with at_fit_step(step, ctrl_c), pytest.raises(KeyboardInterrupt):
+            run(CONFIG, place)
+        assert (place / "condensed.safetensors").exists() == (step >= 46)
+        run(CONFIG, place)
+        assert "going on with" in capsys.readouterr().err
+        assert torch.equal(pixels(place), pixels(finished))
+        mine, theirs = (read_json(path / "scores.json") for path in (place, finished))
+        assert [s["curve"] for s in mine] == [s["curve"] for s in theirs]
+        assert not (place / "checkpoints").exists()
+        assert not list((tmp_path / "cache").rglob("partial-*"))
 
     def test_in_the_middle_of_scoring(self, tmp_path, finished) -> None:
         place = tmp_path / "run"
@@ -291,7 +347,56 @@ class TestInterruption:
         scores = read_json(place / "scores.json")
         assert scores[:2] == begun
         assert [score["subject"] for score in scores[2:]] == ["random", "whole"]
-        assert load_set(place / "condensed.safetensors").scores == scores[:1]
+        assert load_set(place / "condensed.safetensors").scores == lasting(scores[:1])
+
+    def test_a_run_killed_while_its_directory_was_made(self, tmp_path, finished) -> None:
+        """What an unfinished write leaves is no other's file; a file that is another's is kept."""
+        place = tmp_path / "run"
+        place.mkdir()
+        left = place / ".config.yaml.999999999-abcdefgh"
+        left.touch()
+        assert run(CONFIG, place) == place
+        assert not left.exists()
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / ".profile").touch()
+        with pytest.raises(ArtifactError, match="other files"):
+            run(CONFIG, tmp_path / "other")
+
+
+class TestResume:
+    def test_nothing_to_go_on_with(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for output in (tmp_path / "run", None):
+            with pytest.raises(ArtifactError, match=r"--resume must find a run .*--output"):
+                run(CONFIG, output, resume=True)
+        assert not list(tmp_path.iterdir())
+
+    def test_it_goes_on(self, tmp_path, finished, capsys) -> None:
+        place = interrupted(CONFIG, tmp_path / "run", 3)
+        capsys.readouterr()
+        run(CONFIG, place, resume=True)
+        assert "going on after step 4" in capsys.readouterr().err
+        assert torch.equal(pixels(place), pixels(finished))
+
+    def test_a_finished_run(self, copy) -> None:
+        with at_step(0, lambda: pytest.fail("condensed again")):
+            assert run(CONFIG, copy, resume=True) == copy
+
+    def test_another_configuration(self, finished) -> None:
+        with pytest.raises(ArtifactError, match="seed: 0 there, 1 now"):
+            run(replace(CONFIG, seed=1), finished, resume=True)
+
+    def test_a_checkpoint_of_other_code(self, tmp_path) -> None:
+        place = interrupted(CONFIG, tmp_path / "run", 3)
+        (checkpoint,) = (place / "checkpoints").iterdir()
+        tensors, content = read_tensors(checkpoint, "checkpoint")
+        content["stamp"]["code"] = "of yesterday"
+        write_tensors(checkpoint, tensors, content, "checkpoint")
+        with pytest.raises(ArtifactError, match=r"code: 'of yesterday' there") as refused:
+            run(CONFIG, place, resume=True)
+        assert f"delete {place}/checkpoints/condense-*" in str(refused.value)
+        assert "--output" in str(refused.value)
+        assert checkpoint.exists()
 
 
 def pictures(path: Path, seed: int, side: int = 8) -> Path:
@@ -312,7 +417,7 @@ class TestOtherData:
         config = replace(CONFIG, data=str(pictures(tmp_path / "set.npz", 0)))
         place = interrupted(config, tmp_path / "run")
         pictures(tmp_path / "set.npz", 1)
-        with pytest.raises(ArtifactError, match=r"another run .*data_fingerprint"):
+        with pytest.raises(ArtifactError, match=r"data_fingerprint: '.*' there"):
             run(config, place)
         assert not (place / "condensed.safetensors").exists()
 
@@ -333,7 +438,7 @@ class TestNumerics:
         with pytest.raises(ConfigError, match=r"finite.*learning rate"):
             run(replace(CONFIG, options=options), tmp_path / "run")
         assert not (tmp_path / "run" / "condensed.safetensors").exists()
-        assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+        assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 class TestTestData:
@@ -367,7 +472,7 @@ class TestEvaluate:
         assert score["protocol"] == "quick-v1, 1 epochs" and score["subject"] == "condensed"
         assert not [note for note in score["notes"] if "fingerprint" in note]
         assert read_json(copy / "scores.json") == [*before, score]
-        assert load_set(copy / "condensed.safetensors").scores == [before[0], score]
+        assert load_set(copy / "condensed.safetensors").scores == lasting([before[0], score])
 
     def test_a_file_alone(self, copy, tmp_path) -> None:
         alone = tmp_path / "alone" / "set.safetensors"
@@ -375,7 +480,7 @@ class TestEvaluate:
         shutil.copy(copy / "condensed.safetensors", alone)
         (score,) = evaluate(alone, self.CONFIG, ["convnet"], source=DataConfig())
         assert list(alone.parent.iterdir()) == [alone]
-        assert load_set(alone).scores[-1] == score
+        assert load_set(alone).scores[-1:] == lasting([score])
         # the network is the one that the set was made with, and the seed gives its weights
         network = build(CONFIG.network, 1, 8, 10)
         again = score_set(
@@ -384,6 +489,26 @@ class TestEvaluate:
         )  # fmt: skip
         assert score["last"] == again["last"]
         assert score["parameters"] == network.parameter_count()
+
+    def test_an_interrupted_one_goes_on(self, copy, tmp_path, capsys) -> None:
+        alone = tmp_path / "alone" / "set.safetensors"
+        alone.parent.mkdir()
+        shutil.copy(copy / "condensed.safetensors", alone)
+        config = EvaluationConfig(protocol="quick-v1", epochs=3, repeats=2)
+        (expected,) = evaluate(copy, config, ["convnet"], source=DataConfig())
+        with at_fit_step(4, ctrl_c), pytest.raises(KeyboardInterrupt):
+            evaluate(alone, config, ["convnet"], source=DataConfig())
+        assert len(list(alone.parent.iterdir())) == 2
+        capsys.readouterr()
+        steps = []
+        with at_fit_step(0, lambda: steps.append(1)):
+            (other,) = evaluate(alone, replace(config, repeats=1), ["convnet"], source=DataConfig())
+        assert steps and other["repeats"] == 1, "what was not asked for is not gone on with"
+        assert "going on" not in capsys.readouterr().err
+        (found,) = evaluate(alone, config, ["convnet"], source=DataConfig())
+        assert "going on with scoring" in capsys.readouterr().err
+        assert lasting([found]) == lasting([expected])
+        assert list(alone.parent.iterdir()) == [alone]
 
     def test_data_of_other_classes_are_refused(self, copy, tmp_path) -> None:
         other = str(pictures(tmp_path / "set.npz", 0))
@@ -470,7 +595,7 @@ def test_other_architectures(tmp_path) -> None:
     assert [score["train_images"] for score in scores] == [24, 24, 6]
     condensed = load_set(place / "condensed.safetensors")
     assert condensed.pixels.shape == (6, 3, 8, 8) and condensed.factor == 2
-    assert condensed.scores == scores[:2]
+    assert condensed.scores == lasting(scores[:2])
 
 
 @pytest.mark.parametrize("method", METHODS.names())

@@ -21,6 +21,12 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
         type=Path,
         help="run directory (default runs/ID, where ID follows from the settings)",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="only go on with a run that is there, and refuse to begin one (without it, a run that "
+        "is there is gone on with and a new one begun)",
+    )
     add_json(parser)
     add_settings(parser, words)
 
@@ -30,7 +36,7 @@ def run(parsed: argparse.Namespace) -> None:
     from dance import report  # draws with matplotlib, which is slow to import
 
     config = resolved(parsed)
-    place = engine.run(config, parsed.output, command=parsed.command)
+    place = engine.run(config, parsed.output, command=parsed.command, resume=parsed.resume)
     page = report.build(place)
     scores = read_json(place / "scores.json")
     files = {"run": place, "condensed": place / "condensed.safetensors", "report": page}

@@ -149,6 +149,8 @@ def checksum(tensors: Mapping[str, torch.Tensor], header: Json) -> str:
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Json, kind: str) -> None:
     """Store tensors with a JSON header and a checksum as one safetensors file, atomically.
 
+    The same tensors and header give the same bytes.
+
     Args:
         path: the final place.
         tensors: any names; moved to the CPU.
@@ -160,10 +162,9 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Json,
         json.dumps(header)
     )  # what a reader will get back, so that the checksum agrees
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {
-        "dance": json.dumps({"kind": kind, "sha256": checksum(stored, header)}),
-        "header": json.dumps(header, ensure_ascii=False),
-    }
+    # All in one entry: safetensors writes several in an order that differs from run to run.
+    about = {"kind": kind, "sha256": checksum(stored, header), "header": header}
+    metadata = {"dance": json.dumps(about, ensure_ascii=False)}
     write_atomic(path, lambda place: save_file(stored, place, metadata=metadata))
 
 
@@ -180,7 +181,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             stamp = json.loads(metadata.get("dance", "{}"))
-            header = json.loads(metadata.get("header", "null"))
+            header = json.loads(metadata.get("header", "null"))  # where the first files had it
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
         raise ArtifactError(f"there is no {kind} at {path}") from error
@@ -190,6 +191,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error
     if not isinstance(stamp, dict):
         raise ArtifactError(f"{path} is damaged or no {kind} file: its stamp is no JSON object")
+    header = stamp.get("header", header)
     if stamp.get("kind") != kind:
         raise ArtifactError(
             f"{path} must be a {kind} of dance: it is {stamp.get('kind', 'something else')!r}"
@@ -197,3 +199,19 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
     if stamp.get("sha256") != checksum(tensors, header):
         raise ArtifactError(f"{path} is damaged: its content does not match its checksum")
     return tensors, header
+
+
+def read_header(path: Path, kind: str) -> Json | None:
+    """The header of a file of this kind, without its tensors and unchecked; None of other files.
+
+    To recognise a file and to see what it is; whoever uses what is in it takes
+    :func:`read_tensors`.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            if json.loads(metadata.get("dance", "{}")).get("kind") == kind:
+                return json.loads(metadata["header"])
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError):
+        pass
+    return None

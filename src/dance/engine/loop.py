@@ -9,17 +9,16 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from dance import __version__
 from dance.core import device as devices
-from dance.core.config import digest
+from dance.core.checkpoint import Checkpoints
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
-from dance.core.storage import read_json, read_tensors, write_json, write_tensors
+from dance.core.storage import read_json, write_json
 from dance.engine.config import RunConfig
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
@@ -28,14 +27,17 @@ from dance.engine.stage import Stage, stage
 from dance.methods import Condenser, Coreset, Problem
 from dance.methods.base import Tensors
 
-_KIND = "checkpoint"
-_SAVE_SECONDS = 30.0
-"""Time between two checkpoints."""
 _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
 
 
-def run(config: RunConfig, output: Path | None = None, command: Sequence[str] = ()) -> Path:
+def run(
+    config: RunConfig,
+    output: Path | None = None,
+    command: Sequence[str] = (),
+    *,
+    resume: bool = False,
+) -> Path:
     """Condense and score.
 
     An interrupted run of the same configuration goes on where it was; a finished one returns at
@@ -45,6 +47,7 @@ def run(config: RunConfig, output: Path | None = None, command: Sequence[str] = 
         config: everything that decides the run.
         output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``).
         command: what the user typed, for the report.
+        resume: refuse to begin a run that is not there.
 
     Returns:
         The run directory.
@@ -53,19 +56,23 @@ def run(config: RunConfig, output: Path | None = None, command: Sequence[str] = 
         DanceError: something the user can mend; nothing is half-written.
     """
     started = time.monotonic()
+    directory = RunDirectory(output or default_place(config))
+    if resume and not directory.begun():
+        raise ArtifactError(
+            f"--resume must find a run to go on with: there is none of these settings at "
+            f"{directory.path}; name its directory with --output, or leave --resume out to begin"
+        )
     setting = stage(config)
     initial = setting.initial()
-    directory = RunDirectory(output or default_place(config))
     directory.claim(config)
     _write_environment(directory, setting, command)
     if not directory.condensed.exists():
         _condense(setting, initial, directory)
     score_run(setting, directory)
-    directory.checkpoint.unlink(missing_ok=True)
     if not directory.done.exists():
         spent = time.monotonic() - started
         write_json(directory.environment, read_json(directory.environment) | {"seconds": spent})
-        directory.finish()
+    directory.finish()
     return directory.path
 
 
@@ -76,7 +83,8 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     found = setting.pool().ensure(config.experts.count) if method.needs_experts() else []
     if found:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
-        directory.add_costs(experts_wait_seconds=time.monotonic() - started)
+        waited = directory.costs_so_far().get("experts_wait_seconds", 0.0)
+        directory.add_costs(experts_wait_seconds=waited + time.monotonic() - started)
     problem = setting.problem(initial, found)
     if isinstance(method, Coreset):
         pixels = setting.train.images[method.select(problem)].float() / 255
@@ -93,10 +101,11 @@ def _iterate(
 ) -> torch.Tensor:
     """All iterations, from the checkpoint when there is one; returns the canvases."""
     state = method.setup(problem)
-    first, spent = _restore(state, setting, directory)
+    checkpoints = _checkpoints(setting, directory)
+    first, spent = _restore(state, checkpoints)
     directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
-    started = saved = logged = time.monotonic()
+    started = logged = time.monotonic()
     name = f"condensing with {method.title}"
     with deferred_interrupt() as interrupt, track(name, method.iterations, "steps", first) as task:
         for iteration in range(first, method.iterations):
@@ -104,15 +113,13 @@ def _iterate(
             pending.append((iteration, losses))
             now = time.monotonic()
             last = iteration + 1 == method.iterations
-            save = now - saved > _SAVE_SECONDS or interrupt.requested
+            save = checkpoints.due() or interrupt.requested
             if save or last or now - logged > _LOG_SECONDS:
                 logged, seconds = now, spent + now - started
                 task.note = _log(directory, pending, seconds)
                 pending.clear()
             if save:
-                saved = now
-                header = _stamp(setting) | {"iteration": iteration + 1, "seconds": seconds}
-                write_tensors(directory.checkpoint, state, header, _KIND)
+                checkpoints.save(iteration + 1, state, {"step": iteration + 1, "seconds": seconds})
             task.advance()
             if interrupt.requested:
                 raise KeyboardInterrupt
@@ -145,34 +152,26 @@ def _log(directory: RunDirectory, pending: Sequence[tuple[int, Tensors]], second
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def _restore(state: Tensors, setting: Stage, directory: RunDirectory) -> tuple[int, float]:
-    """Load the checkpoint into ``state``; returns the next iteration and seconds spent so far."""
-    if not directory.checkpoint.exists():
+def _checkpoints(setting: Stage, directory: RunDirectory) -> Checkpoints:
+    """Of the condensation, with what they must agree with."""
+    stamp = {
+        "config": identity(setting.config),
+        "data_fingerprint": setting.train.fingerprint,
+    }
+    return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
+
+
+def _restore(state: Tensors, checkpoints: Checkpoints) -> tuple[int, float]:
+    """Load a checkpoint into ``state``; returns the next iteration and seconds spent so far."""
+    if (held := checkpoints.latest()) is None:
+        if checkpoints.numbers():
+            log("none of the checkpoints is whole; starting from the first step")
         return 0, 0.0
-    try:
-        tensors, header = read_tensors(directory.checkpoint, _KIND)
-    except ArtifactError as error:
-        log(f"{error}; starting from the first step")
-        return 0, 0.0
-    held = {name: header.get(name) for name in _stamp(setting)}
-    if differing := differences(held, _stamp(setting)):
-        raise ArtifactError(
-            f"{directory.checkpoint} is of another run ({'; '.join(differing)}); "
-            "choose another --output or delete it"
-        )
+    tensors, header = held
     for name, tensor in state.items():
         tensor.copy_(tensors[name])
-    log(f"going on after step {header['iteration']}")
-    return int(header["iteration"]), float(header["seconds"])
-
-
-def _stamp(setting: Stage) -> dict[str, Any]:
-    """What a checkpoint must agree with."""
-    return {
-        "config_hash": digest(identity(setting.config)),
-        "data_fingerprint": setting.train.fingerprint,
-        "version": __version__,
-    }
+    log(f"going on after step {header['step']}")
+    return int(header["step"]), float(header["seconds"])
 
 
 def _write_environment(directory: RunDirectory, setting: Stage, command: Sequence[str]) -> None:

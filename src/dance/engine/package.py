@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import torch
 
 from dance import __version__
@@ -17,7 +15,7 @@ from dance.methods import Method
 def package(
     pixels: torch.Tensor, setting: Stage, method: Method | None = None, factor: int | None = None
 ) -> CondensedSet:
-    """A self-describing set.
+    """A self-describing set; nothing in it tells one run of the same settings from another.
 
     Args:
         pixels: (K*ipc,C,S,S) canvases in [0,1] space, class-major.
@@ -43,7 +41,6 @@ def package(
             "config_hash": digest(identity(config)),
             "seed": config.seed,
             "version": __version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "notes": list(train.notes),
         },
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import read_json, write_json, write_text
+from dance.core.storage import is_temporary, read_json, remove_leftovers, write_json, write_text
 from dance.engine.config import RunConfig
 
-_NO_EFFECT = ("device", "chunk", "networks", "evaluation")
+_NO_EFFECT = ("device", "chunk", "memory_limit", "networks", "evaluation")
 """Settings that do not decide the condensed set: where it is made and how it is scored."""
 
 
@@ -44,7 +45,7 @@ class RunDirectory:
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"
         self.metrics = path / "metrics.jsonl"
-        self.checkpoint = path / "checkpoint.safetensors"
+        self.checkpoints = path / "checkpoints"
         self.initial = path / "initial.safetensors"
         self.random = path / "random.safetensors"
         self.condensed = path / "condensed.safetensors"
@@ -63,12 +64,17 @@ class RunDirectory:
             raise ArtifactError(f"--output must be a folder: {self.path} is a file")
         if self.config.exists():
             self._refuse_other(config)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and not all(map(is_temporary, self.path.iterdir())):
             raise ArtifactError(
                 "--output must be a new or empty folder, or one with a run in it: "
                 f"{self.path} holds other files"
             )
+        remove_leftovers(self.path)
         write_text(self.config, to_yaml(to_plain(config)))
+
+    def begun(self) -> bool:
+        """Whether a run was claimed here, however far it got."""
+        return self.config.exists()
 
     def _refuse_other(self, config: RunConfig) -> None:
         try:
@@ -97,8 +103,10 @@ class RunDirectory:
         return list(read_json(self.scores)) if self.scores.exists() else []
 
     def finish(self) -> None:
-        """Mark the run as done."""
-        write_text(self.done, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
+        """Mark the run as done, after which it needs no checkpoints."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if not self.done.exists():
+            write_text(self.done, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
 
     def truncate_metrics(self, step: int) -> None:
         """Forget lines from ``step`` on, which an interrupted run wrote after its checkpoint."""

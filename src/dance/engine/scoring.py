@@ -9,9 +9,10 @@ from typing import Any
 
 from dance.condensed import CondensedSet, load_set
 from dance.core import device as devices
-from dance.core.config import build
+from dance.core.checkpoint import Checkpoints
+from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import write_json
+from dance.core.storage import checksum, write_json
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory
@@ -21,12 +22,14 @@ from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
 
 _RANDOM = "random"
+_MEASURED = ("seconds", "peak_memory_bytes", "device")
+"""Parts of a score that differ between equal runs; the condensed set does not carry them."""
 
 
 def score_run(setting: Stage, directory: RunDirectory) -> None:
     """Score the condensed set on every network and the baselines on the first; skip what is there.
 
-    Rows are written as they are made, so an interrupted scoring goes on with the next row.
+    Rows are written as they are made, and networks in training are checkpointed.
     """
     config = setting.config
     condensed = load_set(directory.condensed)
@@ -47,7 +50,9 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
         board.add("random", "Random selection", first, _random(setting, directory))
     if "whole" in baselines:
         board.add_whole()
-    condensed.scores = [score for score in board.scores if score["subject"] == "condensed"]
+    condensed.scores = [
+        _lasting(score) for score in board.scores if score["subject"] == "condensed"
+    ]
     condensed.save(directory.condensed)
 
 
@@ -63,18 +68,30 @@ class Scoreboard:
         config = self._setting.config
         if self._held(subject, network):
             return
+        shape = named_network(network, config.network)
+        checkpoints = _checkpoints(
+            self._directory.checkpoints,
+            condensed,
+            self._test,
+            subject=subject,
+            network=shape,
+            asked=_asked(config.evaluation, config.seed),
+            precision=config.precision,
+        )
         score = score_set(
             condensed,
             self._test,
-            network_for(named_network(network, config.network), self._test),
+            network_for(shape, self._test),
             network,
             config.evaluation,
             subject=subject,
             label=label,
             seed=config.seed,
             bfloat16=self._setting.bfloat16,
+            checkpoints=checkpoints,
         )
         self._keep(score)
+        checkpoints.clear()
 
     def add_whole(self) -> None:
         """Test the experts: networks trained on the whole real set."""
@@ -127,6 +144,33 @@ def _asked(config: EvaluationConfig, seed: int) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names} | {"seed": seed}
 
 
+def _lasting(score: Score) -> Score:
+    """What of a score is kept inside the set: what any run of the same settings would give."""
+    return {name: value for name, value in score.items() if name not in _MEASURED}
+
+
+def _checkpoints(
+    directory: Path,
+    condensed: CondensedSet,
+    test: ImageSet,
+    *,
+    subject: str,
+    network: NetworkConfig,
+    asked: dict[str, Any],
+    precision: str,
+) -> Checkpoints:
+    """Of one row: another number of networks or epochs is another row."""
+    facts = {name: getattr(condensed, name) for name in ("factor", "space", "mean", "std")}
+    stamp = {
+        "asked": asked,
+        "network": to_plain(network),
+        "precision": precision,
+        "set": checksum({"pixels": condensed.pixels, "labels": condensed.labels}, facts),
+        "data_fingerprint": test.fingerprint,
+    }
+    return Checkpoints(directory, f"score-{subject}-{network.name}-{digest(asked)[:8]}", stamp)
+
+
 def _random(setting: Stage, directory: RunDirectory) -> CondensedSet:
     """Random selection of as many real images per class as the set stores."""
     if directory.random.exists():
@@ -164,6 +208,8 @@ def evaluate(
         precision: ``float32`` or ``bfloat16``.
         data: name or path of the data set (none: the one in the set's provenance).
 
+    An interrupted scoring goes on when it is asked for again.
+
     Raises:
         DanceError: no such set, it is damaged, or its data set cannot be read.
     """
@@ -184,27 +230,40 @@ def evaluate(
             "name the right data with --data"
         )
     own = build(NetworkConfig, made.get("network", {}))
+    beside = RunDirectory(path.parent)
+    unfinished = path.with_name(f"{path.name}.checkpoints")
     scores = []
     for network in networks:
+        shape = named_network(network, own)
+        checkpoints = _checkpoints(
+            beside.checkpoints if beside.begun() else unfinished,
+            condensed,
+            test,
+            subject="condensed",
+            network=shape,
+            asked=_asked(config, seed),
+            precision=precision,
+        )
         score = score_set(
             condensed,
             test,
-            network_for(named_network(network, own), test),
+            network_for(shape, test),
             network,
             config,
             subject="condensed",
             label=condensed.provenance.get("label", "condensed"),
             seed=seed,
             bfloat16=precision == "bfloat16",
+            checkpoints=checkpoints,
         )
         if test.fingerprint != condensed.provenance.get("data_fingerprint"):
             score["notes"].append("scored on data with another fingerprint than it was made from")
         scores.append({**score, "asked": _asked(config, seed)})
-        condensed.scores = _replaced(condensed.scores, scores[-1])
+        condensed.scores = _replaced(condensed.scores, _lasting(scores[-1]))
         condensed.save(path)
-        beside = RunDirectory(path.parent)
-        if beside.config.exists():
+        if beside.begun():
             write_json(beside.scores, _replaced(beside.scores_so_far(), scores[-1]))
+        checkpoints.clear()
     return scores
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from dance.condensed import CondensedSet
 from dance.core import device as devices
-from dance.core.progress import track
+from dance.core.checkpoint import Checkpoints, Tensors
+from dance.core.interrupt import deferred_interrupt
+from dance.core.progress import log, track
 from dance.core.rng import generator, key
 from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig
@@ -36,6 +38,7 @@ def score_set(
     label: str,
     seed: int,
     bfloat16: bool = False,
+    checkpoints: Checkpoints | None = None,
 ) -> Score:
     """Train networks on the decoded set and test them.
 
@@ -52,6 +55,12 @@ def score_set(
         label: the row's name in tables.
         seed: the networks' seeds are derived from it.
         bfloat16: arithmetic of training and testing.
+        checkpoints: where an interrupted scoring is found again (none: nowhere); the caller clears
+            them when it has stored the score.
+
+    Raises:
+        KeyboardInterrupt: after the step during which it was asked for, with a checkpoint.
+        ArtifactError: there is a checkpoint of other code or of another score.
     """
     device = test.images.device
     protocol = PROTOCOLS.get(config.protocol)
@@ -66,31 +75,49 @@ def score_set(
     training = TrainingData(images, targets, condensed.mean, condensed.std)
     testing = TrainingData(test.images, test.labels, condensed.mean, condensed.std)
     stops = protocol.test_epochs(fit_config.epochs, condensed.side)
-    curves: list[list[float]] = []
-    confusion = torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64)
-    started = time.monotonic()
+    row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
+    begun = row.restore(checkpoints) if checkpoints is not None else []
+    name_of_work = f"scoring {label} on {network_name}"
+    if begun:
+        log(f"going on with {name_of_work}: {len(row.curves)} of {repeats} networks are done")
     together = repeats if device.type == "cuda" else 1
-    groups = math.ceil(repeats / together)
     steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
-    with track(f"scoring {label} on {network_name}", groups * steps, "steps") as task:
-        for first in range(0, repeats, together):
-            members = seeds[first : first + together]
+    with (
+        deferred_interrupt() as interrupt,
+        track(name_of_work, repeats * steps, "steps", start=row.steps) as task,
+    ):
+        while len(row.curves) < repeats:
+            first = len(row.curves)
+            members = seeds[first : first + (len(begun) or together)]
             initial = [
                 _to(network.initial(generator(member, "weights")), device) for member in members
             ]
             fit = Fit(network, initial, training, fit_config, members, bfloat16=bfloat16)
-            found: list[list[float]] = [[] for _ in members]
+            if begun:
+                fit.restore(begun)
+                begun = []
+            else:
+                row.found = [[] for _ in members]
+
+            def after_step(steps: int, fit: Fit = fit) -> None:
+                row.steps += steps * len(fit.seeds)
+                task.advance(steps * len(fit.seeds))
+                if checkpoints is not None and (checkpoints.due() or interrupt.requested):
+                    row.save(checkpoints, fit)
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+
             while fit.epoch < fit_config.epochs:
-                fit.train_epoch(task.advance)
+                fit.train_epoch(after_step)
                 if fit.epoch in stops:
                     last = fit.epoch == fit_config.epochs
                     for member in range(len(members)):
                         predicted = predict(network, fit.state(member), testing, bfloat16=bfloat16)
-                        found[member].append(accuracy(predicted, test.labels))
+                        row.found[member].append(accuracy(predicted, test.labels))
                         if last:
-                            confusion += _confusion(predicted, test.labels, test.num_classes)
-                    task.note = f"accuracy {100 * found[-1][-1]:.1f} %"
-            curves += found
+                            row.confusion += _confusion(predicted, test.labels, test.num_classes)
+                    task.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
+            row.curves += row.found
     return _score(
         subject=subject,
         label=label,
@@ -100,15 +127,65 @@ def score_set(
         parameters=network.parameter_count(),
         epochs=fit_config.epochs,
         seeds=seeds,
-        curves=curves,
+        curves=row.curves,
         stops=stops,
-        confusion=confusion,
+        confusion=row.confusion,
         test=test,
         train_images=len(targets),
         storage_bytes=condensed.storage_bytes(),
-        seconds=time.monotonic() - started,
+        seconds=row.seconds(),
         notes=list(condensed.provenance.get("notes", [])),
     )
+
+
+@dataclass
+class _Row:
+    """How far the networks of one score are.
+
+    Attributes:
+        confusion: (K,K) int64, of the finished networks.
+        curves: of each finished network, the accuracy at every test.
+        found: of those in training, so far.
+        steps: made so far, by all networks.
+    """
+
+    confusion: torch.Tensor
+    curves: list[list[float]] = field(default_factory=list)
+    found: list[list[float]] = field(default_factory=list)
+    steps: int = 0
+    _spent: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Spent on the row, in all attempts up to their checkpoints."""
+        return self._spent + time.monotonic() - self._started
+
+    def save(self, checkpoints: Checkpoints, fit: Fit) -> None:
+        """Store the row in the middle of a group."""
+        tensors = {"confusion": self.confusion}
+        for member, snapshot in enumerate(fit.snapshot()):
+            tensors |= {f"{member}/{name}": tensor for name, tensor in snapshot.items()}
+        header = {
+            "curves": self.curves,
+            "found": self.found,
+            "steps": self.steps,
+            "seconds": self.seconds(),
+        }
+        checkpoints.save(self.steps, tensors, header)
+
+    def restore(self, checkpoints: Checkpoints) -> list[Tensors]:
+        """Go to where the last sound checkpoint was saved; returns what the members stood at."""
+        if (held := checkpoints.latest()) is None:
+            return []
+        tensors, header = held
+        self.confusion = tensors.pop("confusion")
+        self.curves, self.found = header["curves"], header["found"]
+        self.steps, self._spent = int(header["steps"]), float(header["seconds"])
+        members: list[Tensors] = [{} for _ in self.found]
+        for name, tensor in tensors.items():
+            member, _, own = name.partition("/")
+            members[int(member)][own] = tensor
+        return members
 
 
 def score_states(

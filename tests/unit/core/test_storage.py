@@ -53,6 +53,21 @@ class TestTensors:
             assert tensors[name].dtype == tensor.dtype
             assert torch.equal(tensors[name], tensor)
 
+    def test_the_same_content_gives_the_same_bytes(self, tmp_path) -> None:
+        """Also where a dictionary's order is drawn anew for every file, as in Rust."""
+        contents = set()
+        for number in range(20):
+            write_tensors(tmp_path / str(number), TENSORS, HEADER, "test")
+            contents.add((tmp_path / str(number)).read_bytes())
+        assert len(contents) == 1
+
+    def test_a_file_with_its_header_beside_the_checksum(self, tmp_path) -> None:
+        """As it was written first; such files are still read."""
+        stamp = json.dumps({"kind": "test", "sha256": checksum(TENSORS, HEADER)})
+        metadata = {"dance": stamp, "header": json.dumps(HEADER)}
+        save_file(TENSORS, tmp_path / "file", metadata=metadata)
+        assert read_tensors(tmp_path / "file", "test")[1] == HEADER
+
     def test_views_and_shared_memory(self, tmp_path) -> None:
         base = torch.arange(24.0).view(4, 6)
         held = {

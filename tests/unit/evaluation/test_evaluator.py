@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from dance.condensed import CondensedSet, initial_pixels
+from dance.core.checkpoint import Checkpoints
 from dance.core.rng import generator, key
 from dance.data import ImageSet
 from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
@@ -42,7 +46,7 @@ def condensed(factor: int = 2) -> CondensedSet:
 
 
 def scored(config: EvaluationConfig = CONFIG, norm: str = "instance", **changes: Any) -> Score:
-    words = {"subject": "condensed", "label": "DANCE", "seed": 0} | changes
+    words: dict[str, Any] = {"subject": "condensed", "label": "DANCE", "seed": 0} | changes
     return score_set(condensed(), uneven_test(), tiny(norm), "convnet", config, **words)
 
 
@@ -136,6 +140,62 @@ class TestTraining:
             confusions.append(np.array(found["confusion"]))
         whole, first, rest = confusions
         assert (whole == first + rest).all()
+
+
+class TestInterruption:
+    """After any step: the same score, whatever was kept."""
+
+    STEPS = 3 * 3 * 2
+    """Networks, epochs, and steps in a pass over the 24 images, here 16 at a time."""
+
+    @pytest.fixture
+    def often(self, monkeypatch: pytest.MonkeyPatch) -> EvaluationConfig:
+        quick = PROTOCOLS.get("quick-v1")
+        own = replace(quick, name="own", tests_every=1, fit=replace(quick.fit, batch_size=16))
+        monkeypatch.setitem(PROTOCOLS._members, "own", own)
+        return EvaluationConfig(protocol="own", epochs=3, repeats=3)
+
+    @staticmethod
+    def stopped(place: Path, config: EvaluationConfig, *steps: int, norm: str = "batch") -> Score:
+        """Scored in attempts, each ended by Ctrl-C in this step of its own."""
+        step = Fit.step
+        for last in steps:
+            made: list[int] = []
+
+            def disturbed(self: Fit, *given: Any, made: Any = made, last: int = last) -> Any:
+                made.append(1)
+                if len(made) == last:
+                    os.kill(os.getpid(), signal.SIGINT)
+                return step(self, *given)
+
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Fit, "step", disturbed)
+                scored(config, norm, checkpoints=Checkpoints(place, "row", {}, 1000))
+        return scored(config, norm, checkpoints=Checkpoints(place, "row", {}, 1000))
+
+    def test_after_every_step(self, tmp_path, often) -> None:
+        expected = scored(often, "batch")
+        drop = {"seconds", "peak_memory_bytes"}
+        for step in range(1, self.STEPS + 1):
+            found = self.stopped(tmp_path / str(step), often, step)
+            assert {k: v for k, v in found.items() if k not in drop} == {
+                k: v for k, v in expected.items() if k not in drop
+            }, step
+
+    def test_again_and_again(self, tmp_path, often, capsys) -> None:
+        expected = scored(often, "batch")
+        found = self.stopped(tmp_path, often, 1, 2, 6, 5, 2)
+        assert found["curve"] == expected["curve"]
+        assert found["confusion"] == expected["confusion"]
+        assert "2 of 3 networks are done" in capsys.readouterr().err
+        assert Checkpoints(tmp_path, "row", {}, 0).numbers() == [14, 16], "for the caller to clear"
+
+    def test_seconds_add_up(self, tmp_path, often) -> None:
+        place = Checkpoints(tmp_path, "row", {}, 1000)
+        self.stopped(tmp_path, often, 4)
+        tensors, header = place.latest() or pytest.fail("nothing saved")
+        place.save(place.numbers()[-1], tensors, {**header, "seconds": 1000.0})
+        assert scored(often, "batch", checkpoints=place)["seconds"] > 1000
 
 
 class TestProtocol:
