@@ -11,6 +11,9 @@ import shutil
 import subprocess
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from dance.core.errors import ArtifactError
 from dance.core.places import cache_dir
@@ -48,6 +51,30 @@ def library(name: str) -> ctypes.CDLL | None:
     except (ArtifactError, OSError, subprocess.SubprocessError) as error:
         log(f"the C kernels cannot be built ({error}): the networks run in plain PyTorch, slower")
         return None
+
+
+def call(source: str, name: str, *arguments: Any) -> None:
+    """Run a function of a compiled library on raw memory.
+
+    Args:
+        source: name of the library, which must be there.
+        name: of the function; it returns nothing.
+        arguments: tensors and None go as pointers, integers as int64, ctypes values as they are.
+    """
+    found = library(source)
+    assert found is not None
+    function = getattr(found, name)
+    function.restype = None
+    function(*map(_raw, arguments))
+
+
+def _raw(argument: torch.Tensor | int | ctypes.c_float | None) -> Any:
+    """What C receives."""
+    if argument is None:
+        return ctypes.c_void_p()
+    if isinstance(argument, torch.Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_int64(argument) if isinstance(argument, int) else argument
 
 
 def _compile(compiler: str, source: str, path: Path) -> None:

@@ -10,9 +10,10 @@ import ctypes
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dance.kernels.library import library
+from dance.kernels.library import call, library
 
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
@@ -65,6 +66,7 @@ class _Fused(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias, mean, rstd)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         x, weight, bias, mean, rstd = ctx.saved_tensors
         n, c, h, w = x.shape
@@ -96,23 +98,11 @@ class _Fused(torch.autograd.Function):
 
 
 def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:
-    """Run a kernel on raw memory; every tensor is contiguous (maps: channels last)."""
-    found = library("norm_relu_pool")
-    assert found is not None
+    """Run a kernel; every tensor is contiguous (maps: channels last)."""
     kept = [t.float().contiguous() if _small(t) else t for t in arguments]
-    raw = [_raw(argument) for argument in kept]
-    function = getattr(found, f"{name}_{_SUFFIX[x.dtype]}")
-    function.restype = None
-    function(ctypes.c_void_p(x.data_ptr()), *raw)
+    call("norm_relu_pool", f"{name}_{_SUFFIX[x.dtype]}", x, *kept)
 
 
 def _small(argument: Any) -> bool:
     """Whether it is a parameter vector (C,), which the kernel takes as float32."""
     return isinstance(argument, torch.Tensor) and argument.ndim == 1
-
-
-def _raw(argument: torch.Tensor | int | ctypes.c_float) -> Any:
-    """What C receives."""
-    if isinstance(argument, torch.Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return ctypes.c_int64(argument) if isinstance(argument, int) else argument

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from dance.core.errors import ConfigError
-from dance.kernels import norm_relu_pool
+from dance.kernels import conv_block
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _LAST_SIDE = 4
@@ -78,8 +78,17 @@ class ConvNet(Network):
         maps = []
         for block in self.blocks:
             convolution, norm, *_ = block.children()
+            assert isinstance(convolution, nn.Conv2d)
             if isinstance(norm, nn.GroupNorm) and self._pooling == 2:
-                x = norm_relu_pool(convolution(x), norm.weight, norm.bias, norm.eps)
+                x = conv_block(
+                    x,
+                    convolution.weight,
+                    convolution.bias,  # type: ignore[arg-type]  # has one, as made above
+                    norm.weight,
+                    norm.bias,
+                    eps=norm.eps,
+                    padding=int(convolution.padding[0]),
+                )
             else:
                 x = block(x)
             maps.append(x)

@@ -1,0 +1,165 @@
+"""The compiled block against its definition in float64, and that its bytes do not depend on how."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import vmap
+from torch.nn import functional
+
+from dance.kernels import conv_block
+from dance.kernels import library as compiling
+
+EPS = 1e-5
+# images, inputs, outputs, height, width, padding: first blocks and later ones, sides that tiles of
+# 4 do not divide, more tiles than one product takes, channels that leave half a block of the norm
+SHAPES = [
+    (3, 3, 128, 32, 32, 1),
+    (3, 1, 128, 28, 28, 3),
+    (2, 3, 64, 21, 9, 1),
+    (1, 4, 32, 2, 2, 1),
+    (17, 128, 128, 16, 16, 1),
+    (5, 64, 96, 15, 6, 1),
+    (2, 32, 64, 33, 30, 1),
+    (2, 96, 32, 2, 3, 1),
+]
+BOUND = 1e-5
+"""Relative to the largest number; Winograd's form rounds about five times more than direct sums."""
+
+
+@pytest.fixture(autouse=True)
+def compiled() -> None:
+    if compiling.library("conv_block") is None:
+        pytest.skip("no C compiler here")
+
+
+def given(shape: tuple[int, ...]) -> list[torch.Tensor]:
+    n, inner, outer, height, width, _ = shape
+    generator = torch.Generator().manual_seed(5)
+    random = lambda *size: torch.randn(size, generator=generator)  # noqa: E731
+    return [
+        random(n, inner, height, width) + 0.3,
+        random(outer, inner, 3, 3) / (9 * inner) ** 0.5,
+        random(outer),
+        random(outer) * 0.5 + 1,
+        random(outer) + 0.5,
+    ]
+
+
+def definition(x, weight, bias, gamma, beta, padding):  # type: ignore[no-untyped-def]
+    maps = functional.conv2d(x, weight, bias, padding=padding)
+    mean = maps.mean((2, 3), keepdim=True)
+    deviation = ((maps - mean) ** 2).mean((2, 3), keepdim=True).add(EPS).sqrt()
+    z = gamma.view(-1, 1, 1) * (maps - mean) / deviation + beta.view(-1, 1, 1)
+    z = z.clamp(min=0)[:, :, : maps.shape[2] // 2 * 2, : maps.shape[3] // 2 * 2]
+    return (z[:, :, ::2, ::2] + z[:, :, 1::2, ::2] + z[:, :, ::2, 1::2] + z[:, :, 1::2, 1::2]) / 4
+
+
+def block(tensors: list[torch.Tensor], padding: int) -> torch.Tensor:
+    x, weight, bias, gamma, beta = tensors
+    return conv_block(x, weight, bias, gamma, beta, eps=EPS, padding=padding)
+
+
+def close(mine: torch.Tensor, theirs: torch.Tensor, bound: float = BOUND) -> None:
+    assert mine.shape == theirs.shape
+    assert float((mine - theirs).detach().abs().max() / theirs.detach().abs().max()) < bound
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    tensors = given(shape)
+    tensors[0] = tensors[0].contiguous(memory_format=layout)
+    exact = [t.double().requires_grad_() for t in tensors]
+    mine = [t.requires_grad_() for t in tensors]
+    y, wanted = block(mine, shape[-1]), definition(*exact, shape[-1])
+    close(y, wanted)
+    # A pre-activation within rounding of 0 may fall on the other side of the ReLU; the seed is one
+    # with which none does, so gradients are held to a like bound.
+    upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
+    found = torch.autograd.grad(y, mine, upstream)
+    right = torch.autograd.grad(wanted, exact, upstream.double())
+    for place in (0, 1, 3, 4):
+        close(found[place], right[place], 3 * BOUND)
+    # the norm subtracts the bias
+    assert not found[2].any()
+    assert float(right[2].abs().max()) < 1e-9
+
+
+def test_the_kernel_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every other test here would compare PyTorch with itself."""
+    tensors = given(SHAPES[4])
+    fused = block(tensors, 1)
+    monkeypatch.setenv("DANCE_KERNELS", "0")
+    compiling.library.cache_clear()
+    try:
+        plain = block(tensors, 1)
+    finally:
+        monkeypatch.undo()
+        compiling.library.cache_clear()
+    assert not torch.equal(fused, plain)
+    close(fused, plain)
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[4]])
+def test_bytes_depend_on_neither_batch_nor_threads_nor_gradient_mode(
+    shape: tuple[int, ...],
+) -> None:
+    tensors = [t.requires_grad_() for t in given(shape)]
+    threads = torch.get_num_threads()
+    outcomes = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            y = block(tensors, 1)
+            outcomes.append([y, *torch.autograd.grad(y.square().sum(), tensors)])
+    finally:
+        torch.set_num_threads(threads)
+    for other in outcomes[1:]:
+        assert all(map(torch.equal, outcomes[0], other))
+    with torch.no_grad():
+        assert torch.equal(block(tensors, 1), outcomes[0][0])
+    x, *weights = tensors
+    for first in range(0, len(x), 2):
+        part = x[first : first + 2].detach().requires_grad_()
+        y = block([part, *weights], 1)
+        assert torch.equal(y, outcomes[0][0][first : first + 2])
+        (gradient,) = torch.autograd.grad(y.square().sum(), part)
+        assert torch.equal(gradient, outcomes[0][1][first : first + 2])
+
+
+def test_only_what_is_asked_for_is_computed() -> None:
+    x, *weights = given(SHAPES[4])
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(block([x, *weights], 1).sum(), x)
+    every = [x, *(t.clone().requires_grad_() for t in weights)]
+    torch.testing.assert_close(gradient, torch.autograd.grad(block(every, 1).sum(), every)[0])
+    assert torch.equal(gradient, torch.autograd.grad(block(every, 1).sum(), every)[0])
+
+
+def test_no_image_and_members_at_once() -> None:
+    x, *weights = given(SHAPES[4])
+    assert block([x[:0], *weights], 1).shape == (0, 128, 8, 8)
+    many = [torch.stack([t, t * 1.5, t - 0.1]) for t in (x, *weights)]
+    found = vmap(lambda *t: block(list(t), 1))(*many)
+    for member in range(3):
+        assert torch.equal(found[member], block([t[member] for t in many], 1))
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "dtype"),
+    [(128, 128, torch.float64), (3, 20, torch.float32), (20, 64, torch.float32)],
+)
+def test_what_the_kernel_cannot_do_runs_in_pytorch(
+    inner: int, outer: int, dtype: torch.dtype
+) -> None:
+    tensors = [t.to(dtype) for t in given((2, inner, outer, 8, 8, 1))]
+    close(block(tensors, 1), definition(*(t.double() for t in tensors), 1))
+
+
+def test_a_second_derivative_is_refused() -> None:
+    x, *weights = given(SHAPES[0])
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad(block([x, *weights], 1).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()  # type: ignore[no-untyped-call]
