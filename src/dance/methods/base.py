@@ -100,6 +100,30 @@ class Condenser(Method):
     def iterations(self) -> int:
         """Steps in all."""
 
+    def synthetic_images(self, ipc: int, factor: int) -> int:
+        """Images of one class that go through one forward with gradients."""
+        return ipc * factor**2
+
+    def real_images(self, device: torch.device, side: int) -> int:
+        """Most images of ``side`` pixels that go through one forward without gradients."""
+        return 0
+
+    def bank_draws(self) -> int:
+        """Entries of a bank that the method asks for: N of ``Problem.bank``; 0 for none."""
+        return 0
+
+    def bank_settings(self) -> dict[str, Any]:
+        """The settings that decide an entry of the bank, as plain data."""
+        return {}
+
+    def bank_entry(self, problem: Problem, number: int) -> torch.Tensor:
+        """One entry (k,D) of the bank: mean real features of the own classes.
+
+        A function of the experts, :meth:`bank_settings`, the seed and its number alone: not of
+        ``ipc``, ``factor`` or ``chunk``.
+        """
+        raise NotImplementedError(f"{self.title} asks for a bank and does not say how to make one")
+
     @abstractmethod
     def setup(self, problem: Problem) -> Tensors:
         """The state before the first step, all of it checkpointed; ``pixels`` are the canvases."""

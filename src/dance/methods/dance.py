@@ -26,13 +26,20 @@ batch-norm networks are interpolated too and the encoders run in evaluation mode
 code would keep the statistics of an untrained network. ``encoder`` other than ``mid`` switches
 PLTDA off in both readings of Table 5: a fresh random encoder each iteration, which is DM, or one
 for the whole run, which is what the released code does.
+
+``real_targets: bank`` amortises the real side, which neither paper nor code does. What it makes of
+iteration e = 0..N-1 (expert, lambda, augmentation, real batch and so the mean real features) is
+computed once, as the exact form does it, and stored. Iteration t then matches the entry
+``order[t mod N]`` in an order drawn anew for every turn of N iterations, and the synthetic images
+get the augmentation of that entry. Calibration and the choice below ``synthetic_cap`` stay fresh.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
 
 import torch
 
@@ -40,7 +47,7 @@ from dance.augment import siamese
 from dance.condensed import decode
 from dance.condensed.class_sgd import ClassSGD
 from dance.core.device import send
-from dance.core.errors import MissingExpertsError
+from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import generator
 from dance.data.sampler import ClassSampler
 from dance.experts.interpolate import interpolate
@@ -75,6 +82,10 @@ class DanceConfig:
         calibration_interval: I_c of Algorithm 1, in iterations.
         calibration_mean: cross-entropy averaged over each ``class`` (released) or over the whole
             ``set`` (Eq. 5).
+        real_targets: what the synthetic features are matched with: ``exact``: real images embedded
+            anew at every step; ``bank``: mean features that were computed once for ``bank_draws``
+            of the random draws and serve all runs of the same experts.
+        bank_draws: N, entries of the bank.
     """
 
     iterations: int = 10_000
@@ -88,6 +99,8 @@ class DanceConfig:
     calibration: bool = True
     calibration_interval: int = 1
     calibration_mean: Literal["class", "set"] = "class"
+    real_targets: Literal["exact", "bank"] = "exact"
+    bank_draws: int = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +163,20 @@ class Dance(Condenser):
     Config = DanceConfig
     config: DanceConfig
 
+    def __init__(self, config: DanceConfig) -> None:
+        """Refuse settings that exclude each other.
+
+        Raises:
+            ConfigError: a bank of features under encoders that are no experts' mixtures.
+        """
+        super().__init__(config)
+        if config.real_targets == "bank" and config.encoder != "mid":
+            raise ConfigError(
+                "real_targets bank needs encoder mid, whose networks come from the experts that a "
+                f"bank is stored with: got encoder {config.encoder}; use --real-targets exact"
+            )
+        self._real: RealSide | None = None
+
     @property
     def iterations(self) -> int:
         """I of Algorithm 1."""
@@ -159,21 +186,59 @@ class Dance(Condenser):
         """Experts make the mid encoders and the calibration."""
         return self.config.encoder == "mid" or self.config.calibration
 
+    def bank_draws(self) -> int:
+        """N where a bank is asked for."""
+        return self.config.bank_draws if self.config.real_targets == "bank" else 0
+
+    def bank_settings(self) -> dict[str, Any]:
+        """The real batch and how it is augmented."""
+        config = self.config
+        return {"augmentation": config.augmentation, "real_batch": config.real_batch}
+
+    def bank_entry(self, problem: Problem, number: int) -> torch.Tensor:
+        """The mean real features (k,D) that an exact step of this number matches."""
+        side, train = self._side(problem), problem.train
+        draws = generator(problem.seed, "alignment", number)
+        augment = siamese.draw(self.config.augmentation, train.num_classes, train.side, draws)
+        rows, *sent = send([side.rows(number), *augment.tensors()], problem.device)
+        _, encoder = self._encoders(problem, number)
+        return side.means(encoder, augment.like(sent), rows)
+
+    def synthetic_images(self, ipc: int, factor: int) -> int:
+        """Decoded images up to the cap."""
+        return min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
+
+    def real_images(self, device: torch.device, side: int) -> int:
+        """Those of a group; on a GPU fewer of larger images."""
+        together = _REAL_IMAGES[device.type]
+        return together if device.type == "cpu" else max(32, together * 32**2 // side**2)
+
     def setup(self, problem: Problem) -> Tensors:
         """Canvases and their momentum; everything else that a step needs is made here, once.
 
         Raises:
-            MissingExpertsError: the problem holds no experts and these settings need them.
+            MissingExpertsError: the problem holds no experts, or no bank of as many entries as are
+                asked for, and these settings need them.
         """
         if self.needs_experts() and not problem.experts:
             raise MissingExpertsError(
                 "DANCE with mid encoders or calibration needs at least one expert: got none; train "
                 "some (dance experts DATA) or set encoder random and calibration false"
             )
+        held = 0 if problem.bank is None else len(problem.bank)
+        if held != self.bank_draws():
+            raise MissingExpertsError(
+                f"DANCE with real_targets {self.config.real_targets} needs a bank of "
+                f"{self.bank_draws()} entries: got {held}; make one (dance bank DATA) or set "
+                "real_targets exact"
+            )
+        self._real = None  # a bank may have been made with the images, which are not needed then
+        if problem.bank is None:
+            self._side(problem)
         self._optimiser: ClassSGD | None = None
-        self._real = RealSide(problem, self.config)
+        self._turn: tuple[int, list[int]] = (-1, [])
         self._each = problem.ipc * problem.factor**2
-        self._kept = min(self._each, self.config.synthetic_cap)
+        self._kept = self.synthetic_images(problem.ipc, problem.factor)
         self._chunks = self._cut(problem)
         self._mean, self._std = _channels(problem)
         return {"pixels": problem.initial.clone(), "velocity": torch.zeros_like(problem.initial)}
@@ -188,9 +253,15 @@ class Dance(Condenser):
         views = ["alignment"]
         if config.calibration and iteration % config.calibration_interval == 0:
             views.append("calibration")
-        drawn, rows = self._draw(problem, views, iteration)
-        expert, encoder = self._encoders(problem, iteration)
-        real = self._real.means(encoder, drawn[0].augment, rows)
+        number = self._number(problem, iteration)
+        expert, encoder = self._encoders(problem, number)
+        if problem.bank is None:
+            side = self._side(problem)
+            drawn, rows = self._draw(problem, views, iteration, number, side)
+            real = side.means(encoder, drawn[0].augment, rows)
+        else:
+            drawn, _ = self._draw(problem, views, iteration, number)
+            real = problem.bank[number]
         state["pixels"].clamp_(0, 1)
 
         def alignment(chunk: Chunk, images: torch.Tensor) -> torch.Tensor:
@@ -210,45 +281,78 @@ class Dance(Condenser):
             losses["calibration"] = found
         return losses
 
+    def _number(self, problem: Problem, iteration: int) -> int:
+        """Whose real side an iteration has: its own, or that of an entry of the bank."""
+        if problem.bank is None:
+            return iteration
+        count = len(problem.bank)
+        turn, place = divmod(iteration, count)
+        if self._turn[0] != turn:
+            order = torch.randperm(count, generator=generator(problem.seed, "bank order", turn))
+            self._turn = (turn, order.tolist())
+        return self._turn[1][place]
+
+    def _side(self, problem: Problem) -> RealSide:
+        """The real side of a problem, made once for it."""
+        if self._real is None or self._real.problem is not problem:
+            together = self.real_images(problem.device, problem.train.side)
+            self._real = RealSide(problem, self.config, together)
+        return self._real
+
     def _draw(
-        self, problem: Problem, views: Sequence[str], iteration: int
+        self,
+        problem: Problem,
+        views: Sequence[str],
+        iteration: int,
+        number: int,
+        side: RealSide | None = None,
     ) -> tuple[list[Drawn], torch.Tensor]:
-        """What is random in every view, and the real rows; made on the CPU for all classes.
+        """What is random in every view, made on the CPU for all classes and sent in one copy.
 
-        All of it goes to the device in one copy.
+        Args:
+            problem: as in :meth:`step`.
+            views: of the iteration; the first is the alignment.
+            iteration: t.
+            number: whose real side it has.
+            side: to draw real images from; none where a bank holds their means.
+
+        Returns:
+            What is drawn for each view, and rows of the real images (none without a side).
         """
-        classes, side = problem.train.num_classes, problem.train.side
-        augments, tensors = [], [self._real.rows(iteration)]
+        classes, pixels = problem.train.num_classes, problem.train.side
+        rows = torch.empty(0, dtype=torch.int64) if side is None else side.rows(number)
+        augments, subsets = [], []
         for view in views:
-            draws = generator(problem.seed, view, iteration)
-            augments.append(siamese.draw(self.config.augmentation, classes, side, draws))
-            tensors += augments[-1].tensors()
-            if self._kept < self._each:
-                tensors.append(self._subset(problem, draws))
-        rows, *rest = send(tensors, problem.device)
-        found = []
-        for augment in augments:
-            count = len(augment.tensors())
-            there, rest = augment.like(rest[:count]), rest[count:]
-            subset = rest.pop(0) if self._kept < self._each else None
-            found.append(Drawn(there, subset))
-        return found, rows
+            matched = view == "alignment"
+            draws = generator(problem.seed, view, number if matched else iteration)
+            augments.append(siamese.draw(self.config.augmentation, classes, pixels, draws))
+            if matched and problem.bank is not None:
+                draws = generator(problem.seed, "subset", iteration)
+            subsets.append(self._subset(problem, draws))
+        several = [tensor for augment in augments for tensor in augment.tensors()]
+        sent = iter(send([rows, *several, *(s for s in subsets if s is not None)], problem.device))
+        rows = next(sent)
+        there = [augment.like(list(islice(sent, len(augment.tensors())))) for augment in augments]
+        kept = [None if subset is None else next(sent) for subset in subsets]
+        return [Drawn(*pair) for pair in zip(there, kept, strict=True)], rows
 
-    def _subset(self, problem: Problem, draws: torch.Generator) -> torch.Tensor:
-        """Rows (k*kept,) of a random choice of each class's synthetic images, by chunk."""
+    def _subset(self, problem: Problem, draws: torch.Generator) -> torch.Tensor | None:
+        """Rows (k*kept,) of a random choice of each class's synthetic images, by chunk, if any."""
+        if self._kept == self._each:
+            return None
         every = torch.rand(problem.train.num_classes, self._each, generator=draws)
         own = every[problem.classes.start : problem.classes.stop]
         chosen = own.argsort(1)[:, : self._kept]
         place = torch.arange(len(problem.classes)) % problem.chunk
         return (chosen + place[:, None] * self._each).flatten()
 
-    def _encoders(self, problem: Problem, iteration: int) -> tuple[State, State]:
+    def _encoders(self, problem: Problem, number: int) -> tuple[State, State]:
         """The drawn expert and the encoder for matching (Eq. 3)."""
-        draws = generator(problem.seed, "encoder", iteration)
+        draws = generator(problem.seed, "encoder", number)
         expert: State = {}
         if problem.experts:
-            number = int(torch.randint(len(problem.experts), (), generator=draws))
-            initial, expert = problem.experts[number]
+            drawn = int(torch.randint(len(problem.experts), (), generator=draws))
+            initial, expert = problem.experts[drawn]
         if self.config.encoder == "mid":
             return expert, interpolate(initial, expert, float(torch.rand((), generator=draws)))
         if self.config.encoder == "fixed_random":
@@ -335,15 +439,16 @@ class RealSide:
     Args:
         problem: with the real images.
         config: of the method.
+        together: images that go through one forward.
     """
 
-    def __init__(self, problem: Problem, config: DanceConfig) -> None:
-        self._problem = problem
+    def __init__(self, problem: Problem, config: DanceConfig, together: int) -> None:
+        self.problem = problem
         own = problem.classes
         self._sampler = ClassSampler(problem.train, config.real_batch, problem.seed, own)
         mean, std = _channels(problem)
         self._offset, self._scale = -mean / std, 1 / (255 * std)
-        self._groups = self._group(config.real_batch)
+        self._groups = self._group(config.real_batch, together)
 
     def rows(self, step: int) -> torch.Tensor:
         """Rows (n,) of the real batch of all own classes at a step, on the CPU."""
@@ -357,7 +462,7 @@ class RealSide:
             augment: parameters for all K classes, on the device.
             rows: of :meth:`rows`, on the device.
         """
-        problem = self._problem
+        problem = self.problem
         device, dtype, network = problem.device, problem.initial.dtype, problem.network
         stored = problem.train.images
         found = [torch.empty(0, network.embedding_size, dtype=dtype, device=device)]
@@ -372,12 +477,9 @@ class RealSide:
                 found.append(class_means(torch.cat(features), group.sizes))
         return torch.cat(found)
 
-    def _group(self, batch: int) -> list[Group]:
+    def _group(self, batch: int, together: int) -> list[Group]:
         """The own classes in groups of as many as are forwarded together, counted among all K."""
-        problem = self._problem
-        together = _REAL_IMAGES[problem.device.type]
-        if problem.device.type == "cuda":
-            together = max(32, together * 32**2 // problem.train.side**2)
+        problem = self.problem
         each = max(1, together // batch) if batch else 1
         sizes, groups, start = self._sampler.sizes(), [], 0
         own = problem.classes

@@ -113,11 +113,17 @@ def condense(
     trace = Trace(pixels.detach())
 
     for iteration in range(iterations):
-        draws = generator(problem.seed, "encoder", iteration)
+        number = iteration
+        if options.real_targets == "bank":
+            turn = iteration // options.bank_draws
+            order = generator(problem.seed, "bank order", turn)
+            shuffled = torch.randperm(options.bank_draws, generator=order).tolist()
+            number = shuffled[iteration % options.bank_draws]
+        draws = generator(problem.seed, "encoder", number)
         if problem.experts:
-            number = int(torch.randint(len(problem.experts), (), generator=draws))
-            initial, expert = problem.experts[number]
-            trace.experts.add(number)
+            which = int(torch.randint(len(problem.experts), (), generator=draws))
+            initial, expert = problem.experts[which]
+            trace.experts.add(which)
         if options.encoder == "mid":
             share = float(torch.rand((), generator=draws))
             encoder = {n: share * initial[n] + (1 - share) * expert[n] for n in expert}
@@ -135,9 +141,12 @@ def condense(
             views.append("calibration")
         logged = {}
         for view in views:
-            draws = generator(problem.seed, view, iteration)
+            turn = number if view == "alignment" else iteration
+            draws = generator(problem.seed, view, turn)
             drawn = siamese.draw(options.augmentation, classes, train.side, draws)
             each = ipc * problem.factor**2
+            if view == "alignment" and options.real_targets == "bank":
+                draws = generator(problem.seed, "subset", iteration)
             chosen = None
             if each > options.synthetic_cap:
                 order = torch.rand(classes, each, generator=draws).argsort(1)
@@ -150,7 +159,7 @@ def condense(
                     synthetic = synthetic[chosen[c]]
                 synthetic = (synthetic - mean) / std
                 if view == "alignment":
-                    real = train.images[sampler.rows(c, iteration)].double() / 255
+                    real = train.images[sampler.rows(c, number)].double() / 255
                     both = augment(torch.cat([(real - mean) / std, synthetic]), drawn, c)
                     found = features(encoder, both, norm)
                     difference = found[: len(real)].detach().mean(0) - found[len(real) :].mean(0)

@@ -277,4 +277,6 @@ def test_defaults_are_the_published_settings() -> None:
         "calibration": True,
         "calibration_interval": 1,
         "calibration_mean": "class",
+        "real_targets": "exact",
+        "bank_draws": 50,
     }

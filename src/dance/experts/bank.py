@@ -1,0 +1,146 @@
+"""The bank: the real side of a run, computed once and stored beside the experts.
+
+A method that matches mean features under networks that never change meets the same few things at
+every step: an expert, a mix of its first and last weights, an augmentation, a batch of real images
+of each class. Entry e of a bank is what the real images give for the e-th draw of all of these: one
+mean feature a class. Entries are functions of the settings and of their number alone, so a bank
+that is too short is made longer, and one that exists serves any run of the same experts, whatever
+its images per class, factor or number of steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dance.core.checkpoint import Checkpoints
+from dance.core.config import digest
+from dance.core.errors import ArtifactError
+from dance.core.interrupt import deferred_interrupt
+from dance.core.progress import log, track
+from dance.core.storage import read_tensors, write_tensors
+from dance.core.world import World
+
+_KIND = "feature bank"
+_MEANS = "means"
+
+Entry = Callable[[int], torch.Tensor]
+"""Number of an entry to its mean features (k,D) of the own classes, float32."""
+
+
+class Bank:
+    """Mean real features by entry and class, in one file.
+
+    Args:
+        directory: where it is kept: that of the pool whose experts it is of.
+        identity: all that decides an entry beside its number, as plain data.
+        world: the processes that make it together; each has some of the classes.
+    """
+
+    def __init__(
+        self, directory: Path, identity: Mapping[str, Any], world: World | None = None
+    ) -> None:
+        self._identity, self._world = dict(identity), world or World()
+        self._name = f"bank-{digest(self._identity)}"
+        self.path = directory / f"{self._name}.safetensors"
+        self._checkpoints = Checkpoints(directory, f"{self._name}-partial", self._identity)
+
+    def held(self) -> int:
+        """Entries that are finished on disk."""
+        return len(self._stored()[0])
+
+    def ensure(self, count: int, entry: Entry, own: range) -> torch.Tensor:
+        """Entries 0 to count-1: read what is there and sound, make what is missing.
+
+        Ctrl-C stops after the entry that is being made; that and any other end costs what was made
+        since the last checkpoint.
+
+        Args:
+            count: N.
+            entry: makes one, for the own classes.
+            own: the classes that this process has; those of all processes follow each other.
+
+        Returns:
+            (N,k,D) float32 on the CPU, of the own classes.
+
+        Raises:
+            ArtifactError: the file cannot be written, or the making was begun by other code.
+        """
+        world = self._world
+        whole, seconds, finished = self._begun(count) if world.leader else (torch.empty(0), 0.0, 0)
+        sent = world.send({_MEANS: whole[:count]} if world.leader else None)
+        entries = [row[own.start : own.stop] for row in sent[_MEANS]]
+        if len(entries) < count:
+            whole, seconds = self._make(count, entry, list(whole), entries, seconds)
+        if world.leader and len(whole) > finished:
+            self._store(whole, seconds)
+        world.barrier()
+        return torch.stack(entries).contiguous()
+
+    def _make(
+        self,
+        count: int,
+        entry: Entry,
+        whole: list[torch.Tensor],
+        entries: list[torch.Tensor],
+        spent: float,
+    ) -> tuple[torch.Tensor, float]:
+        """Add the missing rows of the own classes to ``entries``.
+
+        Returns:
+            On the leader, the entries with the rows of all classes, and the seconds spent.
+        """
+        started, first = time.monotonic(), len(entries)
+        with (
+            deferred_interrupt() as interrupt,
+            track("bank of real features", count, "entries", start=first) as task,
+        ):
+            for number in range(first, count):
+                entries.append(entry(number).detach().float().cpu())
+                rows = self._world.collect(entries[-1])
+                task.advance()
+                if rows is not None:
+                    whole.append(rows)
+                    if interrupt.requested or self._checkpoints.due():
+                        header = {"seconds": spent + time.monotonic() - started}
+                        self._checkpoints.save(number + 1, {_MEANS: torch.stack(whole)}, header)
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+        made = torch.stack(whole) if whole else torch.empty(0)
+        return made, spent + time.monotonic() - started
+
+    def _store(self, whole: torch.Tensor, seconds: float) -> None:
+        header = {**self._identity, "entries": len(whole), "seconds": seconds}
+        write_tensors(self.path, {_MEANS: whole}, header, _KIND)
+        self._checkpoints.clear()
+
+    def _begun(self, count: int) -> tuple[torch.Tensor, float, int]:
+        """The entries of the file or, where they are too few, of a checkpoint.
+
+        Returns:
+            Them, the seconds they took, and how many are in the file.
+        """
+        means, seconds = self._stored()
+        finished, saved = len(means), self._checkpoints.numbers()
+        if saved and saved[-1] <= finished:  # a kill after the last write left them
+            self._checkpoints.clear()
+        if finished < count and (found := self._checkpoints.latest()) is not None:
+            tensors, header = found
+            if len(tensors[_MEANS]) > finished:
+                log(f"going on with the bank after entry {len(tensors[_MEANS])}")
+                return tensors[_MEANS], float(header["seconds"]), finished
+        return means, seconds, finished
+
+    def _stored(self) -> tuple[torch.Tensor, float]:
+        """The entries of the file, none when it is missing or damaged (which is said)."""
+        if self.path.exists():
+            try:
+                tensors, header = read_tensors(self.path, _KIND)
+                return tensors[_MEANS], float(header["seconds"])
+            except (ArtifactError, KeyError, TypeError) as error:
+                log(f"{error}; making the bank again")
+        return torch.empty(0), 0.0
