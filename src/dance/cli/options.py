@@ -21,6 +21,7 @@ from dance.networks import NETWORKS
 from dance.recipes import generic, method_of, resolve
 
 SHORT: Mapping[str, str] = {
+    "memory_limit": "--memory-limit",
     "source.root": "--data-root",
     "source.size": "--size",
     "source.offline": "--offline",
@@ -29,7 +30,7 @@ SHORT: Mapping[str, str] = {
     "evaluation.repeats": "--repeats",
     "evaluation.epochs": "--epochs",
 }
-"""Short names of settings inside sections."""
+"""Other names of settings, most of them inside sections."""
 _NAMES: Mapping[str, Registry[Any]] = {
     "method": METHODS,
     "networks": NETWORKS,
@@ -37,7 +38,7 @@ _NAMES: Mapping[str, Registry[Any]] = {
     "evaluation.protocol": PROTOCOLS,
 }
 """Settings whose values are names of something registered."""
-_METAVARS = {"source.root": "DIR", "device": "DEVICE"}
+_METAVARS = {"source.root": "DIR", "device": "DEVICE", "memory_limit": "BYTES"}
 _WIDTH = 100
 _SIDE = 32
 """Help shows the defaults for images of this side."""

@@ -29,6 +29,9 @@ class RunConfig:
         precision: ``float32``, or ``bfloat16`` for the arithmetic of the networks.
         chunk: classes that are forwarded together (none: as many as memory allows); does not
             decide the result beyond rounding.
+        memory_limit: what condensing may hold on the device (the CPU: in the process), such as
+            ``8GB``; decides how many classes go through one forward where ``chunk`` does not (none:
+            what the device has); does not decide the result beyond rounding.
         source: how the data set is read.
         network: the network of experts and matching.
         experts: training of the experts.
@@ -46,6 +49,7 @@ class RunConfig:
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     chunk: int | None = None
+    memory_limit: str | None = None
     source: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     experts: ExpertConfig = field(default_factory=ExpertConfig)

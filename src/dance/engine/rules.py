@@ -10,6 +10,7 @@ from dance.augment.siamese import parse
 from dance.condensed.decoders import check_factor
 from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
+from dance.core.memory import in_bytes
 from dance.data.known import KNOWN
 from dance.engine.config import RunConfig
 from dance.evaluation.protocol import PROTOCOLS
@@ -51,6 +52,8 @@ def check(config: RunConfig) -> None:
             must, holds = _RULES[name]
             if not holds(value):
                 raise ConfigError(f"{place} must be {must}: got {value}")
+        if name == "memory_limit":
+            in_bytes(value)
         if name == "augmentation":
             parse(value)
     for name in (config.network.name, *config.networks):

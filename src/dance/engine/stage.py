@@ -10,20 +10,24 @@ import torch
 
 from dance.condensed import initial_pixels
 from dance.core import device as devices
+from dance.core import memory
 from dance.data import ImageSet, load
 from dance.engine.config import RunConfig
+from dance.engine.memory import fitting, image_cost
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.experts import Expert, ExpertPool
-from dance.methods import METHODS, Method, Problem
+from dance.methods import METHODS, Condenser, Method, Problem
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
 from dance.training.fit import predict
 
 _CPU_IMAGES = 64
 """Synthetic images that are forwarded together on a CPU: what fits its caches is fastest."""
-_MAPS = 6
-"""Copies of the first block's maps, in float32, that a step keeps for its backward pass."""
+_STATE = 3
+"""Tensors of the size of the canvases that a step holds: they, their momentum and a gradient."""
+_SHARE = 0.9
+"""Part of the memory that is free that condensing may take; the rest is for the allocator."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,18 +90,32 @@ class Stage:
             network=self.network.eval(),
             experts=states,  # type: ignore[arg-type]  # pairs, as made above
             seed=config.seed,
-            chunk=config.chunk or self.chunk(),
+            chunk=self.chunk(self.train.num_classes),
             bfloat16=self.bfloat16,
         )
 
-    def chunk(self) -> int:
-        """Classes that go through one forward: what the cache (CPU) or free memory (GPU) holds."""
-        per_class = self.config.ipc * self.config.factor**2
-        images = _CPU_IMAGES
-        if self.device.type == "cuda":
-            bytes_each = self.config.network.width * self.train.side**2 * 4 * _MAPS
-            images = devices.available_memory(self.device) // 2 // bytes_each
-        return max(1, min(self.train.num_classes, math.ceil(images / per_class)))
+    def chunk(self, classes: int) -> int:
+        """Of ``classes`` how many go through one forward: what cache (CPU) and memory hold.
+
+        Raises:
+            ConfigError: not even one class fits into the memory.
+        """
+        config, method, device = self.config, self.method, self.device
+        if config.chunk is not None or not isinstance(method, Condenser):
+            return config.chunk or classes
+        images = method.synthetic_images(config.ipc, config.factor)
+        channels, side = self.train.channels, self.train.side
+        each = image_cost(self.network, channels, side, device, bfloat16=self.bfloat16)
+        held = memory.held(device)
+        free = int(memory.free(device) * _SHARE)
+        limit = held + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
+        numbers = _STATE * config.ipc * channels * side**2 + 2 * self.network.embedding_size
+        state = 4 * classes * numbers
+        beside = held + state + method.real_images(device, side) * each.forward
+        fits = fitting(limit, beside, images * each.gradient, classes)
+        if device.type == "cpu":
+            fits = min(fits, math.ceil(_CPU_IMAGES / images))
+        return max(1, fits)
 
 
 def stage(config: RunConfig) -> Stage:

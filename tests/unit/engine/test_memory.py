@@ -1,0 +1,113 @@
+"""The class chunk: what memory a step takes, what is expected of it, and limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dance.core.errors import ConfigError
+from dance.engine import RunConfig
+from dance.engine.memory import fitting
+from dance.engine.stage import stage
+from dance.experts.recipe import ExpertConfig
+from dance.methods.dance import DanceConfig
+from dance.networks import NetworkConfig
+from unit.engine import peak
+
+FACTOR = 1.5
+ROUGHLY = 2.5
+"""For other networks than ConvNet, and without gradients, where much less is at stake."""
+
+CONFIG = RunConfig(
+    data="digits",
+    ipc=5,
+    options=DanceConfig(iterations=1),
+    experts=ExpertConfig(epochs=1),
+    network=NetworkConfig(width=16),
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, list[dict[str, object]]]:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("peaks are read from Linux's /proc")
+    ended = subprocess.run(
+        [sys.executable, peak.__file__],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_an_image_takes_what_is_expected(measured) -> None:
+    assert len(measured["images"]) == 2 * len(peak.NETWORKS)
+    for row in measured["images"]:
+        exact = row["network"][0] == "convnet" and row["kind"] == "gradient"
+        factor = FACTOR if exact else ROUGHLY
+        assert 1 / factor < row["measured"] / row["expected"] < factor, row
+
+
+def test_a_step_takes_no_more_with_more_classes(measured) -> None:
+    """But for what it holds of every class: canvases, their gradient and mean features.
+
+    All activations of ten times the classes would take ten times as much; what the allocator loses
+    between more chunks is less than once as much.
+    """
+    few, many = measured["steps"]
+    assert many["classes"] == 10 * few["classes"]
+    grown = many["state"] - few["state"]
+    assert few["measured"] > 3 * grown, "a step that is mostly activations"
+    assert many["measured"] < 2 * few["measured"] + 4 * grown, (few, many)
+
+
+@pytest.mark.parametrize(
+    ("limit", "beside", "per_class", "chunk"),
+    [(100, 0, 10, 10), (99, 0, 10, 9), (100, 50, 10, 5), (10**6, 0, 1, 20), (60, 50, 10, 1)],
+)
+def test_as_many_classes_as_fit(limit: int, beside: int, per_class: int, chunk: int) -> None:
+    assert fitting(limit, beside, per_class, classes=20) == chunk
+
+
+def test_refuses_when_not_one_class_fits() -> None:
+    with pytest.raises(ConfigError, match=r"8\.0 GB at once beside 3\.0 GB .* 10\.9 GB; raise --m"):
+        fitting(int(10.9e9), int(3e9), int(8e9), classes=20)
+
+
+def test_the_limit_decides_the_chunk_and_a_chunk_that_is_given_wins() -> None:
+    free = stage(CONFIG)
+    assert free.chunk(10) == 10
+    tight = stage(replace(CONFIG, memory_limit="1 MB"))
+    with pytest.raises(ConfigError, match="--memory-limit"):
+        tight.chunk(10)
+    assert stage(replace(CONFIG, memory_limit="1 MB", chunk=3)).chunk(10) == 3
+
+
+def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a process that is taken to hold nothing yet, so that the numbers are those of the step."""
+    monkeypatch.setattr("dance.core.memory.held", lambda device: 0)
+    chunks = [stage(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (600, 800, 1000)]
+    assert chunks == sorted(set(chunks))
+    assert chunks[-1] <= 10
+
+
+@pytest.mark.parametrize("text", ["8", "8GB", "512MiB"])
+def test_a_limit_does_not_name_another_run(text: str) -> None:
+    from dance.engine.rundir import identity
+
+    assert identity(replace(CONFIG, memory_limit=text)) == identity(CONFIG)
+
+
+@pytest.mark.parametrize("text", ["", "GB", "0", "-1GB", "8 gigs", "1e9"])
+def test_refuses_what_is_no_amount(text: str) -> None:
+    with pytest.raises(ConfigError, match="memory_limit must be a number above 0 with a unit"):
+        stage(replace(CONFIG, memory_limit=text))
