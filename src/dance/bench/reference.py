@@ -270,7 +270,7 @@ class Reference:
         owner = torch.full((len(both),), label, device=problem.device)
         augmented = augment(both, drawn.take(owner))
         with torch.no_grad():
-            target = self._encoder.features(augmented[: len(real)]).mean(0)
+            target = self._encoder.features(augmented[: len(real)].detach()).mean(0)
         found = self._encoder.features(augmented[len(real) :]).mean(0)
         return ((target - found) ** 2).sum()
 

@@ -1,0 +1,195 @@
+"""Who takes part in a measurement of steps: the reference, the engine, and other methods."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from dance.augment import siamese
+from dance.bench.reference import Reference
+from dance.bench.timing import Contestant, Stopwatch, Watched, timed
+from dance.condensed.class_sgd import ClassSGD
+from dance.core.rng import generator
+from dance.engine import RunConfig
+from dance.engine.stage import Stage, stage
+from dance.experts import Expert
+from dance.methods import METHODS, Condenser, Problem
+from dance.methods import dance as dance_module
+from dance.methods.dance import RealSide
+from dance.networks import Network
+
+REFERENCE, EXACT, BANK = "reference", "exact", "bank"
+DANCE = "dance"
+
+
+def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
+    """The run with its real side ``exact`` or from a ``bank``; none if its method has no bank."""
+    names = {field.name for field in dataclasses.fields(config.options)}
+    if "real_targets" not in names:
+        return None
+    return replace(config, options=replace(config.options, real_targets=real_targets))
+
+
+def condensers() -> list[str]:
+    """Names of all methods that optimise canvases."""
+    return [name for name in METHODS.names() if issubclass(METHODS.get(name), Condenser)]
+
+
+def problem_of(setting: Stage) -> Problem:
+    """The problem of a run, with untrained experts and a bank of zeros: they cost the same."""
+    method, network = setting.method, setting.network
+    experts = []
+    if method.needs_experts():
+        for number in range(setting.config.experts.count):
+            first, last = (
+                network.initial(generator(0, "untrained expert", number, part)) for part in range(2)
+            )
+            experts.append(Expert(number, first, last, {}, Path(), trained_now=False))
+    problem = setting.problem(setting.initial(), experts)
+    if isinstance(method, Condenser) and (entries := method.bank_draws()):
+        shape = (entries, problem.train.num_classes, network.embedding_size)
+        problem = replace(problem, bank=torch.zeros(shape, device=problem.device))
+    return problem
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """The library's own step, on all classes or on the first ones.
+
+    Attributes:
+        method: with its settings.
+        problem: what it works on.
+        classes: K of the whole problem.
+    """
+
+    method: Condenser
+    problem: Problem
+    classes: int
+
+    @staticmethod
+    def of(setting: Stage, problem: Problem, classes: int | None = None) -> Engine:
+        """The engine of a run; with ``classes``, as a process that owns the first so many."""
+        assert isinstance(setting.method, Condenser)
+        every = problem.train.num_classes
+        if classes is not None and classes < every:
+            problem = replace(
+                problem,
+                initial=problem.initial[: classes * problem.ipc],
+                bank=None if problem.bank is None else problem.bank[:, :classes],
+                classes=range(classes),
+            )
+        return Engine(setting.method, problem, every)
+
+    def contestant(self) -> Contestant:
+        """Seconds of a step of all classes, scaled up where it owns some only."""
+        step, share = self.stepper(), self.classes / len(self.problem.classes)
+        return lambda number: share * timed(lambda: step(number), self.problem.device)
+
+    def stepper(self) -> Callable[[int], object]:
+        """A step by its number."""
+        state = self.method.setup(self.problem)
+        return lambda number: self.method.step(self.problem, state, number)
+
+    def split(self, rounds: int) -> tuple[list[dict[str, float]], list[float]]:
+        """Where the time of a step goes.
+
+        Returns:
+            For each of some steps its seconds by phase, and the seconds of as many steps between
+            them that no stopwatch was on; both scaled up like :meth:`contestant`.
+        """
+        step, phases, device = self.stepper(), Phases(), self.problem.device
+        share = self.classes / len(self.problem.classes)
+        step(0)
+        splits, plain = [], []
+        for number in range(1, 2 * rounds, 2):
+            with Stopwatch(phases.watched(), device) as watch:
+                step(number)
+            splits.append({name: share * taken for name, taken in watch.seconds.items()})
+            plain.append(share * timed(lambda number=number: step(number + 1), device))  # type: ignore[misc]
+        return splits, plain
+
+
+class LiteralLoop:
+    """The reference as a contestant, on as many classes as a round has time for.
+
+    Args:
+        setting: of the run.
+        problem: what it works on, in float32.
+        longest: seconds that a round may take.
+
+    Attributes:
+        classes: that it loops over; its loops take the same time for every class, so what they
+            take beyond an iteration without any class is scaled up to all.
+    """
+
+    def __init__(self, setting: Stage, problem: Problem, longest: float) -> None:
+        self._loop = Reference(problem, setting.method.config)
+        self._device, self._every = problem.device, problem.train.num_classes
+        self._step(0, 1)
+        self.classes = min(self._every, max(1, int(longest / self._step(0, 1))))
+
+    def _step(self, number: int, classes: int | None) -> float:
+        return timed(lambda: self._loop.step(number, classes), self._device)
+
+    def contestant(self) -> Contestant:
+        """Seconds of a step of all classes."""
+        if self.classes == self._every:
+            return lambda number: self._step(number, None)
+
+        def scaled(number: int) -> float:
+            """A part of the loop, and what does not belong to it."""
+            fixed = self._step(number, 0)
+            part = self._step(number, self.classes)
+            return fixed + (part - fixed) * self._every / self.classes
+
+        return scaled
+
+
+class Phases:
+    """To which phase of a step a function of the library belongs."""
+
+    DRAWS = "draws on the host"
+    WEIGHTS = "weights of the encoder"
+    REAL = "real: gather, augment, forward"
+    IMAGES = "synthetic: decode, augment"
+    OPTIMISER = "optimiser"
+
+    def __init__(self) -> None:
+        self._view = "matching"
+
+    def watched(self) -> list[Watched]:
+        """Functions that a step of DANCE calls, where it finds them."""
+        backward = lambda: f"{self._view}: backward"  # noqa: E731
+        return [
+            Watched(dance_module, "generator", self.DRAWS),
+            Watched(siamese, "draw", self.DRAWS),
+            Watched(RealSide, "rows", self.DRAWS),
+            Watched(dance_module, "interpolate", self.WEIGHTS),
+            Watched(RealSide, "means", self.REAL),
+            Watched(dance_module, "decode", self.IMAGES),
+            Watched(siamese, "apply", self.IMAGES),
+            Watched(Network, "embed", self._forward("matching")),
+            Watched(Network, "logits", self._forward("calibration")),
+            Watched(torch.autograd, "grad", backward),
+            Watched(ClassSGD, "before", self.OPTIMISER),
+            Watched(ClassSGD, "step", self.OPTIMISER),
+            Watched(ClassSGD, "after", self.OPTIMISER),
+        ]
+
+    def _forward(self, view: str) -> Callable[[], str]:
+        def enter() -> str:
+            """The backward pass that follows belongs to this view."""
+            self._view = view
+            return f"{view}: forward"
+
+        return enter
+
+
+def staged(config: RunConfig) -> tuple[Stage, Problem]:
+    """A run's setting and its problem."""
+    setting = stage(config)
+    return setting, problem_of(setting)

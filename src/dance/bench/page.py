@@ -1,0 +1,277 @@
+"""The measurements as tables, for a terminal and as a page of Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+Cell = Callable[[Record, Callable[[float], str]], str]
+
+TABLE_4: Mapping[str, Mapping[int, tuple[float | None, int | None]]] = {
+    "dc": {1: (0.16, 3515), 10: (3.31, 3621), 50: (15.74, 4527)},
+    "dsa": {1: (0.22, 3513), 10: (4.47, 3639), 50: (20.13, 4539)},
+    "dm": {1: (0.08, 3323), 10: (0.08, 3455), 50: (0.08, 3605)},
+    "mtt": {1: (0.36, 2711), 10: (0.40, 8049), 50: (None, None)},
+    "idm": {1: (0.50, 3223), 10: (0.48, 3179), 50: (0.58, 4027)},
+    "dance": {1: (0.11, 2906), 10: (0.12, 3045), 50: (0.12, 3549)},
+}
+"""By method and images per class: seconds of an iteration and MB of GPU memory on CIFAR-10, one
+NVIDIA A100 (Zhang et al. 2024, Table 4); none where it ran out of memory."""
+_PAPERS_DATA = "cifar10"
+_METHOD = """Contestants take turns in one process, after one round to warm up; a cell is the median
+over the rounds with the quartiles in brackets, a ratio that of the ratios round by round. Data is
+cached and decoded, no file is read in a timed loop, experts are untrained (they cost the same).
+`reference` is the literal loop over classes of `dance.bench.reference` in float32: plain PyTorch
+modules whose parameters require gradients, weights loaded anew each iteration, an optimiser step
+for every class and loss. `exact` is the library with real images in every step, `bank` with the
+real side computed before. `*`: some of the classes were timed (`speed.json` says how many) and
+scaled up to all."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        title: above it.
+        columns: names; those that start with ``>`` are right-aligned.
+        rows: cells.
+        note: below it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+
+def tables(record: Record, cell: Cell) -> list[Table]:
+    """All tables of a record.
+
+    Args:
+        record: content of ``speed.json``.
+        cell: how a measured quantity is shown: :func:`spread` or :func:`middle`.
+    """
+    return [
+        _steps(record, cell),
+        _phases(record, cell),
+        _memory(record),
+        _training(record, cell),
+        _paper(record, cell),
+    ]
+
+
+def ceilings(record: Record) -> str:
+    """The machine's ceilings in one sentence."""
+    parts = [
+        f"{name} {found['flops'] / 1e9:,.0f} GFLOP/s in products of matrices of side "
+        f"{found['side']:,}, {found['copy_bytes'] / 1e9:.1f} GB/s in copies"
+        for name, found in record["machine"]["ceilings"].items()
+    ]
+    return "; ".join(parts)
+
+
+def markdown(record: Record) -> str:
+    """A page for ``docs/results``."""
+    machine = record["machine"]
+    kernels = "with" if machine["compiled_kernels"] else "without"
+    lines = [
+        "# Speed",
+        "",
+        f"`{record['command']}`",
+        "",
+        f"{record['created']}; {machine['device']}, {machine['cores']} cores, "
+        f"{machine['threads']} threads; torch {machine['torch']}, {kernels} compiled kernels; "
+        f"precision {record['precision']}, seed {record['seed']}, {record['rounds']} rounds.",
+        "",
+        f"The machine at its best: {ceilings(record)} (read and written).",
+        "",
+        _METHOD,
+    ]
+    for table in tables(record, spread):
+        lines += ["", f"## {table.title}", "", _line(c.lstrip(">") for c in table.columns)]
+        lines += [
+            "|" + "|".join("--:" if c.startswith(">") else "---" for c in table.columns) + "|"
+        ]
+        lines += [_line(row) for row in table.rows]
+        if table.note:
+            lines += ["", table.note]
+    for skip in record["skipped"]:
+        lines += ["", f"Not measured: {skip['method']} on {skip['data']} at {skip['ipc']} images "]
+        lines[-1] += f"per class: {skip['reason']}"
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _cases(record: Record) -> Iterator[tuple[Record, Record]]:
+    for case in record["steps"]:
+        for row in case["contestants"]:
+            yield case, row
+
+
+def _steps(record: Record, cell: Cell) -> Table:
+    columns = ("data", ">ipc", "who", ">a step", ">times faster", ">GFLOP/s", ">of the ceiling")
+    rows = [
+        (
+            case["name"],
+            str(case["ipc"]),
+            row["name"],
+            cell(row["seconds"], seconds) + _mark(case, row),
+            cell(row["times_reference"], times),
+            f"{row['operations_per_second'] / 1e9:,.1f}" if "operations" in row else "",
+            f"{100 * row['share_of_matmul']:.0f} %" if "operations" in row else "",
+        )
+        for case, row in _cases(record)
+    ]
+    note = f"Operations: {record['counted']}. The ceiling is the fastest product of matrices."
+    return Table("Condensation: one step", columns, rows, note)
+
+
+def _phases(record: Record, cell: Cell) -> Table:
+    rows = []
+    for case in record["steps"]:
+        whole = math.fsum(phase["median"] for phase in case["phases"].values())
+        for name, phase in case["phases"].items():
+            share = f"{100 * phase['median'] / whole:.0f} %"
+            rows.append((case["name"], str(case["ipc"]), name, cell(phase, seconds), share))
+    slower = ", ".join(cell(case["watched"], times) for case in record["steps"])
+    note = (
+        "By a stopwatch on the functions that a step calls, in steps of their own; `rest` is what "
+        "no watched function did. A step with the stopwatch took, relative to one without it: "
+        f"{slower}."
+    )
+    columns = ("data", ">ipc", "phase of an exact step", ">time", ">share")
+    return Table("Where the time goes", columns, rows, note)
+
+
+def _memory(record: Record) -> Table:
+    rows = [
+        (
+            case["name"],
+            str(case["ipc"]),
+            row["name"],
+            megabytes(row["step_bytes"]),
+            megabytes(row["peak_bytes"]),
+            _published(case, row["method"], 1) if row["name"] != "reference" else "",
+            "" if row["ready_seconds"] is None else f"{row['ready_seconds']:.1f} s",
+        )
+        for case, row in _cases(record)
+    ]
+    note = (
+        "Each in a process of its own. A step: what it takes beyond what lay there before it "
+        "(activations, gradients, buffers). In all: resident size of the process on a CPU, with "
+        "program and data; the allocator's peak on CUDA. Start: from the start of the process "
+        "until its first step."
+    )
+    columns = ("data", ">ipc", "who", ">a step", ">in all", ">paper, A100", ">start")
+    return Table("Memory at the peak", columns, rows, note)
+
+
+def _training(record: Record, cell: Cell) -> Table:
+    rows = [
+        (
+            row["what"],
+            row["name"],
+            str(row["ipc"] or ""),
+            str(row["members"]),
+            cell(row["images_per_second"]["reference"], count),
+            cell(row["images_per_second"]["exact"], count),
+            cell(row["times_reference"], times),
+        )
+        for row in record["training"]
+    ]
+    columns = ("what", "data", ">ipc", ">networks", ">reference", ">ours", ">times faster")
+    note = "Networks: as many as the library trains at once; the reference trains one."
+    return Table("Training and testing: images per second", columns, rows, note)
+
+
+def _paper(record: Record, cell: Cell) -> Table:
+    rows = [
+        (
+            case["name"],
+            str(case["ipc"]),
+            row["title"],
+            cell(row["seconds"], seconds) + _mark(case, row),
+            _published(case, row["method"], 0),
+            megabytes(row["peak_bytes"]),
+            _published(case, row["method"], 1),
+        )
+        for case, row in _cases(record)
+        if row["name"] not in ("reference", "bank")
+    ]
+    columns = ("data", ">ipc", "method", ">a step", ">paper", ">memory", ">paper's memory")
+    note = "The paper's columns are its Table 4: CIFAR-10 on one NVIDIA A100, not this machine."
+    return Table("The methods, as in Table 4 of the paper", columns, rows, note)
+
+
+def _published(case: Record, method: str, place: int) -> str:
+    """A cell of the paper's Table 4; empty where it has none."""
+    found = TABLE_4.get(method, {}).get(case["ipc"])
+    if case["name"] != _PAPERS_DATA or found is None:
+        return ""
+    value = found[place]
+    return "out of memory" if value is None else f"{value:.2f} s" if place == 0 else f"{value:,} MB"
+
+
+def _mark(case: Record, row: Record) -> str:
+    return "" if row["classes_timed"] == case["classes"] else " *"
+
+
+def middle(found: Record, shown: Callable[[float], str]) -> str:
+    """The median alone, for narrow places."""
+    return shown(found["median"])
+
+
+def spread(found: Record, shown: Callable[[float], str]) -> str:
+    """Median and quartiles.
+
+    >>> spread({"median": 2.0, "quartiles": [1.5, 2.5]}, times)
+    '2.0x (1.5x to 2.5x)'
+    """
+    low, high = found["quartiles"]
+    return f"{shown(found['median'])} ({shown(low)} to {shown(high)})"
+
+
+def seconds(value: float) -> str:
+    """Seconds with three digits or so.
+
+    >>> seconds(0.00123), seconds(0.1234), seconds(12.345)
+    ('1.23 ms', '123 ms', '12.35 s')
+    """
+    if value >= 1:
+        return f"{value:.2f} s"
+    thousandths = 1000 * value
+    return f"{thousandths:.{0 if thousandths >= 100 else 1 if thousandths >= 10 else 2}f} ms"
+
+
+def times(value: float) -> str:
+    """A ratio.
+
+    >>> times(2.345), times(23.45)
+    ('2.3x', '23x')
+    """
+    return f"{value:.1f}x" if value < 10 else f"{value:.0f}x"
+
+
+def count(value: float) -> str:
+    """Images per second.
+
+    >>> count(12345.6)
+    '12,346'
+    """
+    return f"{value:,.0f}"
+
+
+def megabytes(value: int | None) -> str:
+    """Bytes as the paper's table gives them.
+
+    >>> megabytes(3_045_000_000), megabytes(None)
+    ('3,045 MB', 'unknown')
+    """
+    return "unknown" if value is None else f"{value / 1e6:,.0f} MB"

@@ -1,0 +1,105 @@
+"""Clocks: who is asked how often, what the numbers say, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from dance.bench.contest import Engine, Phases
+from dance.bench.timing import Stopwatch, Watched, alternate, ratio, summary
+from dance.methods.dance import Dance, DanceConfig
+from unit.methods.problems import problem
+
+CPU = torch.device("cpu")
+
+
+def test_contestants_take_turns_forth_and_back_after_warming_up() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def contestant(name: str) -> object:
+        return lambda number: asked.append((name, number)) or float(number)  # type: ignore[func-returns-value]
+
+    found = alternate({name: contestant(name) for name in "ab"}, 2)  # type: ignore[misc]
+    assert asked == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("b", 2), ("a", 2)]
+    assert found == {"a": [1.0, 2.0], "b": [1.0, 2.0]}
+
+
+def test_a_contestant_that_is_too_slow_is_asked_once() -> None:
+    found = alternate({"slow": lambda _: 9.0, "fast": lambda _: 1.0}, 3, {"slow": 5.0})
+    assert found == {"slow": [9.0], "fast": [1.0, 1.0, 1.0]}
+
+
+def test_median_and_quartiles() -> None:
+    assert summary([5.0, 1.0, 3.0, 2.0, 4.0])["quartiles"] == [2.0, 4.0]
+    assert summary([5.0, 1.0, 3.0, 2.0, 4.0])["median"] == 3.0
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    """A machine that is slow in one round slows both."""
+    assert ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0])["quartiles"] == [2.0, 2.0]
+
+
+class Work:
+    """Functions to watch."""
+
+    def inner(self) -> None:
+        time.sleep(0.02)
+
+    def outer(self) -> None:
+        time.sleep(0.01)
+        self.inner()
+
+    def fails(self) -> None:
+        raise ValueError("on purpose")
+
+
+def test_the_stopwatch_puts_nested_time_down_to_the_outer_function() -> None:
+    work, held = Work(), dict(vars(Work))
+    names = iter(["first", "second"])
+    watched = [Watched(Work, "inner", "inner"), Watched(Work, "outer", lambda: next(names))]
+    with Stopwatch(watched, CPU) as watch:
+        work.outer()
+        work.inner()
+        work.outer()
+        time.sleep(0.005)
+    assert set(watch.seconds) == {"rest", "inner", "first", "second"}
+    assert 0.02 <= watch.seconds["inner"] < watch.seconds["first"]
+    assert watch.seconds["rest"] >= 0.005
+    assert dict(vars(Work)) == held
+
+
+def test_the_stopwatch_puts_the_functions_back_after_an_error() -> None:
+    held = Work.fails
+    watched = [Watched(Work, "fails", "x")]
+    with pytest.raises(ValueError, match="on purpose"), Stopwatch(watched, CPU) as watch:
+        Work().fails()
+    assert Work.fails is held
+    assert "x" in watch.seconds
+
+
+def test_every_phase_of_a_step_of_dance_is_seen() -> None:
+    """The functions that are watched are those that a step calls."""
+    given = problem(2, 2, dtype=torch.float32)
+    engine = Engine(Dance(DanceConfig(real_batch=5)), given, 3)
+    splits, plain = engine.split(2)
+    views = ("matching", "calibration")
+    passes = {f"{view}: {way}" for view in views for way in ("forward", "backward")}
+    own = {Phases.DRAWS, Phases.WEIGHTS, Phases.REAL, Phases.IMAGES, Phases.OPTIMISER}
+    for split in splits:
+        assert set(split) == passes | own | {Stopwatch.REST}
+        assert all(seconds > 0 for seconds in split.values())
+    assert len(splits) == len(plain) == 2
+
+
+def test_watching_does_not_change_a_step() -> None:
+    given = problem(2, 2)
+    method = Dance(DanceConfig(real_batch=5))
+    states = []
+    for watched in ([], Phases().watched()):
+        state = method.setup(given)
+        with Stopwatch(watched, CPU):
+            method.step(given, state, 0)
+        states.append(state["pixels"])
+    assert torch.equal(*states)
