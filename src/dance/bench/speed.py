@@ -21,13 +21,12 @@ from dance.bench.contest import (
     Engine,
     LiteralLoop,
     condensers,
-    problem_of,
     staged,
     with_targets,
 )
 from dance.bench.machine import ceilings, describe
 from dance.bench.memory import measure
-from dance.bench.reference import ReferenceFit, plain_network, predict, standardised
+from dance.bench.reference import PlainConvNet, ReferenceFit, plain_network, predict, standardised
 from dance.bench.timing import Contestant, alternate, ratio, summary, timed
 from dance.core.errors import ConfigError, DanceError
 from dance.core.progress import log, track
@@ -134,8 +133,9 @@ def _runs(config: SpeedConfig) -> list[RunConfig]:
             run = resolve(data=data, method=DANCE, ipc=ipc, overrides=config.settings)
             runs.append(with_targets(run, EXACT) or run)
     for run in runs:
-        problem = problem_of(stage(run))
-        plain_network(problem.network, problem.initial)
+        setting = stage(run)
+        PlainConvNet(setting.network)
+        setting.initial()
     return runs
 
 
