@@ -31,6 +31,7 @@ def exchanges(world: World) -> dict[str, object]:
     collected = world.collect(rows)
     state = {"bits": torch.tensor([True, False]), "half": torch.tensor(1.5, dtype=torch.bfloat16)}
     sent = world.send(state if rank == size - 1 else None, size - 1)
+    dealt = world.deal(collected, torch.empty_like(rows))
     counted = world.broadcast(torch.tensor([rank], dtype=torch.int16), 1)
     return {
         "world": [rank, size, world.local_rank, world.leader],
@@ -39,6 +40,7 @@ def exchanges(world: World) -> dict[str, object]:
         "gather": world.gather(rows).tolist(),
         "empty": list(world.gather(torch.empty(0, 4)).shape),
         "collect": None if collected is None else collected.tolist(),
+        "dealt": torch.equal(dealt, rows),
         "broadcast": [str(counted.dtype), counted.tolist()],
         "tell": world.tell({"who": rank, "word": "größer"}, 1),
         "silence": world.tell(None),

@@ -36,6 +36,7 @@ def test_exchanges_are_the_same_on_all_and_a_death_is_noticed(size: int, killed:
         assert said["gather"] == rows
         assert said["empty"] == [0, 4]
         assert said["collect"] == (rows if rank == 0 else None)
+        assert said["dealt"]
         assert said["broadcast"] == ["torch.int16", [1]]
         assert said["tell"] == {"who": 1, "word": "größer"}
         assert said["silence"] is None
@@ -56,6 +57,7 @@ def test_alone_every_exchange_is_the_identity() -> None:
     for exchanged in (world.sum(tensor), world.gather(tensor), world.broadcast(tensor)):
         assert exchanged is tensor
     assert torch.equal(world.collect(tensor), tensor)
+    assert torch.equal(world.deal(tensor, torch.empty_like(tensor)), tensor)
     assert world.tell([1]) == [1]
     assert world.tell_all("a") == ["a"]
     assert world.send({"a": tensor}) == {"a": tensor}

@@ -16,7 +16,14 @@ from dance.data.imageset import ImageSet
 InitRule = Literal["first", "random", "noise"]
 
 
-def initial_pixels(train: ImageSet, ipc: int, factor: int, rule: InitRule, seed: int) -> Tensor:
+def initial_pixels(
+    train: ImageSet,
+    ipc: int,
+    factor: int,
+    rule: InitRule,
+    seed: int,
+    classes: range | None = None,
+) -> Tensor:
     """Canvases to start from: real images, or noise.
 
     Cells are counted row by row; cell k of canvas j of a class receives the class's real image
@@ -35,6 +42,7 @@ def initial_pixels(train: ImageSet, ipc: int, factor: int, rule: InitRule, seed:
         rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
             takes them in a random order (the paper), ``noise`` takes uniform noise.
         seed: of the random order and of the noise.
+        classes: labels to make canvases for (none: all K).
 
     Returns:
         (K * ipc, C, S, S) float32 in unit space on the images' device, class by class.
@@ -46,14 +54,15 @@ def initial_pixels(train: ImageSet, ipc: int, factor: int, rule: InitRule, seed:
     if ipc < 1:
         raise ConfigError(f"images per class must be at least 1: got {ipc}")
     check_factor(factor, train.side)
+    labels = range(train.num_classes) if classes is None else classes
     if rule == "noise":
-        return _noise(train, ipc, seed)
+        return _noise(train, ipc, seed, labels)
     if rule not in get_args(InitRule):
         raise ConfigError(f"unknown init rule {rule!r}{nearest(rule, get_args(InitRule))}")
     cells = torch.arange(ipc * factor**2)
-    chosen = []
-    for label, name in enumerate(train.classes):
-        rows = train.rows(label)
+    chosen = [train.labels.new_empty(0, factor**2, ipc)]
+    for label in labels:
+        rows, name = train.rows(label), train.classes[label]
         if len(rows) < ipc:
             raise ConfigError(
                 f"images per class must not exceed the size of any class: got {ipc}, and "
@@ -62,8 +71,8 @@ def initial_pixels(train: ImageSet, ipc: int, factor: int, rule: InitRule, seed:
         if rule == "random":
             order = torch.randperm(len(rows), generator=rng.generator(seed, "init", label))
             rows = rows[order.to(rows.device)]
-        chosen.append(rows[cells.to(rows.device) % len(rows)].view(factor**2, ipc))
-    index = torch.stack(chosen).transpose(1, 2).reshape(-1, factor**2)
+        chosen.append(rows[cells.to(rows.device) % len(rows)].view(1, factor**2, ipc))
+    index = torch.cat(chosen).transpose(1, 2).reshape(-1, factor**2)
     return _place(train.images, index, factor)
 
 
@@ -80,10 +89,7 @@ def _place(images: Tensor, index: Tensor, factor: int) -> Tensor:
     return canvases
 
 
-def _noise(train: ImageSet, ipc: int, seed: int) -> Tensor:
+def _noise(train: ImageSet, ipc: int, seed: int, labels: range) -> Tensor:
     shape = (ipc, train.channels, train.side, train.side)
-    draws = [
-        torch.rand(shape, generator=rng.generator(seed, "init", label))
-        for label in range(train.num_classes)
-    ]
-    return torch.cat(draws).to(train.images.device)
+    draws = [torch.rand(shape, generator=rng.generator(seed, "init", label)) for label in labels]
+    return torch.cat([torch.empty(0, *shape[1:]), *draws]).to(train.images.device)

@@ -123,6 +123,30 @@ class World:
                     distributed.recv(parts[-1], source)
         return torch.cat(parts).view(tensor.dtype).view(-1, *tensor.shape[1:])
 
+    def deal(self, whole: torch.Tensor | None, own: torch.Tensor) -> torch.Tensor:
+        """The reverse of :meth:`collect`: every process gets its rows of what the leader has.
+
+        Args:
+            whole: on the leader, the rows of all; not looked at elsewhere.
+            own: a tensor of the shape, dtype and device that this process is to get.
+        """
+        sizes = self._sizes(own) if self.size > 1 else [0]
+        with _peers():
+            if self.leader:
+                assert whole is not None
+                start = len(own)
+                each = whole[:1].nbytes
+                for target in range(1, self.size):
+                    rows = whole[start : start + (sizes[target] // each if each else 0)]
+                    start += len(rows)
+                    if len(rows):
+                        distributed.send(_bytes(rows), target)
+                return whole[: len(own)].to(own)
+            mine = torch.empty(sizes[self.rank], dtype=torch.uint8)
+            if len(mine):
+                distributed.recv(mine, 0)
+        return mine.view(own.dtype).view(own.shape).to(own.device)
+
     def broadcast(self, tensor: torch.Tensor, source: int = 0) -> torch.Tensor:
         """The tensor of one process, on all; others give one of its shape and dtype."""
         if self.size == 1:

@@ -16,6 +16,7 @@ from dance.core.checkpoint import Checkpoints, Tensors
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
 from dance.core.rng import generator, key
+from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig
 from dance.evaluation.stats import summary
@@ -39,6 +40,7 @@ def score_set(
     seed: int,
     bfloat16: bool = False,
     checkpoints: Checkpoints | None = None,
+    world: World | None = None,
 ) -> Score:
     """Train networks on the decoded set and test them.
 
@@ -57,12 +59,14 @@ def score_set(
         bfloat16: arithmetic of training and testing.
         checkpoints: where an interrupted scoring is found again (none: nowhere); the caller clears
             them when it has stored the score.
+        world: processes that share the networks, each with checkpoints of its own (none: this one
+            alone); all get the score.
 
     Raises:
         KeyboardInterrupt: after the step during which it was asked for, with a checkpoint.
         ArtifactError: there is a checkpoint of other code or of another score.
     """
-    device = test.images.device
+    device, world = test.images.device, world or World()
     protocol = PROTOCOLS.get(config.protocol)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     fit_config = protocol.schedule(len(targets), condensed.num_classes, condensed.side)
@@ -78,17 +82,18 @@ def score_set(
     row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
     begun = row.restore(checkpoints) if checkpoints is not None else []
     name_of_work = f"scoring {label} on {network_name}"
+    own = [seeds[member] for member in world.turns(repeats)]
     if begun:
-        log(f"going on with {name_of_work}: {len(row.curves)} of {repeats} networks are done")
-    together = repeats if device.type == "cuda" else 1
+        log(f"going on with {name_of_work}: {len(row.curves)} of {len(own)} networks are done")
+    together = len(own) if device.type == "cuda" else 1
     steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
     with (
         deferred_interrupt() as interrupt,
-        track(name_of_work, repeats * steps, "steps", start=row.steps) as task,
+        track(name_of_work, len(own) * steps, "steps", start=row.steps) as task,
     ):
-        while len(row.curves) < repeats:
+        while len(row.curves) < len(own):
             first = len(row.curves)
-            members = seeds[first : first + (len(begun) or together)]
+            members = own[first : first + (len(begun) or together)]
             initial = [
                 _to(network.initial(generator(member, "weights")), device) for member in members
             ]
@@ -118,6 +123,8 @@ def score_set(
                             row.confusion += _confusion(predicted, test.labels, test.num_classes)
                     task.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
             row.curves += row.found
+    shared = world.tell_all(row.curves)
+    curves = [shared[member % world.size][member // world.size] for member in range(repeats)]
     return _score(
         subject=subject,
         label=label,
@@ -127,9 +134,9 @@ def score_set(
         parameters=network.parameter_count(),
         epochs=fit_config.epochs,
         seeds=seeds,
-        curves=row.curves,
+        curves=curves,
         stops=stops,
-        confusion=row.confusion,
+        confusion=world.sum(row.confusion),
         test=test,
         train_images=len(targets),
         storage_bytes=condensed.storage_bytes(),

@@ -21,6 +21,7 @@ from dance.core.places import cache_dir
 from dance.core.progress import log, track
 from dance.core.rng import generator, key
 from dance.core.storage import read_tensors, remove_leftovers, write_tensors
+from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, NetworkConfig, State
@@ -58,13 +59,15 @@ class ExpertPool:
     """The experts of one data set, network and recipe.
 
     Args:
-        train: the real training set, on the device that is to train.
+        train: the real training set.
         network: skeleton.
         network_config: what the skeleton was built from.
         config: the recipe.
         seed: of initialisation, order and augmentation.
         bfloat16: arithmetic of the training.
         directory: where pools are kept (none: the cache directory).
+        device: that is to train (none: that of the images).
+        world: the processes that train them together, each some of them.
     """
 
     def __init__(
@@ -77,8 +80,11 @@ class ExpertPool:
         *,
         bfloat16: bool = False,
         directory: Path | None = None,
+        device: torch.device | None = None,
+        world: World | None = None,
     ) -> None:
         self._train, self._network, self._config = train, network, config
+        self._device, self._world = device or train.images.device, world or World()
         self._seed, self._bfloat16 = seed, bfloat16
         recipe = {
             name: value for name, value in dataclasses.asdict(config).items() if name != "count"
@@ -105,23 +111,40 @@ class ExpertPool:
         """Experts 0 to count-1: read what is there and sound, train what is missing.
 
         Ctrl-C stops after the step that is being made; that and any other end costs what was
-        trained since the last checkpoint.
+        trained since the last checkpoint. Of several processes each trains some of those that none
+        of them has on its disk, and then all get all.
 
         Raises:
             ArtifactError: a file cannot be written, or an expert was begun by other code.
         """
+        world = self._world
         held = {
             index: expert for index in range(count) if (expert := self._read(index)) is not None
         }
         for index in held:  # a kill between the last write and their removal leaves them
             self._checkpoints(index).clear()
-        missing = [index for index in range(count) if index not in held]
-        together = len(missing) if self._train.images.is_cuda else 1
+        there = {index for disk in world.tell_all(list(held)) for index in disk}
+        missing = [index for index in range(count) if index not in there]
+        missing = [missing[turn] for turn in world.turns(len(missing))]
+        together = len(missing) if self._device.type == "cuda" else 1
         for start in range(0, len(missing), max(1, together)):
             for group in self._groups(missing[start : start + together]):
                 for expert in self._train_group(group, count):
                     held[expert.index] = expert
-        return [held[index] for index in range(count)]
+        return [self._share(index, held.get(index)) for index in range(count)]
+
+    def _share(self, index: int, mine: Expert | None) -> Expert:
+        """One expert, from the first process that has it; the leader's disk keeps it."""
+        world = self._world
+        if world.size == 1 and mine is not None:
+            return mine
+        source = world.tell_all(mine is not None).index(True)
+        sent = world.send(None if mine is None else _merged(mine.initial, mine.final), source)
+        facts = [mine.header, mine.trained_now] if mine is not None else None
+        header, trained_now = world.tell(facts, source)
+        if world.leader and mine is None and not self.path(index).exists():
+            write_tensors(self.path(index), sent, header, _KIND)
+        return Expert(index, *_split(sent), header, self.path(index), trained_now)
 
     def _checkpoints(self, index: int) -> Checkpoints:
         """Of one expert in training: whoever trains it later, beside which others, goes on."""
@@ -160,10 +183,10 @@ class ExpertPool:
 
     def _train_group(self, begun: dict[int, _Begun | None], count: int) -> list[Expert]:
         """Train some experts at once, going on from their checkpoints when they have some."""
-        config, device, indices = self._config, self._train.images.device, list(begun)
+        config, device, indices = self._config, self._device, list(begun)
         seeds = [key(self._seed, "expert", index) for index in indices]
         initial = [self._network.initial(generator(seed, "weights")) for seed in seeds]
-        train = self._train
+        train = self._train.to(device)
         fit = Fit(
             self._network,
             [{name: tensor.to(device) for name, tensor in state.items()} for state in initial],
@@ -220,16 +243,19 @@ class ExpertPool:
                     "seconds": seconds(member),
                 }
                 final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}
-                tensors = {f"initial.{name}": tensor for name, tensor in initial[member].items()}
-                tensors |= {f"final.{name}": tensor for name, tensor in final.items()}
                 path = self.path(index)
                 remove_leftovers(self.directory, path.name)
-                write_tensors(path, tensors, header, _KIND)
+                write_tensors(path, _merged(initial[member], final), header, _KIND)
                 experts.append(
                     Expert(index, initial[member], final, header, path, trained_now=True)
                 )
                 checkpoints[member].clear()
         return experts
+
+
+def _merged(initial: State, final: State) -> dict[str, torch.Tensor]:
+    tensors = {f"initial.{name}": tensor for name, tensor in initial.items()}
+    return tensors | {f"final.{name}": tensor for name, tensor in final.items()}
 
 
 def _split(tensors: dict[str, torch.Tensor]) -> tuple[State, State]:

@@ -131,3 +131,12 @@ def test_what_does_not_fit_is_refused() -> None:
         initial_pixels(numbered(6, 3), 0, 1, "first", seed=0)
     with pytest.raises(ConfigError, match="did you mean 'random'"):
         initial_pixels(numbered(6, 3), 1, 1, "randm", seed=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rule", ["first", "random", "noise"])
+@pytest.mark.parametrize("classes", [range(0, 2), range(1, 4), range(4, 4)])
+def test_some_classes_start_as_they_do_among_all(rule: str, classes: range) -> None:
+    train = numbered(8, per_class=9, classes=4)
+    whole = initial_pixels(train, 2, 2, rule, seed=3)
+    part = initial_pixels(train.only(classes), 2, 2, rule, 3, classes)
+    assert torch.equal(part, whole[classes.start * 2 : classes.stop * 2])
