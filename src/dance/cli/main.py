@@ -19,6 +19,7 @@ from dance.core.process import prepare
 
 VERBS = {
     "condense": "condense a data set, score the result and write its report",
+    "bank": "experts and mean features in one file, to condense without the images",
     "experts": "train the networks that condensing needs, to share them over runs",
     "evaluate": "score a run or a condensed file again",
     "report": "write the page of a run again",

@@ -22,6 +22,8 @@ from dance.recipes import generic, method_of, resolve
 
 SHORT: Mapping[str, str] = {
     "memory_limit": "--memory-limit",
+    "options.real_targets": "--real-targets",
+    "options.bank_draws": "--bank-draws",
     "source.root": "--data-root",
     "source.size": "--size",
     "source.offline": "--offline",
@@ -181,9 +183,10 @@ def add_settings(
             _add(top, setting.name, setting, defaults, short)
 
 
-def resolved(parsed: argparse.Namespace) -> RunConfig:
-    """The configuration that a command with DATA means."""
-    return resolve(base=parsed.config, overrides=nested(parsed.settings))
+def resolved(parsed: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration that a command with DATA means; overrides: none, those that it gives."""
+    given = nested(parsed.settings) if overrides is None else overrides
+    return resolve(base=parsed.config, overrides=given)
 
 
 def _method(parser: Parser, words: Sequence[str]) -> str:

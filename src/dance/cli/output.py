@@ -67,6 +67,9 @@ def moment(seconds: float) -> str:
 
 def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
     """A row for every score; the honest statistic first."""
+    if not scores:
+        print("Not scored.")
+        return
     columns = ("trained on", "network", ">last epoch %", ">best epoch %", ">images", ">epochs")
     rows = [
         (

@@ -209,9 +209,7 @@ def read_header(path: Path, kind: str) -> Json | None:
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            if json.loads(metadata.get("dance", "{}")).get("kind") == kind:
-                return json.loads(metadata["header"])
+            about = json.loads((file.metadata() or {}).get("dance", "{}"))
+            return about["header"] if about.get("kind") == kind else None
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError):
-        pass
-    return None
+        return None

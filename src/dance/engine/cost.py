@@ -16,6 +16,7 @@ from dance.core.rng import generator
 from dance.data import load
 from dance.engine.config import RunConfig
 from dance.engine.package import package
+from dance.engine.portable import need_images
 from dance.engine.stage import Stage, named_network, network_for, stage
 from dance.evaluation import PROTOCOLS
 from dance.experts import Expert
@@ -32,8 +33,8 @@ _TESTED = 512
 def estimate(config: RunConfig) -> dict[str, Any]:
     """Time, memory and disk of a run.
 
-    Each phase is measured on the real data for a few steps after one to warm up; experts that exist
-    are not counted.
+    Each phase is measured on the real data for a few steps after one to warm up; experts and
+    entries of a bank that exist are not counted.
 
     Returns:
         ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in all,
@@ -42,22 +43,22 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
+    need_images(config.data, "an estimate")
     setting = stage(config)
     initial = setting.initial()
     phases = []
-    pool = setting.pool()
     expert_bytes = 8 * setting.network.parameter_count()
-    missing = [i for i in range(config.experts.count) if not pool.path(i).exists()]
+    missing = setting.missing_experts()
     if setting.method.needs_experts() or "whole" in config.evaluation.baselines:
-        phases.append(_experts(setting, len(missing)))
+        phases.append(_experts(setting, missing))
     if isinstance(setting.method, Condenser):
-        phases.append(_condense(setting, setting.method, initial))
+        phases += _condense(setting, setting.method, initial)
     phases += _evaluate(setting, initial)
     return {
         "phases": phases,
         "seconds": sum(phase["seconds"] for phase in phases),
         "peak_memory_bytes": devices.peak_memory(setting.device),
-        "disk_bytes": 3 * initial.numel() * 4 + len(missing) * expert_bytes,
+        "disk_bytes": 3 * initial.numel() * 4 + missing * expert_bytes,
         "measured": f"{_STEPS} steps of each phase on {devices.description(setting.device)}",
     }
 
@@ -106,15 +107,22 @@ def _fit_step(
     return lambda number: fit.step(rows, number)
 
 
-def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> dict[str, Any]:
+def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> list[dict[str, Any]]:
     """Steps with untrained experts, which cost what trained ones cost."""
     states = [setting.network.initial(generator(0, "estimate", number)) for number in range(2)]
     expert = Expert(0, states[0], states[1], {}, Path(), trained_now=False)
     problem = setting.problem(initial, [expert] if method.needs_experts() else [])
+    phases, count, device = [], method.bank_draws(), setting.device
+    if count:
+        entry = partial(method.bank_entry, problem)
+        missing = max(0, count - setting.bank().held())
+        phases.append(_phase("bank of real features", missing, entry, device))
+        shape = (count, len(problem.classes), setting.network.embedding_size)
+        problem = replace(problem, bank=torch.zeros(shape, device=device))
     state = method.setup(problem)
     name = f"condensing with {method.title}"
     step = lambda number: method.step(problem, state, number)  # noqa: E731
-    return _phase(name, method.iterations, step, setting.device)
+    return [*phases, _phase(name, method.iterations, step, device)]
 
 
 def _evaluate(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:

@@ -85,7 +85,11 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
         waited = directory.costs_so_far().get("experts_wait_seconds", 0.0)
         directory.add_costs(experts_wait_seconds=waited + time.monotonic() - started)
-    problem = setting.problem(initial, found)
+    started = time.monotonic()
+    problem = setting.with_bank(setting.problem(initial, found))
+    if problem.bank is not None:
+        waited = directory.costs_so_far().get("bank_wait_seconds", 0.0)
+        directory.add_costs(bank_wait_seconds=waited + time.monotonic() - started)
     if isinstance(method, Coreset):
         pixels = setting.train.images[method.select(problem)].float() / 255
     elif isinstance(method, Condenser):

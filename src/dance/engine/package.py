@@ -35,7 +35,7 @@ def package(
         provenance={
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,
-            "train_images": len(train.labels),
+            "train_images": setting.train_images,
             "label": maker.title,
             "config": to_plain(config),
             "config_hash": digest(identity(config)),

@@ -27,7 +27,9 @@ _BELOW_ONE: Rule = ("at least 0 and below 1", lambda x: 0 <= x < 1)
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("ipc", "factor", "chunk", "depth", "width", "batch_size", "epochs"), _ONE),
-    **dict.fromkeys(("repeats", "iterations", "synthetic_cap", "calibration_interval"), _ONE),
+    **dict.fromkeys(
+        ("bank_draws", "repeats", "iterations", "synthetic_cap", "calibration_interval"), _ONE
+    ),
     **dict.fromkeys(("seed", "count", "real_batch", "weight_decay"), _ZERO),
     **dict.fromkeys(("learning_rate", "decay"), _POSITIVE),
     "momentum": _BELOW_ONE,

@@ -12,9 +12,11 @@ from dance.core import device as devices
 from dance.core.checkpoint import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.progress import log
 from dance.core.storage import checksum, write_json
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.package import package
+from dance.engine.portable import need_images
 from dance.engine.rundir import RunDirectory
 from dance.engine.stage import Stage, named_network, network_for
 from dance.evaluation import EvaluationConfig, Score, score_set, score_states
@@ -39,6 +41,14 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
             f"{directory.condensed} must be scored on the data that it is of: {config.data} "
             "has changed since; choose another --output"
         )
+    if setting.portable is not None:
+        write_json(directory.scores, directory.scores_so_far())
+        if not directory.scores_so_far():
+            log(
+                f"not scored: {config.data} holds no test images; where they are, run "
+                f"dance evaluate {directory.path} --data DATA"
+            )
+        return
     test = load(config.data, "test", config.source).to(setting.device)
     board = Scoreboard(setting, directory, test)
     for name in config.networks:
@@ -221,6 +231,7 @@ def evaluate(
     name = data or made.get("data")
     if name is None:
         raise ConfigError(f"{path} does not say which data it is of: name it with --data")
+    need_images(name, "scoring")
     place = devices.select(device)
     test = load(name, "test", replace(source, size=condensed.side)).to(place)
     if test.classes != condensed.classes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,16 @@ import torch
 from dance.condensed import initial_pixels
 from dance.core import device as devices
 from dance.core import memory
+from dance.core.world import join
 from dance.data import ImageSet, load
 from dance.engine.config import RunConfig
 from dance.engine.memory import fitting, image_cost
+from dance.engine.portable import need_images, opened
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.experts import Expert, ExpertPool
+from dance.experts.bank import Bank
+from dance.experts.portable import Portable
 from dance.methods import METHODS, Condenser, Method, Problem
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
@@ -40,6 +45,7 @@ class Stage:
         train: real training images, on the device.
         network: skeleton of the matching network.
         method: with its settings.
+        portable: experts and bank where the data is a file of them, and ``train`` without images.
     """
 
     config: RunConfig
@@ -47,14 +53,58 @@ class Stage:
     train: ImageSet
     network: Network
     method: Method
+    portable: Portable | None = None
 
     @property
     def bfloat16(self) -> bool:
         """Whether networks compute in bfloat16."""
         return self.config.precision == "bfloat16"
 
-    def pool(self) -> ExpertPool:
+    @property
+    def train_images(self) -> int:
+        """Real images that the run is of, here or where its bank was made."""
+        return len(self.train.labels) if self.portable is None else sum(self.portable.counts)
+
+    def pool(self) -> ExpertPool | Portable:
         """The experts of this data set, network and recipe."""
+        return self.portable or self._trained()
+
+    def missing_experts(self) -> int:
+        """How many of the experts are still to be trained."""
+        pool = self._trained()
+        return sum(not pool.path(index).exists() for index in range(self.config.experts.count))
+
+    def bank(self) -> Bank:
+        """The bank of these experts for the method's settings."""
+        assert isinstance(self.method, Condenser)
+        pool = self._trained()
+        identity = {
+            "pool": pool.directory.name,
+            "experts": self.config.experts.count,
+            "method": self.config.method,
+            "settings": self.method.bank_settings(),
+        }
+        return Bank(pool.directory, identity, join())
+
+    def with_bank(self, problem: Problem) -> Problem:
+        """The problem with the bank that the method asks for, made where it is missing.
+
+        Raises:
+            ArtifactError: the bank cannot be written.
+        """
+        method = self.method
+        count = method.bank_draws() if isinstance(method, Condenser) else 0
+        if not count:
+            return problem
+        own = problem.classes
+        if self.portable is not None:
+            means = self.portable.means[:count, own.start : own.stop]
+        else:
+            assert isinstance(method, Condenser)
+            means = self.bank().ensure(count, partial(method.bank_entry, problem), own)
+        return replace(problem, bank=means.to(problem.device))
+
+    def _trained(self) -> ExpertPool:
         return ExpertPool(
             self.train,
             self.network,
@@ -126,10 +176,11 @@ def stage(config: RunConfig) -> Stage:
     """
     check(config)
     device = devices.select(config.device)
-    train = load(config.data, "train", config.source)
+    portable = opened(config)
+    train = load(config.data, "train", config.source) if portable is None else portable.train
     network = network_for(config.network, train)
     method = METHODS.get(config.method)(config.options)
-    return Stage(config, device, train.to(device), network, method)
+    return Stage(config, device, train.to(device), network, method, portable)
 
 
 def network_for(config: NetworkConfig, images: ImageSet) -> Network:
@@ -158,6 +209,7 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
+    need_images(config.data, "training experts")
     setting = stage(config)
     found = setting.pool().ensure(config.experts.count)
     return describe(setting, found)

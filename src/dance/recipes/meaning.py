@@ -12,7 +12,9 @@ from dance.core.errors import ConfigError, nearest
 from dance.data import DataConfig, load
 from dance.data.known import KNOWN
 from dance.engine import RunConfig
+from dance.engine.portable import starting_point
 from dance.engine.rules import check
+from dance.experts.portable import portable_header
 from dance.methods import METHODS
 from dance.recipes.base import RECIPES
 from dance.recipes.build import build_run
@@ -146,11 +148,18 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
     data = given.get("data")
     if not isinstance(data, str):
         raise ConfigError("which data? give a name (dance list datasets) or a path: got none")
-    side = _side(data, build(DataConfig, given.get("source") or {}, "source"))
+    header = portable_header(data)
+    source = build(DataConfig, given.get("source") or {}, "source")
+    side = header["data"]["shape"][-1] if header else _side(data, source)
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
     config = generic(data, str(method), ipc, side)
-    if not quick:
-        return config
+    if quick:
+        config = _shortened(config, data)
+    return build_run(starting_point(config, header)) if header else config
+
+
+def _shortened(config: RunConfig, data: str) -> RunConfig:
+    """The quick variant of a configuration."""
     known = {setting.name for setting in settings(type(config.options))}
     short = dict(quick_settings(data))
     short["options"] = {key: value for key, value in short["options"].items() if key in known}

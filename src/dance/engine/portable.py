@@ -1,0 +1,113 @@
+"""Runs without real images: what a file of experts and bank allows, and what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dance.core.config import differences, merge, to_plain
+from dance.core.errors import ArtifactError, ConfigError
+from dance.engine.config import RunConfig
+from dance.experts.portable import Portable, portable_header, read_portable
+from dance.methods import METHODS, Condenser
+
+_MADE_WITH = ("method", "seed", "precision", "network", "experts")
+"""Settings outside of ``options`` that decide experts and bank."""
+_REAL = ("random", "whole")
+"""Baselines that are made of real images."""
+
+
+def made_with(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide experts and bank, as nested plain data.
+
+    Raises:
+        ConfigError: the method has no use for a bank.
+    """
+    method = METHODS.get(config.method)(config.options)
+    if not isinstance(method, Condenser) or not method.bank_draws():
+        raise ConfigError(
+            f"a bank needs a method that matches with one: got {config.method} with these options; "
+            "use --method dance and --real-targets bank"
+        )
+    plain = to_plain(config)
+    options = {**method.bank_settings(), "real_targets": "bank"}
+    return {**{name: plain[name] for name in _MADE_WITH}, "options": options}
+
+
+def starting_point(config: RunConfig, header: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the settings of a bank's file in place of its own, as plain data.
+
+    Raises:
+        ConfigError: it is for another method.
+    """
+    made = header["settings"]
+    if config.method != made["method"]:
+        raise ConfigError(
+            f"method must be {made['method']}, which {config.data} was made for: got "
+            f"{config.method}; it holds no real image"
+        )
+    baselines = [name for name in config.evaluation.baselines if name not in _REAL]
+    draws = {"options": {"bank_draws": header["entries"]}}
+    own = {"init": "noise", "evaluation": {"baselines": baselines}}
+    return merge(merge(merge(to_plain(config), made), draws), own)
+
+
+def opened(config: RunConfig) -> Portable | None:
+    """The file of experts and bank that ``config.data`` names; None where it names images.
+
+    Raises:
+        ConfigError: the run needs real images, or other experts or features than the file holds.
+        ArtifactError: the file is damaged or something else.
+    """
+    header = portable_header(config.data)
+    if header is None:
+        return None
+    data, made = config.data, header["settings"]
+    if config.method != made["method"]:
+        starting_point(config, header)
+    if getattr(config.options, "real_targets", None) != "bank":
+        raise ConfigError(
+            f"real_targets must be bank: {data} holds no real image to compute exact ones from"
+        )
+    if config.init != "noise":
+        raise ConfigError(
+            f"init must be noise: got {config.init}, and {data} holds no real image to start from"
+        )
+    if real := [name for name in config.evaluation.baselines if name in _REAL]:
+        raise ConfigError(
+            f"evaluation.baselines must name nothing that needs real images: got "
+            f"{', '.join(real)}, and {data} holds none"
+        )
+    if differing := differences(made, made_with(config)):
+        raise ConfigError(
+            f"{data} was made with other settings ({'; '.join(differing)}); leave them as they "
+            "were, or make another file with dance bank where the images are"
+        )
+    if config.options.bank_draws > header["entries"]:
+        raise ConfigError(
+            f"options.bank_draws must be at most {header['entries']}, the entries of {data}: got "
+            f"{config.options.bank_draws}"
+        )
+    side = header["data"]["shape"][-1]
+    if config.source.size not in (None, side):
+        raise ConfigError(
+            f"source.size must be {side}, that of the images {data} was made from: got "
+            f"{config.source.size}; leave it out"
+        )
+    return read_portable(Path(data))
+
+
+def need_images(data: str, what: str) -> None:
+    """Refuse a file of experts and bank where images are needed.
+
+    Raises:
+        ConfigError: ``data`` is such a file.
+    """
+    try:
+        portable = portable_header(data) is not None
+    except ArtifactError:  # whoever loads it as images says what it is not
+        return
+    if portable:
+        raise ConfigError(
+            f"{what} needs real images, and {data} holds none: name the images, where they are"
+        )

@@ -1,0 +1,171 @@
+"""Experts and bank in one file: all that condensing needs where the real images may not go.
+
+The file holds mean features, network weights and what describes the data, and no image. These are
+statistics of the images all the same: nothing is guaranteed about what they give away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.storage import read_header, read_tensors, write_tensors
+from dance.data.imageset import ImageSet
+from dance.experts.pool import Expert
+
+KIND = "portable bank"
+FORMAT = 1
+"""Version of the file's layout; raised when an older library could no longer read a new file."""
+_SUFFIX = ".safetensors"
+_KEPT = ("train_accuracy", "epochs", "seconds")
+"""What of an expert's header is told on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Portable:
+    """A bank with its experts.
+
+    Attributes:
+        path: the file.
+        train: the description of the training set; it holds no image.
+        counts: real images of each class.
+        settings: nested plain settings of a run that it was made with.
+        means: (N,K,D) float32, on the CPU.
+        experts: on the CPU.
+    """
+
+    path: Path
+    train: ImageSet
+    counts: tuple[int, ...]
+    settings: dict[str, Any]
+    means: torch.Tensor
+    experts: list[Expert]
+
+    def ensure(self, count: int) -> list[Expert]:
+        """Experts 0 to count-1, as :meth:`~dance.experts.pool.ExpertPool.ensure` gives them.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        if count != len(self.experts):
+            raise ConfigError(
+                f"experts.count must be that of {self.path}, {len(self.experts)}: got {count}"
+            )
+        return self.experts
+
+
+def write_portable(
+    path: Path,
+    train: ImageSet,
+    experts: Sequence[Expert],
+    means: torch.Tensor,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write the file, atomically.
+
+    Args:
+        path: whose name ends in .safetensors.
+        train: the real training set, of which only its description is written.
+        experts: of that set.
+        means: (N,K,D) float32 bank of these experts.
+        settings: nested plain settings that decided experts and bank.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    tensors = {"means": means}
+    for place, expert in enumerate(experts):
+        for part, state in (("initial", expert.initial), ("final", expert.final)):
+            tensors |= {f"expert.{place}.{part}.{name}": t for name, t in state.items()}
+    header = {
+        "format": FORMAT,
+        "data": {
+            "name": train.name,
+            "classes": list(train.classes),
+            "shape": list(train.images.shape[1:]),
+            "mean": list(train.mean),
+            "std": list(train.std),
+            "counts": train.counts().tolist(),
+            "fingerprint": train.fingerprint,
+            "notes": list(train.notes),
+        },
+        "settings": dict(settings),
+        "entries": len(means),
+        "experts": [{name: e.header.get(name) for name in _KEPT} for e in experts],
+    }
+    write_tensors(path, tensors, header, KIND)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a place that could not be given to a command as data.
+
+    Raises:
+        ConfigError: its name ends in something else.
+    """
+    if path.suffix != _SUFFIX:
+        raise ConfigError(f"--output must name a file that ends in {_SUFFIX}: got {path}")
+
+
+def portable_header(data: str) -> dict[str, Any] | None:
+    """What a file of :func:`write_portable` says of itself; None where ``data`` is something else.
+
+    Nothing but the header is read, so that commands can look.
+
+    Raises:
+        ArtifactError: a safetensors file of another kind, or of a newer format.
+    """
+    path = Path(data)
+    if path.suffix != _SUFFIX or not path.is_file():
+        return None
+    header = read_header(path, KIND)
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise ArtifactError(
+            f"{path} must be a file that dance bank wrote, to be condensed from: it is another, or "
+            "damaged"
+        )
+    if header["format"] > FORMAT:
+        raise ArtifactError(
+            f"{path} has format {header['format']}, and this version of dance reads formats up to "
+            f"{FORMAT}: upgrade dance"
+        )
+    return header
+
+
+def read_portable(path: Path) -> Portable:
+    """Read a file of :func:`write_portable`; nothing is unpickled.
+
+    Raises:
+        ArtifactError: missing, damaged, or of another kind.
+    """
+    tensors, header = read_tensors(path, KIND)
+    try:
+        data, told = header["data"], header["experts"]
+        states: list[tuple[dict[str, torch.Tensor], ...]] = [({}, {}) for _ in told]
+        for place, tensor in tensors.items():
+            if place != "means":
+                _, number, part, name = place.split(".", 3)
+                states[int(number)][part == "final"][name] = tensor
+        train = ImageSet(
+            images=torch.zeros(0, *data["shape"], dtype=torch.uint8),
+            labels=torch.zeros(0, dtype=torch.int64),
+            classes=tuple(data["classes"]),
+            mean=tuple(data["mean"]),
+            std=tuple(data["std"]),
+            name=data["name"],
+            split="train",
+            fingerprint=data["fingerprint"],
+            notes=(*data["notes"], f"condensed from mean features and experts in {path.name}"),
+        )
+        experts = [
+            Expert(place, initial, final, about, path, trained_now=False)
+            for place, ((initial, final), about) in enumerate(zip(states, told, strict=True))
+        ]
+        counts, settings = tuple(data["counts"]), dict(header["settings"])
+        return Portable(path, train, counts, settings, tensors["means"], experts)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ArtifactError(f"{path} lacks a part of a {KIND}: {error}") from error
