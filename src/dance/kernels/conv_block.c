@@ -18,8 +18,11 @@
 #if defined(__AVX512F__)
 #define LANES 16
 #define ROWS 8
-#else
+#elif defined(__AVX__)
 #define LANES 8
+#define ROWS 4
+#else /* NEON, SSE */
+#define LANES 4
 #define ROWS 4
 #endif
 #define COLS 2
