@@ -14,7 +14,7 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
     """What it prints, what it keeps, and that the keys of the record hold sound numbers."""
     words = ("bench", "speed", "digits", "--ipc", "1", "--rounds", "1", "--network.width", "16")
     outcome = done(*words, "--output", tmp_path)
-    for word in ("reference", "exact", "bank", "expert training", "ceilings: float32"):
+    for word in ("reference", "exact", "bank", "experts", "ceilings: float32"):
         assert word in outcome.out
     record = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
     assert record["format"] == 1
@@ -39,9 +39,9 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
     assert rows["exact"]["operations"] > rows["bank"]["operations"]
     assert rows["reference"]["times_reference"]["median"] == 1
     assert {row["what"] for row in record["training"]} == {
-        "expert training",
+        "experts",
         "testing",
-        "evaluation training",
+        "evaluation",
     }
     page = (tmp_path / "speed.md").read_text(encoding="utf-8")
     assert page.startswith("# Speed\n")

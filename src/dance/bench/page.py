@@ -116,7 +116,7 @@ def _cases(record: Record) -> Iterator[tuple[Record, Record]]:
 
 
 def _steps(record: Record, cell: Cell) -> Table:
-    columns = ("data", ">ipc", "who", ">a step", ">times faster", ">GFLOP/s", ">of the ceiling")
+    columns = ("data", ">ipc", "who", ">a step", ">faster", ">GFLOP/s", ">of ceiling")
     rows = [
         (
             case["name"],
@@ -129,7 +129,11 @@ def _steps(record: Record, cell: Cell) -> Table:
         )
         for case, row in _cases(record)
     ]
-    note = f"Operations: {record['counted']}. The ceiling is the fastest product of matrices."
+    note = (
+        f"Operations that the step needs: {record['counted']}; the same for every way to compute "
+        "it, so Winograd's convolution, which does with fewer, may pass the ceiling: the fastest "
+        "product of matrices."
+    )
     return Table("Condensation: one step", columns, rows, note)
 
 
@@ -186,7 +190,7 @@ def _training(record: Record, cell: Cell) -> Table:
         )
         for row in record["training"]
     ]
-    columns = ("what", "data", ">ipc", ">networks", ">reference", ">ours", ">times faster")
+    columns = ("what", "data", ">ipc", ">networks", ">reference", ">ours", ">faster")
     note = "Networks: as many as the library trains at once; the reference trains one."
     return Table("Training and testing: images per second", columns, rows, note)
 
@@ -229,12 +233,16 @@ def middle(found: Record, shown: Callable[[float], str]) -> str:
 
 
 def spread(found: Record, shown: Callable[[float], str]) -> str:
-    """Median and quartiles.
+    """Median and quartiles, where there are any.
 
     >>> spread({"median": 2.0, "quartiles": [1.5, 2.5]}, times)
     '2.0x (1.5x to 2.5x)'
+    >>> spread({"median": 2.0, "quartiles": [2.0, 2.0]}, times)
+    '2.0x'
     """
     low, high = found["quartiles"]
+    if low == high:
+        return shown(found["median"])
     return f"{shown(found['median'])} ({shown(low)} to {shown(high)})"
 
 

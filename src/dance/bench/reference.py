@@ -7,7 +7,7 @@ hold their results against each other: in float64 this module is what the method
 
 Where the authors' code loses time for reasons that have nothing to do with its form, the reference
 does not follow it: expert weights come from memory, not from disk, and real images are standardised
-once. A measured ratio is therefore a lower bound of that to the released code.
+once. Ratios to it are therefore expected to be lower than those to the released code.
 """
 
 from __future__ import annotations

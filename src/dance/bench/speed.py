@@ -227,7 +227,7 @@ def _experts_and_tests(setting: Stage, rounds: int) -> list[dict[str, Any]]:
     data = TrainingData(train.images, train.labels, train.mean, train.std)
     members = _together(setting, config.experts.count)
     rows = [
-        _training(setting, "expert training", data, config.experts, members, rounds),
+        _training(setting, "experts", data, config.experts, members, rounds),
     ]
     test = load(config.data, "test", config.source).to(setting.device)
     some = replace(test, images=test.images[:_TESTED], labels=test.labels[:_TESTED])
@@ -261,9 +261,7 @@ def _evaluation(setting: Stage, rounds: int) -> dict[str, Any]:
     fit = protocol.schedule(len(data), train.num_classes, train.side)
     repeats = config.evaluation.repeats or protocol.networks(train.side)
     members = _together(setting, repeats)
-    return _training(
-        setting, "evaluation training", data, fit, members, rounds, ipc=setting.config.ipc
-    )
+    return _training(setting, "evaluation", data, fit, members, rounds, ipc=setting.config.ipc)
 
 
 def _together(setting: Stage, count: int) -> int:

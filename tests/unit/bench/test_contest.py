@@ -1,0 +1,82 @@
+"""Who takes part, on how much of the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dance.bench.contest import Engine, LiteralLoop, problem_of, with_targets
+from dance.bench.speed import SpeedConfig, _default_data
+from dance.engine import RunConfig
+from dance.engine.stage import Stage, stage
+from dance.methods.random import Random
+from dance.recipes import resolve
+
+SMALL = {"network": {"width": 8}, "experts": {"count": 2}, "options": {"real_batch": 8}}
+
+
+@pytest.fixture(scope="module")
+def run() -> RunConfig:
+    return resolve(data="digits", ipc=2, overrides=SMALL)
+
+
+@pytest.fixture(scope="module")
+def setting(run: RunConfig) -> Stage:
+    return stage(run)
+
+
+def test_untrained_experts_stand_in_for_all(setting: Stage) -> None:
+    problem = problem_of(setting)
+    assert len(problem.experts) == 2
+    (first, last), (other, _) = problem.experts
+    assert set(first) == set(last)
+    for name in ("blocks.0.0.weight", "classifier.bias"):
+        assert not torch.equal(first[name], last[name])
+        assert not torch.equal(first[name], other[name])
+
+
+def test_a_bank_stands_in_where_one_is_asked_for(run: RunConfig) -> None:
+    banked, exact = with_targets(run, "bank"), with_targets(run, "exact")
+    assert banked is not None
+    assert exact is not None
+    assert problem_of(stage(exact)).bank is None
+    bank = problem_of(stage(banked)).bank
+    assert bank is not None
+    assert bank.shape == (banked.options.bank_draws, 10, 8 * 4 * 4)
+
+
+def test_a_method_without_a_bank_has_none() -> None:
+    assert with_targets(RunConfig(data="x", options=Random.Config()), "bank") is None
+
+
+def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
+    banked = with_targets(run, "bank")
+    assert banked is not None
+    part = stage(banked)
+    engine = Engine.of(part, problem_of(part), 3)
+    assert engine.classes == 10
+    assert engine.problem.classes == range(3)
+    assert engine.problem.bank is not None
+    assert engine.problem.bank.shape[1] == 3
+    assert len(engine.problem.initial) == 6
+    assert engine.contestant()(0) > 0
+
+
+def test_a_slow_reference_loops_over_the_classes_it_has_time_for(setting: Stage) -> None:
+    problem = problem_of(setting)
+    slow, quick = (LiteralLoop(setting, problem, longest) for longest in (0.0, 1000.0))
+    assert (slow.classes, quick.classes) == (1, 10)
+    # A tenth of the work, scaled up: far from the time of one class alone.
+    whole = min(quick.contestant()(number) for number in range(5))
+    scaled = min(slow.contestant()(number) for number in range(5))
+    assert whole / 4 < scaled < whole * 4
+
+
+def test_known_sets_that_are_not_here_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DANCE_DATA_ROOT", str(tmp_path))
+    assert _default_data(SpeedConfig()) == ["digits"]
+    assert "cifar10 is not here and is left out" in capsys.readouterr().err
