@@ -14,7 +14,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dance.kernels.library import call, library
+from dance.kernels.library import call, compiled, library
 from dance.kernels.norm_relu_pool import norm_relu_pool
 
 _FIRST = 4
@@ -197,7 +197,7 @@ def _winograd(weight: torch.Tensor, *, turned: bool = False) -> torch.Tensor:
 
 
 def _panel() -> int:
-    found = library("conv_block")
+    found = compiled("conv_block")
     assert found is not None
     return int(found.panel())
 

@@ -9,6 +9,9 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,12 +27,29 @@ _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fop
 _LIBRARY = ("-fPIC", "-shared")
 _SECONDS = 120
 
+_plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+@contextmanager
+def plain_operations() -> Iterator[None]:
+    """Run the networks of this block in PyTorch's operations, which have second derivatives."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def library(name: str) -> ctypes.CDLL | None:
+    """The compiled form of ``<name>.c`` in this package, or none where it is not to be used."""
+    return None if _plain.get() else compiled(name)
+
 
 @functools.cache
-def library(name: str) -> ctypes.CDLL | None:
-    """The compiled form of ``<name>.c`` in this package, or none where it cannot be compiled.
+def compiled(name: str) -> ctypes.CDLL | None:
+    """Compile ``<name>.c``; none where that cannot be done.
 
-    It is kept in the cache directory under a hash of source, flags and processor.
+    The library is kept in the cache directory under a hash of source, flags and processor.
     ``DANCE_KERNELS=0`` switches it off. Without it the same operations run in PyTorch, several
     times slower; that is said once.
     """
@@ -61,7 +81,7 @@ def call(source: str, name: str, *arguments: Any) -> None:
         name: of the function; it returns nothing.
         arguments: tensors and None go as pointers, integers as int64, ctypes values as they are.
     """
-    found = library(source)
+    found = compiled(source)
     assert found is not None
     function = getattr(found, name)
     function.restype = None

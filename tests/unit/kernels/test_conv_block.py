@@ -7,7 +7,7 @@ import torch
 from torch.func import vmap
 from torch.nn import functional
 
-from dance.kernels import conv_block
+from dance.kernels import conv_block, plain_operations
 from dance.kernels import library as compiling
 
 EPS = 1e-5
@@ -91,12 +91,12 @@ def test_the_kernel_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = given(SHAPES[4])
     fused = block(tensors, 1)
     monkeypatch.setenv("DANCE_KERNELS", "0")
-    compiling.library.cache_clear()
+    compiling.compiled.cache_clear()
     try:
         plain = block(tensors, 1)
     finally:
         monkeypatch.undo()
-        compiling.library.cache_clear()
+        compiling.compiled.cache_clear()
     assert not torch.equal(fused, plain)
     close(fused, plain)
 
@@ -163,3 +163,17 @@ def test_a_second_derivative_is_refused() -> None:
     (gradient,) = torch.autograd.grad(block([x, *weights], 1).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_second_derivatives_are_pytorchs_where_they_are_asked_for() -> None:
+    x, *weights = given((2, 3, 32, 8, 8, 1))
+    x, weights[0] = x.requires_grad_(), weights[0].requires_grad_()
+    fused = block([x, *weights], 1)
+    with plain_operations():
+        y = block([x, *weights], 1)
+        # what was computed by the kernel before goes back through the kernel
+        kernel = torch.autograd.grad(fused.square().sum(), x)[0]
+    (gradient,) = torch.autograd.grad(y.square().sum(), weights[0], create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), x)
+    assert float(second.abs().max()) > 0
+    close(kernel, torch.autograd.grad(block([x, *weights], 1).square().sum(), x)[0], 1e-7)

@@ -111,7 +111,7 @@ def test_numbers_that_are_none_are_not_hidden() -> None:
 def test_without_a_compiler_it_is_said_and_the_plain_form_is_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compiling.library.cache_clear()
+    compiling.compiled.cache_clear()
     monkeypatch.setenv("PATH", "")
     try:
         tensors = given((2, 4, 6, 6), torch.float32)
@@ -119,19 +119,19 @@ def test_without_a_compiler_it_is_said_and_the_plain_form_is_used(
         torch.testing.assert_close(norm_relu_pool(*tensors, EPS), wanted)
         norm_relu_pool(*tensors, EPS)
     finally:
-        compiling.library.cache_clear()
+        compiling.compiled.cache_clear()
     assert capsys.readouterr().err.count("no C compiler found") == 1
 
 
 def test_a_compiler_that_fails_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    compiling.library.cache_clear()
+    compiling.compiled.cache_clear()
     monkeypatch.setenv("CC", "false")
     monkeypatch.setenv("DANCE_CACHE", str(tmp_path))
     try:
         assert compiling.library("norm_relu_pool") is None
     finally:
-        compiling.library.cache_clear()
+        compiling.compiled.cache_clear()
     assert "cannot be built" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.so"))
