@@ -70,3 +70,12 @@ def test_refused_before_anything_is_measured(
     assert says in outcome.err
     assert outcome.out == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_costs_no_measuring(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("mine", encoding="utf-8")
+    outcome = command("bench", "speed", "digits", "--ipc", "1", "--output", place)
+    assert outcome.code == 2, outcome.err
+    assert "cannot write" in outcome.err
+    assert place.read_text(encoding="utf-8") == "mine"

@@ -35,6 +35,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": devices.description(device),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load_average": os.getloadavg()[0],
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -49,19 +49,20 @@ class Table:
 
 
 def tables(record: Record, cell: Cell) -> list[Table]:
-    """All tables of a record.
+    """The tables of a record, without empty ones.
 
     Args:
         record: content of ``speed.json``.
         cell: how a measured quantity is shown: :func:`spread` or :func:`middle`.
     """
-    return [
+    made = (
         _steps(record, cell),
         _phases(record, cell),
         _memory(record),
         _training(record, cell),
         _paper(record, cell),
-    ]
+    )
+    return [table for table in made if table.rows]
 
 
 def ceilings(record: Record) -> str:
@@ -84,7 +85,8 @@ def markdown(record: Record) -> str:
         f"`{record['command']}`",
         "",
         f"{record['created']}; {machine['device']}, {machine['cores']} cores, "
-        f"{machine['threads']} threads; torch {machine['torch']}, {kernels} compiled kernels; "
+        f"{machine['threads']} threads of PyTorch, load before {machine['load_average']:.1f}; "
+        f"torch {machine['torch']}, {kernels} compiled kernels; "
         f"precision {record['precision']}, seed {record['seed']}, {record['rounds']} rounds.",
         "",
         f"The machine at its best: {ceilings(record)} (read and written).",

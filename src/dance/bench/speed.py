@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from dance.bench import page
 from dance.bench.arithmetic import COUNTED, step_arithmetic
@@ -26,34 +23,24 @@ from dance.bench.contest import (
 )
 from dance.bench.machine import ceilings, describe
 from dance.bench.memory import measure
-from dance.bench.reference import PlainConvNet, ReferenceFit, plain_network, predict, standardised
-from dance.bench.timing import Contestant, alternate, ratio, summary, timed
+from dance.bench.reference import PlainConvNet
+from dance.bench.timing import alternate, ratio, summary
+from dance.bench.training import evaluation, experts_and_tests
 from dance.core.errors import ConfigError, DanceError
 from dance.core.progress import log, track
-from dance.core.rng import generator
 from dance.core.storage import write_json, write_text
-from dance.data import DataConfig, load
+from dance.data import DataConfig
 from dance.data.find import find
 from dance.engine import RunConfig
-from dance.engine.package import package
 from dance.engine.stage import Stage, stage
-from dance.evaluation import PROTOCOLS
 from dance.methods import METHODS, Problem
-from dance.networks import State
 from dance.recipes import resolve
-from dance.training import Fit, FitConfig, TrainingData
-from dance.training import fit as training
 
 FORMAT = 1
 _ALWAYS, _WHERE_FOUND = ("digits",), ("cifar10", "cifar100")
 """Data that is measured when none is named."""
 _LONGEST = 10.0
 """Seconds that one contestant may take in one round."""
-_LEAST = 0.2
-"""Seconds that one sample of a training or test lasts at least."""
-_MOST_STEPS = 64
-_TESTED = 1024
-"""Test images that are predicted in one go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +75,8 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
         The content of ``speed.json``: plain data with every sample.
 
     Raises:
-        DanceError: data or a setting cannot be used; before anything is measured or written.
+        DanceError: data or a setting cannot be used, or the directory cannot be written; before
+            anything is measured.
     """
     runs = _runs(config)
     first = stage(runs[0])
@@ -100,11 +88,13 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
         "rounds": config.rounds,
         "precision": first.config.precision,
         "counted": COUNTED,
-        "machine": {**describe(first.device), "ceilings": ceilings(first.device)},
+        "machine": {**describe(first.device), "ceilings": {}},
         "steps": [],
         "training": [],
         "skipped": [],
     }
+    _keep(record, directory)
+    record["machine"]["ceilings"] = ceilings(first.device)
     trained: set[str] = set()
     with track("measuring", len(runs), "settings") as task:
         for run in runs:
@@ -112,13 +102,18 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
             setting, problem = staged(run)
             if run.data not in trained:
                 trained.add(run.data)
-                record["training"] += _experts_and_tests(setting, config.rounds)
-            record["training"].append(_evaluation(setting, config.rounds))
+                record["training"] += experts_and_tests(setting, config.rounds)
+            record["training"].append(evaluation(setting, config.rounds))
             record["steps"].append(_steps(setting, problem, config, record))
-            write_json(directory / "speed.json", record)
-            write_text(directory / "speed.md", page.markdown(record))
+            _keep(record, directory)
             task.advance()
     return record
+
+
+def _keep(record: dict[str, Any], directory: Path) -> None:
+    """Write what there is; called first of all, so that a bad directory costs no measuring."""
+    write_json(directory / "speed.json", record)
+    write_text(directory / "speed.md", page.markdown(record))
 
 
 def _runs(config: SpeedConfig) -> list[RunConfig]:
@@ -219,142 +214,3 @@ def _steps(
         "phases": {name: summary([split.get(name, 0.0) for split in splits]) for name in names},
         "watched": ratio([sum(split.values()) for split in splits], unwatched),
     }
-
-
-def _experts_and_tests(setting: Stage, rounds: int) -> list[dict[str, Any]]:
-    """Training of experts, and testing of a network."""
-    train, config = setting.train, setting.config
-    data = TrainingData(train.images, train.labels, train.mean, train.std)
-    members = _together(setting, config.experts.count)
-    rows = [
-        _training(setting, "experts", data, config.experts, members, rounds),
-    ]
-    test = load(config.data, "test", config.source).to(setting.device)
-    some = replace(test, images=test.images[:_TESTED], labels=test.labels[:_TESTED])
-    testing = TrainingData(some.images, some.labels, train.mean, train.std)
-    state = _initial(setting, 0)
-    floats = standardised(replace(some, mean=train.mean, std=train.std), torch.float32)
-    network = plain_network(setting.network, floats)
-    network.load_state_dict(state)
-    found = _compare(
-        {
-            REFERENCE: lambda _: predict(network, floats),
-            EXACT: lambda _: training.predict(
-                setting.network, state, testing, bfloat16=setting.bfloat16
-            ),
-        },
-        {REFERENCE: len(some.labels), EXACT: len(some.labels)},
-        setting.device,
-        rounds,
-    )
-    rows.append(_row(setting, "testing", found, ipc=None, members=1, batch=len(some.labels)))
-    return rows
-
-
-def _evaluation(setting: Stage, rounds: int) -> dict[str, Any]:
-    """Training of evaluation networks on the first canvases."""
-    config, train, device = setting.config, setting.train, setting.device
-    protocol = PROTOCOLS.get(config.evaluation.protocol)
-    condensed = package(setting.initial(), setting)
-    images, targets = condensed.images().to(device), condensed.targets().to(device)
-    data = TrainingData(images, targets, train.mean, train.std)
-    fit = protocol.schedule(len(data), train.num_classes, train.side)
-    repeats = config.evaluation.repeats or protocol.networks(train.side)
-    members = _together(setting, repeats)
-    return _training(setting, "evaluation", data, fit, members, rounds, ipc=setting.config.ipc)
-
-
-def _together(setting: Stage, count: int) -> int:
-    """Networks that the engine trains at once: all of them on CUDA, one by one on a CPU."""
-    return count if setting.device.type == "cuda" else 1
-
-
-def _training(
-    setting: Stage,
-    what: str,
-    data: TrainingData,
-    config: FitConfig,
-    members: int,
-    rounds: int,
-    ipc: int | None = None,
-) -> dict[str, Any]:
-    """SGD steps: one network after the other, and as many at once as the engine trains."""
-    states = [_initial(setting, member) for member in range(members)]
-    seeds = list(range(members))
-    fit = Fit(setting.network, states, data, config, seeds, bfloat16=setting.bfloat16)
-    literal = ReferenceFit(setting.network, states[0], data, config, 0)
-    size = min(config.batch_size, len(data))
-    order = torch.randperm(len(data), generator=generator(0, "measured order"))
-    batches = [rows.to(setting.device) for rows in order.split(size) if len(rows) == size]
-
-    def rows(number: int) -> torch.Tensor:
-        """Of a step's batch."""
-        batch: torch.Tensor = batches[number % len(batches)]
-        return batch
-
-    found = _compare(
-        {
-            REFERENCE: lambda number: literal.step(rows(number), number),
-            EXACT: lambda number: fit.step(rows(number)[None].expand(members, -1), number),
-        },
-        {REFERENCE: size, EXACT: size * members},
-        setting.device,
-        rounds,
-    )
-    return _row(setting, what, found, ipc=ipc, members=members, batch=size)
-
-
-def _compare(
-    steps: Mapping[str, Callable[[int], object]],
-    images: Mapping[str, int],
-    device: torch.device,
-    rounds: int,
-) -> dict[str, list[float]]:
-    """Images per second of each contestant by round.
-
-    Args:
-        steps: one step by its number.
-        images: that each sees in a step.
-        device: where they run.
-        rounds: to measure.
-    """
-
-    def repeated(name: str, count: int) -> Contestant:
-        def run(number: int) -> float:
-            """Seconds of an image."""
-            first = number * count
-
-            def several() -> None:
-                """Steps that are long enough together."""
-                for step in range(first, first + count):
-                    steps[name](step)
-
-            return timed(several, device) / (count * images[name])
-
-        return run
-
-    contestants = {}
-    for name, step in steps.items():
-        step(0)
-        once = timed(lambda step=step: step(1), device)  # type: ignore[misc]
-        contestants[name] = repeated(name, max(2, min(_MOST_STEPS, math.ceil(_LEAST / once))))
-    seconds = alternate(contestants, rounds)
-    return {name: [1 / each for each in found] for name, found in seconds.items()}
-
-
-def _row(
-    setting: Stage, what: str, found: Mapping[str, Sequence[float]], **facts: Any
-) -> dict[str, Any]:
-    return {
-        "what": what,
-        "data": setting.config.data,
-        "name": setting.train.name,
-        **facts,
-        "images_per_second": {name: summary(rates) for name, rates in found.items()},
-        "times_reference": ratio(found[EXACT], found[REFERENCE]),
-    }
-
-
-def _initial(setting: Stage, member: int) -> State:
-    state = setting.network.initial(generator(0, "measured weights", member))
-    return {name: tensor.to(setting.device) for name, tensor in state.items()}
