@@ -10,6 +10,7 @@ from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import amount, moment, print_json
 from dance.core.config import merge, nested
+from dance.core.world import join
 
 _SECTIONS = (
     "method", "seed", "device", "precision", "memory_limit", "source", "network", "experts",
@@ -36,6 +37,8 @@ def run(parsed: argparse.Namespace) -> None:
     """Do it and print what is in the file."""
     asked = merge(_BANK, nested(parsed.settings))
     done = engine.bank(resolved(parsed, asked), parsed.output)
+    if not join().leader:
+        return
     if parsed.json:
         print_json(done)
         return

@@ -10,6 +10,7 @@ from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import print_json, print_scores
 from dance.core.storage import read_json
+from dance.core.world import join
 
 
 def add_arguments(parser: Parser, words: Sequence[str]) -> None:
@@ -37,6 +38,8 @@ def run(parsed: argparse.Namespace) -> None:
 
     config = resolved(parsed)
     place = engine.run(config, parsed.output, command=parsed.command, resume=parsed.resume)
+    if not join().leader:
+        return
     page = report.build(place)
     scores = read_json(place / "scores.json")
     files = {"run": place, "condensed": place / "condensed.safetensors", "report": page}

@@ -11,6 +11,7 @@ from dance import condensed, engine
 from dance.cli.options import Parser, SettingAction, add_json, add_settings
 from dance.cli.output import print_json, print_scores
 from dance.core.config import merge, nested
+from dance.core.world import join
 from dance.engine.rules import check
 from dance.recipes import build_run
 
@@ -60,6 +61,8 @@ def run(parsed: argparse.Namespace) -> None:
         precision=config.precision,
         data=given.get("data"),
     )
+    if not join().leader:
+        return
     if parsed.json:
         print_json({"scores": scores})
     else:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dance import engine
 from dance.cli.options import SHORT, Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import moment, print_json, print_table
+from dance.core.world import join
 
 _SECTIONS = ("seed", "device", "precision", "source", "network", "experts")
 _SHORT = {**SHORT, "experts.count": "-n", "experts.epochs": "--epochs"}
@@ -23,6 +24,8 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Do it and print what there is now."""
     experts = engine.experts(resolved(parsed))
+    if not join().leader:
+        return
     if parsed.json:
         print_json({"experts": experts})
         return

@@ -11,11 +11,12 @@ from __future__ import annotations
 import atexit
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import distributed
@@ -33,6 +34,7 @@ _PATIENCE = timedelta(days=30)
 """How long one may work while the others wait; that a process died is noticed at once."""
 
 Tensors = Mapping[str, torch.Tensor]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,18 @@ class World:
             blank = torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own
             found[name] = self.broadcast(blank, source)
         return found
+
+    def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Do it on every process, on each machine by the first one before the others.
+
+        For what is made once and then read, such as a cache.
+        """
+        if self.local_rank:
+            self.barrier()
+            return work()
+        result = work()
+        self.barrier()
+        return result
 
     def barrier(self) -> None:
         """Wait for all."""

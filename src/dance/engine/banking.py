@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dance.core.world import join
 from dance.engine.config import RunConfig
 from dance.engine.portable import made_with, need_images
 from dance.engine.stage import stage
@@ -33,18 +34,21 @@ def bank(config: RunConfig, output: Path) -> dict[str, Any]:
     check_output(output)
     need_images(config.data, "making a bank")
     made = made_with(config)
-    setting = stage(replace(config, ipc=1, factor=1, init="noise"))
+    world = join()
+    setting = stage(replace(config, ipc=1, factor=1, init="noise"), world)
     found = setting.pool().ensure(config.experts.count)
     problem = setting.with_bank(setting.problem(setting.initial(), found))
     assert problem.bank is not None
-    means = problem.bank.cpu()
-    write_portable(output, setting.train, found, means, made)
+    entries, _, features = problem.bank.shape
+    means = world.collect(problem.bank.transpose(0, 1))
+    if means is not None:
+        write_portable(output, setting.train, found, means.transpose(0, 1).contiguous(), made)
     return {
         "path": str(output),
-        "bytes": output.stat().st_size,
-        "entries": len(means),
+        "bytes": output.stat().st_size if world.leader else 0,
+        "entries": entries,
         "experts": len(found),
-        "classes": means.shape[1],
-        "features": means.shape[2],
+        "classes": setting.train.num_classes,
+        "features": features,
         "seconds": time.monotonic() - started,
     }

@@ -14,11 +14,12 @@ import torch
 
 from dance import __version__
 from dance.core import device as devices
-from dance.core.checkpoint import Checkpoints
+from dance.core.checkpoint import Checkpoints, save_seconds
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
 from dance.core.storage import read_json, write_json
+from dance.core.world import World, join
 from dance.engine.config import RunConfig
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
@@ -29,6 +30,8 @@ from dance.methods.base import Tensors
 
 _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
+_MEET_SECONDS = 1.0
+"""Time between two meetings of several processes."""
 
 
 def run(
@@ -55,93 +58,148 @@ def run(
     Raises:
         DanceError: something the user can mend; nothing is half-written.
     """
-    started = time.monotonic()
+    started, world = time.monotonic(), join()
     directory = RunDirectory(output or default_place(config))
-    if resume and not directory.begun():
+    if resume and not world.tell(directory.begun()):
         raise ArtifactError(
             f"--resume must find a run to go on with: there is none of these settings at "
             f"{directory.path}; name its directory with --output, or leave --resume out to begin"
         )
-    setting = stage(config)
+    setting = stage(config, world)
     initial = setting.initial()
-    directory.claim(config)
-    _write_environment(directory, setting, command)
-    if not directory.condensed.exists():
+    if world.leader:
+        directory.claim(config)
+        _write_environment(directory, setting, command)
+    if not world.tell(directory.condensed.exists()):
         _condense(setting, initial, directory)
     score_run(setting, directory)
-    if not directory.done.exists():
-        spent = time.monotonic() - started
-        write_json(directory.environment, read_json(directory.environment) | {"seconds": spent})
-    directory.finish()
+    if world.leader:
+        if not directory.done.exists():
+            spent = time.monotonic() - started
+            write_json(directory.environment, read_json(directory.environment) | {"seconds": spent})
+        directory.finish()
+    world.barrier()
     return directory.path
 
 
 def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) -> None:
-    """Make the condensed set and store it beside its initial state."""
-    method, config = setting.method, setting.config
+    """Make the condensed set and store it beside its initial state.
+
+    Args:
+        setting: of the run.
+        initial: first canvases of the own classes.
+        directory: of the run, which the leader writes.
+    """
+    method, config, world = setting.method, setting.config, setting.world
     started = time.monotonic()
     found = setting.pool().ensure(config.experts.count) if method.needs_experts() else []
-    if found:
+    if found and world.leader:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
-        waited = directory.costs_so_far().get("experts_wait_seconds", 0.0)
-        directory.add_costs(experts_wait_seconds=waited + time.monotonic() - started)
+        _add_wait(directory, "experts_wait_seconds", started)
+    if isinstance(method, Coreset):
+        if world.leader:  # a selection takes seconds and may look at all classes
+            alone = setting.alone()
+            rows = method.select(alone.problem(alone.initial(), found))
+            pixels = alone.train.images[rows].float() / 255
+            package(pixels, setting).save(directory.condensed)
+        return
+    if not isinstance(method, Condenser):
+        raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")
     started = time.monotonic()
     problem = setting.with_bank(setting.problem(initial, found))
-    if problem.bank is not None:
-        waited = directory.costs_so_far().get("bank_wait_seconds", 0.0)
-        directory.add_costs(bank_wait_seconds=waited + time.monotonic() - started)
-    if isinstance(method, Coreset):
-        pixels = setting.train.images[method.select(problem)].float() / 255
-    elif isinstance(method, Condenser):
-        package(initial, setting).save(directory.initial)
-        pixels = _iterate(method, problem, setting, directory)
-    else:
-        raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")
-    package(pixels, setting).save(directory.condensed)
+    if problem.bank is not None and world.leader:
+        _add_wait(directory, "bank_wait_seconds", started)
+    whole = world.collect(initial)
+    if whole is not None:
+        package(whole, setting).save(directory.initial)
+    whole = world.collect(_iterate(method, problem, setting, directory))
+    if whole is not None:
+        package(whole, setting).save(directory.condensed)
+
+
+def _add_wait(directory: RunDirectory, name: str, started: float) -> None:
+    """Add the time since ``started`` to what was waited in earlier attempts."""
+    waited = directory.costs_so_far().get(name, 0.0)
+    directory.add_costs(**{name: waited + time.monotonic() - started})
 
 
 def _iterate(
     method: Condenser, problem: Problem, setting: Stage, directory: RunDirectory
 ) -> torch.Tensor:
-    """All iterations, from the checkpoint when there is one; returns the canvases."""
-    state = method.setup(problem)
+    """All iterations, from the checkpoint when there is one; returns the own classes' canvases.
+
+    Several processes meet about once a second, not at every step: there losses are summed, and the
+    leader says whether to save, whether to stop, and after how many steps to meet again.
+    """
+    world, state = setting.world, method.setup(problem)
     checkpoints = _checkpoints(setting, directory)
-    first, spent = _restore(state, checkpoints)
-    directory.truncate_metrics(first)
+    first, spent = _restore(method, state, checkpoints, world)
+    if world.leader:
+        directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
     started = logged = time.monotonic()
+    meeting = first + 1
     name = f"condensing with {method.title}"
     with deferred_interrupt() as interrupt, track(name, method.iterations, "steps", first) as task:
         for iteration in range(first, method.iterations):
             losses = method.step(problem, state, iteration)
             pending.append((iteration, losses))
-            now = time.monotonic()
-            last = iteration + 1 == method.iterations
-            save = checkpoints.due() or interrupt.requested
-            if save or last or now - logged > _LOG_SECONDS:
-                logged, seconds = now, spent + now - started
-                task.note = _log(directory, pending, seconds)
+            done = iteration + 1
+            if world.size == 1:
+                due = checkpoints.due() or interrupt.requested
+                due = due or time.monotonic() - logged > _LOG_SECONDS
+            else:
+                due = done >= meeting
+            if due or done == method.iterations:
+                found, stop = _summed(pending, interrupt.requested, world)
+                now = time.monotonic()
+                each, seconds = (now - logged) / len(pending), spent + now - started
                 pending.clear()
-            if save:
-                checkpoints.save(iteration + 1, state, {"step": iteration + 1, "seconds": seconds})
+                logged = now
+                if world.leader:
+                    task.note = _log(directory, found, seconds)
+                ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
+                save, meeting = world.tell([stop or checkpoints.due(), done + ahead])
+                if save:
+                    whole = {
+                        part: tensor if part in method.shared else world.collect(tensor)
+                        for part, tensor in state.items()
+                    }
+                    if world.leader:
+                        header = {"step": done, "seconds": seconds}
+                        checkpoints.save(done, whole, header)  # type: ignore[arg-type]  # not None
+                if stop:
+                    task.advance()
+                    raise KeyboardInterrupt
             task.advance()
-            if interrupt.requested:
-                raise KeyboardInterrupt
-    seconds = spent + time.monotonic() - started
-    directory.add_costs(
-        condense_seconds=seconds,
-        seconds_per_step=seconds / method.iterations,
-        peak_memory_bytes=devices.peak_memory(setting.device),
-    )
+    if world.leader:
+        seconds = spent + time.monotonic() - started
+        directory.add_costs(
+            condense_seconds=seconds,
+            seconds_per_step=seconds / method.iterations,
+            peak_memory_bytes=devices.peak_memory(setting.device),
+        )
     return state["pixels"]
 
 
-def _log(directory: RunDirectory, pending: Sequence[tuple[int, Tensors]], seconds: float) -> str:
+def _summed(
+    pending: Sequence[tuple[int, Tensors]], interrupted: bool, world: World
+) -> tuple[list[tuple[int, dict[str, float]]], bool]:
+    """Losses of all classes, and whether any process was asked to stop: one exchange."""
+    parts = [loss.detach().double() for _, losses in pending for loss in losses.values()]
+    own = torch.stack([*parts, torch.full_like(parts[0], interrupted)]).cpu()
+    *values, asked = world.sum(own).tolist()
+    given = iter(values)
+    return [(i, {name: next(given) for name in losses}) for i, losses in pending], asked > 0
+
+
+def _log(
+    directory: RunDirectory, found: Sequence[tuple[int, dict[str, float]]], seconds: float
+) -> str:
     """Append losses to the metrics; returns the last ones in words."""
     lines = []
     values: dict[str, float] = {}
-    for iteration, losses in pending:
-        values = {name: float(loss) for name, loss in losses.items()}
+    for iteration, values in found:
         if not all(map(math.isfinite, values.values())):
             raise ConfigError(
                 f"losses must stay finite: got {values} at step {iteration}; lower the learning "
@@ -165,15 +223,27 @@ def _checkpoints(setting: Stage, directory: RunDirectory) -> Checkpoints:
     return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
 
 
-def _restore(state: Tensors, checkpoints: Checkpoints) -> tuple[int, float]:
-    """Load a checkpoint into ``state``; returns the next iteration and seconds spent so far."""
-    if (held := checkpoints.latest()) is None:
+def _restore(
+    method: Condenser, state: Tensors, checkpoints: Checkpoints, world: World
+) -> tuple[int, float]:
+    """Load the leader's checkpoint into ``state``, each process its own rows.
+
+    A checkpoint holds the rows of all classes, so another number of processes can go on with it.
+
+    Returns:
+        The next iteration and the seconds spent so far.
+    """
+    tensors, header = (checkpoints.latest() if world.leader else None) or ({}, None)
+    header = world.tell(header)
+    if header is None:
         if checkpoints.numbers():
             log("none of the checkpoints is whole; starting from the first step")
         return 0, 0.0
-    tensors, header = held
     for name, tensor in state.items():
-        tensor.copy_(tensors[name])
+        if name in method.shared:
+            tensor.copy_(world.broadcast(tensors.get(name, tensor)))
+        else:
+            tensor.copy_(world.deal(tensors.get(name), tensor))
     log(f"going on after step {header['step']}")
     return int(header["step"]), float(header["seconds"])
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed import CondensedSet, load_set
-from dance.core import device as devices
 from dance.core.checkpoint import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.progress import log
 from dance.core.storage import checksum, write_json
+from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.rundir import RunDirectory
-from dance.engine.stage import Stage, named_network, network_for
+from dance.engine.stage import Stage, named_network, network_for, own_device
 from dance.evaluation import EvaluationConfig, Score, score_set, score_states
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
@@ -33,8 +33,8 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
 
     Rows are written as they are made, and networks in training are checkpointed.
     """
-    config = setting.config
-    condensed = load_set(directory.condensed)
+    config, world = setting.config, setting.world
+    condensed = _from_leader(directory.condensed, world)
     made_from = condensed.provenance.get("data_fingerprint")
     if made_from != setting.train.fingerprint:
         raise ArtifactError(
@@ -42,28 +42,45 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
             "has changed since; choose another --output"
         )
     if setting.portable is not None:
-        write_json(directory.scores, directory.scores_so_far())
+        if world.leader:
+            write_json(directory.scores, directory.scores_so_far())
         if not directory.scores_so_far():
             log(
                 f"not scored: {config.data} holds no test images; where they are, run "
                 f"dance evaluate {directory.path} --data DATA"
             )
         return
-    test = load(config.data, "test", config.source).to(setting.device)
+    test = world.in_turn(lambda: load(config.data, "test", config.source)).to(setting.device)
     board = Scoreboard(setting, directory, test)
     for name in config.networks:
         board.add("condensed", setting.method.title, name, condensed)
     first, baselines = config.networks[0], config.evaluation.baselines
     if "initial" in baselines and isinstance(setting.method, Condenser):
-        board.add("initial", "Initial canvases", first, load_set(directory.initial))
+        board.add("initial", "Initial canvases", first, _from_leader(directory.initial, world))
     if "random" in baselines and config.method != _RANDOM:
-        board.add("random", "Random selection", first, _random(setting, directory))
+        if world.leader:
+            _select_random(setting, directory)
+        board.add("random", "Random selection", first, _from_leader(directory.random, world))
     if "whole" in baselines:
         board.add_whole()
     condensed.scores = [
         _lasting(score) for score in board.scores if score["subject"] == "condensed"
     ]
-    condensed.save(directory.condensed)
+    if world.leader:
+        condensed.save(directory.condensed)
+
+
+def _from_leader(path: Path, world: World) -> CondensedSet:
+    """A condensed set that the leader has on its disk."""
+    held = load_set(path) if world.leader else None
+    if world.size == 1 and held is not None:
+        return held
+    tensors: dict[str, Any] = world.send(
+        {"pixels": held.pixels, "labels": held.labels} if held else None
+    )
+    names = ("classes", "mean", "std", "factor", "space", "provenance", "scores")
+    facts = world.tell({name: getattr(held, name) for name in names} if held else None)
+    return CondensedSet(**tensors, **facts)
 
 
 class Scoreboard:
@@ -71,7 +88,7 @@ class Scoreboard:
 
     def __init__(self, setting: Stage, directory: RunDirectory, test: ImageSet) -> None:
         self._setting, self._directory, self._test = setting, directory, test
-        self.scores: list[Score] = directory.scores_so_far()
+        self.scores: list[Score] = setting.world.tell(directory.scores_so_far())
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
         """Score one set on one network, unless that row exists."""
@@ -87,6 +104,7 @@ class Scoreboard:
             network=shape,
             asked=_asked(config.evaluation, config.seed),
             precision=config.precision,
+            world=self._setting.world,
         )
         score = score_set(
             condensed,
@@ -99,6 +117,7 @@ class Scoreboard:
             seed=config.seed,
             bfloat16=self._setting.bfloat16,
             checkpoints=checkpoints,
+            world=self._setting.world,
         )
         self._keep(score)
         checkpoints.clear()
@@ -127,7 +146,8 @@ class Scoreboard:
             {name: expert.header[name] for name in kept} | {"test_accuracy": accuracy}
             for expert, accuracy in zip(experts, score["last"]["values"], strict=True)
         ]
-        self._directory.add_costs(experts=rows)
+        if setting.world.leader:
+            self._directory.add_costs(experts=rows)
         self._keep(score)
 
     def _held(self, subject: str, network: str) -> bool:
@@ -143,6 +163,8 @@ class Scoreboard:
     def _keep(self, score: Score) -> None:
         config = self._setting.config
         self.scores.append({**score, "asked": _asked(config.evaluation, config.seed)})
+        if not self._setting.world.leader:
+            return
         write_json(self._directory.scores, self.scores)
         seconds = sum(row["seconds"] for row in self.scores if row["subject"] != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
@@ -168,8 +190,12 @@ def _checkpoints(
     network: NetworkConfig,
     asked: dict[str, Any],
     precision: str,
+    world: World,
 ) -> Checkpoints:
-    """Of one row: another number of networks or epochs is another row."""
+    """Of one row: another number of networks or epochs is another row.
+
+    Each process has its own, of its networks; another number of processes starts the row anew.
+    """
     facts = {name: getattr(condensed, name) for name in ("factor", "space", "mean", "std")}
     stamp = {
         "asked": asked,
@@ -178,21 +204,22 @@ def _checkpoints(
         "set": checksum({"pixels": condensed.pixels, "labels": condensed.labels}, facts),
         "data_fingerprint": test.fingerprint,
     }
-    return Checkpoints(directory, f"score-{subject}-{network.name}-{digest(asked)[:8]}", stamp)
+    part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
+    name = f"score-{subject}-{network.name}-{digest(asked)[:8]}{part}"
+    return Checkpoints(directory, name, stamp)
 
 
-def _random(setting: Stage, directory: RunDirectory) -> CondensedSet:
-    """Random selection of as many real images per class as the set stores."""
+def _select_random(setting: Stage, directory: RunDirectory) -> None:
+    """Store a random selection of as many real images per class as the set stores."""
     if directory.random.exists():
-        return load_set(directory.random)
+        return
+    setting = setting.alone()
     method = METHODS.get(_RANDOM)
     selector = method(method.Config())
     assert isinstance(selector, Coreset)
     rows = selector.select(setting.problem(setting.initial(), []))
     pixels = setting.train.images[rows].float() / 255
-    condensed = package(pixels, setting, selector, factor=1)
-    condensed.save(directory.random)
-    return condensed
+    package(pixels, setting, selector, factor=1).save(directory.random)
 
 
 def evaluate(
@@ -232,8 +259,10 @@ def evaluate(
     if name is None:
         raise ConfigError(f"{path} does not say which data it is of: name it with --data")
     need_images(name, "scoring")
-    place = devices.select(device)
-    test = load(name, "test", replace(source, size=condensed.side)).to(place)
+    world = join()
+    place = own_device(device, world)
+    source = replace(source, size=condensed.side)
+    test = world.in_turn(lambda: load(name, "test", source)).to(place)
     if test.classes != condensed.classes:
         raise ConfigError(
             "the data must have the classes of the set: "
@@ -254,6 +283,7 @@ def evaluate(
             network=shape,
             asked=_asked(config, seed),
             precision=precision,
+            world=world,
         )
         score = score_set(
             condensed,
@@ -266,11 +296,14 @@ def evaluate(
             seed=seed,
             bfloat16=precision == "bfloat16",
             checkpoints=checkpoints,
+            world=world,
         )
         if test.fingerprint != condensed.provenance.get("data_fingerprint"):
             score["notes"].append("scored on data with another fingerprint than it was made from")
         scores.append({**score, "asked": _asked(config, seed)})
         condensed.scores = _replaced(condensed.scores, _lasting(scores[-1]))
+        if not world.leader:
+            continue
         condensed.save(path)
         if beside.begun():
             write_json(beside.scores, _replaced(beside.scores_so_far(), scores[-1]))

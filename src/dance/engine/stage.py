@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from dance.condensed import initial_pixels
 from dance.core import device as devices
 from dance.core import memory
-from dance.core.world import join
+from dance.core.world import World, join
 from dance.data import ImageSet, load
 from dance.engine.config import RunConfig
 from dance.engine.memory import fitting, image_cost
@@ -42,10 +42,12 @@ class Stage:
     Attributes:
         config: of the run.
         device: where it runs.
-        train: real training images, on the device.
+        train: real training images of all classes: on the device, or on the host where several
+            processes share the classes.
         network: skeleton of the matching network.
         method: with its settings.
         portable: experts and bank where the data is a file of them, and ``train`` without images.
+        world: the processes that share the work.
     """
 
     config: RunConfig
@@ -54,6 +56,21 @@ class Stage:
     network: Network
     method: Method
     portable: Portable | None = None
+    world: World = field(default_factory=World)
+
+    @property
+    def classes(self) -> range:
+        """The labels that this process condenses."""
+        return self.world.share(self.train.num_classes)
+
+    @cached_property
+    def own(self) -> ImageSet:
+        """Real training images of the own classes, on the device."""
+        return self.train.only(self.classes).to(self.device)
+
+    def alone(self) -> Stage:
+        """The same for work that this process does by itself."""
+        return replace(self, world=World(), train=self.train.to(self.device))
 
     @property
     def bfloat16(self) -> bool:
@@ -84,7 +101,7 @@ class Stage:
             "method": self.config.method,
             "settings": self.method.bank_settings(),
         }
-        return Bank(pool.directory, identity, join())
+        return Bank(pool.directory, identity, self.world)
 
     def with_bank(self, problem: Problem) -> Problem:
         """The problem with the bank that the method asks for, made where it is missing.
@@ -112,17 +129,20 @@ class Stage:
             self.config.experts,
             self.config.seed,
             bfloat16=self.bfloat16,
+            device=self.device,
+            world=self.world,
         )
 
     def initial(self) -> torch.Tensor:
-        """First canvases (K*ipc,C,S,S) on the CPU.
+        """First canvases (k*ipc,C,S,S) of the own classes, on the CPU.
 
         Raises:
             ConfigError: ipc or factor do not fit the data.
         """
         config = self.config
+        own = self.train.only(self.classes).to("cpu")
         return initial_pixels(
-            self.train.to("cpu"), config.ipc, config.factor, config.init, config.seed
+            own, config.ipc, config.factor, config.init, config.seed, self.classes
         )
 
     def problem(self, initial: torch.Tensor, experts: list[Expert]) -> Problem:
@@ -133,15 +153,16 @@ class Stage:
             for pair in ((expert.initial, expert.final) for expert in experts)
         )
         return Problem(
-            train=self.train,
+            train=self.own,
             initial=initial.to(self.device),
             ipc=config.ipc,
             factor=config.factor,
             network=self.network.eval(),
             experts=states,  # type: ignore[arg-type]  # pairs, as made above
             seed=config.seed,
-            chunk=self.chunk(self.train.num_classes),
+            chunk=self.chunk(len(self.classes)),
             bfloat16=self.bfloat16,
+            classes=self.classes,
         )
 
     def chunk(self, classes: int) -> int:
@@ -168,19 +189,40 @@ class Stage:
         return max(1, fits)
 
 
-def stage(config: RunConfig) -> Stage:
+def stage(config: RunConfig, world: World | None = None) -> Stage:
     """Load the data and build the network and the method.
+
+    Args:
+        config: of the run.
+        world: the processes that share the work (none: this one alone).
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
+    world = world or World()
     check(config)
-    device = devices.select(config.device)
+    device = own_device(config.device, world)
     portable = opened(config)
-    train = load(config.data, "train", config.source) if portable is None else portable.train
+    if portable is not None:
+        train = portable.train
+    else:
+        train = world.in_turn(lambda: load(config.data, "train", config.source))
     network = network_for(config.network, train)
     method = METHODS.get(config.method)(config.options)
-    return Stage(config, device, train.to(device), network, method, portable)
+    train = train.to(device) if world.size == 1 else train
+    return Stage(config, device, train, network, method, portable, world)
+
+
+def own_device(name: str, world: World) -> torch.device:
+    """The device of this process: of several on a machine, each takes a GPU of its own.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    device = devices.select(name)
+    if world.size > 1 and device.type == "cuda" and device.index is None:
+        device = devices.select(f"cuda:{world.local_rank}")
+    return device
 
 
 def network_for(config: NetworkConfig, images: ImageSet) -> Network:
@@ -210,7 +252,7 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
     need_images(config.data, "training experts")
-    setting = stage(config)
+    setting = stage(config, join())
     found = setting.pool().ensure(config.experts.count)
     return describe(setting, found)
 
