@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dance.core.errors import DataError
-from dance.data.imageset import ImageSet
 from dance.data.sampler import ClassSampler
 from dance.methods import METHODS, Coreset, Problem
 from dance.methods.dance import Dance, DanceConfig
@@ -24,19 +23,13 @@ HALVES = [range(0, 2), range(2, 6)]
 QUARTERS = [range(0, 2), range(2, 4), range(4, 5), range(5, 6)]
 
 
-def only(train: ImageSet, classes: range) -> ImageSet:
-    """The set without the images of other classes; labels and names stay."""
-    kept = (train.labels >= classes.start) & (train.labels < classes.stop)
-    return replace(train, images=train.images[kept], labels=train.labels[kept])
-
-
 def owned(given: Problem, classes: range) -> Problem:
     """The part of a problem that one process has."""
     rows = slice(classes.start * given.ipc, classes.stop * given.ipc)
     bank = None if given.bank is None else given.bank[:, classes.start : classes.stop]
     return replace(
         given,
-        train=only(given.train, classes),
+        train=given.train.only(classes),
         initial=given.initial[rows].clone(),
         classes=classes,
         bank=bank,
@@ -152,7 +145,7 @@ def test_the_images_of_others_do_not_matter_and_the_own_ones_do() -> None:
 def test_samplers_of_ranges_read_what_the_whole_one_reads() -> None:
     whole = ClassSampler(TRAIN, 12, seed=5)
     for classes in QUARTERS:
-        train = only(TRAIN, classes)
+        train = TRAIN.only(classes)
         part = ClassSampler(train, 12, 5, classes)
         for step in (0, 1, 7, 8, 3):
             expected = [TRAIN.images[whole.rows(label, step)] for label in classes]
@@ -163,7 +156,7 @@ def test_samplers_of_ranges_read_what_the_whole_one_reads() -> None:
 
 def test_a_class_without_images_is_refused() -> None:
     with pytest.raises(DataError, match="every class needs an image to sample: class 'class 0'"):
-        ClassSampler(only(TRAIN, range(1, 6)), 4, 0)
+        ClassSampler(TRAIN.only(range(1, 6)), 4, 0)
 
 
 def test_random_selection_of_ranges_is_that_of_the_whole() -> None:
