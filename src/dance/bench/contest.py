@@ -24,6 +24,8 @@ from dance.networks import Network
 
 REFERENCE, EXACT, BANK = "reference", "exact", "bank"
 DANCE = "dance"
+_FIXED_TRIES = 5
+"""Iterations without any class, of which the fastest counts."""
 
 
 def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
@@ -131,6 +133,7 @@ class LiteralLoop:
         self._device, self._every = problem.device, problem.train.num_classes
         self._step(0, 1)
         self.classes = min(self._every, max(1, int(longest / self._step(0, 1))))
+        self._fixed = min(self._step(0, 0) for _ in range(_FIXED_TRIES))
 
     def _step(self, number: int, classes: int | None) -> float:
         return timed(lambda: self._loop.step(number, classes), self._device)
@@ -141,10 +144,9 @@ class LiteralLoop:
             return lambda number: self._step(number, None)
 
         def scaled(number: int) -> float:
-            """A part of the loop, and what does not belong to it."""
-            fixed = self._step(number, 0)
-            part = self._step(number, self.classes)
-            return fixed + (part - fixed) * self._every / self.classes
+            """What does not belong to the loop, and the loop as a multiple of its part."""
+            part = self._step(number, self.classes) - self._fixed
+            return self._fixed + part * self._every / self.classes
 
         return scaled
 

@@ -1,6 +1,6 @@
 """Peak memory of one contestant in a process of its own, where no other has been before it.
 
-``python -m dance.bench.memory REQUEST ANSWER`` does the work; :func:`measure` starts it.
+``python -m dance.bench REQUEST ANSWER`` calls :func:`answer`; :func:`measure` starts it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dance.bench.reference import Reference
 from dance.core import device as devices
 from dance.core.config import to_plain
 from dance.core.progress import log
-from dance.core.storage import read_json, write_json
+from dance.core.storage import read_json
 from dance.engine import RunConfig
 from dance.recipes.build import build_run
 
@@ -57,7 +57,7 @@ def measure(config: RunConfig, contestant: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / "request.json", Path(folder) / "answer.json"]
         paths[0].write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, "-m", __name__, *map(str, paths)]
+        command = [sys.executable, "-m", "dance.bench", *map(str, paths)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return dict(read_json(paths[1]))
@@ -111,7 +111,3 @@ def _peak(device: torch.device) -> int:
 def _resident(name: str) -> int:
     found = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
     return int(found[1]) * 1024 if found else 0
-
-
-if __name__ == "__main__":
-    write_json(Path(sys.argv[2]), answer(read_json(Path(sys.argv[1]))))

@@ -85,7 +85,7 @@ def markdown(record: Record) -> str:
         f"`{record['command']}`",
         "",
         f"{record['created']}; {machine['device']}, {machine['cores']} cores, "
-        f"{machine['threads']} threads of PyTorch, load before {machine['load_average']:.1f}; "
+        f"load before {machine['load_average']:.1f}; "
         f"torch {machine['torch']}, {kernels} compiled kernels; "
         f"precision {record['precision']}, seed {record['seed']}, {record['rounds']} rounds.",
         "",
