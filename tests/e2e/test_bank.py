@@ -102,7 +102,10 @@ def test_one_bank_serves_all_runs_of_the_experts(tmp_path: Path) -> None:
         (mine,) = set(cache.rglob("bank-*")) - others
         tensors, header = read_tensors(mine, "feature bank")
         assert len(tensors["means"]) == header["entries"] == held
-        assert read_json(tmp_path / name / "costs.json")["bank_wait_seconds"] >= 0
+        costs = read_json(tmp_path / name / "costs.json")
+        share = int(words[-1][-1]) / held  # a shorter bank costs its share of the longer one
+        assert costs["bank_seconds"] == pytest.approx(share * header["seconds"])
+        assert costs["bank_wait_seconds"] > 0
     straight = ("--ipc=1", "--real-targets=bank", "--options.iterations=3", "--bank-draws=5")
     mine.unlink()
     done("condense", "digits", *common, *straight, "--output", tmp_path / "straight")

@@ -42,7 +42,14 @@ def bank(config: RunConfig, output: Path) -> dict[str, Any]:
     entries, _, features = problem.bank.shape
     means = world.collect(problem.bank.transpose(0, 1))
     if means is not None:
-        write_portable(output, setting.train, found, means.transpose(0, 1).contiguous(), made)
+        write_portable(
+            output,
+            setting.train,
+            found,
+            means.transpose(0, 1).contiguous(),
+            made,
+            setting.bank_seconds(),
+        )
     return {
         "path": str(output),
         "bytes": output.stat().st_size if world.leader else 0,

@@ -115,7 +115,7 @@ def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> list[
     phases, count, device = [], method.bank_draws(), setting.device
     if count:
         entry = partial(method.bank_entry, problem)
-        missing = max(0, count - setting.bank().held())
+        missing = max(0, count - setting.bank().finished()[0])
         phases.append(_phase("bank of real features", missing, entry, device))
         shape = (count, len(problem.classes), setting.network.embedding_size)
         problem = replace(problem, bank=torch.zeros(shape, device=device))

@@ -108,6 +108,7 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     started = time.monotonic()
     problem = setting.with_bank(setting.problem(initial, found))
     if problem.bank is not None and world.leader:
+        directory.add_costs(bank_seconds=setting.bank_seconds())
         _add_wait(directory, "bank_wait_seconds", started)
     whole = world.collect(initial)
     if whole is not None:

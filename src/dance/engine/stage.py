@@ -121,6 +121,13 @@ class Stage:
             means = self.bank().ensure(count, partial(method.bank_entry, problem), own)
         return replace(problem, bank=means.to(problem.device))
 
+    def bank_seconds(self) -> float:
+        """What it took to make as many entries of the bank as the method asks for."""
+        assert isinstance(self.method, Condenser)
+        portable = self.portable
+        held, spent = portable.made if portable is not None else self.bank().finished()
+        return spent * self.method.bank_draws() / max(1, held)
+
     def _trained(self) -> ExpertPool:
         return ExpertPool(
             self.train,
@@ -180,7 +187,8 @@ class Stage:
         held = memory.held(device)
         free = int(memory.free(device) * _SHARE)
         limit = held + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
-        numbers = _STATE * config.ipc * channels * side**2 + 2 * self.network.embedding_size
+        features = 2 + method.bank_draws()  # of a class, real and synthetic, and its bank
+        numbers = _STATE * config.ipc * channels * side**2 + features * self.network.embedding_size
         state = 4 * classes * numbers
         beside = held + state + method.real_images(device, side) * each.forward
         fits = fitting(limit, beside, images * each.gradient, classes)

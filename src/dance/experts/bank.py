@@ -22,7 +22,7 @@ from dance.core.config import digest
 from dance.core.errors import ArtifactError
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.storage import read_header, read_tensors, write_tensors
 from dance.core.world import World
 
 _KIND = "feature bank"
@@ -49,9 +49,10 @@ class Bank:
         self.path = directory / f"{self._name}.safetensors"
         self._checkpoints = Checkpoints(directory, f"{self._name}-partial", self._identity)
 
-    def held(self) -> int:
-        """Entries that are finished on disk."""
-        return len(self._stored()[0])
+    def finished(self) -> tuple[int, float]:
+        """Entries that are finished on disk, and the seconds they took; a damaged file has none."""
+        header = read_header(self.path, _KIND) or {}
+        return int(header.get("entries", 0)), float(header.get("seconds", 0.0))
 
     def ensure(self, count: int, entry: Entry, own: range) -> torch.Tensor:
         """Entries 0 to count-1: read what is there and sound, make what is missing.

@@ -37,6 +37,7 @@ class Portable:
         settings: nested plain settings of a run that it was made with.
         means: (N,K,D) float32, on the CPU.
         experts: on the CPU.
+        seconds: that it took to make the bank.
     """
 
     path: Path
@@ -45,6 +46,12 @@ class Portable:
     settings: dict[str, Any]
     means: torch.Tensor
     experts: list[Expert]
+    seconds: float
+
+    @property
+    def made(self) -> tuple[int, float]:
+        """Entries and the seconds they took, as :meth:`~dance.experts.bank.Bank.finished`."""
+        return len(self.means), self.seconds
 
     def ensure(self, count: int) -> list[Expert]:
         """Experts 0 to count-1, as :meth:`~dance.experts.pool.ExpertPool.ensure` gives them.
@@ -65,6 +72,7 @@ def write_portable(
     experts: Sequence[Expert],
     means: torch.Tensor,
     settings: Mapping[str, Any],
+    seconds: float,
 ) -> None:
     """Write the file, atomically.
 
@@ -74,6 +82,7 @@ def write_portable(
         experts: of that set.
         means: (N,K,D) float32 bank of these experts.
         settings: nested plain settings that decided experts and bank.
+        seconds: that it took to make the bank.
 
     Raises:
         ArtifactError: it cannot be written.
@@ -96,6 +105,7 @@ def write_portable(
         },
         "settings": dict(settings),
         "entries": len(means),
+        "seconds": seconds,
         "experts": [{name: e.header.get(name) for name in _KEPT} for e in experts],
     }
     write_tensors(path, tensors, header, KIND)
@@ -166,6 +176,7 @@ def read_portable(path: Path) -> Portable:
             for place, ((initial, final), about) in enumerate(zip(states, told, strict=True))
         ]
         counts, settings = tuple(data["counts"]), dict(header["settings"])
-        return Portable(path, train, counts, settings, tensors["means"], experts)
+        means, seconds = tensors["means"], float(header["seconds"])
+        return Portable(path, train, counts, settings, means, experts, seconds)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ArtifactError(f"{path} lacks a part of a {KIND}: {error}") from error

@@ -100,8 +100,8 @@ def command(run: Run) -> str:
 
 
 def build_seconds(costs: Mapping[str, Any]) -> float | None:
-    """Seconds spent on experts and condensation; None where neither was logged."""
-    parts = [costs.get("experts_seconds"), costs.get("condense_seconds")]
+    """Seconds spent on experts, bank and condensation; None where none of them was logged."""
+    parts = [costs.get(f"{phase}_seconds") for phase in ("experts", "bank", "condense")]
     known = [float(part) for part in parts if part is not None]
     return sum(known) if known else None
 
@@ -126,6 +126,7 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
     costs, environment = run.costs, run.environment
     rows = [
         ("Experts", words.seconds(costs.get("experts_seconds"))),
+        ("Bank", words.seconds(costs.get("bank_seconds"))),
         ("Condensation", words.seconds(costs.get("condense_seconds"))),
         ("Seconds per step", words.seconds(costs.get("seconds_per_step"))),
         ("Evaluation", words.seconds(costs.get("evaluate_seconds"))),

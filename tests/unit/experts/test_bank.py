@@ -59,7 +59,7 @@ def test_is_made_once_and_made_longer(tmp_path: Path) -> None:
             assert torch.equal(bank.ensure(count, maker, ALL), expected(count))
         assert maker.made == made
     bank = Bank(tmp_path, IDENTITY)
-    assert bank.held() == 5
+    assert bank.finished()[0] == 5
     assert files(tmp_path) == [bank.path.name]
     _, header = read_tensors(bank.path, "feature bank")
     assert header["experts"] == 2
@@ -126,7 +126,7 @@ def test_a_longer_bank_that_was_stopped_serves_a_shorter_one_and_itself(tmp_path
         maker = Maker()
         assert torch.equal(Bank(tmp_path, IDENTITY).ensure(count, maker, ALL), expected(count))
         assert maker.made == made
-    assert Bank(tmp_path, IDENTITY).held() == 6
+    assert Bank(tmp_path, IDENTITY).finished()[0] == 6
 
 
 def test_what_other_code_began_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
