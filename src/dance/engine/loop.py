@@ -96,12 +96,14 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     if found and world.leader:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
         _add_wait(directory, "experts_wait_seconds", started)
+    if isinstance(method, Coreset) or (isinstance(method, Condenser) and method.whole):
+        if not world.leader:
+            return
+        setting = setting.alone()
+        initial, world = setting.initial(), setting.world
     if isinstance(method, Coreset):
-        if world.leader:  # a selection takes seconds and may look at all classes
-            alone = setting.alone()
-            rows = method.select(alone.problem(alone.initial(), found))
-            pixels = alone.train.images[rows].float() / 255
-            package(pixels, setting).save(directory.condensed)
+        rows = method.select(setting.problem(initial, found))
+        package(setting.train.images[rows].float() / 255, setting).save(directory.condensed)
         return
     if not isinstance(method, Condenser):
         raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")
@@ -115,7 +117,7 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
         package(whole, setting).save(directory.initial)
     whole = world.collect(_iterate(method, problem, setting, directory))
     if whole is not None:
-        package(whole, setting).save(directory.condensed)
+        package(whole, setting, space=method.space).save(directory.condensed)
 
 
 def _add_wait(directory: RunDirectory, name: str, started: float) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from dance import __version__
 from dance.condensed import CondensedSet
+from dance.condensed.container import Space
 from dance.core.config import digest, to_plain
 from dance.engine.rundir import identity
 from dance.engine.stage import Stage
@@ -13,15 +14,20 @@ from dance.methods import Method
 
 
 def package(
-    pixels: torch.Tensor, setting: Stage, method: Method | None = None, factor: int | None = None
+    pixels: torch.Tensor,
+    setting: Stage,
+    method: Method | None = None,
+    factor: int | None = None,
+    space: Space = "unit",
 ) -> CondensedSet:
     """A self-describing set; nothing in it tells one run of the same settings from another.
 
     Args:
-        pixels: (K*ipc,C,S,S) canvases in [0,1] space, class-major.
+        pixels: (K*ipc,C,S,S) canvases, class-major.
         setting: what they were made with.
         method: that made them (none: the run's).
         factor: of the decoder (none: the run's).
+        space: of ``pixels``.
     """
     config, train = setting.config, setting.train
     maker = method or setting.method
@@ -32,6 +38,7 @@ def package(
         mean=train.mean,
         std=train.std,
         factor=config.factor if factor is None else factor,
+        space=space,
         provenance={
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,

@@ -154,7 +154,10 @@ class Stage:
 
     def problem(self, initial: torch.Tensor, experts: list[Expert]) -> Problem:
         """What the method may see."""
-        config = self.config
+        config, train = self.config, self.train
+        if isinstance(self.method, Condenser) and self.method.space == "standardised":
+            mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (train.mean, train.std))
+            initial = (initial - mean) / std
         states = tuple(
             tuple({name: t.to(self.device) for name, t in state.items()} for state in pair)
             for pair in ((expert.initial, expert.final) for expert in experts)
@@ -216,6 +219,8 @@ def stage(config: RunConfig, world: World | None = None) -> Stage:
     else:
         train = world.in_turn(lambda: load(config.data, "train", config.source))
     network = network_for(config.network, train)
+    if portable is not None:
+        portable.check(network)
     method = METHODS.get(config.method)(config.options)
     train = train.to(device) if world.size == 1 else train
     return Stage(config, device, train, network, method, portable, world)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from dance.condensed.container import Space
 from dance.core.registry import Registry
 from dance.data.imageset import ImageSet
 from dance.networks import Network, State
@@ -26,7 +27,8 @@ class Problem:
 
     Attributes:
         train: the real training set, on the device.
-        initial: (k*ipc,C,S,S) float32 first canvases in [0,1], class-major, on the device.
+        initial: (k*ipc,C,S,S) float32 first canvases in the method's space, class-major, on the
+            device.
         ipc: stored images per class.
         factor: l; each canvas holds l*l images.
         network: skeleton of the matching network, in evaluation mode.
@@ -91,9 +93,14 @@ class Condenser(Method):
     Attributes:
         shared: names of state tensors that are the same for every process; all others hold rows of
             the own classes, class-major.
+        whole: whether one process must condense all classes, since they do not come apart (one
+            network trained on all synthetic images, batch norm); the others then wait.
+        space: of the canvases: ``unit`` is [0,1], ``standardised`` is (unit - mean) / std.
     """
 
     shared: ClassVar[frozenset[str]] = frozenset()
+    whole: ClassVar[bool] = False
+    space: ClassVar[Space] = "unit"
 
     @property
     @abstractmethod
@@ -126,7 +133,11 @@ class Condenser(Method):
 
     @abstractmethod
     def setup(self, problem: Problem) -> Tensors:
-        """The state before the first step, all of it checkpointed; ``pixels`` are the canvases."""
+        """The state before the first step, all of it checkpointed.
+
+        ``pixels`` are the canvases; ``learning_rate``, where there, is a learned one of networks
+        that are to be trained on them, and is stored with them.
+        """
 
     @abstractmethod
     def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
