@@ -32,6 +32,8 @@ _MEET = timedelta(minutes=10)
 """How long processes wait for each other at the start."""
 _PATIENCE = timedelta(days=30)
 """How long one may work while the others wait; that a process died is noticed at once."""
+_LINGER = timedelta(seconds=5)
+"""How long the leader waits for the others at its end."""
 
 Tensors = Mapping[str, torch.Tensor]
 Result = TypeVar("Result")
@@ -280,12 +282,20 @@ def _meet(rank: int, size: int, address: str, port: int) -> None:
         "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
     )
     _STORE.append(store)
-    atexit.register(_leave)
+    atexit.register(_leave, rank, size)
 
 
-def _leave() -> None:
+def _leave(rank: int, size: int) -> None:
+    """Cut the connections, which the others notice; the leader may hold the meeting point.
+
+    It stays for a moment, so that the others can still ask there who speaks.
+    """
     with suppress(RuntimeError):
         distributed.destroy_process_group()
+    with suppress(RuntimeError):
+        _STORE[0].set(f"gone/{rank}", "1")
+        if rank == 0:
+            _STORE[0].wait([f"gone/{other}" for other in range(size)], _LINGER)
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
