@@ -193,6 +193,46 @@ class TestRefused:
         place = tmp_path / "runs" / "run"
         refused("condense", file, *RUN, "--output", place, says=says, place=place)
 
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            ("data", None),
+            ("settings", []),
+            ("entries", "six"),
+            ("entries", 9),
+            ("experts", [{}]),
+            ("experts", 7),
+            ("data.shape", [1, 8]),
+            ("data.shape", [1, -8, -8]),
+            ("data.shape", [1, 16, 16]),
+            ("data.shape", [1, 8, 9]),
+            ("data.classes", ["a"]),
+            ("data.classes", None),
+            ("data.mean", [0.5, 0.5, 0.5]),
+            ("data.counts", None),
+            ("settings.method", 3),
+            ("settings.method", "dancing"),
+            ("settings.options", {"augmentation": "colour"}),
+            ("settings.experts.count", 3),
+            ("settings.network.width", 8),
+            ("settings.network.unheard", 8),
+        ],
+        ids=str,
+    )
+    def test_a_header_that_does_not_fit_its_file(
+        self, place: str, value: object, file: Path, tmp_path: Path
+    ) -> None:
+        """With a right checksum, as somebody could make it."""
+        tensors, header = read_tensors(file, "portable bank")
+        *path, name = place.split(".")
+        inner = header
+        for part in path:
+            inner = inner[part]
+        inner[name] = value
+        write_tensors(file, tensors, header, "portable bank")
+        run = tmp_path / "runs" / "run"
+        refused("condense", file, *RUN, "--output", run, says=(), place=run)
+
     def test_to_write_where_nobody_would_find_it(self, tmp_path: Path) -> None:
         refused("bank", "digits", *MADE, "--output", tmp_path / "b.bin", says=(".safetensors",))
         assert "--output" in command("bank", "digits").err

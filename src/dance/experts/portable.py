@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
-from dance.core.errors import ArtifactError, ConfigError
+from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.storage import read_header, read_tensors, write_tensors
 from dance.data.imageset import ImageSet
 from dance.experts.pool import Expert
+from dance.networks import Network
 
 KIND = "portable bank"
 FORMAT = 1
 """Version of the file's layout; raised when an older library could no longer read a new file."""
 _SUFFIX = ".safetensors"
+_LONGEST = 1 << 16
+"""No image has a longer side."""
 _KEPT = ("train_accuracy", "epochs", "seconds")
 """What of an expert's header is told on."""
 
@@ -52,6 +55,31 @@ class Portable:
     def made(self) -> tuple[int, float]:
         """Entries and the seconds they took, as :meth:`~dance.experts.bank.Bank.finished`."""
         return len(self.means), self.seconds
+
+    def check(self, network: Network) -> None:
+        """Refuse features and weights that are not of a network.
+
+        Args:
+            network: skeleton that the settings describe.
+
+        Raises:
+            ArtifactError: a tensor is missing, of another shape, or of another dtype.
+        """
+        tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        wanted = {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()}
+        states = [state for expert in self.experts for state in (expert.initial, expert.final)]
+        found = [{name: (tuple(t.shape), t.dtype) for name, t in s.items()} for s in states]
+        shape = (len(self.train.classes), network.embedding_size)
+        if (
+            any(state != wanted for state in found)
+            or self.means.dtype != torch.float32
+            or self.means.ndim != 3
+            or tuple(self.means.shape[1:]) != shape
+        ):
+            raise ArtifactError(
+                f"{self.path} must hold weights of its own network and (N,{shape[0]},{shape[1]}) "
+                f"float32 features: got features of {tuple(self.means.shape)}; make it anew"
+            )
 
     def ensure(self, count: int) -> list[Expert]:
         """Experts 0 to count-1, as :meth:`~dance.experts.pool.ExpertPool.ensure` gives them.
@@ -133,7 +161,7 @@ def portable_header(data: str) -> dict[str, Any] | None:
     if path.suffix != _SUFFIX or not path.is_file():
         return None
     header = read_header(path, KIND)
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+    if not isinstance(header, dict) or type(header.get("format")) is not int:
         raise ArtifactError(
             f"{path} must be a file that dance bank wrote, to be condensed from: it is another, or "
             "damaged"
@@ -143,7 +171,25 @@ def portable_header(data: str) -> dict[str, Any] | None:
             f"{path} has format {header['format']}, and this version of dance reads formats up to "
             f"{FORMAT}: upgrade dance"
         )
+    if not _described(header):
+        raise ArtifactError(f"{path} lacks a part of a {KIND} in its header: make it anew")
     return header
+
+
+def _described(header: Mapping[str, Any]) -> bool:
+    """Whether a header has what is read of it before the file is."""
+    data, settings = header.get("data"), header.get("settings")
+    if not isinstance(data, dict) or not isinstance(settings, dict):
+        return False
+    shape = data.get("shape")
+    return (
+        isinstance(shape, list)
+        and len(shape) == 3
+        and all(type(size) is int and 0 < size <= _LONGEST for size in shape)
+        and type(header.get("entries")) is int
+        and isinstance(settings.get("method"), str)
+        and isinstance(settings.get("options"), dict)
+    )
 
 
 def read_portable(path: Path) -> Portable:
@@ -177,6 +223,8 @@ def read_portable(path: Path) -> Portable:
         ]
         counts, settings = tuple(data["counts"]), dict(header["settings"])
         means, seconds = tensors["means"], float(header["seconds"])
+        if (len(means), len(experts)) != (header["entries"], settings["experts"]["count"]):
+            raise ValueError(f"{len(means)} entries and {len(experts)} experts are there")
         return Portable(path, train, counts, settings, means, experts, seconds)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, DataError) as error:
         raise ArtifactError(f"{path} lacks a part of a {KIND}: {error}") from error

@@ -146,6 +146,20 @@ def test_processes_with_their_rows_of_the_bank_make_the_bytes_of_one() -> None:
             assert sum(share[name] for share in shares) == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.parametrize("cut", [1, 4])
+def test_resumed_inside_a_turn_it_goes_on_as_if_never_stopped(cut: int) -> None:
+    given, config = with_bank(problem(2, 2, dtype=torch.float32)), DanceConfig(**FAST, **BANK)
+    straight, _ = run(given, 7, **BANK)
+    first, second = Dance(config), Dance(config)
+    state = first.setup(given)
+    for iteration in range(cut):
+        first.step(given, state, iteration)
+    second.setup(given)
+    for iteration in range(cut, 7):
+        second.step(given, state, iteration)
+    assert torch.equal(state["pixels"], straight)
+
+
 def test_random_encoders_have_no_bank() -> None:
     with pytest.raises(ConfigError, match="real_targets bank needs encoder mid"):
         Dance(DanceConfig(encoder="random", real_targets="bank"))
