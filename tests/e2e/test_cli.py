@@ -136,7 +136,8 @@ class TestOptions:
     def test_short_names_are_the_dotted_ones(self) -> None:
         for place, short in SHORT.items():
             switch = place in ("source.offline", "source.skip_bad")
-            values = [] if switch else ["quick-v1" if "protocol" in place else "3"]
+            named = {"evaluation.protocol": "quick-v1", "options.real_targets": "bank"}
+            values = [] if switch else [named.get(place, "3")]
             words = ["digits", short, *values]
             long = ["digits", f"--{place}", *(["true"] if switch else values)]
             assert self.parse(words) == self.parse(long) != self.parse(["digits"])
