@@ -104,6 +104,15 @@ def test_score_table_shows_the_numbers_of_the_score_file(tmp_path, write_run):
     assert f"DANCE is {gap:.1f} points above random selection" in page.text
 
 
+def test_table_of_experts(tmp_path, write_run):
+    page = read(write_run(tmp_path / "run"))
+    (table,) = (table for table in page.tables if table[0][0] == "Expert")
+    assert table[1:] == [
+        ["0", "99.9 %", "96.1 %", "20", "6.2 s"],
+        ["1", "100.0 %", "95.8 %", "20", "6.3 s"],
+    ]
+
+
 def test_summary_says_what_was_done_under_which_protocol(tmp_path, write_run):
     text = read(write_run(tmp_path / "run")).text
     assert "DANCE condensed 1 437 training images of digits (10 classes)" in text
