@@ -28,6 +28,8 @@ from dance.networks import Network, NetworkConfig, State
 from dance.training import Fit, TrainingData
 
 _KIND = "expert"
+_LATER = ("augment", "drops", "reset", "optimiser")
+"""Settings that the first pools did not have: named only where they are not as they were then."""
 
 
 _Begun = tuple[Tensors, dict[str, Any]]
@@ -86,14 +88,17 @@ class ExpertPool:
         self._train, self._network, self._config = train, network, config
         self._device, self._world = device or train.images.device, world or World()
         self._seed, self._bfloat16 = seed, bfloat16
+        usual = {name: getattr(ExpertConfig, name) for name in _LATER}
         recipe = {
-            name: value for name, value in dataclasses.asdict(config).items() if name != "count"
+            name: value
+            for name, value in dataclasses.asdict(config).items()
+            if name != "count" and not (name in usual and usual[name] == value)
         }
         self._identity = {
             "data": train.name,
             "data_fingerprint": train.fingerprint,
             "images": [len(train.labels), *train.images.shape[1:]],
-            "network": dataclasses.asdict(network_config),
+            "network": network_config.identity(),
             "parameters": network.parameter_count(),
             "recipe": recipe,
             "seed": seed,

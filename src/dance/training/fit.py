@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from dance.augment import cutmix, siamese
+from dance.augment import cutmix, siamese, single
 from dance.core.errors import ConfigError
 from dance.core.rng import generator
 from dance.networks import Network, State
 
 _PREDICT_BATCH = 256
+_DROP = re.compile(r"(\d+)/([1-9]\d*)(?:\+(\d+))?")
+_SQUARES = 0.999
+"""AdamW's decay of squared gradients; no protocol changes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +36,19 @@ class FitConfig:
     Attributes:
         epochs: passes over the training images.
         batch_size: images a step; the last, smaller batch of a pass is kept.
-        learning_rate: of SGD, before decay.
-        momentum: of SGD.
-        weight_decay: L2 penalty on all parameters.
-        decay: factor on the learning rate at 2/3 and again at 5/6 of the epochs.
+        learning_rate: of the optimiser, before decay.
+        momentum: of SGD; AdamW's decay of the mean gradient.
+        weight_decay: L2 penalty on all parameters; AdamW's is decoupled.
+        decay: factor on the learning rate at each of the drops.
         augmentation: strategy of differentiable augmentation, a parameter draw per image.
         cutmix: probability per batch of CutMix.
+        augment: how the strategy is applied: ``chain`` (colour, flip and cutout always, one of the
+            others per batch: IDC's family), ``single`` (one operation per batch: DSA's family) or
+            ``none``.
+        drops: where the learning rate falls, as shares of the epochs rounded down, with epochs to
+            add where there are some: the first epoch at the lower rate, counted from 0.
+        reset: forget the momentum at each drop, as a new optimiser would.
+        optimiser: sgd or adamw.
     """
 
     epochs: int
@@ -47,10 +59,41 @@ class FitConfig:
     decay: float = 0.2
     augmentation: str = "color_crop_flip_scale_rotate"
     cutmix: float = 0.5
+    augment: Literal["chain", "single", "none"] = "chain"
+    drops: tuple[str, ...] = ("2/3", "5/6")
+    reset: bool = False
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+
+    def __post_init__(self) -> None:
+        """Check what no single value can tell.
+
+        Raises:
+            ConfigError: a drop that is no share, or one operation to be drawn of none.
+        """
+        for drop in self.drops:
+            if not _DROP.fullmatch(drop):
+                raise ConfigError(
+                    f"drops must be shares of the epochs, such as 2/3, or 1/2+2 for two epochs "
+                    f"later: got {drop!r}"
+                )
+        if self.augment == "single" and not siamese.parse(self.augmentation):
+            raise ConfigError(
+                "augment must be none where augmentation names no operation: got single"
+            )
+
+    def drop_epochs(self) -> list[int]:
+        """The first epoch at each lower rate, counted from 0, in the order of ``drops``."""
+        places = []
+        for drop in self.drops:
+            match = _DROP.fullmatch(drop)
+            assert match is not None  # checked when it was made
+            above, below, later = (int(part or 0) for part in match.groups())
+            places.append(above * self.epochs // below + later)
+        return places
 
     def rate(self, epoch: int) -> float:
         """Learning rate of the epoch, counted from 0."""
-        passed = (epoch >= 2 * self.epochs // 3) + (epoch >= 5 * self.epochs // 6)
+        passed = sum(epoch >= drop for drop in self.drop_epochs())
         return float(self.learning_rate * self.decay**passed)
 
 
@@ -63,12 +106,15 @@ class TrainingData:
         labels: (N,) int64.
         mean: per channel, of pixels in [0,1]; used for uint8 images.
         std: likewise.
+        targets: (N,K) float32, class probabilities to be learned in place of the labels, which
+            then only say what counts as right (none: the labels are learned).
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    targets: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Images in all."""
@@ -149,12 +195,7 @@ class Fit:
             name: tensor.requires_grad_() for name, tensor in stacked.items() if name in trained
         }
         self.buffers = {name: tensor for name, tensor in stacked.items() if name not in trained}
-        self._optimiser = torch.optim.SGD(
-            list(self.parameters.values()),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
+        self._optimiser = _optimiser(config, list(self.parameters.values()))
 
     def state(self, member: int) -> State:
         """Parameters and buffers of one member, detached copies."""
@@ -173,8 +214,9 @@ class Fit:
             tensors = {f"state.{name}": tensor for name, tensor in self.state(member).items()}
             for name, parameter in self.parameters.items():
                 if parameter in self._optimiser.state:
-                    momentum = self._optimiser.state[parameter]["momentum_buffer"]
-                    tensors[f"momentum.{name}"] = momentum[member].clone()
+                    for part, held in self._optimiser.state[parameter].items():
+                        own = held[member] if held.ndim else held  # AdamW's number of steps
+                        tensors[f"optimiser.{part}.{name}"] = own.clone()
             tensors["loss"] = self._loss[member].clone()
             tensors["hits"] = self._hits[member].clone()
             place = {"epoch": torch.tensor(self.epoch), "step": torch.tensor(self._step)}
@@ -199,10 +241,17 @@ class Fit:
                 tensor.copy_(stacked(f"state.{name}"))
             self._loss.copy_(stacked("loss"))
             self._hits.copy_(stacked("hits"))
-            for name, parameter in self.parameters.items():
-                if all(f"momentum.{name}" in member for member in snapshot):
-                    momentum = torch.empty_like(parameter).copy_(stacked(f"momentum.{name}"))
-                    self._optimiser.state[parameter] = {"momentum_buffer": momentum}
+            self._optimiser.state.clear()
+            for stored in snapshot[0]:
+                kind, _, rest = stored.partition(".")
+                if kind != "optimiser":
+                    continue
+                part, _, name = rest.partition(".")
+                parameter = self.parameters[name]
+                held = snapshot[0][stored].clone()
+                if part != "step":
+                    held = torch.empty_like(parameter).copy_(stacked(stored))
+                self._optimiser.state[parameter][part] = held
 
     def steps_done(self) -> int:
         """SGD steps so far, of all passes."""
@@ -230,6 +279,8 @@ class Fit:
         device = self.data.labels.device
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.rate(self.epoch)
+        if self.config.reset and not self._step and self.epoch in self.config.drop_epochs():
+            self._optimiser.state.clear()
         orders = [
             torch.randperm(len(self.data), generator=generator(seed, "order", self.epoch))
             for seed in self.seeds
@@ -258,18 +309,19 @@ class Fit:
     def step(self, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One SGD step of every member on its rows (g,b); mean losses and hits, (g,) each."""
         labels = self.data.labels[rows]
+        truths = labels if self.data.targets is None else self.data.targets[rows]
         images, partners, shares = [], [], []
         for member, seed in enumerate(self.seeds):
             mixed = self._member_batch(rows[member], generator(seed, "augment", step))
             images.append(mixed[0])
-            partners.append(labels[member] if mixed[1] is None else labels[member][mixed[1]])
+            partners.append(truths[member] if mixed[1] is None else truths[member][mixed[1]])
             shares.append(mixed[2])
         share = torch.tensor(shares, device=rows.device)
         if len(self.seeds) == 1:  # a grouped convolution of one group would only cost time
             parameters = {name: tensor[0] for name, tensor in self.parameters.items()}
             buffers = {name: tensor[0] for name, tensor in self.buffers.items()}
             found = self._objective(
-                parameters, buffers, images[0], labels[0], partners[0], share[0]
+                parameters, buffers, images[0], labels[0], truths[0], partners[0], share[0]
             )
             loss, hits = found[0][None], found[1][None]
         else:
@@ -278,6 +330,7 @@ class Fit:
                 self.buffers,
                 torch.stack(images),
                 labels,
+                truths,
                 torch.stack(partners),
                 share,
             )
@@ -291,8 +344,13 @@ class Fit:
     ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
         """One member's augmented and mixed images (b,C,H,W), partners (b,) if mixed, own share."""
         config, side = self.config, self.data.images.shape[-1]
-        parameters = siamese.draw(config.augmentation, len(rows), side, draws)
-        images = siamese.apply(self.data.batch(rows), parameters.to(rows.device))
+        images = self.data.batch(rows)
+        if config.augment == "chain":
+            chain = siamese.draw(config.augmentation, len(rows), side, draws)
+            images = siamese.apply(images, chain.to(rows.device))
+        elif config.augment == "single":
+            one = single.draw(config.augmentation, len(rows), side, draws, shared=True)
+            images = single.apply(images, one)
         images = images.contiguous(memory_format=torch.channels_last)
         mix = cutmix.draw_mix(len(rows), side, config.cutmix, draws)
         if mix is None:
@@ -305,23 +363,78 @@ class Fit:
         buffers: State,
         images: torch.Tensor,
         labels: torch.Tensor,
+        truths: torch.Tensor,
         partners: torch.Tensor,
         share: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """CutMix cross-entropy and hits of one member."""
+        """CutMix cross-entropy and hits of one member.
+
+        What is learned, of an image and of its partner, are labels (b,) or probabilities (b,K); the
+        loss is linear in both, so a mixed image learns the mixture of the two distributions.
+        """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = functional_call(self.network, {**parameters, **buffers}, (images,))
         logits = logits.float()
-        loss = share * functional.cross_entropy(logits, labels) + (
+        loss = share * functional.cross_entropy(logits, truths) + (
             1 - share
         ) * functional.cross_entropy(logits, partners)
         return loss, (logits.argmax(1) == labels).sum().detach()
+
+
+def _optimiser(config: FitConfig, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(
+            parameters,
+            lr=config.learning_rate,
+            betas=(config.momentum, _SQUARES),
+            weight_decay=config.weight_decay,
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
 
 
 def predict(
     network: Network, state: State, data: TrainingData, *, bfloat16: bool = False
 ) -> torch.Tensor:
     """Predicted classes (N,) int64 on the CPU, in evaluation mode, without augmentation."""
+    found = _answers(network, state, data, lambda logits: logits.argmax(1), bfloat16)
+    return found.cpu()
+
+
+def probabilities(
+    network: Network,
+    state: State,
+    data: TrainingData,
+    temperature: float,
+    *,
+    bfloat16: bool = False,
+) -> torch.Tensor:
+    """Class probabilities (N,K) float32 of images in evaluation mode, without augmentation.
+
+    Args:
+        network: skeleton.
+        state: its weights.
+        data: images.
+        temperature: logits are divided by it before the softmax.
+        bfloat16: arithmetic of the network.
+    """
+    return _answers(
+        network, state, data, lambda logits: (logits.float() / temperature).softmax(1), bfloat16
+    )
+
+
+def _answers(
+    network: Network,
+    state: State,
+    data: TrainingData,
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    bfloat16: bool,
+) -> torch.Tensor:
+    """What ``answer`` makes of the logits of all images, batch by batch."""
     skeleton = copy.deepcopy(network).eval()
     found = []
     with torch.no_grad(), torch.autocast(data.labels.device.type, torch.bfloat16, enabled=bfloat16):
@@ -329,5 +442,5 @@ def predict(
             images = data.batch(slice(start, start + _PREDICT_BATCH)).contiguous(
                 memory_format=torch.channels_last
             )
-            found.append(skeleton.logits(state, images).argmax(1))
-    return torch.cat(found).cpu()
+            found.append(answer(skeleton.logits(state, images)))
+    return torch.cat(found)
