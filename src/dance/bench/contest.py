@@ -19,7 +19,7 @@ from dance.engine.stage import Stage, stage
 from dance.experts import Expert
 from dance.methods import METHODS, Condenser, Problem
 from dance.methods import dance as dance_module
-from dance.methods.dance import RealSide
+from dance.methods.sides import RealSide
 from dance.networks import Network
 
 REFERENCE, EXACT, BANK = "reference", "exact", "bank"

@@ -45,20 +45,24 @@ import torch
 
 from dance.augment import siamese
 from dance.condensed import decode
-from dance.condensed.class_sgd import ClassSGD
 from dance.core.device import send
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import generator
-from dance.data.sampler import ClassSampler
 from dance.experts.interpolate import interpolate
 from dance.methods.base import METHODS, Condenser, Problem, Tensors
+from dance.methods.sides import (
+    Canvases,
+    Chunk,
+    Owners,
+    RealSide,
+    channels,
+    forward,
+    fresh_network,
+    real_together,
+)
 from dance.networks import State
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
-
-_REAL_IMAGES = {"cpu": 64, "cuda": 4096}
-"""Real images of 32 pixels that are forwarded together: small enough for the cache, large enough
-for the GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,43 +105,6 @@ class DanceConfig:
     calibration_mean: Literal["class", "set"] = "class"
     real_targets: Literal["exact", "bank"] = "exact"
     bank_draws: int = 50
-
-
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Own classes whose synthetic images go through one forward; the same in all iterations.
-
-    Attributes:
-        classes: their places among the own classes.
-        canvases: their rows in the state's tensors.
-        images: their rows among the kept synthetic images of the own classes.
-        labels: (n,) class of each image; row of its augmentation parameters too.
-        sizes: images of each class.
-    """
-
-    classes: slice
-    canvases: slice
-    images: slice
-    labels: torch.Tensor
-    sizes: list[int]
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Own classes whose real images are averaged together; the same in all iterations.
-
-    Where groups begin depends on the settings of the real side alone, neither on ``chunk`` nor on
-    the synthetic images, so that a mean has the same bytes whoever asks for it.
-
-    Attributes:
-        images: (n,) parts of the batch of all own classes that are forwarded together.
-        labels: class of each image, by part.
-        sizes: images of each class.
-    """
-
-    images: list[slice]
-    labels: list[torch.Tensor]
-    sizes: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +169,7 @@ class Dance(Condenser):
         augment = siamese.draw(self.config.augmentation, train.num_classes, train.side, draws)
         rows, *sent = send([side.rows(number), *augment.tensors()], problem.device)
         _, encoder = self._encoders(problem, number)
-        return side.means(encoder, augment.like(sent), rows)
+        return self._means(side, encoder, augment.like(sent), rows)
 
     def synthetic_images(self, ipc: int, factor: int) -> int:
         """Decoded images up to the cap."""
@@ -210,8 +177,7 @@ class Dance(Condenser):
 
     def real_images(self, device: torch.device, side: int) -> int:
         """Those of a group; on a GPU fewer of larger images."""
-        together = _REAL_IMAGES[device.type]
-        return together if device.type == "cpu" else max(32, together * 32**2 // side**2)
+        return real_together(device, side)
 
     def setup(self, problem: Problem) -> Tensors:
         """Canvases and their momentum; everything else that a step needs is made here, once.
@@ -235,13 +201,13 @@ class Dance(Condenser):
         self._real = None  # a bank may have been made with the images, which are not needed then
         if problem.bank is None:
             self._side(problem)
-        self._optimiser: ClassSGD | None = None
         self._turn: tuple[int, list[int]] = (-1, [])
         self._each = problem.ipc * problem.factor**2
         self._kept = self.synthetic_images(problem.ipc, problem.factor)
-        self._chunks = self._cut(problem)
-        self._mean, self._std = _channels(problem)
-        return {"pixels": problem.initial.clone(), "velocity": torch.zeros_like(problem.initial)}
+        config, rate = self.config, self.config.learning_rate * problem.ipc
+        self._canvases = Canvases(problem, rate, config.momentum, config.steps, kept=self._kept)
+        self._mean, self._std = channels(problem)
+        return self._canvases.start()
 
     def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
         """One iteration of Algorithm 1.
@@ -258,28 +224,56 @@ class Dance(Condenser):
         if problem.bank is None:
             side = self._side(problem)
             drawn, rows = self._draw(problem, views, iteration, number, side)
-            real = side.means(encoder, drawn[0].augment, rows)
+            real = self._means(side, encoder, drawn[0].augment, rows)
         else:
             drawn, _ = self._draw(problem, views, iteration, number)
             real = problem.bank[number]
         state["pixels"].clamp_(0, 1)
 
-        def alignment(chunk: Chunk, images: torch.Tensor) -> torch.Tensor:
+        def alignment(chunk: Chunk, images: torch.Tensor) -> Tensors:
             """Eq. 4, a number for each class of the chunk."""
-            found = _forward(problem, problem.network.embed, encoder, images)
-            return mean_distance(real[chunk.classes], class_means(found, chunk.sizes))
+            found = forward(problem, problem.network.embed, encoder, images)
+            return {
+                "alignment": mean_distance(real[chunk.classes], class_means(found, chunk.sizes))
+            }
 
-        def calibration(chunk: Chunk, images: torch.Tensor) -> torch.Tensor:
+        def calibration(chunk: Chunk, images: torch.Tensor) -> Tensors:
             """Eq. 5, a number for each class of the chunk."""
-            logits = _forward(problem, problem.network.logits, expert, images)
-            return class_cross_entropy(logits, chunk.labels, chunk.sizes)
+            logits = forward(problem, problem.network.logits, expert, images)
+            return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
+
+        def view(number: int) -> Callable[[torch.Tensor, Chunk], torch.Tensor]:
+            return lambda canvases, chunk: self._view(problem, canvases, chunk, drawn[number])
 
         share = 1 / problem.train.num_classes if config.calibration_mean == "set" else 1.0
-        losses = {"alignment": self._descend(problem, state, drawn[0], alignment)}
+        losses = self._canvases.descend(state, view(0), alignment, {"alignment": 1.0})
         if len(views) > 1:
-            found = self._descend(problem, state, drawn[1], calibration, share)
-            losses["calibration"] = found
+            losses |= self._canvases.descend(state, view(1), calibration, {"calibration": share})
         return losses
+
+    def _view(
+        self, problem: Problem, canvases: torch.Tensor, chunk: Chunk, drawn: Drawn
+    ) -> torch.Tensor:
+        """What a network eats of the canvases of a chunk: decoded, standardised and augmented."""
+        images = decode(canvases, problem.factor)
+        if drawn.subset is not None:
+            images = images.index_select(0, drawn.subset[chunk.images])
+        images = (images - self._mean) / self._std
+        return siamese.apply(images, drawn.augment.take(chunk.labels))
+
+    def _means(
+        self, side: RealSide, encoder: State, augment: siamese.Draw, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean real features (k,D) under an encoder and an augmentation, all on the device."""
+        problem = side.problem
+
+        def embed(images: torch.Tensor) -> torch.Tensor:
+            return forward(problem, problem.network.embed, encoder, images)
+
+        def change(images: torch.Tensor, owners: Owners) -> torch.Tensor:
+            return siamese.apply(images, augment.take(owners.there))
+
+        return side.means(embed, change, rows)
 
     def _number(self, problem: Problem, iteration: int) -> int:
         """Whose real side an iteration has: its own, or that of an entry of the bank."""
@@ -296,7 +290,7 @@ class Dance(Condenser):
         """The real side of a problem, made once for it."""
         if self._real is None or self._real.problem is not problem:
             together = self.real_images(problem.device, problem.train.side)
-            self._real = RealSide(problem, self.config, together)
+            self._real = RealSide(problem, self.config.real_batch, together)
         return self._real
 
     def _draw(
@@ -357,164 +351,4 @@ class Dance(Condenser):
             return expert, interpolate(initial, expert, float(torch.rand((), generator=draws)))
         if self.config.encoder == "fixed_random":
             draws = generator(problem.seed, "fixed encoder")
-        fresh = problem.network.initial(draws)
-        there = send(list(fresh.values()), problem.device)
-        return expert, {
-            name: tensor.to(problem.initial) for name, tensor in zip(fresh, there, strict=True)
-        }
-
-    def _descend(
-        self,
-        problem: Problem,
-        state: Tensors,
-        drawn: Drawn,
-        loss: Callable[[Chunk, torch.Tensor], torch.Tensor],
-        share: float = 1.0,
-    ) -> torch.Tensor:
-        """One gradient step of the own classes on the loss of a view.
-
-        Args:
-            problem: as in :meth:`step`.
-            state: likewise.
-            drawn: random numbers of the view.
-            loss: of each class of a chunk, from its standardised and augmented images.
-            share: factor of the gradient.
-
-        Returns:
-            The own classes' part of the mean loss.
-        """
-        optimiser, pixels = self._sgd(problem, state), state["pixels"]
-        optimiser.before()
-        gradient = torch.empty_like(pixels)
-        total = torch.zeros((), dtype=pixels.dtype, device=pixels.device)
-        for chunk in self._chunks:
-            leaf = pixels[chunk.canvases].detach().requires_grad_()
-            images = decode(leaf, problem.factor)
-            if drawn.subset is not None:
-                images = images.index_select(0, drawn.subset[chunk.images])
-            images = (images - self._mean) / self._std
-            images = siamese.apply(images, drawn.augment.take(chunk.labels))
-            losses = loss(chunk, images)
-            (gradient[chunk.canvases],) = torch.autograd.grad(losses.sum() * share, leaf)
-            total += losses.detach().sum()
-        optimiser.step(gradient)
-        optimiser.after()
-        return total / problem.train.num_classes
-
-    def _sgd(self, problem: Problem, state: Tensors) -> ClassSGD:
-        """The optimiser on these tensors, made once for them."""
-        pixels, velocity, held = state["pixels"], state["velocity"], self._optimiser
-        if held is None or held.pixels is not pixels or held.velocity is not velocity:
-            config, rate = self.config, self.config.learning_rate * problem.ipc
-            if config.steps == "per_class":
-                classes, own = problem.train.num_classes, problem.classes
-                held = ClassSGD(pixels, velocity, classes, rate, config.momentum, own)
-            else:
-                held = ClassSGD(pixels, velocity, 1, rate, config.momentum)
-            self._optimiser = held
-        return held
-
-    def _cut(self, problem: Problem) -> list[Chunk]:
-        """The own classes in chunks."""
-        chunks = []
-        for first in range(0, len(problem.classes), problem.chunk):
-            labels = problem.classes[first : first + problem.chunk]
-            last = first + len(labels)
-            every = torch.arange(labels.start, labels.stop).repeat_interleave(self._kept)
-            chunks.append(
-                Chunk(
-                    slice(first, last),
-                    slice(first * problem.ipc, last * problem.ipc),
-                    slice(first * self._kept, last * self._kept),
-                    every.to(problem.device),
-                    [self._kept] * len(labels),
-                )
-            )
-        return chunks
-
-
-class RealSide:
-    """Mean features of the real images of the own classes.
-
-    Args:
-        problem: with the real images.
-        config: of the method.
-        together: images that go through one forward.
-    """
-
-    def __init__(self, problem: Problem, config: DanceConfig, together: int) -> None:
-        self.problem = problem
-        own = problem.classes
-        self._sampler = ClassSampler(problem.train, config.real_batch, problem.seed, own)
-        mean, std = _channels(problem)
-        self._offset, self._scale = -mean / std, 1 / (255 * std)
-        self._groups = self._group(config.real_batch, together)
-
-    def rows(self, step: int) -> torch.Tensor:
-        """Rows (n,) of the real batch of all own classes at a step, on the CPU."""
-        return self._sampler.batch(step)
-
-    def means(self, encoder: State, augment: siamese.Draw, rows: torch.Tensor) -> torch.Tensor:
-        """Mean features (k,D) of the real images at ``rows`` under an augmentation, on the device.
-
-        Args:
-            encoder: that embeds.
-            augment: parameters for all K classes, on the device.
-            rows: of :meth:`rows`, on the device.
-        """
-        problem = self.problem
-        device, dtype, network = problem.device, problem.initial.dtype, problem.network
-        stored = problem.train.images
-        found = [torch.empty(0, network.embedding_size, dtype=dtype, device=device)]
-        with torch.no_grad():
-            for group in self._groups:
-                features = []
-                for part, labels in zip(group.images, group.labels, strict=True):
-                    images = stored[rows[part].to(stored.device)].to(device).to(dtype)
-                    images = torch.addcmul(self._offset, images, self._scale)
-                    images = siamese.apply(images, augment.take(labels))
-                    features.append(_forward(problem, network.embed, encoder, images))
-                found.append(class_means(torch.cat(features), group.sizes))
-        return torch.cat(found)
-
-    def _group(self, batch: int, together: int) -> list[Group]:
-        """The own classes in groups of as many as are forwarded together, counted among all K."""
-        problem = self.problem
-        each = max(1, together // batch) if batch else 1
-        sizes, groups, start = self._sampler.sizes(), [], 0
-        own = problem.classes
-        first = own.start
-        while first < own.stop:
-            last = min((first // each + 1) * each, own.stop)
-            some = sizes[first - own.start : last - own.start]
-            labels = torch.arange(first, last).repeat_interleave(torch.tensor(some))
-            stop = start + len(labels)
-            parts = [slice(at, min(at + together, stop)) for at in range(start, stop, together)]
-            groups.append(Group(parts, list(labels.to(problem.device).split(together)), some))
-            first, start = last, stop
-        return groups
-
-
-def _forward(
-    problem: Problem,
-    call: Callable[[State, torch.Tensor], torch.Tensor],
-    state: State,
-    images: torch.Tensor,
-) -> torch.Tensor:
-    """What a network makes of standardised images, in their dtype.
-
-    Channels last is the layout in which convolution and pooling are fastest, on the CPU and on
-    tensor cores.
-    """
-    with torch.autocast(problem.device.type, torch.bfloat16, enabled=problem.bfloat16):
-        found = call(state, images.contiguous(memory_format=torch.channels_last))
-    return found.to(images.dtype)
-
-
-def _channels(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and std (C,1,1) of the data on the device."""
-    mean, std = (
-        torch.tensor(values, dtype=problem.initial.dtype, device=problem.device).view(-1, 1, 1)
-        for values in (problem.train.mean, problem.train.std)
-    )
-    return mean, std
+        return expert, fresh_network(problem, draws)
