@@ -354,7 +354,7 @@ class TestInterruption:
         place = tmp_path / "run"
         place.mkdir()
         left = place / ".config.yaml.999999999-abcdefgh"
-        left.touch()
+        left.mkdir()
         assert run(CONFIG, place) == place
         assert not left.exists()
         (tmp_path / "other").mkdir()

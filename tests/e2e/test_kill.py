@@ -28,7 +28,7 @@ from e2e.command import process
 
 WORDS = (
     "--ipc=1", "--network.width=8", "--experts.count=2", "--experts.epochs=1", "--repeats=2",
-    "--options.iterations=25", "--protocol=quick-v1", "--epochs=4",
+    "--options.iterations=25", "--protocol=quick-v1", "--epochs=12",
     "--evaluation.baselines=random,whole",
 )  # fmt: skip
 FILE = "condensed.safetensors"
@@ -225,7 +225,7 @@ def kill(host: Host, place: Place, delay: float, ready: Callable[[], bool]) -> b
     running = host.start(place)
     time.sleep(delay)
     while not ready() and not host.ended():
-        pass
+        time.sleep(0.0005)  # the command needs the core too
     with suppress(ProcessLookupError):
         os.kill(running, signal.SIGKILL)
     code, err = host.wait()
@@ -255,16 +255,33 @@ def killed_often(host: Host, place: Place, like: Place, seconds: float, kills: i
     return inside_write
 
 
-def test_killed_now_and_then(host, undisturbed, tmp_path) -> None:
-    like, seconds = undisturbed
+def test_killed_in_every_phase(host, undisturbed, tmp_path) -> None:
+    """In a write, while an expert is trained, the canvases are changed, a network is scored."""
+    like, _ = undisturbed
     place = Place(tmp_path / "killed")
-    assert killed_often(host, place, like, seconds / 3, kills=4) >= 1
+    place.begin(like)
+    phases = (
+        "cache/experts/*/partial-001-1?",
+        "run/checkpoints/condense-1?",
+        "run/checkpoints/score-random-*-1?",
+    )
+    inside_write = 0
+    for files in phases:
+        begun = f"{files}.safetensors"
+
+        def ready(begun: str = begun) -> bool:
+            return bool(list(place.folder.glob(begun)) and place.temporaries())
+
+        assert kill(host, place, 0, ready), files
+        assert list(place.folder.glob(begun))
+        inside_write += bool(place.temporaries())
+    assert inside_write
     # The end is made by the command itself, which saves as seldom as a user's.
     environment = {**os.environ, "DANCE_CACHE": str(place.cache), "OMP_NUM_THREADS": "1"}
-    resume = ["--resume"] if (place.run / "config.yaml").exists() else []
-    with process(*place.words, *resume, env=environment) as running:
+    with process(*place.words, "--resume", env=environment) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
+    assert "going on with scoring" in err
     place.check_same(like)
 
 

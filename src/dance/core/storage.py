@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,7 +23,7 @@ from dance.core.errors import ArtifactError
 Json = Any
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)-\w+")
-"""Name of a file that is being written: ``.<final name>.<process>-<letters>``."""
+"""Name of a folder in which a file is being written: ``.<final name>.<process>-<letters>``."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -40,15 +41,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}-")
-        os.close(descriptor)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb+") as written:
+        # A folder, because libraries write beside the path they are given (safetensors).
+        prefix = f".{path.name}.{os.getpid()}-"
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=prefix))
+        place = temporary / path.name
+        write(place)
+        with place.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        temporary = None
+        place.chmod(0o644)
+        place.replace(path)
         _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -57,7 +58,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         ) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -71,7 +72,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file, by its name, is one that :func:`write_atomic` had not finished."""
+    """Whether the name is that of a folder in which :func:`write_atomic` writes."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
@@ -89,7 +90,7 @@ def remove_leftovers(folder: Path, start: str = "") -> None:
     for path in folder.glob(f".{glob.escape(start)}*"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _another_lives(int(match[1])):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _another_lives(process: int) -> bool:

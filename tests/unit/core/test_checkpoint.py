@@ -228,7 +228,7 @@ def test_a_kill_inside_a_write(tmp_path) -> None:
         assert (tensors["x"] == number).all()
     assert len(found.numbers()) >= 2
     alive = tmp_path / f".work-9.safetensors.{os.getppid()}-abcdefgh"
-    alive.touch()  # another process is at it
+    alive.mkdir()  # another process is at it
     found.save(found.numbers()[-1] + 1, {"x": torch.zeros(1)})
     assert [path.name for path in tmp_path.glob(".*")] == [alive.name]
     assert len(found.numbers()) == 2

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +21,10 @@ from safetensors.torch import save_file
 from dance.core.errors import ArtifactError
 from dance.core.storage import (
     checksum,
+    is_temporary,
     read_json,
     read_tensors,
+    remove_leftovers,
     write_atomic,
     write_json,
     write_tensors,
@@ -195,11 +201,36 @@ class TestAtomic:
         def write(place: Path) -> None:
             place.write_text("new")
             assert not path.exists()
-            assert place.parent == tmp_path, "another file system could not be renamed from"
+            assert place.parent.parent == tmp_path, "another disk could not be renamed from"
+            assert is_temporary(place.parent)
+            assert place.name == path.name, "some writers go by the ending"
 
         write_atomic(path, write)
         assert path.read_text() == "new"
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_all_that_a_killed_process_left_is_removed(self, tmp_path) -> None:
+        """Also what a library wrote beside the path it was given; others' folders stay."""
+        program = (
+            "import os, signal, sys; from pathlib import Path; from dance.core import storage\n"
+            "def write(place):\n"
+            "    place.write_text('half'); (place.parent / '.tmpAbCd').write_text('half')\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+            "storage.write_atomic(Path(sys.argv[1]), write)"
+        )
+        path = tmp_path / "set [1].json"
+        done = subprocess.run([sys.executable, "-c", program, path])
+        assert done.returncode == -signal.SIGKILL
+        (left,) = tmp_path.iterdir()
+        assert is_temporary(left) and len(list(left.iterdir())) == 2
+        others = [tmp_path / ".profile", tmp_path / f".set [1].json.{os.getppid()}-abcdefgh"]
+        for other in others:
+            other.mkdir()
+        remove_leftovers(tmp_path, "other")
+        assert left.exists()
+        remove_leftovers(tmp_path, "set [1]")
+        assert sorted(tmp_path.iterdir()) == others
 
     @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only file system")
     def test_a_folder_that_cannot_be_written(self) -> None:
