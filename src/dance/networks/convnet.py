@@ -4,6 +4,10 @@ D blocks of 3x3 convolution (width filters, bias), instance norm, ReLU and avera
 one linear layer. One-channel images smaller than a multiple of 2^D are padded up to it in the first
 convolution, which is how the field makes 28x28 act as 32x32.
 
+Width, norm, activation and pooling are settings, as in DC's ablations: any norm of
+:func:`~dance.networks.protocol.norm_layer`; ReLU, leaky ReLU of slope 0.01 or sigmoid; average or
+maximum over 2x2, or no pooling. The depth follows the resolution in any case.
+
 Deviation from the DANCE paper: it writes pooling of 3x3 with stride 2; all published code and
 numbers use 2x2. The paper's form is ``pooling: 3``.
 """
@@ -21,6 +25,8 @@ from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _LAST_SIDE = 4
 """Side of the last maps that the default depth aims at."""
+_LEAK = 0.01
+"""Slope of the leaky ReLU below 0."""
 
 
 def default_depth(side: int) -> int:
@@ -37,16 +43,10 @@ class ConvNet(Network):
     """The network; see the module's text for its form."""
 
     def __init__(
-        self,
-        channels: int,
-        side: int,
-        classes: int,
-        depth: int,
-        width: int,
-        norm: str,
-        pooling: int,
+        self, config: NetworkConfig, channels: int, side: int, classes: int, depth: int
     ) -> None:
         super().__init__()
+        width, norm, pooling = config.width, config.norm, config.pooling
         padding = 1
         if channels == 1:
             padding += (-side % 2**depth) // 2
@@ -54,22 +54,24 @@ class ConvNet(Network):
         inputs = channels
         size = side + 2 * (padding - 1)
         for block in range(depth):
+            if size < (2 if pooling in (2, "max") else 1):
+                raise ConfigError(
+                    f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got "
+                    f"{side}"
+                )
             layers.append(
                 nn.Sequential(
                     nn.Conv2d(inputs, width, 3, padding=padding if block == 0 else 1),
-                    norm_layer(norm, width),
-                    nn.ReLU(inplace=True),
-                    nn.AvgPool2d(2) if pooling == 2 else nn.AvgPool2d(3, stride=2, padding=1),
+                    norm_layer(norm, width, size, every=True),
+                    _activation(config.activation),
+                    _pool(pooling),
                 )
             )
             inputs = width
-            size = size // 2 if pooling == 2 else (size + 1) // 2
-        if size < 1:
-            raise ConfigError(
-                f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got {side}"
-            )
+            if pooling != "none":
+                size = (size + 1) // 2 if pooling == 3 else size // 2
         self.blocks = nn.ModuleList(layers)
-        self._pooling = pooling
+        self._fused = norm == "instance" and pooling == 2 and config.activation == "relu"
         self.embedding_size = width * size * size
         self.classifier = nn.Linear(self.embedding_size, classes)
 
@@ -79,7 +81,8 @@ class ConvNet(Network):
         for block in self.blocks:
             convolution, norm, *_ = block.children()
             assert isinstance(convolution, nn.Conv2d)
-            if isinstance(norm, nn.GroupNorm) and self._pooling == 2:
+            if self._fused:
+                assert isinstance(norm, nn.GroupNorm)
                 x = conv_block(
                     x,
                     convolution.weight,
@@ -95,10 +98,24 @@ class ConvNet(Network):
         return maps
 
 
+def _activation(name: str) -> nn.Module:
+    if name == "relu":
+        return nn.ReLU(inplace=True)
+    return nn.LeakyReLU(_LEAK) if name == "leaky" else nn.Sigmoid()
+
+
+def _pool(pooling: int | str) -> nn.Module:
+    if pooling == "none":
+        return nn.Identity()
+    if pooling == "max":
+        return nn.MaxPool2d(2)
+    return nn.AvgPool2d(2) if pooling == 2 else nn.AvgPool2d(3, stride=2, padding=1)
+
+
 @NETWORKS.register("convnet")
 def convnet(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
     """ConvNet-D, width 128: the field's network for condensing and evaluating."""
     depth = default_depth(side) if config.depth is None else config.depth
     if depth < 1:
         raise ConfigError(f"network.depth must be at least 1: got {depth}")
-    return ConvNet(channels, side, classes, depth, config.width, config.norm, config.pooling)
+    return ConvNet(config, channels, side, classes, depth)

@@ -9,8 +9,8 @@ stored and replaced without touching a module, and PyTorch's global random gener
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -32,20 +32,32 @@ class NetworkConfig:
         name: one of ``dance list networks``.
         depth: blocks of a ConvNet (none: from the resolution, so that the last maps are 4x4: 32 px
             3, 64 px 4, 128 px 5).
-        width: filters of a ConvNet's layers.
-        norm: instance (no state, the field's choice for condensing) or batch normalisation.
-        pooling: 2: average over 2x2 (every published code and number); 3: over 3x3, stride 2, as
-            the DANCE paper writes.
+        width: filters of a ConvNet's layers, units of an MLP's.
+        norm: ``instance`` (no state, the field's choice for condensing), ``batch``, ``group`` (of
+            four groups), ``layer`` or ``none``; ResNets and DenseNets take the first three, and
+            mlp, lenet and alexnet have no norm whatever stands here.
+        pooling: of a ConvNet. 2: average over 2x2 (every published code and number); 3: over 3x3,
+            stride 2, as the DANCE paper writes; ``max`` over 2x2, or ``none``.
         layout: widths and depths of a ResNet (none: ``cifar`` for data sets of that name, else
             ``imagenet``).
+        activation: of a ConvNet: ``relu``, ``leaky`` (slope 0.01) or ``sigmoid``.
     """
 
     name: str = "convnet"
     depth: int | None = None
     width: int = 128
-    norm: Literal["instance", "batch"] = "instance"
-    pooling: Literal[2, 3] = 2
+    norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
+    pooling: Literal[2, 3, "max", "none"] = 2
     layout: Literal["cifar", "imagenet"] | None = None
+    activation: Literal["relu", "leaky", "sigmoid"] = "relu"
+
+    def identity(self) -> dict[str, Any]:
+        """What is stored with experts: settings younger than stored ones only where they differ."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name != "activation" or value != NetworkConfig.activation
+        }
 
 
 class Network(nn.Module):
@@ -130,7 +142,7 @@ class Network(nn.Module):
         Weights are Kaiming-uniform with a=sqrt(5), biases uniform in +-1/sqrt(fan_in), which is the
         same interval; norms are 1 and 0.
         """
-        if isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
+        if isinstance(module, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm):
             return tensor.fill_(1.0 if name == "weight" else 0.0)
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
@@ -168,14 +180,52 @@ def build(
     builder = NETWORKS.get(config.name)
     if config.layout is None:
         config = replace(config, layout="cifar" if dataset.startswith("cifar") else "imagenet")
-    with torch.device("meta"):
-        return builder(config, channels, side, classes)
+    try:
+        with torch.device("meta"):
+            return builder(config, channels, side, classes)
+    except _SingleValueError as error:
+        raise ConfigError(
+            f"{config.name} with {config.norm} norm needs maps larger than 1x1 to normalise, and "
+            f"images of {side} pixels shrink to 1x1 in it; use --network.norm batch, another "
+            "--network.name, or larger images (--size)"
+        ) from error
 
 
-def norm_layer(norm: str, channels: int) -> nn.Module:
-    """Instance norm (a GroupNorm of one channel per group, affine) or batch norm."""
-    if norm == "instance":
-        return nn.GroupNorm(channels, channels)
+class _SingleValueError(Exception):
+    """A norm would see single numbers and give its shift, whatever the image."""
+
+
+_GROUPS = 4
+"""Groups of a group norm, as the field's ConvNet has them."""
+
+
+def norm_layer(norm: str, channels: int, side: int, *, every: bool = False) -> nn.Module:
+    """A norm with scale and shift; instance norm is a GroupNorm of one channel per group.
+
+    Args:
+        norm: its name.
+        channels: of the maps.
+        side: of the maps in pixels.
+        every: whether the network may also have a layer norm or none, its convolutions a bias.
+
+    Raises:
+        ConfigError: no such norm, or none for these maps; :func:`build` says which network.
+    """
+    names = ("instance", "batch", "group", *(("layer", "none") if every else ()))
+    if norm not in names:
+        raise ConfigError(f"norm of this network must be one of {', '.join(names)}: got {norm!r}")
+    if norm == "none":
+        return nn.Identity()
     if norm == "batch":
         return nn.BatchNorm2d(channels)
-    raise ConfigError(f"norm must be 'instance' or 'batch': got {norm!r}")
+    if norm == "layer":
+        return nn.LayerNorm([channels, side, side])
+    groups = channels if norm == "instance" else _GROUPS
+    if channels % groups:
+        raise ConfigError(
+            f"group norm needs a width that {_GROUPS} divides: got {channels}; change "
+            "--network.width"
+        )
+    if channels // groups * side**2 <= 1:
+        raise _SingleValueError
+    return nn.GroupNorm(groups, channels)

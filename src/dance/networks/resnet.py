@@ -25,28 +25,36 @@ _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
 _STRIDES = (1, 2, 2, 2)
 
 
+def _halved(side: int, average: bool) -> int:
+    """Side in pixels after a stride or a maximum pool, or after an average pool."""
+    return side // 2 if average else (side + 1) // 2
+
+
 class Block(nn.Module):
     """Two convolutions and a shortcut; strides by the first one, or by pooling (ResNet-AP)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: str, average: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, norm: str, average: bool, side: int
+    ) -> None:
         super().__init__()
         step = 1 if average else stride
+        last = _halved(side, average) if stride > 1 else side
         pool = [nn.AvgPool2d(stride)] if average and stride > 1 else []
         self.first = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=False),
-            norm_layer(norm, outputs),
+            norm_layer(norm, outputs, side if average else last),
             nn.ReLU(),
             *pool,
         )
         self.second = nn.Sequential(
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), norm_layer(norm, outputs)
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), norm_layer(norm, outputs, last)
         )
         self.shortcut = nn.Sequential()
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride=step, bias=False),
                 *pool,
-                norm_layer(norm, outputs),
+                norm_layer(norm, outputs, last),
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -74,27 +82,30 @@ class ResNet(Network):
         cifar = config.layout == "cifar"
         widths = (32, 64, 128, 256) if cifar else (64, 128, 256, 512)
         counts = ((depth - 2) // 6,) * 4 if cifar else _BLOCKS[depth]
-        if cifar or side <= _SMALL:
-            stem = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)]
-            shrink: list[nn.Module] = []
-        elif side <= _MIDDLE:
-            stem = [nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)]
-            shrink = [nn.AvgPool2d(2) if average else nn.MaxPool2d(3, stride=2, padding=1)]
+        large = side > _MIDDLE and not cifar
+        if large:
+            stem = nn.Conv2d(
+                channels, widths[0], 7, stride=1 if average else 2, padding=3, bias=False
+            )
+            side = side if average else _halved(side, average)
         else:
-            stem = [
-                nn.Conv2d(channels, widths[0], 7, stride=1 if average else 2, padding=3, bias=False)
-            ]
-            shrink = [nn.AvgPool2d(4) if average else nn.MaxPool2d(3, stride=2, padding=1)]
-        self.stem = nn.Sequential(*stem, norm_layer(config.norm, widths[0]), nn.ReLU(), *shrink)
+            stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        norm = norm_layer(config.norm, widths[0], side)
+        shrink: list[nn.Module] = []
+        if large and average:
+            shrink, side = [nn.AvgPool2d(4)], side // 4
+        elif large or (side > _SMALL and not cifar):
+            shrink = [nn.AvgPool2d(2) if average else nn.MaxPool2d(3, stride=2, padding=1)]
+            side = _halved(side, average)
+        self.stem = nn.Sequential(stem, norm, nn.ReLU(), *shrink)
         stages = []
         inputs = widths[0]
         for outputs, count, stride in zip(widths, counts, _STRIDES, strict=True):
             blocks = []
             for block in range(count):
-                blocks.append(
-                    Block(inputs, outputs, stride if block == 0 else 1, config.norm, average)
-                )
-                inputs = outputs
+                step = stride if block == 0 else 1
+                blocks.append(Block(inputs, outputs, step, config.norm, average, side))
+                inputs, side = outputs, _halved(side, average) if step > 1 else side
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.ModuleList(stages)
         self.embedding_size = widths[-1]

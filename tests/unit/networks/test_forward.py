@@ -174,18 +174,113 @@ def test_densenet() -> None:
     torch.testing.assert_close(network.embed(state, x), densenet(state, x))
 
 
+def most(x: Tensor) -> Tensor:
+    """Largest of each 2x2 square; a last odd row or column is left out."""
+    h, w = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    return x[:, :, :h, :w].unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).amax(4)
+
+
+def grouped(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """Each of some groups of an image's maps to mean 0 and variance 1, then affine."""
+    flat = x.reshape(len(x), groups, -1)
+    flat = flat - flat.mean(2, keepdim=True)
+    flat = flat / (flat.square().mean(2, keepdim=True) + 1e-5).sqrt()
+    scale, shift = (t[:, None, None] if t.ndim == 1 else t for t in (weight, bias))
+    return flat.view(x.shape) * scale + shift
+
+
+NORM = {
+    "group": lambda x, t: grouped(x, next(t), next(t), 4),
+    "layer": lambda x, t: grouped(x, next(t), next(t), 1),
+    "instance": lambda x, t: normalise(x, next(t), next(t)),
+    "none": lambda x, t: x,
+}
+ACTIVATION = {
+    "relu": lambda x: x.clamp(min=0),
+    "leaky": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "sigmoid": lambda x: 1 / (1 + (-x).exp()),
+}
+POOL = {2: halve, "max": most, "none": lambda x: x}
+
+
+@pytest.mark.parametrize("norm", NORM)
+@pytest.mark.parametrize("activation", ACTIVATION)
+@pytest.mark.parametrize("pooling", POOL)
+def test_convnet_s_options(norm, activation, pooling) -> None:
+    config = NetworkConfig(width=8, depth=2, norm=norm, activation=activation, pooling=pooling)
+    network = build(config, 3, 10, 5)
+    state, x = weights(network), noise(2, 3, 10, 10)
+    tensors, maps = iter(state.values()), x
+    for _ in range(2):
+        maps = functional.conv2d(maps, next(tensors), next(tensors), padding=1)
+        maps = POOL[pooling](ACTIVATION[activation](NORM[norm](maps, tensors)))
+    torch.testing.assert_close(network.embed(state, x), maps.reshape(2, -1))
+
+
+def plain(state: State, x: Tensor, layers: list[tuple[int, bool]], norm: bool) -> Tensor:
+    """Convolutions, each with its padding, norm where there is one, ReLU and, if so, a pool."""
+    tensors = iter(state.values())
+    for padding, pool in layers:
+        x = functional.conv2d(x, next(tensors), next(tensors), padding=padding)
+        x = (normalise(x, next(tensors), next(tensors)) if norm else x).clamp(min=0)
+        x = most(x) if pool else x
+    return x
+
+
+@pytest.mark.parametrize(("channels", "side", "extra"), [(3, 16, 0), (1, 28, 2), (1, 9, 0)])
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_norm"])
+def test_alexnet(name, channels, side, extra) -> None:
+    network = build(NetworkConfig(name=name), channels, side, 5)
+    state, x = weights(network), noise(2, channels, side, side)
+    layers = [(2 + extra, True), (2, True), (1, False), (1, False), (1, True)]
+    maps = plain(state, x, layers, norm=name == "alexnet_norm")
+    torch.testing.assert_close(network.embed(state, x), maps.flatten(1))
+
+
+@pytest.mark.parametrize(("channels", "side", "extra"), [(3, 32, 0), (1, 28, 2)])
+def test_vgg11(channels, side, extra) -> None:
+    network = build(NetworkConfig(name="vgg11"), channels, side, 5)
+    state, x = weights(network), noise(2, channels, side, side)
+    pools = (True, True, False, True, False, True, False, True)
+    layers = [(1 + extra if i == 0 else 1, pool) for i, pool in enumerate(pools)]
+    maps = plain(state, x, layers, norm=True)
+    torch.testing.assert_close(network.embed(state, x), maps.flatten(1))
+
+
+@pytest.mark.parametrize(("channels", "side", "extra"), [(3, 32, 0), (1, 28, 2), (1, 12, 2)])
+def test_lenet(channels, side, extra) -> None:
+    network = build(NetworkConfig(name="lenet"), channels, side, 5)
+    state, x = weights(network), noise(3, channels, side, side)
+    features = plain(state, x, [(extra, True), (0, True)], norm=False).flatten(1)
+    tensors = list(state.values())[4:8]
+    for weight, bias in (tensors[:2], tensors[2:]):
+        features = (features @ weight.T + bias).clamp(min=0)
+    torch.testing.assert_close(network.embed(state, x), features)
+
+
+def test_mlp() -> None:
+    network = build(NetworkConfig(name="mlp", width=7), 3, 9, 5)
+    state, x = weights(network), noise(3, 3, 9, 9)
+    one, two = list(state.values())[:2], list(state.values())[2:4]
+    features = x.flatten(1)
+    for weight, bias in (one, two):
+        features = (features @ weight.T + bias).clamp(min=0)
+    torch.testing.assert_close(network.embed(state, x), features)
+
+
 @pytest.mark.parametrize("name", NETWORKS.names())
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_logits_embedding_and_stages_are_of_one_network(name, norm) -> None:
-    network = build(NetworkConfig(name=name, norm=norm, width=8), 3, 16, 5, "cifar10").eval()
-    state, x = weights(network), noise(3, 3, 16, 16)
+    side = 32 if name == "vgg11" else 16
+    network = build(NetworkConfig(name=name, norm=norm, width=8), 3, side, 5, "cifar10").eval()
+    state, x = weights(network), noise(3, 3, side, side)
     features = network.embed(state, x)
     weight, bias = state["classifier.weight"], state["classifier.bias"]
     torch.testing.assert_close(network.logits(state, x), features @ weight.T + bias)
     stages = torch.func.functional_call(network, state, (x, "stages"))
     again = torch.func.functional_call(network, state, (x, "embedding"))
     assert torch.equal(again, features)
-    assert len(stages) == (2 if name == "convnet" else 4)
+    assert len(stages) == len(network.blocks)
     assert stages[-1].shape[0] == 3 and features.shape == (3, network.embedding_size)
     # images do not meet in evaluation mode
     torch.testing.assert_close(network.logits(state, x[1:2]), network.logits(state, x)[1:2])

@@ -72,6 +72,49 @@ def test_densenet(classes, total) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "channels", "side", "maps", "features", "total"),
+    [
+        ("mlp", 3, 32, (128,), 128, 411_146),
+        ("mlp", 1, 28, (128,), 128, 118_282),
+        ("lenet", 3, 32, (16, 5, 5), 84, 62_006),
+        ("lenet", 1, 28, (16, 5, 5), 84, 61_706),
+        ("alexnet", 3, 32, (192, 4, 4), 3072, 1_872_202),
+        ("alexnet", 1, 28, (192, 4, 4), 3072, 1_865_802),
+        ("alexnet_norm", 3, 32, (192, 4, 4), 3072, 1_872_202 + 2 * 960),
+        ("vgg11", 3, 32, (512, 1, 1), 512, 9_231_114),
+        ("vgg11", 1, 28, (512, 1, 1), 512, 9_231_114 - 18 * 64),
+    ],
+)
+def test_the_other_networks_of_dc_s_tables(name, channels, side, maps, features, total) -> None:
+    """Counts by the formula: weights and biases of every layer, scale and shift of every norm."""
+    for norm in ("instance", "batch"):
+        network = build(NetworkConfig(name=name, norm=norm), channels, side, 10)
+        assert network.parameter_count() == total
+        assert network.embedding_size == network.classifier.in_features == features
+        assert tuple(on_meta(network, channels, side)[-1].shape[1:]) == maps
+
+
+@pytest.mark.parametrize(
+    ("config", "maps", "norms"),
+    [
+        (NetworkConfig(norm="none"), (128, 4, 4), 0),
+        (NetworkConfig(norm="group"), (128, 4, 4), 2 * 3 * 128),
+        (NetworkConfig(norm="layer"), (128, 4, 4), 2 * 128 * (32**2 + 16**2 + 8**2)),
+        (NetworkConfig(pooling="max"), (128, 4, 4), 2 * 3 * 128),
+        (NetworkConfig(pooling="none"), (128, 32, 32), 2 * 3 * 128),
+        (NetworkConfig(activation="sigmoid", depth=2), (128, 8, 8), 2 * 2 * 128),
+    ],
+)
+def test_convnet_s_options(config, maps, norms) -> None:
+    network = build(config, 3, 32, 10)
+    depth, features = config.depth or 3, maps[0] * maps[1] * maps[2]
+    convolutions = 9 * 3 * 128 + (depth - 1) * 9 * 128**2 + depth * 128
+    assert network.parameter_count() == convolutions + norms + 10 * (features + 1)
+    assert network.embedding_size == features
+    assert tuple(on_meta(network, 3, 32)[-1].shape[1:]) == maps
+
+
+@pytest.mark.parametrize(
     ("name", "side", "first"),
     [
         ("resnet10", 64, 64),  # 3x3 alone
@@ -107,6 +150,11 @@ def test_a_cifar_layout_has_the_small_stem_at_every_side() -> None:
         (NetworkConfig(depth=0), 3, 32),
         (NetworkConfig(name="densenet121"), 3, 7),
         (NetworkConfig(name="resnet_ap10"), 3, 7),
+        (NetworkConfig(name="lenet"), 3, 15),
+        (NetworkConfig(name="lenet"), 1, 11),
+        (NetworkConfig(name="alexnet"), 3, 7),
+        (NetworkConfig(name="vgg11"), 3, 31),
+        (NetworkConfig(name="vgg11"), 1, 27),
     ],
 )
 def test_images_too_small_for_the_network_are_refused(config, channels, side) -> None:
@@ -114,17 +162,74 @@ def test_images_too_small_for_the_network_are_refused(config, channels, side) ->
         build(config, channels, side, 10)
 
 
+NORMS = ("instance", "batch", "group", "layer", "none")
+
+
 @pytest.mark.parametrize("name", NETWORKS.names())
-@pytest.mark.parametrize(("side", "channels"), [(8, 1), (13, 3)])
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (13, 3), (28, 1)])
 def test_what_is_not_refused_works(name, side, channels) -> None:
-    network = build(NetworkConfig(name=name), channels, side, 7)
-    images = torch.empty(2, channels, side, side, device="meta")
-    assert network(images).shape == (2, 7)
-    assert network(images, "embedding").shape == (2, network.embedding_size)
+    built = []
+    for norm in NORMS if name != "densenet121" else ("instance", "layer"):
+        try:
+            network = build(NetworkConfig(name=name, norm=norm), channels, side, 7)
+        except ConfigError as error:
+            assert str(side) in str(error) or norm in str(error)
+            continue
+        built.append(norm)
+        network.eval()
+        images = torch.empty(1, channels, side, side, device="meta")
+        assert network(images).shape == (1, 7)
+        assert network(images, "embedding").shape == (1, network.embedding_size)
+    if side >= 28:
+        assert built[0] == "instance"
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("resnet10", (*range(8, 20), 64, 65, 129)),
+        ("resnet_ap10", (*range(8, 20), 65, 129, 131)),
+        ("densenet121", (15, 16)),
+        ("vgg11", (32, 33, 48)),
+        ("alexnet_norm", (8, 13)),
+    ],
+)
+@pytest.mark.parametrize("layout", ["cifar", "imagenet"])
+def test_instance_norm_of_single_values_is_refused_and_nothing_else_is(name, sides, layout) -> None:
+    """What a norm sees is found by calling the network, not by its own arithmetic."""
+    for side in sides:
+        network = build(NetworkConfig(name=name, norm="batch", layout=layout), 3, side, 4).eval()
+        seen: list[int] = []
+        look = lambda _, given, seen=seen: seen.append(given[0].shape[-1])  # noqa: E731
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.register_forward_pre_hook(look)
+        on_meta(network, 3, side)
+        config = NetworkConfig(name=name, layout=layout)
+        if min(seen) > 1:
+            build(config, 3, side, 4)
+            continue
+        with pytest.raises(
+            ConfigError, match=f"{name} with instance norm .* {side} pixels .*batch"
+        ):
+            build(config, 3, side, 4)
+        build(NetworkConfig(name=name, layout=layout, norm="group"), 3, side, 4)
+
+
+def test_a_deep_convnet_with_the_paper_s_pooling_may_not_normalise_single_values() -> None:
+    build(NetworkConfig(pooling=3, depth=5), 3, 32, 10)
+    with pytest.raises(ConfigError, match="1x1"):
+        build(NetworkConfig(pooling=3, depth=6), 3, 32, 10)
 
 
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(ConfigError, match="resnet10"):
         build(NetworkConfig(name="resnet11"), 3, 32, 10)
-    with pytest.raises(ConfigError, match="layer"):
-        build(NetworkConfig(norm="layer"), 3, 32, 10)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="instance, batch, group, layer, none: got 'spectral'"):
+        build(NetworkConfig(norm="spectral"), 3, 32, 10)  # type: ignore[arg-type]
+    for norm in ("layer", "none"):
+        for name in ("resnet10", "densenet121"):
+            with pytest.raises(ConfigError, match=f"instance, batch, group: got '{norm}'"):
+                build(NetworkConfig(name=name, norm=norm), 3, 32, 10)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="width that 4 divides: got 6"):
+        build(NetworkConfig(norm="group", width=6), 3, 32, 10)

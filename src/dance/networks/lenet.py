@@ -1,0 +1,63 @@
+"""LeNet (LeCun et al. 1998) in the form of DC's cross-architecture tables: ReLU, maximum pooling.
+
+5x5 convolutions of 6 and 16 filters without padding, each with ReLU and maximum over 2x2, then
+linear layers of 120 and 84 units with ReLU and the classifier. Grey images are padded by 2 pixels,
+so that 28x28 acts as 32x32. No norm. The published form takes 28 or 32 pixels; here the first
+linear layer fits any side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dance.core.errors import ConfigError
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig
+
+_FILTERS = (6, 16)
+_UNITS = (120, 84)
+_SMALLEST = 16
+"""Side in pixels whose last maps are 1x1, padding included."""
+
+
+class LeNet(Network):
+    """The network; see the module's text for its form."""
+
+    def __init__(self, channels: int, side: int, classes: int) -> None:
+        super().__init__()
+        padding = 2 if channels == 1 else 0
+        if side + 2 * padding < _SMALLEST:
+            raise ConfigError(
+                f"lenet needs images of at least {_SMALLEST - 2 * padding} pixels: got {side}; use "
+                "another network (mlp takes any), or larger images (--size)"
+            )
+        first, second = _FILTERS
+        self.stem = nn.Identity()
+        self.blocks = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.Conv2d(channels, first, 5, padding=padding), nn.ReLU(), nn.MaxPool2d(2)
+                ),
+                nn.Sequential(nn.Conv2d(first, second, 5), nn.ReLU(), nn.MaxPool2d(2)),
+            ]
+        )
+        last = ((side + 2 * padding - 4) // 2 - 4) // 2
+        self.hidden = nn.Sequential(
+            nn.Linear(second * last * last, _UNITS[0]),
+            nn.ReLU(),
+            nn.Linear(_UNITS[0], _UNITS[1]),
+            nn.ReLU(),
+        )
+        self.embedding_size = _UNITS[1]
+        self.classifier = nn.Linear(_UNITS[1], classes)
+
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+        """The hidden linear layers."""
+        hidden: torch.Tensor = self.hidden(maps.flatten(1))
+        return hidden
+
+
+@NETWORKS.register("lenet")
+def lenet(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    """LeNet: the smallest of DC's networks, without norm."""
+    return LeNet(channels, side, classes)
