@@ -61,7 +61,7 @@ class PlainConvNet(nn.Module):
             self.classifier = nn.Linear(linear.in_features, linear.out_features)
         shapes = {name: tensor.shape for name, tensor in skeleton.state_dict().items()}
         own = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        if own != shapes or getattr(skeleton, "_pooling", None) != 2:
+        if own != shapes or not getattr(skeleton, "published", False):
             raise ConfigError(
                 "the literal reference is written for ConvNets with pooling 2: got "
                 f"{type(skeleton).__name__}; measure with network.name convnet"

@@ -40,7 +40,11 @@ def default_depth(side: int) -> int:
 
 
 class ConvNet(Network):
-    """The network; see the module's text for its form."""
+    """The network; see the module's text for its form.
+
+    Attributes:
+        published: whether it has ReLU, average pooling over 2x2 and instance or batch norm.
+    """
 
     def __init__(
         self, config: NetworkConfig, channels: int, side: int, classes: int, depth: int
@@ -71,7 +75,9 @@ class ConvNet(Network):
             if pooling != "none":
                 size = (size + 1) // 2 if pooling == 3 else size // 2
         self.blocks = nn.ModuleList(layers)
-        self._fused = norm == "instance" and pooling == 2 and config.activation == "relu"
+        usual = pooling == 2 and config.activation == "relu"
+        self.published = usual and norm in ("instance", "batch")
+        self._fused = usual and norm == "instance"
         self.embedding_size = width * size * size
         self.classifier = nn.Linear(self.embedding_size, classes)
 

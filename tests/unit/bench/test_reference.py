@@ -119,7 +119,10 @@ def test_predictions_are_those_of_the_library() -> None:
     assert torch.equal(found, predict(skeleton, state, data))
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(name="resnet10"), NetworkConfig(pooling=3)])
+@pytest.mark.parametrize(
+    "config",
+    [NetworkConfig(name="resnet10"), NetworkConfig(pooling=3), NetworkConfig(norm="group")],
+)
 def test_other_networks_are_refused(config: NetworkConfig) -> None:
     with pytest.raises(ConfigError, match="written for ConvNets with pooling 2: got"):
         reference.PlainConvNet(build(config, 3, 32, 10))
