@@ -202,6 +202,9 @@ def host() -> Iterator[Host]:
 def undisturbed(host: Host, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, float]:
     """A run in one go, and the seconds of its steps."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
+    compiled = Path(os.environ["DANCE_CACHE"], "kernels")
+    if compiled.exists():
+        shutil.copytree(compiled, place.cache / "kernels")
     code, err = host.run(place)
     assert code == 0, err
     assert len(losses(place)) == 25 and len(experts(place)) == 2 and len(scores(place)) == 3

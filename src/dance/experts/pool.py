@@ -128,6 +128,7 @@ class ExpertPool:
         }
         for index in held:  # a kill between the last write and their removal leaves them
             self._checkpoints(index).clear()
+            remove_leftovers(self.directory, self.path(index).name)
         there = {index for disk in world.tell_all(list(held)) for index in disk}
         missing = [index for index in range(count) if index not in there]
         missing = [missing[turn] for turn in world.turns(len(missing))]
