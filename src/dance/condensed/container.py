@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,15 @@ from dance.core.errors import ArtifactError, ConfigError
 from dance.core.storage import read_tensors, write_tensors
 
 KIND = "condensed set"
-FORMAT = 1
-"""Version of the file's layout; raised when an older library could no longer read a new file."""
+FORMAT = 2
+"""Version of the file's layout; raised when an older library could no longer read a new file.
+
+A file states the oldest version that holds all it has: 2 brought the learned rate and soft labels.
+"""
+_LABEL_BYTES = 4
+"""Of one number of a soft label, which is stored as float32."""
+_TOLERANCE = 1e-3
+"""By how much the probabilities of an image may miss 1."""
 
 Space = Literal["unit", "standardised"]
 
@@ -42,6 +49,10 @@ class CondensedSet:
         provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
             version, method), as plain JSON data.
         scores: what networks trained on it reached, as plain JSON data.
+        learning_rate: learned with the pixels, for networks that are trained on them; None where
+            none was learned.
+        soft_labels: (K * ipc * factor^2, K) float32, class probabilities (not logits) of each of
+            :meth:`images`, each row summing to 1; None where there are only hard labels.
 
     Raises:
         ConfigError: the parts do not fit each other; the message says what must hold.
@@ -56,6 +67,8 @@ class CondensedSet:
     space: Space = "unit"
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
+    learning_rate: float | None = None
+    soft_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -112,15 +125,23 @@ class CondensedSet:
         """Labels of :meth:`images`: (K * ipc * factor^2,) int64."""
         return decode_labels(self.labels, self.factor)
 
+    def hard(self) -> CondensedSet:
+        """The same set without its soft labels."""
+        return self if self.soft_labels is None else replace(self, soft_labels=None)
+
     def dataset(self, augment: str | None = None, seed: int = 0) -> CondensedDataset:
-        """A dataset for a ``DataLoader``: items are a standardised image and an int label.
+        """A dataset for a ``DataLoader``: items are a standardised image and its label.
+
+        The label is an int, or (K,) float32 probabilities where the set has soft labels
+        (:meth:`hard` leaves them out); PyTorch's cross-entropy takes both.
 
         Args:
             augment: strategy of :mod:`dance.augment.siamese`, drawn anew at every draw; None for
                 none.
             seed: of the augmentation.
         """
-        return CondensedDataset(self.images().detach().cpu(), self.targets().cpu(), augment, seed)
+        labels = self.targets() if self.soft_labels is None else self.soft_labels.detach()
+        return CondensedDataset(self.images().detach().cpu(), labels.cpu(), augment, seed)
 
     def canvases(self) -> tuple[Tensor, Tensor]:
         """What is stored, in unit space: (K * ipc, C, S, S), not clamped, and labels (K * ipc,)."""
@@ -136,8 +157,13 @@ class CondensedSet:
         return (unit.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
 
     def storage_bytes(self) -> int:
-        """Bytes of the stored canvases at 8 bits a value: the budget that tables compare."""
-        return self.pixels.numel()
+        """The budget that tables compare, in bytes.
+
+        The stored canvases count 8 bits a value; soft labels, where there are some, 4 bytes a
+        number, as they are stored.
+        """
+        soft = 0 if self.soft_labels is None else _LABEL_BYTES * self.soft_labels.numel()
+        return self.pixels.numel() + soft
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one self-describing file without pickle, atomically.
@@ -145,8 +171,9 @@ class CondensedSet:
         Raises:
             ArtifactError: it cannot be written; nothing half-written stays.
         """
+        beside = self.learning_rate is not None or self.soft_labels is not None
         header = {
-            "format": FORMAT,
+            "format": FORMAT if beside else 1,
             "decoder": {
                 "name": "identity" if self.factor == 1 else "factor",
                 "factor": self.factor,
@@ -159,7 +186,12 @@ class CondensedSet:
             "provenance": self.provenance,
             "scores": self.scores,
         }
-        write_tensors(Path(path), {"pixels": self.pixels, "labels": self.labels}, header, KIND)
+        tensors = {"pixels": self.pixels, "labels": self.labels}
+        if self.learning_rate is not None:
+            header["learning_rate"] = self.learning_rate
+        if self.soft_labels is not None:
+            tensors["soft_labels"] = self.soft_labels
+        write_tensors(Path(path), tensors, header, KIND)
 
     def _unit(self) -> Tensor:
         """Stored canvases in unit space."""
@@ -206,6 +238,8 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
             space=header["space"],
             provenance=header["provenance"],
             scores=header["scores"],
+            learning_rate=header.get("learning_rate"),
+            soft_labels=tensors.get("soft_labels"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{path} lacks a part of a condensed set: {error}") from error
@@ -260,7 +294,28 @@ def _check(condensed: CondensedSet) -> None:
         raise ConfigError(
             f"class names, provenance and scores must be plain JSON data in valid Unicode: {error}"
         ) from error
+    rate = condensed.learning_rate
+    if rate is not None and not (isinstance(rate, float) and math.isfinite(rate) and rate > 0):
+        raise ConfigError(f"a learned learning rate must be finite and above 0: got {rate!r}")
+    if condensed.soft_labels is not None:
+        _check_soft(condensed.soft_labels, len(pixels) * condensed.factor**2, len(classes))
     if bad := int((~torch.isfinite(pixels.detach())).sum()):
         raise ConfigError(
             f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"
+        )
+
+
+def _check_soft(soft: Tensor, images: int, classes: int) -> None:
+    """Raise ConfigError unless every decoded image has a distribution over the classes."""
+    if soft.shape != (images, classes) or soft.dtype != torch.float32:
+        raise ConfigError(
+            f"soft labels must be ({images}, {classes}) float32, a row for each decoded image: got "
+            f"{tuple(soft.shape)} {soft.dtype}"
+        )
+    sums = soft.detach().double().sum(1)
+    if not bool((soft >= 0).all()) or not bool(((sums - 1).abs() <= _TOLERANCE).all()):
+        raise ConfigError(
+            "soft labels must be probabilities, from 0 and summing to 1 for each image: got rows "
+            f"from {float(soft.min()):.4g} that sum to {float(sums.min()):.4g} up to "
+            f"{float(sums.max()):.4g}"
         )

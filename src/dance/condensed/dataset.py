@@ -10,7 +10,7 @@ from dance.augment import siamese
 from dance.core import rng
 
 
-class CondensedDataset(Dataset[tuple[Tensor, int]]):
+class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
     """Standardised images with their labels, augmented anew at every draw.
 
     The t-th draw of item i is augmented by a pure function of (seed, i, t). How often each item was
@@ -19,7 +19,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
 
     Args:
         images: (n, C, S, S) float, standardised, on the CPU when a loader has workers.
-        labels: (n,) int64.
+        labels: (n,) int64, or (n, K) float32 probabilities.
         augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for
             none.
         seed: of the augmentation.
@@ -32,7 +32,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         self, images: Tensor, labels: Tensor, augment: str | None = None, seed: int = 0
     ) -> None:
         self._images = images
-        self._labels: list[int] = labels.tolist()
+        self._labels: list[int] | Tensor = labels.tolist() if labels.ndim == 1 else labels
         self._augment = augment
         self._seed = seed
         self._draws = torch.zeros(len(images), dtype=torch.int64)
@@ -44,8 +44,8 @@ class CondensedDataset(Dataset[tuple[Tensor, int]]):
         """Number of decoded images."""
         return len(self._labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Image (C, S, S) and label of one item."""
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        """Image (C, S, S) and label of one item: an int, or (K,) probabilities."""
         image, label = self._images[index], self._labels[index]
         if self._augment is None:
             return image, label

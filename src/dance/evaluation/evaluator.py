@@ -18,7 +18,7 @@ from dance.core.progress import log, track
 from dance.core.rng import generator, key
 from dance.core.world import World
 from dance.data.imageset import ImageSet
-from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig
+from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.evaluation.stats import summary
 from dance.networks import Network, State
 from dance.training import Fit, TrainingData
@@ -47,6 +47,9 @@ def score_set(
     The reported statistic is the accuracy after the last epoch; the best of the tested epochs,
     which the papers print and which is chosen on the test set, stands beside it under ``best``.
 
+    A set with soft labels is trained on with them, and the score says so under ``labels``; for a
+    score with hard labels hand over :meth:`CondensedSet.hard`.
+
     Args:
         condensed: the set; decoded once, pixels as they are (not clamped).
         test: unseen images, on the device that is to train.
@@ -69,14 +72,23 @@ def score_set(
     device, world = test.images.device, world or World()
     protocol = PROTOCOLS.get(config.protocol)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
-    fit_config = protocol.schedule(len(targets), condensed.num_classes, condensed.side)
+    fit_config = protocol.schedule(
+        len(targets), condensed.num_classes, condensed.side, test.name, condensed.learning_rate
+    )
     name = protocol.name
     if config.epochs is not None and config.epochs != fit_config.epochs:
         fit_config = replace(fit_config, epochs=config.epochs)
         name = f"{protocol.name}, {config.epochs} epochs"
     repeats = config.repeats or protocol.networks(condensed.side)
     seeds = [key(seed, "evaluation", member) for member in range(repeats)]
-    training = TrainingData(images, targets, condensed.mean, condensed.std)
+    soft = condensed.soft_labels
+    training = TrainingData(
+        images,
+        targets,
+        condensed.mean,
+        condensed.std,
+        None if soft is None else soft.to(device),
+    )
     testing = TrainingData(test.images, test.labels, condensed.mean, condensed.std)
     stops = protocol.test_epochs(fit_config.epochs, condensed.side)
     row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
@@ -128,6 +140,7 @@ def score_set(
     return _score(
         subject=subject,
         label=label,
+        labels="hard" if soft is None else "soft",
         protocol=name,
         statistic="last epoch of the final set",
         network=network_name,
@@ -141,8 +154,17 @@ def score_set(
         train_images=len(targets),
         storage_bytes=condensed.storage_bytes(),
         seconds=row.seconds(),
-        notes=list(condensed.provenance.get("notes", [])),
+        notes=[*condensed.provenance.get("notes", []), *_rate_notes(protocol, condensed)],
     )
+
+
+def _rate_notes(protocol: Protocol, condensed: CondensedSet) -> list[str]:
+    if not protocol.learned_rate or condensed.learning_rate is not None:
+        return []
+    return [
+        f"{protocol.name} trains at the learning rate that a set brings; this one brings none and "
+        f"was trained on at {protocol.fit.learning_rate}"
+    ]
 
 
 @dataclass
@@ -233,6 +255,7 @@ def score_states(
     return _score(
         subject="whole",
         label="Whole set",
+        labels="hard",
         protocol="expert recipe",
         statistic="last epoch",
         network=network_name,

@@ -11,6 +11,7 @@ from dance.core.registry import Registry
 from dance.training import FitConfig
 
 Baseline = Literal["random", "whole", "initial"]
+Norm = Literal["instance", "batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,18 @@ class Protocol:
         fit: training of one network; its ``epochs`` counts for images below ``large_side``.
         large_epochs: for larger images: (decoded images per class up to, epochs), rising.
         large_side: side in pixels from which images are large.
+        exceptions: epochs for named data sets: (name, decoded images per class up to, epochs),
+            rising for each.
+        unflipped: data sets whose images are not mirrored, such as those of digits.
         steps: SGD steps to make instead of a number of epochs.
         tests_every: epochs between two tests while training; the last epoch is always tested.
-        large_tests_every: the same for large images.
+        large_tests_every: the same for large images (none: as for others).
+        tests: where there is no such interval, tests spread evenly over the epochs.
         repeats: networks trained.
-        large_repeats: the same for large images.
+        large_repeats: the same for large images (none: as for others).
+        norm: of a ConvNet (none: that of the network the set was made with).
+        learned_rate: whether networks start at the learning rate that the set brings; one that
+            brings none is trained at that of ``fit``, which the score notes.
     """
 
     name: str
@@ -35,30 +43,58 @@ class Protocol:
     fit: FitConfig
     large_epochs: tuple[tuple[float, int], ...] = ()
     large_side: int = 128
+    exceptions: tuple[tuple[str, float, int], ...] = ()
+    unflipped: tuple[str, ...] = ()
     steps: int | None = None
-    tests_every: int
-    large_tests_every: int
+    tests_every: int | None = None
+    large_tests_every: int | None = None
+    tests: int = 1
     repeats: int
-    large_repeats: int
+    large_repeats: int | None = None
+    norm: Norm | None = None
+    learned_rate: bool = False
 
-    def schedule(self, images: int, classes: int, side: int) -> FitConfig:
-        """The training of one network on a decoded set of ``images`` images in ``classes``."""
-        epochs = self.fit.epochs
+    def schedule(
+        self,
+        images: int,
+        classes: int,
+        side: int,
+        dataset: str = "",
+        learning_rate: float | None = None,
+    ) -> FitConfig:
+        """The training of one network.
+
+        Args:
+            images: decoded, of all classes.
+            classes: K.
+            side: of the images in pixels.
+            dataset: name of the data set.
+            learning_rate: that the set brings, if it brings one.
+        """
+        fit, per_class = self.fit, images / classes
+        own = [(most, epochs) for name, most, epochs in self.exceptions if name == dataset]
+        rule = own or (self.large_epochs if side >= self.large_side else ())
         if self.steps is not None:
-            epochs = math.ceil(self.steps / math.ceil(images / self.fit.batch_size))
-        elif side >= self.large_side and self.large_epochs:
-            per_class = images / classes
-            epochs = next(epochs for most, epochs in self.large_epochs if per_class <= most)
-        return replace(self.fit, epochs=epochs)
+            fit = replace(fit, epochs=math.ceil(self.steps / math.ceil(images / fit.batch_size)))
+        elif rule:
+            fit = replace(fit, epochs=next(e for most, e in rule if per_class <= most))
+        if dataset in self.unflipped:
+            kept = [name for name in fit.augmentation.split("_") if name != "flip"]
+            fit = replace(fit, augmentation="_".join(kept))
+        if self.learned_rate and learning_rate is not None:
+            fit = replace(fit, learning_rate=learning_rate)
+        return fit
 
     def test_epochs(self, epochs: int, side: int) -> list[int]:
         """After which epochs the network is tested, counted from 1; ends with the last."""
-        every = self.large_tests_every if side >= self.large_side else self.tests_every
+        large = side >= self.large_side
+        interval = self.large_tests_every if large else None
+        every = interval or self.tests_every or max(1, epochs // self.tests)
         return sorted({*range(every, epochs + 1, every), epochs})
 
     def networks(self, side: int) -> int:
         """Networks trained for images of this side."""
-        return self.large_repeats if side >= self.large_side else self.repeats
+        return (self.large_repeats if side >= self.large_side else None) or self.repeats
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "dance.evaluation.protocols")
@@ -71,7 +107,7 @@ class EvaluationConfig:
     Attributes:
         protocol: one of ``dance list protocols``.
         repeats: networks trained from scratch, each with a seed of its own (none: the protocol's
-            number, 10 for small images and 3 for large ones).
+            number).
         epochs: passes over the decoded set (none: the protocol's number; the score says when it is
             another).
         baselines: rows beside the condensed set: ``random`` selection at the same budget, the

@@ -56,7 +56,7 @@ def score() -> Score:
 
 
 FIELDS = {
-    "subject", "label", "protocol", "network", "parameters", "epochs", "repeats", "seeds",
+    "subject", "label", "labels", "protocol", "network", "parameters", "epochs", "repeats", "seeds",
     "statistic", "last", "best", "per_class", "confusion", "curve", "test_images", "train_images",
     "storage_bytes", "seconds", "peak_memory_bytes", "device", "dataset", "data_fingerprint",
     "notes",
@@ -229,6 +229,64 @@ class TestProtocol:
         assert found["last"]["values"] == [curve[-1] for curve in curves]
         assert found["best"]["mean"] == pytest.approx(np.mean([max(curve) for curve in curves]))
         assert any(max(curve) > curve[-1] for curve in curves), "the two are not told apart"
+
+
+class TestSetsThatBringMore:
+    """Soft labels and a learned rate change what networks learn, and the row says so."""
+
+    @staticmethod
+    def row(condensed_set: CondensedSet, protocol: str = "quick-v1") -> Score:
+        evaluation = EvaluationConfig(protocol=protocol, epochs=20, repeats=1)
+        return score_set(
+            condensed_set, uneven_test(), tiny(), "convnet", evaluation,
+            subject="condensed", label="DANCE", seed=0,
+        )  # fmt: skip
+
+    @pytest.mark.parametrize("turned", [0, 1])
+    def test_networks_learn_the_soft_labels(self, turned) -> None:
+        """Even where these call every image something else."""
+        plain = condensed()
+        taught = torch.nn.functional.one_hot((plain.targets() + turned) % 3, 3).float()
+        found = self.row(replace(plain, soft_labels=taught))
+        expected = self.row(plain)
+        if not turned:
+            assert found["confusion"] == expected["confusion"]
+        else:
+            called = np.array(found["confusion"])
+            assert np.roll(called, -1, axis=1).trace() > called.trace()
+        assert found["labels"] == "soft"
+
+    def test_rows_are_told_apart(self) -> None:
+        plain = condensed()
+        taught = replace(plain, soft_labels=torch.full((24, 3), 1 / 3))
+        hard, soft, back = (self.row(each) for each in (plain, taught, taught.hard()))
+        assert (hard["labels"], soft["labels"], back["labels"]) == ("hard", "soft", "hard")
+        assert soft["storage_bytes"] == hard["storage_bytes"] + 4 * 24 * 3
+        assert back["curve"] == hard["curve"]
+
+    def test_the_learned_rate(self) -> None:
+        plain = condensed()
+        learned = replace(plain, learning_rate=0.2)
+        told = [note for note in self.row(plain, "mtt-v1")["notes"] if "0.01" in note]
+        assert told == [
+            "mtt-v1 trains at the learning rate that a set brings; this one brings none and was "
+            "trained on at 0.01"
+        ]
+        assert self.row(learned, "mtt-v1")["notes"] == ["told"]
+        rates = []
+
+        class Seen(Fit):
+            def __init__(
+                self, network: Any, states: Any, data: Any, fit: Any, *rest: Any, **k: Any
+            ):
+                rates.append(fit.learning_rate)
+                super().__init__(network, states, data, fit, *rest, **k)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("dance.evaluation.evaluator.Fit", Seen)
+            for protocol in ("mtt-v1", "dsa-v1"):
+                self.row(learned, protocol)
+        assert rates == [0.2, 0.01]
 
 
 class TestWholeSet:

@@ -16,6 +16,8 @@ _FIT = FitConfig(
     decay=0.2,
     augmentation="color_crop_flip_scale_rotate",
     cutmix=0.5,
+    augment="chain",
+    drops=("2/3", "5/6"),
 )
 
 DANCE_V1 = Protocol(

@@ -1,0 +1,55 @@
+"""Gradient matching and its family: DC without augmentation, DSA (and DM) with one operation.
+
+The authors train E+1 epochs and let the rate fall after the epoch with index E//2+1, where their
+program makes a new optimiser, so that the momentum is lost; ``1/2+2`` of the E+1 epochs is that
+place for every even E.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dance.evaluation.protocol import PROTOCOLS, Protocol
+from dance.training import FitConfig
+
+DIGITS = ("digits", "mnist", "svhn")
+"""Data sets of digits, which no protocol of this family mirrors."""
+
+_FIT = FitConfig(
+    epochs=301,
+    batch_size=256,
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=5e-4,
+    decay=0.1,
+    augmentation="",
+    cutmix=0.0,
+    augment="none",
+    drops=("1/2+2",),
+    reset=True,
+)
+DSA_FIT = replace(
+    _FIT, epochs=1001, augmentation="color_crop_cutout_flip_scale_rotate", augment="single"
+)
+"""Training with one operation a batch, which the evaluations of MTT and DataDAM share."""
+
+DC_V1 = Protocol(
+    name="dc-v1",
+    source="Zhao et al. 2021, released program; the paper prints the last epoch of the last "
+    "iteration, over 5 condensed sets of 20 networks each",
+    fit=_FIT,
+    repeats=20,
+    norm="instance",
+)
+
+DSA_V1 = Protocol(
+    name="dsa-v1",
+    source="Zhao & Bilen 2021, released program, also that of DM; the papers print the last epoch "
+    "of the last iteration, over 5 condensed sets of 20 networks each",
+    fit=DSA_FIT,
+    unflipped=DIGITS,
+    repeats=20,
+)
+
+for _protocol in (DC_V1, DSA_V1):
+    PROTOCOLS.register(_protocol.name)(_protocol)
