@@ -96,7 +96,9 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     if found and world.leader:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
         _add_wait(directory, "experts_wait_seconds", started)
-    if isinstance(method, Coreset) or (isinstance(method, Condenser) and method.whole):
+    if isinstance(method, Coreset) or (
+        isinstance(method, Condenser) and method.couples(setting.network)
+    ):
         if not world.leader:
             return
         setting = setting.alone()

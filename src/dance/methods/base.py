@@ -108,6 +108,10 @@ class Condenser(Method):
     whole: ClassVar[bool] = False
     space: ClassVar[Space] = "unit"
 
+    def couples(self, network: Network) -> bool:
+        """Whether classes do not come apart with this network: :attr:`whole`, or batch norm."""
+        return self.whole
+
     @property
     @abstractmethod
     def iterations(self) -> int:

@@ -23,7 +23,7 @@ from dance.core.device import send
 from dance.core.rng import generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import Problem, Tensors
-from dance.networks import State
+from dance.networks import Network, State
 from dance.objectives.moments import class_means
 
 _REAL_IMAGES = {"cpu": 64, "cuda": 4096}
@@ -294,6 +294,11 @@ def forward(
     with torch.autocast(problem.device.type, torch.bfloat16, enabled=problem.bfloat16):
         found = call(state, images.contiguous(memory_format=torch.channels_last))
     return found.to(images.dtype)
+
+
+def has_batch_norm(network: Network) -> bool:
+    """Whether a network in training mode normalises the images of a batch together."""
+    return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
 
 
 def fresh_network(problem: Problem, draws: torch.Generator) -> State:

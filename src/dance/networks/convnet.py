@@ -85,23 +85,37 @@ class ConvNet(Network):
         """Maps after each block, after pooling."""
         maps = []
         for block in self.blocks:
-            convolution, norm, *_ = block.children()
-            assert isinstance(convolution, nn.Conv2d)
-            if self._fused:
-                assert isinstance(norm, nn.GroupNorm)
-                x = conv_block(
-                    x,
-                    convolution.weight,
-                    convolution.bias,  # type: ignore[arg-type]  # has one, as made above
-                    norm.weight,
-                    norm.bias,
-                    eps=norm.eps,
-                    padding=int(convolution.padding[0]),
-                )
-            else:
-                x = block(x)
+            x = self._after(block, x)
             maps.append(x)
         return maps
+
+    def activations(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Maps before pooling of all blocks but the last, then the embeddings."""
+        maps = []
+        for block in self.blocks[:-1]:
+            *layers, pool = block.children()
+            for layer in layers:
+                x = layer(x)
+            maps.append(x)
+            x = pool(x)
+        return [*maps, self.pool(self._after(self.blocks[-1], x))]
+
+    def _after(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Maps after a block, as one operation where there is a kernel for it."""
+        convolution, norm, *_ = block.children()
+        assert isinstance(convolution, nn.Conv2d)
+        if not self._fused:
+            return block(x)  # type: ignore[no-any-return]
+        assert isinstance(norm, nn.GroupNorm)
+        return conv_block(
+            x,
+            convolution.weight,
+            convolution.bias,  # type: ignore[arg-type]  # has one, as made above
+            norm.weight,
+            norm.bias,
+            eps=norm.eps,
+            padding=int(convolution.padding[0]),
+        )
 
 
 def _activation(name: str) -> nn.Module:

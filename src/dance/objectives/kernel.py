@@ -1,0 +1,74 @@
+"""Matching of feature distributions by class: the maximum mean discrepancy of a kernel."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from dance.core.errors import ConfigError, nearest
+
+Kernel = Literal["gaussian", "linear", "polynomial", "laplace"]
+
+_MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Bandwidths of the gaussian kernels, in multiples of the mean squared distance."""
+_RATES = (0.1, 1.0, 5.0)
+"""Fixed rates of what M3D's code calls laplace."""
+
+
+def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    """Squared maximum mean discrepancy (Zhang et al. 2024b, M3D), its biased estimate.
+
+    mean k(r,r') - 2 mean k(r,s) + mean k(s,s') over all pairs, equal ones included, with
+
+    * ``gaussian``: sum_j exp(-|a-b|^2 / (m_j B)) for m = 1/4, 1/2, 1, 2, 4, where B is the mean
+      squared distance of two different rows of both sides together, held constant;
+    * ``linear``: <a,b>, with which this is the squared distance of the means, DM's loss;
+    * ``polynomial``: (<a,b> + 1)^2;
+    * ``laplace``: sum_g exp(-g |a-b|^2) for g = 0.1, 1, 5: gaussian despite its name.
+
+    Args:
+        real: (k,n,D) features of k classes.
+        synthetic: (k,m,D).
+        kernel: its name.
+
+    Returns:
+        (k,), at least 0 up to rounding.
+
+    Raises:
+        ConfigError: unknown kernel.
+    """
+    if kernel not in get_args(Kernel):
+        raise ConfigError(f"unknown kernel {kernel!r}{nearest(kernel, get_args(Kernel))}")
+    n, m = real.shape[1], synthetic.shape[1]
+    if kernel in ("linear", "polynomial"):
+        rows = torch.cat([real, synthetic], 1)
+        values = rows @ rows.mT
+        if kernel == "polynomial":
+            values = (values + 1).square()
+    else:
+        distances = _distances(real, synthetic)
+        if kernel == "laplace":
+            rates = torch.tensor(_RATES, dtype=real.dtype, device=real.device).view(-1, 1, 1, 1)
+        else:
+            pairs = (n + m) * (n + m - 1)
+            spread = distances.detach().sum((1, 2)) / pairs
+            spread = spread.clamp_min(torch.finfo(spread.dtype).tiny)  # all rows are the same
+            multiples = torch.tensor(_MULTIPLES, dtype=real.dtype, device=real.device)
+            rates = 1 / (multiples[:, None] * spread)[..., None, None]
+        values = (-rates * distances).exp().sum(0)
+    within, across = values[:, :n, :n].mean((1, 2)), values[:, :n, n:].mean((1, 2))
+    return within - 2 * across + values[:, n:, n:].mean((1, 2))
+
+
+def _distances(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
+    """Squared distances (k,n+m,n+m) of all rows.
+
+    They are taken from the middle of the real ones, so that little cancels in |a|^2+|b|^2-2<a,b>.
+    """
+    middle = real.mean(1, keepdim=True)
+    rows = torch.cat([real - middle, synthetic - middle], 1)
+    squares = rows.square().sum(2)
+    found = squares[:, :, None] + squares[:, None, :] - 2 * rows @ rows.mT
+    apart = ~torch.eye(found.shape[1], dtype=torch.bool, device=found.device)
+    return found.clamp_min(0) * apart
