@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from dance.condensed.container import Space
+from dance.core.errors import ConfigError
 from dance.core.registry import Registry
 from dance.data.imageset import ImageSet
 from dance.networks import Network, State
@@ -161,6 +162,20 @@ class Condenser(Method):
 
 class Coreset(Method):
     """A method that selects real images."""
+
+    def rows(self, problem: Problem, label: int) -> torch.Tensor:
+        """Rows (n,) int64 of a class on the CPU, in dataset order, to select from.
+
+        Raises:
+            ConfigError: it has fewer than ipc images.
+        """
+        rows = problem.train.rows(label).cpu()
+        if len(rows) < problem.ipc:
+            raise ConfigError(
+                f"images per class must not exceed the size of any class: got {problem.ipc}, "
+                f"and class {problem.train.classes[label]!r} has {len(rows)}; use a smaller --ipc"
+            )
+        return rows
 
     @abstractmethod
     def select(self, problem: Problem) -> torch.Tensor:

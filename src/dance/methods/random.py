@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from dance.core.errors import ConfigError
 from dance.core.rng import generator
 from dance.methods.base import METHODS, Coreset, Problem
 
@@ -32,13 +31,7 @@ class Random(Coreset):
         """
         chosen = []
         for label in problem.classes:
-            rows = problem.train.rows(label).cpu()
-            if len(rows) < problem.ipc:
-                raise ConfigError(
-                    f"images per class must not exceed the size of any class: got {problem.ipc}, "
-                    f"and class {problem.train.classes[label]!r} has {len(rows)}; use a smaller "
-                    "--ipc"
-                )
+            rows = self.rows(problem, label)
             order = torch.randperm(len(rows), generator=generator(problem.seed, "select", label))
             chosen.append(rows[order[: problem.ipc]])
         return torch.cat(chosen)

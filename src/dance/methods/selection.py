@@ -1,0 +1,96 @@
+"""What coresets that choose by features share: the features of one class after the other.
+
+Features are those of an expert (:func:`dance.experts.features.features`). A class at a time is
+forwarded, chosen from and let go, so that memory is that of the largest class.
+
+Scores are float64. Which of two images has the lower one must not hang on the order of a sum, so
+scores that differ by less than 1e-12 of the numbers that they are made of are equal, and of equal
+ones the first image in the order of the data set is chosen. Copies of an image are such ties.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from dance.core.errors import ConfigError
+from dance.core.rng import generator
+from dance.experts.features import features
+from dance.methods.base import Coreset, Problem
+
+_EQUAL = 1e-12
+"""Of the largest part of a score: what rounding may do to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """Selection by features.
+
+    Attributes:
+        expert: number of the expert, from 0, whose last weights make the features.
+    """
+
+    expert: int = 0
+
+
+class FeatureCoreset(Coreset):
+    """A coreset chosen class by class from an expert's features."""
+
+    Config = SelectionConfig
+
+    def needs_experts(self) -> bool:
+        """One of them makes the features."""
+        return True
+
+    @abstractmethod
+    def pick(self, features: torch.Tensor, count: int, draws: torch.Generator) -> torch.Tensor:
+        """Choose images of one class.
+
+        Args:
+            features: (n,D) float64 of all its images.
+            count: how many; at most n.
+            draws: of the class, for methods that draw.
+
+        Returns:
+            (count,) int64 on the CPU, in the order of choice.
+        """
+
+    def select(self, problem: Problem) -> torch.Tensor:
+        """Rows chosen class by class.
+
+        Raises:
+            ConfigError: a class has fewer than ipc images, or there is no such expert.
+        """
+        number = self.config.expert
+        if not 0 <= number < len(problem.experts):
+            raise ConfigError(
+                f"options.expert must be the number of an expert, below {len(problem.experts)}: "
+                f"got {number}; raise --experts.count or choose another"
+            )
+        classes = {label: self.rows(problem, label) for label in problem.classes}
+        chosen = [torch.empty(0, dtype=torch.int64)]
+        for label, rows in classes.items():
+            found = features(
+                problem.network,
+                problem.experts[number][1],
+                problem.train,
+                rows,
+                problem.device,
+                bfloat16=problem.bfloat16,
+            )
+            draws = generator(problem.seed, "select", label)
+            chosen.append(rows[self.pick(found, problem.ipc, draws)])
+            del found  # before the next class is forwarded
+        return torch.cat(chosen)
+
+
+def first_least(scores: torch.Tensor, size: float) -> int:
+    """Index of the least score, the first of equal ones.
+
+    Args:
+        scores: (n,) float64; infinite where an image may not be chosen.
+        size: of the largest number that a score was summed from.
+    """
+    return int((scores <= scores.min() + _EQUAL * size).to(torch.uint8).argmax())
