@@ -111,7 +111,7 @@ def test_more_processes_give_what_one_gives(size: int, straight: Path, tmp_path:
 
 @pytest.mark.slow
 def test_more_processes_than_classes_or_networks(straight: Path, tmp_path: Path) -> None:
-    same(straight, together(12, TINY, tmp_path / "run"))
+    same(straight, together(11, TINY, tmp_path / "run"))
 
 
 @pytest.mark.slow

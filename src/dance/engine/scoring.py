@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from dance.condensed import CondensedSet, load_set
 from dance.core.checkpoint import Checkpoints
@@ -17,9 +20,12 @@ from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.package import package
 from dance.engine.portable import need_images
+from dance.engine.relabel import ORIGIN, Relabeller
 from dance.engine.rundir import RunDirectory
 from dance.engine.stage import Stage, named_network, network_for, own_device
-from dance.evaluation import EvaluationConfig, Score, score_set, score_states
+from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
+from dance.experts.recipe import ExpertConfig
+from dance.experts.teacher import TeacherConfig
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
 
@@ -31,7 +37,8 @@ _MEASURED = ("seconds", "peak_memory_bytes", "device")
 def score_run(setting: Stage, directory: RunDirectory) -> None:
     """Score the condensed set on every network and the baselines on the first; skip what is there.
 
-    Rows are written as they are made, and networks in training are checkpointed.
+    Rows are written as they are made, and networks in training are checkpointed. Soft labels are
+    made first, where they are asked for; the baselines get those of the same teachers.
     """
     config, world = setting.config, setting.world
     condensed = _from_leader(directory.condensed, world)
@@ -50,17 +57,32 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
                 f"dance evaluate {directory.path} --data DATA"
             )
         return
+    teacher = None
+    if config.labels == "soft":
+        teacher = _relabeller(setting, directory)
+        condensed = _relabelled(teacher, condensed, directory)
     test = world.in_turn(lambda: load(config.data, "test", config.source)).to(setting.device)
-    board = Scoreboard(setting, directory, test)
+    board = Scoreboard(setting, directory, test, condensed if teacher else None)
     for name in config.networks:
-        board.add("condensed", setting.method.title, name, condensed)
+        board.add(
+            "condensed", setting.method.title, name, condensed if teacher else condensed.hard()
+        )
     first, baselines = config.networks[0], config.evaluation.baselines
+
+    def compare(subject: str, label: str, path: Path) -> None:
+        if board.held(subject, first):
+            return
+        beside = _from_leader(path, world)
+        if teacher is not None:
+            beside = teacher.labelled(beside, condensed.provenance[ORIGIN])
+        board.add(subject, label, first, beside)
+
     if "initial" in baselines and isinstance(setting.method, Condenser):
-        board.add("initial", "Initial canvases", first, _from_leader(directory.initial, world))
+        compare("initial", "Initial canvases", directory.initial)
     if "random" in baselines and config.method != _RANDOM:
         if world.leader:
             _select_random(setting, directory)
-        board.add("random", "Random selection", first, _from_leader(directory.random, world))
+        compare("random", "Random selection", directory.random)
     if "whole" in baselines:
         board.add_whole()
     condensed.scores = [
@@ -75,34 +97,77 @@ def _from_leader(path: Path, world: World) -> CondensedSet:
     held = load_set(path) if world.leader else None
     if world.size == 1 and held is not None:
         return held
-    tensors: dict[str, Any] = world.send(
-        {"pixels": held.pixels, "labels": held.labels} if held else None
+    parts = {part.name: getattr(held, part.name) for part in fields(CondensedSet)} if held else {}
+    tensors = {name: part for name, part in parts.items() if isinstance(part, torch.Tensor)}
+    sent: dict[str, Any] = world.send(tensors)
+    facts = world.tell({name: part for name, part in parts.items() if name not in tensors})
+    return CondensedSet(**sent, **facts)
+
+
+def _relabeller(setting: Stage, directory: RunDirectory) -> Relabeller:
+    """The experts of a run as teachers."""
+    config = setting.config
+    return Relabeller(
+        train=setting.train,
+        network=config.network,
+        experts=config.experts,
+        config=config.teacher,
+        seed=config.seed,
+        precision=config.precision,
+        device=setting.device,
+        world=setting.world,
+        directory=directory.checkpoints,
     )
-    names = ("classes", "mean", "std", "factor", "space", "provenance", "scores")
-    facts = world.tell({name: getattr(held, name) for name in names} if held else None)
-    return CondensedSet(**tensors, **facts)
+
+
+def _relabelled(
+    teacher: Relabeller, condensed: CondensedSet, directory: RunDirectory
+) -> CondensedSet:
+    """The run's set with soft labels, stored with them."""
+    started = time.monotonic()
+    found = teacher.relabelled(condensed)
+    if found is not condensed and teacher.world.leader:
+        found.save(directory.condensed)
+        spent = directory.costs_so_far().get("labels_seconds", 0.0)
+        directory.add_costs(labels_seconds=spent + time.monotonic() - started)
+    return found
 
 
 class Scoreboard:
-    """The rows of a run's ``scores.json``."""
+    """The rows of a run's ``scores.json``.
 
-    def __init__(self, setting: Stage, directory: RunDirectory, test: ImageSet) -> None:
+    Args:
+        setting: of the run.
+        directory: of the run.
+        test: unseen images.
+        soft: the set, where rows with soft labels are made, which are other rows.
+    """
+
+    def __init__(
+        self,
+        setting: Stage,
+        directory: RunDirectory,
+        test: ImageSet,
+        soft: CondensedSet | None = None,
+    ) -> None:
         self._setting, self._directory, self._test = setting, directory, test
+        self._words = _asked(setting.config.evaluation, setting.config.seed, soft)
         self.scores: list[Score] = setting.world.tell(directory.scores_so_far())
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
         """Score one set on one network, unless that row exists."""
         config = self._setting.config
-        if self._held(subject, network):
+        if self.held(subject, network):
             return
-        shape = named_network(network, config.network)
+        norm = PROTOCOLS.get(config.evaluation.protocol).norm
+        shape = named_network(network, config.network, norm)
         checkpoints = _checkpoints(
             self._directory.checkpoints,
             condensed,
             self._test,
             subject=subject,
             network=shape,
-            asked=_asked(config.evaluation, config.seed),
+            asked=self._words,
             precision=config.precision,
             world=self._setting.world,
         )
@@ -125,7 +190,7 @@ class Scoreboard:
     def add_whole(self) -> None:
         """Test the experts: networks trained on the whole real set."""
         setting, config = self._setting, self._setting.config
-        if self._held("whole", config.network.name):
+        if self.held("whole", config.network.name):
             return
         experts = setting.pool().ensure(config.experts.count)
         seconds = sum(expert.header["seconds"] for expert in experts)
@@ -150,19 +215,17 @@ class Scoreboard:
             self._directory.add_costs(experts=rows)
         self._keep(score)
 
-    def _held(self, subject: str, network: str) -> bool:
-        config = self._setting.config
-        asked = _asked(config.evaluation, config.seed)
+    def held(self, subject: str, network: str) -> bool:
+        """Whether that row exists."""
         return any(
             score["subject"] == subject
             and score["network"] == network
-            and (subject == "whole" or score["asked"] == asked)
+            and (subject == "whole" or score["asked"] == self._words)
             for score in self.scores
         )
 
     def _keep(self, score: Score) -> None:
-        config = self._setting.config
-        self.scores.append({**score, "asked": _asked(config.evaluation, config.seed)})
+        self.scores.append({**score, "asked": self._words})
         if not self._setting.world.leader:
             return
         write_json(self._directory.scores, self.scores)
@@ -170,10 +233,19 @@ class Scoreboard:
         self._directory.add_costs(evaluate_seconds=seconds)
 
 
-def _asked(config: EvaluationConfig, seed: int) -> dict[str, Any]:
-    """What a row was asked for, to recognise it when the command is repeated."""
+def _asked(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> dict[str, Any]:
+    """What a row was asked for, to recognise it when the command is repeated.
+
+    Args:
+        config: protocol and its changes.
+        seed: of the networks.
+        soft: the set whose soft labels, or whose teachers' labels, are learned.
+    """
     names = ("protocol", "repeats", "epochs")
-    return {name: getattr(config, name) for name in names} | {"seed": seed}
+    words = {name: getattr(config, name) for name in names} | {"seed": seed}
+    if soft is not None:
+        words["labels"] = soft.provenance.get(ORIGIN, {}).get("asked", "soft")
+    return words
 
 
 def _lasting(score: Score) -> Score:
@@ -196,12 +268,16 @@ def _checkpoints(
 
     Each process has its own, of its networks; another number of processes starts the row anew.
     """
-    facts = {name: getattr(condensed, name) for name in ("factor", "space", "mean", "std")}
+    names = ("factor", "space", "mean", "std", "learning_rate")
+    facts = {name: getattr(condensed, name) for name in names}
+    tensors = {"pixels": condensed.pixels, "labels": condensed.labels}
+    if condensed.soft_labels is not None:
+        tensors["soft_labels"] = condensed.soft_labels
     stamp = {
         "asked": asked,
         "network": to_plain(network),
         "precision": precision,
-        "set": checksum({"pixels": condensed.pixels, "labels": condensed.labels}, facts),
+        "set": checksum(tensors, facts),
         "data_fingerprint": test.fingerprint,
     }
     part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
@@ -232,6 +308,8 @@ def evaluate(
     device: str = "auto",
     precision: str = "float32",
     data: str | None = None,
+    labels: str = "hard",
+    teacher: TeacherConfig | None = None,
 ) -> list[Score]:
     """Score a stored set and keep the scores inside it, and beside it when it is in a run.
 
@@ -244,6 +322,9 @@ def evaluate(
         device: where to train them.
         precision: ``float32`` or ``bfloat16``.
         data: name or path of the data set (none: the one in the set's provenance).
+        labels: ``hard``, or ``soft``: those of the set's experts, which are made and stored in the
+            set where it has none that are made so.
+        teacher: which experts give them (none: as by default).
 
     An interrupted scoring goes on when it is asked for again.
 
@@ -271,22 +352,39 @@ def evaluate(
         )
     own = build(NetworkConfig, made.get("network", {}))
     beside = RunDirectory(path.parent)
-    unfinished = path.with_name(f"{path.name}.checkpoints")
+    begun = beside.checkpoints if beside.begun() else path.with_name(f"{path.name}.checkpoints")
+    learned = condensed.hard()
+    if labels == "soft":
+        relabeller = Relabeller(
+            train=world.in_turn(lambda: load(name, "train", source)),
+            network=own,
+            experts=build(ExpertConfig, made.get("experts", {})),
+            config=teacher or TeacherConfig(),
+            seed=made.get("seed", seed),
+            precision=precision,
+            device=place,
+            world=world,
+            directory=begun,
+        )
+        learned = condensed = relabeller.relabelled(condensed)
+        if world.leader:
+            condensed.save(path)
+    words = _asked(config, seed, condensed if labels == "soft" else None)
     scores = []
     for network in networks:
-        shape = named_network(network, own)
+        shape = named_network(network, own, PROTOCOLS.get(config.protocol).norm)
         checkpoints = _checkpoints(
-            beside.checkpoints if beside.begun() else unfinished,
-            condensed,
+            begun,
+            learned,
             test,
             subject="condensed",
             network=shape,
-            asked=_asked(config, seed),
+            asked=words,
             precision=precision,
             world=world,
         )
         score = score_set(
-            condensed,
+            learned,
             test,
             network_for(shape, test),
             network,
@@ -300,7 +398,7 @@ def evaluate(
         )
         if test.fingerprint != condensed.provenance.get("data_fingerprint"):
             score["notes"].append("scored on data with another fingerprint than it was made from")
-        scores.append({**score, "asked": _asked(config, seed)})
+        scores.append({**score, "asked": words})
         condensed.scores = _replaced(condensed.scores, _lasting(scores[-1]))
         if not world.leader:
             continue
