@@ -28,9 +28,10 @@ _BELOW_ONE: Rule = ("at least 0 and below 1", lambda x: 0 <= x < 1)
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("ipc", "factor", "chunk", "depth", "width", "batch_size", "epochs"), _ONE),
     **dict.fromkeys(
-        ("bank_draws", "repeats", "iterations", "synthetic_cap", "calibration_interval"), _ONE
+        ("bank_draws", "repeats", "starts", "iterations", "synthetic_cap", "calibration_interval"),
+        _ONE,
     ),
-    **dict.fromkeys(("seed", "count", "real_batch", "weight_decay"), _ZERO),
+    **dict.fromkeys(("seed", "count", "expert", "real_batch", "weight_decay"), _ZERO),
     **dict.fromkeys(("learning_rate", "decay"), _POSITIVE),
     "momentum": _BELOW_ONE,
     "cutmix": _SHARE,
@@ -71,6 +72,12 @@ def check(config: RunConfig) -> None:
         raise ConfigError(
             f"experts.count must be at least 1 for {config.method} with these options: got "
             f"{config.experts.count}"
+        )
+    expert = getattr(config.options, "expert", 0)
+    if method.needs_experts() and expert >= config.experts.count:
+        raise ConfigError(
+            f"options.expert must be below experts.count, {config.experts.count}: got {expert}; "
+            "raise --experts.count"
         )
     side = config.source.size or (KNOWN[config.data].size if config.data in KNOWN else None)
     if side is not None:
