@@ -59,6 +59,7 @@ def evaluate(
     data: str | None = None,
     seed: int = 0,
     device: str = "auto",
+    labels: str = "hard",
 ) -> list[Score]:
     """Score a stored set: ``dance evaluate`` from Python.
 
@@ -71,6 +72,7 @@ def evaluate(
         data: name or path of the data (none: the one that the set is of).
         seed: of the networks.
         device: where to train them.
+        labels: ``hard``, or ``soft``: what the set's experts call its images, stored with it.
 
     Raises:
         DanceError: something that the caller can mend.
@@ -78,5 +80,12 @@ def evaluate(
     config = EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs)
     place = Path(target)
     return engine.evaluate(
-        place, config, networks, source=DataConfig(), seed=seed, device=device, data=data
+        place,
+        config,
+        networks,
+        source=DataConfig(),
+        seed=seed,
+        device=device,
+        data=data,
+        labels=labels,
     )

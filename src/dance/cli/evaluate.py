@@ -15,7 +15,9 @@ from dance.core.world import join
 from dance.engine.rules import check
 from dance.recipes import build_run
 
-_SECTIONS = ("networks", "seed", "device", "precision", "source", "evaluation")
+_SECTIONS = (
+    "networks", "labels", "seed", "device", "precision", "source", "evaluation", "teacher",
+)  # fmt: skip
 FILE = "condensed.safetensors"
 """Name of the result in a run directory."""
 
@@ -60,6 +62,8 @@ def run(parsed: argparse.Namespace) -> None:
         device=config.device,
         precision=config.precision,
         data=given.get("data"),
+        labels=config.labels,
+        teacher=config.teacher,
     )
     if not join().leader:
         return

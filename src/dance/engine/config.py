@@ -8,6 +8,7 @@ from typing import Any, Literal
 from dance.data.config import DataConfig
 from dance.evaluation.protocol import EvaluationConfig
 from dance.experts.recipe import ExpertConfig
+from dance.experts.teacher import TeacherConfig
 from dance.networks.protocol import NetworkConfig
 
 
@@ -24,6 +25,8 @@ class RunConfig:
         init: what the stored images start from: the ``first`` real images of each class (released
             code), ``random`` real images (the paper's words) or ``noise``.
         networks: networks that the finished set is scored with.
+        labels: hard, or soft: what experts call the images, stored with the set; networks then
+            learn these.
         seed: of every random draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; does not decide the result.
         precision: ``float32``, or ``bfloat16`` for the arithmetic of the networks.
@@ -37,6 +40,7 @@ class RunConfig:
         experts: training of the experts.
         options: settings of the method (``dance show METHOD``).
         evaluation: how the set is scored.
+        teacher: which experts give soft labels.
     """
 
     data: str
@@ -45,6 +49,7 @@ class RunConfig:
     factor: int = 1
     init: Literal["first", "random", "noise"] = "first"
     networks: tuple[str, ...] = ("convnet",)
+    labels: Literal["hard", "soft"] = "hard"
     seed: int = 0
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -55,3 +60,4 @@ class RunConfig:
     experts: ExpertConfig = field(default_factory=ExpertConfig)
     options: Any = None
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)

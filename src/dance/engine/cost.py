@@ -141,7 +141,7 @@ def _evaluate(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:
     tests = len(protocol.test_epochs(fit.epochs, train.side)) * -(-len(test.labels) // len(some))
     phases = []
     for place, name in enumerate(config.networks):
-        network = network_for(named_network(name, config.network), train)
+        network = network_for(named_network(name, config.network, protocol.norm), train)
         sets = repeats * (1 + (baselines if place == 0 else 0))
         steps = sets * fit.epochs * -(-len(data) // fit.batch_size)
         trained = _fit_step(setting, network, data, fit)

@@ -117,9 +117,12 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     whole = world.collect(initial)
     if whole is not None:
         package(whole, setting).save(directory.initial)
-    whole = world.collect(_iterate(method, problem, setting, directory))
+    state = _iterate(method, problem, setting, directory)
+    whole = world.collect(state["pixels"])
     if whole is not None:
-        package(whole, setting, space=method.space).save(directory.condensed)
+        rate = float(state["learning_rate"]) if "learning_rate" in state else None
+        done = package(whole, setting, space=method.space, learning_rate=rate)
+        done.save(directory.condensed)
 
 
 def _add_wait(directory: RunDirectory, name: str, started: float) -> None:
@@ -130,8 +133,8 @@ def _add_wait(directory: RunDirectory, name: str, started: float) -> None:
 
 def _iterate(
     method: Condenser, problem: Problem, setting: Stage, directory: RunDirectory
-) -> torch.Tensor:
-    """All iterations, from the checkpoint when there is one; returns the own classes' canvases.
+) -> Tensors:
+    """All iterations, from the checkpoint when there is one; returns the own classes' last state.
 
     Several processes meet about once a second, not at every step: there losses are summed, and the
     leader says whether to save, whether to stop, and after how many steps to meet again.
@@ -184,7 +187,7 @@ def _iterate(
             seconds_per_step=seconds / method.iterations,
             peak_memory_bytes=devices.peak_memory(setting.device),
         )
-    return state["pixels"]
+    return state
 
 
 def _summed(

@@ -19,6 +19,7 @@ def package(
     method: Method | None = None,
     factor: int | None = None,
     space: Space = "unit",
+    learning_rate: float | None = None,
 ) -> CondensedSet:
     """A self-describing set; nothing in it tells one run of the same settings from another.
 
@@ -28,6 +29,7 @@ def package(
         method: that made them (none: the run's).
         factor: of the decoder (none: the run's).
         space: of ``pixels``.
+        learning_rate: that was learned with them.
     """
     config, train = setting.config, setting.train
     maker = method or setting.method
@@ -39,6 +41,7 @@ def package(
         std=train.std,
         factor=config.factor if factor is None else factor,
         space=space,
+        learning_rate=learning_rate,
         provenance={
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,

@@ -78,6 +78,11 @@ def opened(config: RunConfig) -> Portable | None:
             f"evaluation.baselines must name nothing that needs real images: got "
             f"{', '.join(real)}, and {data} holds none"
         )
+    if config.labels == "soft":
+        raise ConfigError(
+            f"labels must be hard: got soft, whose teacher is chosen on real images, and {data} "
+            "holds none"
+        )
     if differing := differences(made, made_with(config)):
         raise ConfigError(
             f"{data} was made with other settings ({'; '.join(differing)}); leave them as they "

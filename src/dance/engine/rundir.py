@@ -13,8 +13,10 @@ from dance.core.errors import ArtifactError, ConfigError
 from dance.core.storage import is_temporary, read_json, remove_leftovers, write_json, write_text
 from dance.engine.config import RunConfig
 
-_NO_EFFECT = ("device", "chunk", "memory_limit", "networks", "evaluation")
-"""Settings that do not decide the condensed set: where it is made and how it is scored."""
+_NO_EFFECT = (
+    "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
+)  # fmt: skip
+"""Settings that do not decide the canvases: where they are made, labelled and scored, and how."""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:

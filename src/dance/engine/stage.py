@@ -19,6 +19,7 @@ from dance.engine.memory import fitting, image_cost
 from dance.engine.portable import need_images, opened
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
+from dance.evaluation.protocol import Norm
 from dance.experts import Expert, ExpertPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
@@ -243,14 +244,20 @@ def network_for(config: NetworkConfig, images: ImageSet) -> Network:
     return build(config, images.channels, images.side, images.num_classes, images.name)
 
 
-def named_network(name: str, own: NetworkConfig) -> NetworkConfig:
+def named_network(name: str, own: NetworkConfig, norm: Norm | None = None) -> NetworkConfig:
     """The network called ``name``: the run's own, or another architecture with batch norm.
 
     Batch norm is what the cross-architecture tables of the field use (DANCE, Table 3).
+
+    Args:
+        name: of the network.
+        own: the run's.
+        norm: that a protocol wants of a ConvNet.
     """
-    if name == own.name:
-        return own
-    return NetworkConfig(name=name, norm="instance" if name == "convnet" else "batch")
+    network = own
+    if name != own.name:
+        network = NetworkConfig(name=name, norm="instance" if name == "convnet" else "batch")
+    return replace(network, norm=norm) if norm and name == "convnet" else network
 
 
 def experts(config: RunConfig) -> list[dict[str, Any]]:

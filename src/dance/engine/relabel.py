@@ -1,0 +1,210 @@
+"""Soft labels for a finished set: what experts call its images, the teacher chosen without a test.
+
+1. A tenth of the training images is kept back, class by class. Teachers of several lengths are
+   trained on the rest by the experts' recipe.
+2. Each length with each temperature labels the decoded images: the mean over the teachers of
+   softmax(logits / temperature), unaugmented. New networks are trained on them by a short protocol
+   and tested on what was kept back. The best pair in the mean is taken; of equals, the first.
+3. Experts of that length, trained on all training images, give the labels that are kept.
+
+The labels are static: the same for every augmentation of an image. The set itself was condensed
+with the images that were kept back, so accuracies on them are no estimate of anything; they only
+tell the candidates apart, which all have that advantage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dance.condensed import CondensedSet
+from dance.core.checkpoint import Checkpoints
+from dance.core.config import digest, to_plain
+from dance.core.progress import log
+from dance.core.rng import key
+from dance.core.storage import checksum
+from dance.core.world import World
+from dance.data import ImageSet
+from dance.engine.stage import network_for
+from dance.evaluation import EvaluationConfig, score_set
+from dance.experts import ExpertPool
+from dance.experts.recipe import ExpertConfig
+from dance.experts.teacher import TeacherConfig, kept_back, mean_probabilities
+from dance.networks import NetworkConfig
+
+ORIGIN = "soft_labels"
+"""Where a set's provenance tells of its labels."""
+_PROTOCOL = "quick-v1"
+
+
+@dataclass(frozen=True, eq=False)
+class Relabeller:
+    """The experts of one data set as teachers.
+
+    Attributes:
+        train: real training images, on any device.
+        network: of the teachers, and of the networks that choose among them.
+        experts: recipe of the teachers.
+        config: which are tried.
+        seed: of everything that is drawn.
+        precision: ``float32`` or ``bfloat16``.
+        device: where networks are trained.
+        world: processes that share the work; each calls everything here.
+        directory: of the checkpoints.
+    """
+
+    train: ImageSet
+    network: NetworkConfig
+    experts: ExpertConfig
+    config: TeacherConfig
+    seed: int
+    precision: str
+    device: torch.device
+    world: World
+    directory: Path
+
+    def asked(self) -> dict[str, Any]:
+        """What decides the labels of a set, as plain data."""
+        recipe = {name: part for name, part in to_plain(self.experts).items() if name != "count"}
+        return {
+            "teacher": to_plain(self.config),
+            "experts": recipe,
+            "network": to_plain(self.network),
+            "seed": self.seed,
+            "precision": self.precision,
+        }
+
+    def relabelled(self, condensed: CondensedSet) -> CondensedSet:
+        """The set with the labels that are asked for; as it is where it has them.
+
+        Raises:
+            ArtifactError: an expert or a checkpoint is of other code or cannot be written.
+        """
+        asked = digest(self.asked())
+        origin = condensed.provenance.get(ORIGIN, {})
+        if condensed.soft_labels is not None and origin.get("asked") == asked:
+            return condensed
+        epochs, temperature, accuracies = self._choose(condensed.hard())
+        chosen: dict[str, Any] = {
+            "asked": asked,
+            "teachers": self.config.count,
+            "epochs": epochs,
+            "temperature": temperature,
+            "tried": [
+                {"epochs": length, "temperature": heat, "accuracy": accuracy}
+                for (length, heat), accuracy in zip(self._tried, accuracies, strict=False)
+            ],
+        }
+        if accuracies:
+            chosen["chosen_on"] = f"{len(self._parts[1].labels)} training images kept back"
+        return self.labelled(condensed, chosen)
+
+    def labelled(self, condensed: CondensedSet, chosen: dict[str, Any]) -> CondensedSet:
+        """A set with the labels of the teachers that were chosen before, for it or another one.
+
+        Args:
+            condensed: the set.
+            chosen: what the provenance of a relabelled set tells of its labels.
+        """
+        states = self._teachers(self.train, chosen["epochs"])
+        soft = self._labels(condensed, states, chosen["temperature"])
+        return replace(
+            condensed,
+            soft_labels=self.world.broadcast(soft),
+            provenance={**condensed.provenance, ORIGIN: chosen},
+        )
+
+    @property
+    def _tried(self) -> list[tuple[int, float]]:
+        return self.config.tried(self.experts.epochs)
+
+    @cached_property
+    def _parts(self) -> tuple[ImageSet, ImageSet]:
+        """Training images of the teachers that are tried, and those kept back."""
+        return kept_back(self.train, self.seed)
+
+    def _teachers(self, train: ImageSet, epochs: int) -> list[dict[str, torch.Tensor]]:
+        """Weights of experts trained for so long, on the device; those on disk are taken."""
+        pool = ExpertPool(
+            train,
+            network_for(self.network, train),
+            self.network,
+            replace(self.experts, epochs=epochs),
+            self.seed,
+            bfloat16=self.precision == "bfloat16",
+            device=self.device,
+            world=self.world,
+        )
+        return [
+            {name: tensor.to(self.device) for name, tensor in expert.final.items()}
+            for expert in pool.ensure(self.config.count)
+        ]
+
+    def _labels(
+        self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], heat: float
+    ) -> torch.Tensor:
+        """(K*ipc*factor^2,K) float32 on the CPU."""
+        return mean_probabilities(
+            condensed.images().to(self.device),
+            network_for(self.network, self.train),
+            states,
+            heat,
+            bfloat16=self.precision == "bfloat16",
+        ).cpu()
+
+    def _choose(self, condensed: CondensedSet) -> tuple[int, float, list[float]]:
+        """Epochs and temperature that train best, and the accuracy of all that were tried."""
+        world, tried = self.world, self._tried
+        if len(tried) == 1:
+            return *tried[0], []
+        rest, held = self._parts
+        stamp = {
+            "asked": self.asked(),
+            "set": checksum({"pixels": condensed.pixels}, condensed.factor),
+            "data_fingerprint": self.train.fingerprint,
+        }
+        made = Checkpoints(self.directory, "relabel", stamp)
+        found = made.latest() if world.leader else None
+        accuracies: list[float] = world.tell(found[1] if found else [])
+        states: list[dict[str, torch.Tensor]] = []
+        last = None
+        for place, (epochs, heat) in list(enumerate(tried))[len(accuracies) :]:
+            if epochs != last:
+                states, last = self._teachers(rest, epochs), epochs
+            labels = world.broadcast(self._labels(condensed, states, heat))
+            part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
+            row = Checkpoints(self.directory, f"teacher-{place}{part}", {**stamp, "place": place})
+            score = score_set(
+                replace(condensed, soft_labels=labels),
+                held.to(self.device),
+                network_for(self.network, self.train),
+                self.network.name,
+                EvaluationConfig(
+                    protocol=_PROTOCOL, repeats=self.config.students, epochs=self.config.epochs
+                ),
+                subject="teacher",
+                label=f"labels of {epochs} epochs at temperature {heat:g}",
+                seed=key(self.seed, "teacher"),
+                bfloat16=self.precision == "bfloat16",
+                checkpoints=row,
+                world=world,
+            )
+            accuracies.append(score["last"]["mean"])
+            if world.leader:
+                numbers = torch.tensor(accuracies)
+                made.save(len(accuracies), {"accuracies": numbers}, accuracies)
+            row.clear()
+        best = max(range(len(tried)), key=accuracies.__getitem__)
+        epochs, heat = tried[best]
+        log(
+            f"labels: experts of {epochs} epochs at temperature {heat:g} train best "
+            f"({100 * accuracies[best]:.1f} % of the training images kept back)"
+        )
+        if world.leader:
+            made.clear()
+        return epochs, heat, accuracies

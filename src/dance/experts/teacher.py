@@ -1,0 +1,124 @@
+"""Experts as teachers: how their labels are chosen, and the images kept back to choose with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from dance.core.errors import ConfigError
+from dance.core.rng import generator
+from dance.data.imageset import ImageSet
+from dance.networks import Network, State
+from dance.training import TrainingData
+from dance.training.fit import probabilities
+
+_PART = 10
+"""One image of so many is kept back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Soft labels: which experts give them, chosen on a tenth of the training images.
+
+    Attributes:
+        count: experts whose mean probabilities are the labels.
+        lengths: of the teachers' training that are tried, as shares of the experts' epochs.
+        temperatures: that are tried; the teachers' logits are divided by it.
+        students: networks that are trained to try a length and a temperature.
+        epochs: passes over the decoded set of each of these (none: as many as make 500 steps).
+    """
+
+    count: int = 3
+    lengths: tuple[float, ...] = (0.25, 0.5, 1.0)
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
+    students: int = 2
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ConfigError: nothing to try, or nobody to try it with.
+        """
+        for name in ("count", "students"):
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"teacher.{name} must be at least 1: got {value}")
+        for name in ("lengths", "temperatures"):
+            values = getattr(self, name)
+            if not values or not all(math.isfinite(value) and value > 0 for value in values):
+                raise ConfigError(f"teacher.{name} must be numbers above 0: got {list(values)}")
+
+    def tried(self, epochs: int) -> list[tuple[int, float]]:
+        """Lengths in epochs and temperatures, each pair once.
+
+        Args:
+            epochs: of the experts.
+        """
+        lengths = dict.fromkeys(max(1, round(part * epochs)) for part in self.lengths)
+        return [(length, heat) for length in lengths for heat in dict.fromkeys(self.temperatures)]
+
+
+def kept_back(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Nine tenths of every class to train teachers on, and one tenth to choose among them.
+
+    Args:
+        train: the training set.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: a class has but one image.
+    """
+    rows = []
+    for label, name in enumerate(train.classes):
+        own = train.rows(label).cpu()
+        if len(own) < 2:
+            raise ConfigError(
+                "soft labels need two images of every class, one of them to choose the teacher "
+                f"with: class {name!r} has {len(own)}; use --labels hard"
+            )
+        order = torch.randperm(len(own), generator=generator(seed, "held out", label))
+        rows.append(own[order[: max(1, len(own) // _PART)]])
+    held = torch.zeros(len(train.labels), dtype=torch.bool)
+    held[torch.cat(rows)] = True
+
+    def part(chosen: torch.Tensor, words: str) -> ImageSet:
+        place = chosen.nonzero()[:, 0].to(train.labels.device)
+        return replace(
+            train,
+            images=train.images[place],
+            labels=train.labels[place],
+            fingerprint=f"{train.fingerprint}, {words} that seed {seed} draws",
+        )
+
+    return part(~held, "without the tenth"), part(held, "the tenth")
+
+
+def mean_probabilities(
+    images: torch.Tensor,
+    network: Network,
+    states: Sequence[State],
+    temperature: float,
+    *,
+    bfloat16: bool = False,
+) -> torch.Tensor:
+    """What experts call images, without augmentation, in the mean.
+
+    Args:
+        images: (n,C,S,S) float32, standardised, on the device.
+        network: skeleton of the experts.
+        states: their weights, on the device.
+        temperature: the logits of each are divided by it before the softmax.
+        bfloat16: arithmetic of the networks.
+
+    Returns:
+        (n,K) float32, each row summing to 1.
+    """
+    nothing = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    data = TrainingData(images, nothing, (), ())
+    found = [
+        probabilities(network, state, data, temperature, bfloat16=bfloat16) for state in states
+    ]
+    return torch.stack(found).mean(0)
