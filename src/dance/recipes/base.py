@@ -35,3 +35,9 @@ class Recipe:
 
 
 RECIPES: Registry[Recipe] = Registry("recipe", "dance.recipes")
+
+Settings = Callable[[str, int, int], RunConfig]
+"""Data, images per class and side in pixels to the configuration that a method is published with,
+or by its own rule would be."""
+SETTINGS: Registry[Settings] = Registry("method with settings of its own", "dance.recipes")
+"""By method; a method that is not here takes the data-dependent settings of DANCE."""

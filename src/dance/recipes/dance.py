@@ -13,7 +13,7 @@ from dance.data.known import KNOWN
 from dance.engine import RunConfig
 from dance.experts.recipe import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import RECIPES, Recipe
+from dance.recipes.base import RECIPES, SETTINGS, Recipe
 from dance.recipes.build import build_run
 from dance.recipes.quick import quick_settings
 
@@ -43,6 +43,7 @@ _UNPUBLISHED = {"digits": (1, 10)}
 """Sets of ours that no paper reports, and their images per class."""
 
 
+@SETTINGS.register("dance")
 def dance_config(data: str, ipc: int, side: int) -> RunConfig:
     """The paper's settings for images of ``side`` pixels; the same rule serves every other set.
 

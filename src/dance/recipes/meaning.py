@@ -16,7 +16,7 @@ from dance.engine.portable import starting_point
 from dance.engine.rules import check
 from dance.experts.portable import portable_header
 from dance.methods import METHODS
-from dance.recipes.base import RECIPES
+from dance.recipes.base import RECIPES, SETTINGS
 from dance.recipes.build import build_run
 from dance.recipes.dance import dance_config
 from dance.recipes.quick import quick_settings
@@ -67,14 +67,14 @@ def resolve(
 
 
 def generic(data: str, method: str, ipc: int, side: int) -> RunConfig:
-    """The rule for images of ``side`` pixels: DANCE's paper settings, or the method's own defaults.
+    """The rule for images of ``side`` pixels: the method's own, or its defaults in DANCE's rule.
 
     Raises:
         ConfigError: unknown method.
     """
+    if method in SETTINGS.names():
+        return SETTINGS.get(method)(data, ipc, side)
     config = dance_config(data, ipc, side)
-    if method == config.method:
-        return config
     chosen = METHODS.get(method)
     options = chosen.Config()
     evaluation = config.evaluation

@@ -36,7 +36,8 @@ dance-imageyellow-ipc10 78.8 0.7
 
 
 def test_all_are_there_each_with_a_quick_variant() -> None:
-    assert set(RECIPES.names()) == {*FULL, *(f"{name}-quick" for name in FULL)}
+    names = {name for name in RECIPES.names() if name.startswith("dance-")}
+    assert names == {*FULL, *(f"{name}-quick" for name in FULL)}
 
 
 @pytest.mark.parametrize("line", PUBLISHED.split("\n")[1:-1])
