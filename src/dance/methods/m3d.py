@@ -61,7 +61,7 @@ class M3DConfig:
     """
 
     iterations: int = 10_000
-    learning_rate: float = 1.0
+    learning_rate: float = 0.3
     momentum: float = 0.5
     steps: Literal["per_class", "joint"] = "per_class"
     real_batch: int = 128
