@@ -126,12 +126,14 @@ class RealSide:
             rows: of :meth:`rows`, on the device.
         """
         network, initial = self.problem.network, self.problem.initial
-        none = initial.new_empty(0, network.embedding_size)
-        found = [
-            class_means(features, group.sizes)
-            for group, features in self._forward(embed, change, rows)
-        ]
-        return torch.cat(found) if found else none
+        # One tensor for all: a small one kept of every group would leave the memory of its features
+        # unusable behind it, so that a step took more with every class.
+        found = initial.new_empty(len(self.problem.classes), network.embedding_size)
+        done = 0
+        for group, features in self._forward(embed, change, rows):
+            found[done : done + len(group.sizes)] = class_means(features, group.sizes)
+            done += len(group.sizes)
+        return found
 
     def features(self, embed: Embed, change: Change, rows: torch.Tensor) -> Iterator[torch.Tensor]:
         """Features (n_c,D) of one own class after the other; arguments as :meth:`means` has them.
