@@ -19,11 +19,18 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """A table as wide as it needs to be; columns whose name starts with ``>`` are right-aligned."""
+    """A table as wide as it needs to be.
+
+    Columns whose name starts with ``>`` are right-aligned; these and those with ``<`` never wrap.
+    """
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+        table.add_column(
+            column.lstrip("<>"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=column.startswith(("<", ">")),
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
@@ -66,10 +73,23 @@ def moment(seconds: float) -> str:
 
 
 def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
-    """A row for every score; the honest statistic first."""
+    """A row for every score, those with soft labels in a table of their own."""
     if not scores:
         print("Not scored.")
         return
+    kinds = dict.fromkeys(score.get("labels", "hard") for score in scores)
+    for kind in kinds:
+        own = [score for score in scores if score.get("labels", "hard") == kind]
+        _print_comparable(own, "" if kind == "hard" else f"Networks that learned {kind} labels")
+    made = dict.fromkeys(f"{score['protocol']}, {score['repeats']} networks" for score in scores)
+    print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(made)}.")
+    print("Compare last epochs: the best epoch is chosen on test images.")
+    if len(kinds) > 1:
+        print("Hard and soft labels are not to be compared: soft ones are knowledge of experts.")
+
+
+def _print_comparable(scores: Sequence[Mapping[str, Any]], title: str) -> None:
+    """A table; the honest statistic first."""
     columns = ("trained on", "network", ">last epoch %", ">best epoch %", ">images", ">epochs")
     rows = [
         (
@@ -82,7 +102,4 @@ def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
         )
         for score in scores
     ]
-    print_table(columns, rows)
-    made = dict.fromkeys(f"{score['protocol']}, {score['repeats']} networks" for score in scores)
-    print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(made)}.")
-    print("Compare last epochs: the best epoch is chosen on test images.")
+    print_table(columns, rows, title)

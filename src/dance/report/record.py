@@ -53,6 +53,12 @@ class Score:
     peak_memory_bytes: int | None
     device: str
     notes: tuple[str, ...]
+    labels: str = "hard"
+
+    @property
+    def setting(self) -> str:
+        """What rows must share beside the network to be compared: the protocol and the labels."""
+        return self.protocol if self.labels == "hard" else f"{self.protocol}, {self.labels} labels"
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,7 @@ def _score(entry: Mapping[str, Any], classes: int) -> Score:
         peak_memory_bytes=_whole(entry.get("peak_memory_bytes")),
         device=str(entry.get("device") or ""),
         notes=tuple(str(note) for note in entry.get("notes") or ()),
+        labels=str(entry.get("labels") or "hard"),
     )
 
 

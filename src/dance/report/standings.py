@@ -26,9 +26,10 @@ _MOST_CONFUSIONS = 15
 
 @dataclass(frozen=True)
 class Group:
-    """Scores that may be compared: one network under one protocol."""
+    """Scores that may be compared: one network under one protocol, hard or soft labels."""
 
     protocol: str
+    """With the labels that were learned, where these were soft."""
     network: str
     parameters: int | None
     epochs: int | None
@@ -77,14 +78,14 @@ def headline(scores: Sequence[Score]) -> dict[str, Score]:
     main = next((score for score in scores if score.subject == "condensed"), None)
     if main is None:
         return {}
-    place = (main.protocol, main.network)
-    same = [score for score in scores if (score.protocol, score.network) == place]
+    place = (main.setting, main.network)
+    same = [score for score in scores if (score.setting, score.network) == place]
     return {score.subject: score for score in reversed(same)}
 
 
 def protocol_tables(scores: Sequence[Score]) -> list[ProtocolTable]:
-    """Scores by protocol and network, in the order of their first appearance."""
-    keys = dict.fromkeys((score.protocol, score.network) for score in scores)
+    """Scores by protocol with labels, and network, in the order of their first appearance."""
+    keys = dict.fromkeys((score.setting, score.network) for score in scores)
     groups = [_group(protocol, network, scores) for protocol, network in keys]
     tables = []
     for protocol in dict.fromkeys(group.protocol for group in groups):
@@ -95,7 +96,7 @@ def protocol_tables(scores: Sequence[Score]) -> list[ProtocolTable]:
 
 
 def _group(protocol: str, network: str, scores: Sequence[Score]) -> Group:
-    own = [score for score in scores if (score.protocol, score.network) == (protocol, network)]
+    own = [score for score in scores if (score.setting, score.network) == (protocol, network)]
     own.sort(
         key=lambda score: _ORDER.index(score.subject) if score.subject in _ORDER else len(_ORDER)
     )

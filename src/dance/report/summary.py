@@ -54,7 +54,7 @@ def result(scores: Sequence[Score]) -> str:
     tested = words.plural(main.test_images, "test image") if main.test_images else "the test images"
     text = (
         f"Trained on nothing but this set, {main.network} classifies {spread(main.last)} "
-        f"of {tested} correctly (protocol {main.protocol}, last epoch, "
+        f"of {tested} correctly (protocol {main.setting}, last epoch, "
         f"{words.plural(len(main.last.values), 'network')})."
     )
     names = {"random": "random selection", "whole": "the whole training set"}
@@ -74,13 +74,15 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
         if subject in compared:
             score = compared[subject]
             name = SUBJECTS.get(subject, score.label)
-            place = f"{score.network}, {score.protocol}"
+            place = f"{score.network}, {score.setting}"
             found.append((name, words.percent(score.last.mean), place))
     train = run.condensed.provenance.get("train_images")
     part = "8-bit pixels"
     if train:
         fraction = len(run.condensed.pixels) / int(train)
         part = f"as much as {words.share(fraction)} of the training images"
+    if (soft := run.condensed.storage_bytes() - run.condensed.hard().storage_bytes()) > 0:
+        part = f"{part}; {words.size(soft)} of it are soft labels"
     found.append(("Storage", words.size(run.condensed.storage_bytes()), part))
     if (build := build_seconds(run.costs)) is not None:
         found.append(("Build time", words.seconds(build), "experts and condensation"))
@@ -127,6 +129,7 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
         ("Experts", words.seconds(costs.get("experts_seconds"))),
         ("Bank", words.seconds(costs.get("bank_seconds"))),
         ("Condensation", words.seconds(costs.get("condense_seconds"))),
+        ("Soft labels", words.seconds(costs.get("labels_seconds"))),
         ("Seconds per step", words.seconds(costs.get("seconds_per_step"))),
         ("Evaluation", words.seconds(costs.get("evaluate_seconds"))),
         ("Peak memory", words.size(costs.get("peak_memory_bytes"))),
@@ -155,8 +158,24 @@ def data_facts(run: Run) -> list[tuple[str, str]]:
         ("Mean of the pixels", channels),
         ("Standard deviation", spreads),
         ("Fingerprint", str(provenance.get("data_fingerprint") or words.ABSENT)),
+        ("Learned learning rate", _rate(condensed.learning_rate)),
+        ("Soft labels", _teachers(provenance.get("soft_labels"))),
     ]
     return [row for row in rows if row[1] != words.ABSENT]
+
+
+def _rate(learned: float | None) -> str:
+    return words.ABSENT if learned is None else f"{learned:.4g}"
+
+
+def _teachers(origin: Any) -> str:
+    """Whose soft labels they are, in words."""
+    if not isinstance(origin, dict):
+        return words.ABSENT
+    names = ("teachers", "epochs", "temperature", "chosen_on")
+    count, epochs, heat, chosen = (origin.get(name) for name in names)
+    text = f"the mean of {count} experts of {epochs} epochs at temperature {heat}"
+    return text + (f", chosen on {chosen}" if chosen else "")
 
 
 def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

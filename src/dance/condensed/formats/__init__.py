@@ -51,6 +51,7 @@ class Content:
         factor: 1 when the images are decoded, else the cells along a side of each.
         source: the condensed set, for names, normalisation and provenance.
         rounding: what 8 bits cost.
+        soft: (n, K) float32 probabilities of decoded images; None where the set has none.
     """
 
     images: Tensor
@@ -58,6 +59,7 @@ class Content:
     factor: int
     source: CondensedSet
     rounding: Rounding
+    soft: Tensor | None = None
 
     def to_uint8(self) -> Tensor:
         """The images clamped to [0, 1] and rounded, (n, C, S, S) uint8."""
@@ -72,11 +74,13 @@ class Format:
         write: fills an empty folder, or writes the file at the path it is given.
         is_folder: whether that path is a folder.
         eight_bit: whether pixels are rounded to 8 bits.
+        numbers: whether it holds soft labels and a learned learning rate.
     """
 
     write: Callable[[Content, Path], None]
     is_folder: bool
     eight_bit: bool
+    numbers: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ def export(
     rounding = content.rounding if form.eight_bit else None
     count = len(content.images)
     log(f"exported {count} images to {destination}: {rounding or 'float32, exactly as stored'}")
+    if lost := _lost(condensed, content, form):
+        log(f"left out, since {lost}")
     return Exported(place, kind, count, rounding)
 
 
@@ -143,7 +149,24 @@ def _content(condensed: CondensedSet, canvases: bool) -> Content:
         rms=float(change.square().mean().sqrt()),
         clipped=float(((images < 0) | (images > 1)).double().mean()),
     )
-    return Content(images, labels, factor, condensed, rounding)
+    soft = condensed.soft_labels if factor == 1 and not _undecoded(condensed, canvases) else None
+    soft = None if soft is None else soft.detach().cpu()
+    return Content(images, labels, factor, condensed, rounding, soft)
+
+
+def _undecoded(condensed: CondensedSet, canvases: bool) -> bool:
+    return canvases and condensed.factor > 1
+
+
+def _lost(condensed: CondensedSet, content: Content, form: Format) -> str:
+    """Which parts of the set the export does not hold and why; empty where it holds all."""
+    parts = []
+    if condensed.soft_labels is not None and content.soft is None:
+        return "they are of the decoded images and not of canvases: the soft labels"
+    if not form.numbers:
+        parts += ["the soft labels"] if condensed.soft_labels is not None else []
+        parts += ["the learned learning rate"] if condensed.learning_rate is not None else []
+    return f"class folders hold images only: {' and '.join(parts)}" if parts else ""
 
 
 def _to_uint8(images: Tensor) -> Tensor:

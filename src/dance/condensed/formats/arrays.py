@@ -2,7 +2,8 @@
 
 Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names
 in label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``,
-which is 1 unless canvases were exported. Both are read without unpickling
+which is 1 unless canvases were exported; where the set has them ``soft_labels`` (n, K) float32
+probabilities, of decoded images only, and ``learning_rate``. Both are read without unpickling
 (``numpy.load(allow_pickle=False)``, ``torch.load(weights_only=True)``), and the same set gives the
 same bytes.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from dance.condensed.formats import FORMATS, Content, Format
 
 def write_npz(content: Content, path: Path) -> None:
     """Write a NumPy archive."""
+    beside: dict[str, Any] = {name: np.asarray(part) for name, part in _beside(content).items()}
     with path.open("wb") as file:  # given a path, numpy would append a suffix to its name
         np.savez(
             file,
@@ -29,6 +32,7 @@ def write_npz(content: Content, path: Path) -> None:
             mean=np.array(content.source.mean, dtype=np.float32),
             std=np.array(content.source.std, dtype=np.float32),
             factor=np.array(content.factor),
+            **beside,
         )
 
 
@@ -41,10 +45,19 @@ def write_pt(content: Content, path: Path) -> None:
         "mean": torch.tensor(content.source.mean),
         "std": torch.tensor(content.source.std),
         "factor": content.factor,
+        **_beside(content),
     }
     buffer = io.BytesIO()  # given a path, torch would write the file's name into the file
     torch.save(parts, buffer)
     path.write_bytes(buffer.getbuffer())
+
+
+def _beside(content: Content) -> dict[str, Any]:
+    """What only some sets have."""
+    rate, parts = content.source.learning_rate, {}
+    if content.soft is not None:
+        parts["soft_labels"] = content.soft.contiguous()
+    return parts if rate is None else {**parts, "learning_rate": rate}
 
 
 FORMATS.register("npz")(Format(write_npz, is_folder=False, eight_bit=False))

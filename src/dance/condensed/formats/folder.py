@@ -70,4 +70,4 @@ def write_folder(content: Content, folder: Path) -> None:
     (folder / MAPPING).write_text(mapping + "\n", encoding="utf-8")
 
 
-FORMATS.register("folder")(Format(write_folder, is_folder=True, eight_bit=True))
+FORMATS.register("folder")(Format(write_folder, is_folder=True, eight_bit=True, numbers=False))

@@ -29,7 +29,7 @@ _ROWS = 100
 def write_parquet(content: Content, folder: Path) -> None:
     """Write the images as one shard and the card as README.md."""
     names = distinct(content.source.classes)
-    features = {
+    features: dict[str, Any] = {
         "image": {"_type": "Image"},
         "label": {"_type": "ClassLabel", "names": names},
     }
@@ -37,15 +37,31 @@ def write_parquet(content: Content, folder: Path) -> None:
         {"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(encode(content.to_uint8()))
     ]
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema(
-        [("image", image), ("label", pa.int64())],
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
-    )
+    fields = [("image", image), ("label", pa.int64())]
     columns = [pa.array(rows, image), pa.array(content.labels.numpy(), pa.int64())]
+    if content.soft is not None:
+        number = {"dtype": "float32", "_type": "Value"}
+        features["soft_label"] = {"feature": number, "_type": "Sequence"}
+        fields.append(("soft_label", pa.list_(pa.float32())))
+        columns.append(pa.array(content.soft.tolist(), pa.list_(pa.float32())))
+    schema = pa.schema(
+        fields, metadata={"huggingface": json.dumps({"info": {"features": features}})}
+    )
     place = folder / FILE
     place.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), place, row_group_size=_ROWS)
     (folder / "README.md").write_text(card(content, names), encoding="utf-8")
+
+
+def _training(content: Content) -> list[str]:
+    """What else is to be known for training on the images, as a section of the card."""
+    lines = []
+    if content.soft is not None:
+        lines += ["`soft_label` holds the class probabilities that experts give each image."]
+    if content.source.learning_rate is not None:
+        rate = content.source.learning_rate
+        lines += [f"The learning rate {rate:.6g} was learned with the images."]
+    return ["## Training", "", *lines, ""] if lines else []
 
 
 def distinct(classes: Sequence[str]) -> list[str]:
@@ -96,6 +112,7 @@ def card(content: Content, names: Sequence[str]) -> str:
         f"{_numbers(source.std)}. {content.rounding}; the `.safetensors` file of the set and its "
         "`npz` and `pt` exports hold the exact values.",
         "",
+        *_training(content),
         "## Classes",
         "",
         "| label | name |",
@@ -111,7 +128,7 @@ def card(content: Content, names: Sequence[str]) -> str:
             if key in origin
         ),
         *(f"* note: {_plain(note)}" for note in origin.get("notes", [])),
-        f"* stored size at 8 bits: {source.storage_bytes()} bytes",
+        f"* stored size, pixels at 8 bits: {source.storage_bytes()} bytes",
     ]
     return (
         f"---\n{_front_matter(title, names, len(content.labels))}---\n\n" + "\n".join(lines) + "\n"
@@ -144,17 +161,25 @@ def _front_matter(title: str, names: Sequence[str], count: int) -> str:
 
 
 def _scores(scores: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of the score table, or none."""
+    """Lines of the tables of scores, those with soft labels apart; none without scores."""
+    kinds = dict.fromkeys(str(score.get("labels", "hard")) for score in scores)
+    lines = []
+    for kind in kinds:
+        title = "## Scores" if kind == "hard" else f"## Scores with {_plain(kind)} labels"
+        own = [score for score in scores if score.get("labels", "hard") == kind]
+        lines += [title, "", *_table(own), ""]
+    return lines
+
+
+def _table(scores: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
         f"| {_plain(score.get('subject', ''))} | {_plain(score.get('network', ''))} "
         f"| {_plain(score.get('protocol', ''))} | {score['last']['mean']:.2%} "
         f"± {score['last']['std']:.2%} ({len(score['last']['values'])}) |"
         for score in scores
     ]
-    if not rows:
-        return []
     head = "| trained on | network | protocol | test accuracy, last epoch (networks) |"
-    return ["## Scores", "", head, "|---|---|---|---|", *rows, ""]
+    return [head, "|---|---|---|---|", *rows]
 
 
 def _plain(value: object) -> str:
