@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -207,6 +208,21 @@ class TestListAndShow:
         for name, text in found[kind].items():
             assert name in out
             assert text, f"nothing is said about {name}"
+
+    def test_methods_say_what_they_are_and_what_they_need(self) -> None:
+        found = done("list", "methods", "--json").json["methods"]
+        herding = {
+            "title": "Herding", "year": 2009, "kind": "coreset", "needs": "experts", "tested": [],
+        }  # fmt: skip
+        assert found["herding"].items() >= herding.items()
+        assert (found["random"]["needs"], found["random"]["year"]) == ("none", None)
+        dance = found["dance"]
+        assert (dance["kind"], dance["needs"], dance["year"]) == ("condenser", "experts", 2024)
+        assert {"data": "cifar10", "ipc": 10} in dance["tested"]
+        out = done("list", "methods").out
+        assert re.search(r"^ methods +title +paper +year +kind +needs +tested", out, re.M)
+        assert re.search(r"^ herding +Herding .* 2009 +coreset +experts +none", out, re.M)
+        assert "…" not in out, "something is cut off"
 
     def test_list_without_a_kind_is_everything(self) -> None:
         assert set(done("list", "--json").json) == {

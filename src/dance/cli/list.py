@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from dance.cli.options import Parser, add_json, headline
 from dance.cli.output import print_json, print_table
 from dance.core.errors import ConfigError, nearest
 from dance.data.known import KNOWN
 from dance.evaluation.protocol import PROTOCOLS
-from dance.methods import METHODS
+from dance.methods import METHODS, Coreset
 from dance.networks import NETWORKS
 from dance.recipes import RECIPES
 
+Line = str | Mapping[str, Any]
+"""What is told of a name: a line, or the cells of a table by column."""
 
-def _method(name: str) -> str:
-    method = METHODS.get(name)
-    return f"{method.title}: {method.paper}"
+
+def _method(name: str) -> Mapping[str, Any]:
+    kind = METHODS.get(name)
+    needs = "experts" if kind(kind.Config()).needs_experts() else "none"
+    return {
+        "title": kind.title,
+        "paper": kind.paper,
+        "year": kind.year,
+        "kind": "coreset" if issubclass(kind, Coreset) else "condenser",
+        "needs": "trajectories" if kind.trajectories else needs,
+        "tested": [{"data": data, "ipc": ipc} for data, ipc in kind.measured],
+    }
 
 
 def _dataset(name: str) -> str:
@@ -27,14 +39,14 @@ def _dataset(name: str) -> str:
     return f"{known.size} px, {known.count} classes, {train} train and {known.test} test images"
 
 
-KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], str]]] = {
+KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Line]]] = {
     "methods": (METHODS.names, _method),
     "recipes": (RECIPES.names, lambda name: RECIPES.get(name).expect),
     "datasets": (lambda: list(KNOWN), _dataset),
     "networks": (NETWORKS.names, lambda name: headline(NETWORKS.get(name))),
     "protocols": (PROTOCOLS.names, lambda name: PROTOCOLS.get(name).source),
 }
-"""For each kind its names, and one line about a name."""
+"""For each kind its names, and what is told of a name."""
 
 
 def add_arguments(parser: Parser, words: Sequence[str]) -> None:
@@ -56,4 +68,24 @@ def run(parsed: argparse.Namespace) -> None:
         print_json(found)
         return
     for kind, members in found.items():
-        print_table((kind, ""), members.items())
+        lines = {name: told for name, told in members.items() if isinstance(told, str)}
+        if lines:
+            print_table((kind, ""), lines.items())
+        else:
+            _print_methods(members)
+
+
+def _print_methods(members: Mapping[str, Line]) -> None:
+    """A table: what each is and needs, and the data and images per class of measurements."""
+    rows = []
+    for name, told in members.items():
+        assert not isinstance(told, str)
+        year = "" if told["year"] is None else str(told["year"])
+        ipcs: dict[str, list[str]] = {}
+        for row in told["tested"]:
+            ipcs.setdefault(row["data"], []).append(str(row["ipc"]))
+        tested = [f"{data} {', '.join(numbers)}" for data, numbers in ipcs.items()]
+        cells = (told["title"], told["paper"], year, told["kind"], told["needs"])
+        rows.append((name, *cells, "\n".join(tested) or "none"))
+    columns = ("<methods", "title", "paper", ">year", "<kind", "<needs", "<tested at")
+    print_table(columns, rows)

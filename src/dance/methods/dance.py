@@ -127,6 +127,8 @@ class Dance(Condenser):
 
     title = "DANCE"
     paper = "Zhang et al., IJCAI 2024"
+    year = 2024
+    measured = (("cifar10", 10), ("digits", 1), ("digits", 10), ("fashion_mnist", 10))
     Config = DanceConfig
     config: DanceConfig
 

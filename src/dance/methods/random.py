@@ -21,6 +21,7 @@ class Random(Coreset):
 
     title = "Random selection"
     paper = "baseline of every table"
+    measured = (("cifar10", 10), ("digits", 1), ("digits", 10), ("fashion_mnist", 10))
     Config = RandomConfig
 
     def select(self, problem: Problem) -> torch.Tensor:
