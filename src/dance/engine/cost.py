@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from dance.core import device as devices
 from dance.core.rng import generator
@@ -17,6 +18,7 @@ from dance.data import load
 from dance.engine.config import RunConfig
 from dance.engine.package import package
 from dance.engine.portable import need_images
+from dance.engine.relabel import CHOICE
 from dance.engine.stage import Stage, named_network, network_for, stage
 from dance.evaluation import PROTOCOLS
 from dance.experts import Expert
@@ -53,6 +55,8 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         phases.append(_experts(setting, missing))
     if isinstance(setting.method, Condenser):
         phases += _condense(setting, setting.method, initial)
+    if config.labels == "soft":
+        phases += _labels(setting, initial)
     phases += _evaluate(setting, initial)
     return {
         "phases": phases,
@@ -123,6 +127,30 @@ def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> list[
     name = f"condensing with {method.title}"
     step = lambda number: method.step(problem, state, number)  # noqa: E731
     return [*phases, _phase(name, method.iterations, step, device)]
+
+
+def _labels(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:
+    """Teachers of all lengths, those on disk too, the longest for the last; and their students."""
+    config, train, device = setting.config, setting.train, setting.device
+    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    tried = config.teacher.tried(config.experts.epochs)
+    lengths = sorted({epochs for epochs, _ in tried})
+    epochs = lengths[-1] + (sum(lengths) if len(tried) > 1 else 0)
+    each = -(-len(data) // config.experts.batch_size)
+    steps = config.teacher.count * epochs * each
+    step = _fit_step(setting, setting.network, data, config.experts)
+    phases = [_phase("teachers of soft labels", steps, step, device)]
+    if len(tried) > 1:
+        condensed = package(initial, setting)
+        images, targets = condensed.images().to(device), condensed.targets().to(device)
+        soft = functional.one_hot(targets, train.num_classes).float()
+        learned = TrainingData(images, targets, train.mean, train.std, soft)
+        fit = PROTOCOLS.get(CHOICE).schedule(len(targets), train.num_classes, train.side)
+        passes = config.teacher.epochs or fit.epochs
+        count = len(tried) * config.teacher.students * passes * -(-len(targets) // fit.batch_size)
+        student = _fit_step(setting, setting.network, learned, fit)
+        phases.append(_phase("choosing soft labels", count, student, device))
+    return phases
 
 
 def _evaluate(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:

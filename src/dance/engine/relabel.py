@@ -39,7 +39,8 @@ from dance.networks import NetworkConfig
 
 ORIGIN = "soft_labels"
 """Where a set's provenance tells of its labels."""
-_PROTOCOL = "quick-v1"
+CHOICE = "quick-v1"
+"""The protocol by which teachers are compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ class Relabeller:
                 network_for(self.network, self.train),
                 self.network.name,
                 EvaluationConfig(
-                    protocol=_PROTOCOL, repeats=self.config.students, epochs=self.config.epochs
+                    protocol=CHOICE, repeats=self.config.students, epochs=self.config.epochs
                 ),
                 subject="teacher",
                 label=f"labels of {epochs} epochs at temperature {heat:g}",
