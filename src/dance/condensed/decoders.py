@@ -2,7 +2,7 @@
 
 A *canvas* of side S holds f x f small pictures in a grid; decoding cuts the grid and enlarges each
 cell to S x S (IDC's "single" decoder, which DANCE uses: Kim et al. 2022, section 4.1). Factor 1 is
-the identity.
+the identity. IDC's other two decoders read canvases at several factors while condensing.
 """
 
 from __future__ import annotations
@@ -79,6 +79,43 @@ def decode(pixels: Tensor, factor: int) -> Tensor:
         grid = pixels.reshape(count, channels, factor, cell, factor, cell)
         cells = grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, cell, cell)
     return functional.interpolate(cells, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def decode_multi(pixels: Tensor, factor: int) -> Tensor:
+    """Every canvas at every factor from 1 to ``factor`` (IDC's "multi" decoder).
+
+    Args:
+        pixels: (n,C,S,S) as for :func:`decode`, of one class.
+        factor: the largest.
+
+    Returns:
+        (n * (1 + 4 + ... + factor^2), C, S, S), factor after factor.
+    """
+    return torch.cat([decode(pixels, each) for each in range(1, factor + 1)])
+
+
+def decode_bound(pixels: Tensor, factor: int, bound: int) -> Tensor:
+    """Every canvas at one factor, the largest that a bound allows (IDC's "bound" decoder).
+
+    From ``factor`` down to 2, the next canvases are read at that factor, as many as fit when each
+    canvas that is left, these included, has one picture set aside; the rest is read whole.
+
+    Args:
+        pixels: (n,C,S,S) as for :func:`decode`, of one class.
+        factor: the largest.
+        bound: pictures in all, unless there are more canvases.
+
+    Returns:
+        (m,C,S,S), canvas after canvas.
+    """
+    found, left, room = [], pixels, bound
+    for each in range(factor, 0, -1):
+        fit = max(0, room - len(left)) // each**2 if each > 1 else len(left)
+        taken, left = left[:fit], left[fit:]
+        if len(taken):
+            found.append(decode(taken, each))
+            room -= len(found[-1])
+    return torch.cat(found)
 
 
 def decode_labels(labels: Tensor, factor: int) -> Tensor:

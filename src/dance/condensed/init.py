@@ -13,7 +13,7 @@ from dance.core import rng
 from dance.core.errors import ConfigError, nearest
 from dance.data.imageset import ImageSet
 
-InitRule = Literal["first", "random", "noise"]
+InitRule = Literal["first", "random", "noise", "normal"]
 
 
 def initial_pixels(
@@ -40,7 +40,8 @@ def initial_pixels(
         ipc: stored canvases per class.
         factor: cells along a side of a canvas.
         rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
-            takes them in a random order (the paper), ``noise`` takes uniform noise.
+            takes them in a random order (the paper), ``noise`` takes uniform noise, ``normal``
+            noise that is N(0,1) in standardised space (Zhao et al. 2021).
         seed: of the random order and of the noise.
         classes: labels to make canvases for (none: all K).
 
@@ -55,8 +56,8 @@ def initial_pixels(
         raise ConfigError(f"images per class must be at least 1: got {ipc}")
     check_factor(factor, train.side)
     labels = range(train.num_classes) if classes is None else classes
-    if rule == "noise":
-        return _noise(train, ipc, seed, labels)
+    if rule in ("noise", "normal"):
+        return _noise(train, ipc, rule, seed, labels)
     if rule not in get_args(InitRule):
         raise ConfigError(f"unknown init rule {rule!r}{nearest(rule, get_args(InitRule))}")
     cells = torch.arange(ipc * factor**2)
@@ -73,23 +74,37 @@ def initial_pixels(
             rows = rows[order.to(rows.device)]
         chosen.append(rows[cells.to(rows.device) % len(rows)].view(1, factor**2, ipc))
     index = torch.cat(chosen).transpose(1, 2).reshape(-1, factor**2)
-    return _place(train.images, index, factor)
+    return place(train.images, index, factor)
 
 
-def _place(images: Tensor, index: Tensor, factor: int) -> Tensor:
-    """Canvases (n, C, S, S) whose cell k shows image ``index[:, k]``; index is (n, factor^2)."""
+def place(images: Tensor, index: Tensor, factor: int) -> Tensor:
+    """Canvases with real images in their cells.
+
+    Args:
+        images: (N,C,S,S) uint8.
+        index: (n, factor^2) int64, the image of each cell, row by row.
+        factor: cells along a side.
+
+    Returns:
+        (n,C,S,S) float32 in unit space.
+    """
     side = images.shape[-1]
     cell = cell_side(factor, side)
     canvases = images.new_zeros((len(index), *images.shape[1:]), dtype=torch.float32)
     for k in range(factor**2):
         top, left = k // factor * cell, k % factor * cell
-        place = canvases[:, :, top : top + cell, left : left + cell]
+        spot = canvases[:, :, top : top + cell, left : left + cell]
         real = images[index[:, k]].float() / 255
-        place.copy_(functional.interpolate(real, size=place.shape[-2:], mode="nearest"))
+        spot.copy_(functional.interpolate(real, size=spot.shape[-2:], mode="nearest"))
     return canvases
 
 
-def _noise(train: ImageSet, ipc: int, seed: int, labels: range) -> Tensor:
+def _noise(train: ImageSet, ipc: int, rule: InitRule, seed: int, labels: range) -> Tensor:
     shape = (ipc, train.channels, train.side, train.side)
-    draws = [torch.rand(shape, generator=rng.generator(seed, "init", label)) for label in labels]
-    return torch.cat([torch.empty(0, *shape[1:]), *draws]).to(train.images.device)
+    draw = torch.rand if rule == "noise" else torch.randn
+    drawn = [draw(shape, generator=rng.generator(seed, "init", label)) for label in labels]
+    noise = torch.cat([torch.empty(0, *shape[1:]), *drawn])
+    if rule == "normal":
+        mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (train.mean, train.std))
+        noise = noise * std + mean
+    return noise.to(train.images.device)

@@ -9,6 +9,7 @@ from dance.data.config import DataConfig
 from dance.evaluation.protocol import EvaluationConfig
 from dance.experts.recipe import ExpertConfig
 from dance.experts.teacher import TeacherConfig
+from dance.experts.trajectories import TrajectoryConfig
 from dance.networks.protocol import NetworkConfig
 
 
@@ -23,7 +24,8 @@ class RunConfig:
         factor: l; each stored image is a grid of l x l smaller ones that are scaled up for
             training. 1 switches factoring off.
         init: what the stored images start from: the ``first`` real images of each class (released
-            code), ``random`` real images (the paper's words) or ``noise``.
+            code), ``random`` real images (the paper's words), uniform ``noise``, or ``normal`` noise
+            of the mean and deviation of the data.
         networks: networks that the finished set is scored with.
         labels: hard, or soft: what experts call the images, stored with the set; networks then
             learn these.
@@ -38,6 +40,7 @@ class RunConfig:
         source: how the data set is read.
         network: the network of experts and matching.
         experts: training of the experts.
+        trajectories: training of the networks that a method imitates epoch by epoch.
         options: settings of the method (``dance show METHOD``).
         evaluation: how the set is scored.
         teacher: which experts give soft labels.
@@ -47,7 +50,7 @@ class RunConfig:
     method: str = "dance"
     ipc: int = 10
     factor: int = 1
-    init: Literal["first", "random", "noise"] = "first"
+    init: Literal["first", "random", "noise", "normal"] = "first"
     networks: tuple[str, ...] = ("convnet",)
     labels: Literal["hard", "soft"] = "hard"
     seed: int = 0
@@ -58,6 +61,7 @@ class RunConfig:
     source: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     experts: ExpertConfig = field(default_factory=ExpertConfig)
+    trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     options: Any = None
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

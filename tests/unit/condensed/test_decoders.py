@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dance.condensed import check_factor, decode, decode_labels
+from dance.condensed.decoders import decode_bound, decode_multi
 from dance.core.errors import ConfigError
 
 
@@ -138,3 +139,43 @@ def test_a_factor_that_fits_leaves_no_cell_without_pixels(side: int, factor: int
     assert decoded.shape == (factor**2, 1, side, side)
     # 0.5 is padding: the first pixel of every cell must come from the canvas
     assert (decoded[:, 0, 0, 0] == 1).all()
+
+
+class TestSeveralFactors:
+    def test_multi_reads_every_canvas_at_every_factor(self) -> None:
+        draws = torch.Generator().manual_seed(0)
+        canvases = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=draws)
+        found = decode_multi(canvases, 3)
+        expected = [reference(canvases, each) for each in (2, 3)]
+        torch.testing.assert_close(found, torch.cat([canvases, *expected]))
+        assert torch.equal(decode_multi(canvases, 1), canvases)
+
+    @pytest.mark.parametrize(
+        ("count", "factor", "bound", "each"),
+        [
+            (20, 3, 128, [12, 3, 5]),  # 108 + 12 + 5
+            (20, 3, 132, [12, 4, 4]),
+            (4, 3, 128, [4, 0, 0]),
+            (50, 2, 128, [0, 19, 31]),
+            (10, 2, 10, [0, 0, 10]),
+            (10, 3, 4, [0, 0, 10]),  # never fewer than the canvases
+        ],
+    )
+    def test_bound_takes_the_largest_factors_that_fit(
+        self, count: int, factor: int, bound: int, each: list[int]
+    ) -> None:
+        canvases = torch.arange(count, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 6, 6)
+        found = decode_bound(canvases, factor, bound)
+        owners = []
+        for size, taken in zip((3, 2, 1), each, strict=True):
+            owners += [
+                row for row in range(len(set(owners)), count)[:taken] for _ in range(size**2)
+            ]
+        assert found[:, 0, 0, 0].round().int().tolist() == owners
+        assert len(found) <= max(bound, count)
+
+    def test_gradients_flow(self) -> None:
+        canvases = torch.full((3, 1, 6, 6), 0.3, requires_grad=True)
+        for decoded in (decode_multi(canvases, 2), decode_bound(canvases, 2, 8)):
+            (found,) = torch.autograd.grad(decoded.sum(), canvases)
+            assert bool((found > 0).all())

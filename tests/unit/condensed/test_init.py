@@ -140,3 +140,15 @@ def test_some_classes_start_as_they_do_among_all(rule: str, classes: range) -> N
     whole = initial_pixels(train, 2, 2, rule, seed=3)
     part = initial_pixels(train.only(classes), 2, 2, rule, 3, classes)
     assert torch.equal(part, whole[classes.start * 2 : classes.stop * 2])
+
+
+def test_normal_noise_is_standard_in_standardised_space() -> None:
+    train = numbered(16, 4, channels=3)
+    canvases = initial_pixels(train, 4, 1, "normal", 0)
+    standardised = (canvases - 0.5) / 0.5
+    count = standardised.numel()
+    assert abs(float(standardised.mean())) < 4 / count**0.5
+    assert abs(float(standardised.var()) - 1) < 4 * (2 / count) ** 0.5
+    assert float(standardised.min()) < -3  # not clamped to [0,1]
+    other = initial_pixels(train, 4, 1, "normal", 0, range(1, 2))
+    assert torch.equal(canvases[4:], other)
