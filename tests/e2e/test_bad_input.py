@@ -105,6 +105,18 @@ class TestWords:
             ),
             (["condense", "digits", "--epoch", "3"], ["'--epoch'", "did you mean '--epochs'"]),
             (["condense", "digits", "--networks", "resnet"], ["'resnet'", "resnet10"]),
+            (
+                ["condense", "digits", "--networks", "convnet,vgg11"],
+                ["vgg11 needs images of at least 32 pixels", "got 8", "--size"],
+            ),
+            (
+                ["condense", "digits", "--network.name", "resnet10"],
+                ["resnet10 with instance norm", "8 pixels", "--network.norm batch"],
+            ),
+            (
+                ["condense", "digits", "--method", "herding", "--options.expert", "1"],
+                ["options.expert must be below experts.count, 1: got 1"],
+            ),
             (["condense", "digits", "--protocol", "dance-v9"], ["'dance-v9'", "'dance-v1'"]),
             (["condense", "digits", "--ipc", "ten"], ["--ipc must be a whole number: got 'ten'"]),
             (["condense", "digits", "--ipc", "2.5"], ["--ipc must be a whole number: got '2.5'"]),

@@ -220,6 +220,8 @@ def stage(config: RunConfig, world: World | None = None) -> Stage:
     else:
         train = world.in_turn(lambda: load(config.data, "train", config.source))
     network = network_for(config.network, train)
+    for name in config.networks:  # refused now if at all, not after the condensation
+        network_for(named_network(name, config.network), train)
     if portable is not None:
         portable.check(network)
     method = METHODS.get(config.method)(config.options)
