@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from dance.condensed import CondensedSet, load_set
 from dance.condensed.container import KIND
+from dance.condensed.formats import export
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.storage import read_tensors, write_tensors
 from unit.condensed.test_container import make, same
@@ -102,3 +104,57 @@ def test_a_loader_gives_each_image_its_own_distribution(augment: str | None) -> 
     assert torch.equal(labels, condensed.soft_labels)
     items = condensed.hard().dataset(augment)
     assert [items[index][1] for index in range(24)] == condensed.targets().tolist()
+
+
+class TestExports:
+    """Formats that can hold them do; the others say what they leave out."""
+
+    def test_arrays(self, tmp_path: Path) -> None:
+        export(full(), "npz", tmp_path / "x.npz")
+        export(full(), "pt", tmp_path / "x.pt")
+        with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+            assert np.array_equal(arrays["soft_labels"], soft().numpy())
+            assert arrays["learning_rate"] == 0.0123
+        parts = torch.load(tmp_path / "x.pt", weights_only=True)
+        assert torch.equal(parts["soft_labels"], soft()) and parts["learning_rate"] == 0.0123
+
+    def test_a_set_without_them_is_exported_as_before(self, tmp_path: Path) -> None:
+        export(make(), "pt", tmp_path / "x.pt")
+        parts = torch.load(tmp_path / "x.pt", weights_only=True)
+        assert list(parts) == ["images", "labels", "classes", "mean", "std", "factor"]
+
+    @pytest.mark.draws_globally
+    def test_parquet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        datasets = pytest.importorskip("datasets")
+        scores = [
+            {"subject": "condensed", "network": "convnet", "protocol": "dance-v1", "labels": kind,
+             "last": {"values": [mean], "mean": mean, "std": 0.0}}
+            for kind, mean in (("hard", 0.5), ("soft", 0.75))
+        ]  # fmt: skip
+        export(full(scores=scores), "parquet", tmp_path / "x")
+        cache = str(tmp_path / "cache")
+        shard = str(tmp_path / "x/data/train-00000-of-00001.parquet")
+        for opened in (
+            datasets.load_dataset(str(tmp_path / "x"), split="train", cache_dir=cache),
+            datasets.load_dataset("parquet", data_files=shard, split="train", cache_dir=cache),
+        ):
+            assert torch.equal(torch.tensor(opened["soft_label"][:]), soft())
+            assert opened["label"][:] == full().targets().tolist()
+        card = (tmp_path / "x" / "README.md").read_text()
+        assert "learning rate 0.0123 was learned" in card and "`soft_label` holds" in card
+        hard, rest = card.split("## Scores with soft labels")
+        assert "50.00%" in hard and "75.00%" not in hard and "75.00%" in rest
+
+    @pytest.mark.parametrize(
+        ("kind", "canvases", "said"),
+        [
+            ("folder", False, "hold images only: the soft labels and the learned learning rate"),
+            ("npz", True, "of the decoded images and not of canvases: the soft labels"),
+        ],
+    )
+    def test_what_is_left_out_is_said(self, kind, canvases, said, tmp_path: Path, capsys) -> None:
+        export(full(), kind, tmp_path / "x", canvases=canvases)
+        assert said in capsys.readouterr().err
+        export(make(), kind, tmp_path / "y", canvases=canvases)
+        assert "left out" not in capsys.readouterr().err

@@ -130,14 +130,19 @@ def card(content: Content, names: Sequence[str]) -> str:
         *(f"* note: {_plain(note)}" for note in origin.get("notes", [])),
         f"* stored size, pixels at 8 bits: {source.storage_bytes()} bytes",
     ]
-    return (
-        f"---\n{_front_matter(title, names, len(content.labels))}---\n\n" + "\n".join(lines) + "\n"
-    )
+    front = _front_matter(title, names, len(content.labels), content.soft is not None)
+    return f"---\n{front}---\n\n" + "\n".join(lines) + "\n"
 
 
-def _front_matter(title: str, names: Sequence[str], count: int) -> str:
+def _front_matter(title: str, names: Sequence[str], count: int, soft: bool) -> str:
     """The card's YAML; dumped, not formatted, so that no name can break out of it."""
     labels = {"names": {str(label): name for label, name in enumerate(names)}}
+    features: list[dict[str, Any]] = [
+        {"name": "image", "dtype": "image"},
+        {"name": "label", "dtype": {"class_label": labels}},
+    ]
+    if soft:
+        features.append({"name": "soft_label", "list": "float32"})
     size = "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
     content = {
         "pretty_name": title,
@@ -150,12 +155,7 @@ def _front_matter(title: str, names: Sequence[str], count: int) -> str:
                 "data_files": [{"split": "train", "path": "data/train-*"}],
             }
         ],
-        "dataset_info": {
-            "features": [
-                {"name": "image", "dtype": "image"},
-                {"name": "label", "dtype": {"class_label": labels}},
-            ]
-        },
+        "dataset_info": {"features": features},
     }
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
