@@ -202,6 +202,39 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
     return tensors, header
 
 
+def read_part(path: Path, kind: str, name: str, expected: str) -> torch.Tensor:
+    """One tensor of a file of :func:`write_tensors`, without reading the others.
+
+    Args:
+        path: of the file.
+        kind: what it is, for messages.
+        name: of the tensor.
+        expected: what :func:`digest_of` gave when it was stored.
+
+    Raises:
+        ArtifactError: missing, truncated or altered; the message names the file.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"there is no {kind} at {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{path} is damaged or no {kind} file: {error}; delete it and run again"
+        ) from error
+    if digest_of(tensor) != expected:
+        raise ArtifactError(
+            f"{path} is damaged: {name} does not match its checksum; delete it and run again"
+        )
+    return tensor
+
+
+def digest_of(tensor: torch.Tensor) -> str:
+    """SHA-256 of one tensor: dtype, shape and bytes."""
+    return checksum({"": tensor}, None)
+
+
 def read_header(path: Path, kind: str) -> Json | None:
     """The header of a file of this kind, without its tensors and unchecked; None of other files.
 

@@ -24,8 +24,8 @@ class RunConfig:
         factor: l; each stored image is a grid of l x l smaller ones that are scaled up for
             training. 1 switches factoring off.
         init: what the stored images start from: the ``first`` real images of each class (released
-            code), ``random`` real images (the paper's words), uniform ``noise``, or ``normal`` noise
-            of the mean and deviation of the data.
+            code), ``random`` real images (the paper's words), uniform ``noise``, or ``normal``
+            noise of the mean and deviation of the data.
         networks: networks that the finished set is scored with.
         labels: hard, or soft: what experts call the images, stored with the set; networks then
             learn these.

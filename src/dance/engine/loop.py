@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,6 +97,11 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     if found and world.leader:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
         _add_wait(directory, "experts_wait_seconds", started)
+    started = time.monotonic()
+    trajectories = setting.trajectories()
+    if trajectories is not None and world.leader:
+        directory.add_costs(trajectories_seconds=trajectories.seconds)
+        _add_wait(directory, "trajectories_wait_seconds", started)
     if isinstance(method, Coreset) or (
         isinstance(method, Condenser) and method.couples(setting.network)
     ):
@@ -111,6 +117,7 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
         raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")
     started = time.monotonic()
     problem = setting.with_bank(setting.problem(initial, found))
+    problem = replace(problem, trajectories=trajectories)
     if problem.bank is not None and world.leader:
         directory.add_costs(bank_seconds=setting.bank_seconds())
         _add_wait(directory, "bank_wait_seconds", started)

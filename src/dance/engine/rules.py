@@ -79,6 +79,16 @@ def check(config: RunConfig) -> None:
             f"options.expert must be below experts.count, {config.experts.count}: got {expert}; "
             "raise --experts.count"
         )
+    asked, kept = method.trajectory_epochs(), config.trajectories
+    if asked and kept.count < 1:
+        raise ConfigError(
+            f"trajectories.count must be at least 1 for {config.method}: got {kept.count}"
+        )
+    if asked > kept.epochs:
+        raise ConfigError(
+            f"trajectories.epochs must be at least {asked} for {config.method} with these options: "
+            f"got {kept.epochs}; raise it, or lower options.start_epochs"
+        )
     side = config.source.size or (KNOWN[config.data].size if config.data in KNOWN else None)
     if side is not None:
         check_factor(config.factor, side)

@@ -12,6 +12,7 @@ from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.storage import is_temporary, read_json, remove_leftovers, write_json, write_text
 from dance.engine.config import RunConfig
+from dance.methods import METHODS
 
 _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
@@ -25,7 +26,14 @@ def identity(config: RunConfig) -> dict[str, Any]:
     plain["source"] = {
         name: plain["source"][name] for name in ("size", "skip_bad", "test_fraction")
     }
-    return {name: value for name, value in plain.items() if name not in _NO_EFFECT}
+    without = _without_effect(config)
+    return {name: value for name, value in plain.items() if name not in without}
+
+
+def _without_effect(config: RunConfig) -> tuple[str, ...]:
+    """Settings that do not decide the canvases of this run."""
+    imitates = METHODS.get(config.method)(config.options).trajectory_epochs() > 0
+    return _NO_EFFECT if imitates else (*_NO_EFFECT, "trajectories")
 
 
 def default_place(config: RunConfig) -> Path:
@@ -85,7 +93,8 @@ class RunDirectory:
             raise ArtifactError(f"{self.path} holds a damaged run: {error}") from error
         mine = identity(config)
         held["source"] = {name: (held.get("source") or {}).get(name) for name in mine["source"]}
-        kept = {name: value for name, value in held.items() if name not in _NO_EFFECT}
+        without = _without_effect(config)
+        kept = {name: value for name, value in held.items() if name not in without}
         if differing := differences(kept, mine):
             raise ArtifactError(
                 f"{self.path} holds a run of other settings ({'; '.join(differing)}); "

@@ -20,9 +20,10 @@ from dance.engine.portable import need_images, opened
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.evaluation.protocol import Norm
-from dance.experts import Expert, ExpertPool
+from dance.experts import Expert, ExpertPool, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
+from dance.experts.trajectories import StoredTrajectories
 from dance.methods import METHODS, Condenser, Method, Problem
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
@@ -128,6 +129,29 @@ class Stage:
         portable = self.portable
         held, spent = portable.made if portable is not None else self.bank().finished()
         return spent * self.method.bank_draws() / max(1, held)
+
+    def trajectory_pool(self) -> TrajectoryPool:
+        """The trajectories of this data set, network and recipe."""
+        return TrajectoryPool(
+            self.train,
+            self.network,
+            self.config.network,
+            self.config.trajectories,
+            self.config.seed,
+            bfloat16=self.bfloat16,
+            device=self.device,
+            world=self.world,
+        )
+
+    def trajectories(self) -> StoredTrajectories | None:
+        """Those that the method asks for, trained where they are missing; none if it asks for none.
+
+        Raises:
+            ArtifactError: one cannot be written, or was begun by other code.
+        """
+        if not self.method.trajectory_epochs():
+            return None
+        return self.trajectory_pool().trajectories(self.config.trajectories.count)
 
     def _trained(self) -> ExpertPool:
         return ExpertPool(

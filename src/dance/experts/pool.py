@@ -7,10 +7,10 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -27,7 +27,7 @@ from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, NetworkConfig, State
 from dance.training import Fit, TrainingData
 
-_KIND = "expert"
+_NOTES = "note."
 _LATER = ("augment", "drops", "reset", "optimiser")
 """Settings that the first pools did not have: named only where they are not as they were then."""
 
@@ -70,7 +70,18 @@ class ExpertPool:
         directory: where pools are kept (none: the cache directory).
         device: that is to train (none: that of the images).
         world: the processes that train them together, each some of them.
+
+    Attributes:
+        kind: of the files.
+        stem: their names begin with it.
     """
+
+    kind: ClassVar[str] = "expert"
+    stem: ClassVar[str] = "expert"
+    _partial: ClassVar[str] = "partial"
+    """Names of unfinished ones begin with it."""
+    _most: ClassVar[int | None] = None
+    """Networks that are trained at once (none: as many as there are to train)."""
 
     def __init__(
         self,
@@ -103,6 +114,7 @@ class ExpertPool:
             "recipe": recipe,
             "seed": seed,
             "precision": "bfloat16" if bfloat16 else "float32",
+            **self._more(),
         }
         text = json.dumps(self._identity, sort_keys=True)
         name = f"{_plain(train.name)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -110,7 +122,7 @@ class ExpertPool:
 
     def path(self, index: int) -> Path:
         """File of the expert with this number."""
-        return self.directory / f"expert-{index:03d}.safetensors"
+        return self.directory / f"{self.stem}-{index:03d}.safetensors"
 
     def ensure(self, count: int) -> list[Expert]:
         """Experts 0 to count-1: read what is there and sound, train what is missing.
@@ -122,22 +134,32 @@ class ExpertPool:
         Raises:
             ArtifactError: a file cannot be written, or an expert was begun by other code.
         """
-        world = self._world
         held = {
             index: expert for index in range(count) if (expert := self._read(index)) is not None
         }
+        for expert in self._train_missing(held, count):
+            held[expert.index] = expert
+        return [self._share(index, held.get(index)) for index in range(count)]
+
+    def _train_missing(self, held: Collection[int], count: int) -> Iterator[Expert]:
+        """Train this process's part of what no process has.
+
+        Args:
+            held: numbers of those that are sound on this disk.
+            count: of all.
+        """
+        world = self._world
         for index in held:  # a kill between the last write and their removal leaves them
             self._checkpoints(index).clear()
             remove_leftovers(self.directory, self.path(index).name)
         there = {index for disk in world.tell_all(list(held)) for index in disk}
         missing = [index for index in range(count) if index not in there]
         missing = [missing[turn] for turn in world.turns(len(missing))]
-        together = len(missing) if self._device.type == "cuda" else 1
+        together = min(len(missing), self._most or len(missing))
+        together = together if self._device.type == "cuda" else 1
         for start in range(0, len(missing), max(1, together)):
             for group in self._groups(missing[start : start + together]):
-                for expert in self._train_group(group, count):
-                    held[expert.index] = expert
-        return [self._share(index, held.get(index)) for index in range(count)]
+                yield from self._train_group(group, count)
 
     def _share(self, index: int, mine: Expert | None) -> Expert:
         """One expert, from the first process that has it; the leader's disk keeps it."""
@@ -149,12 +171,25 @@ class ExpertPool:
         facts = [mine.header, mine.trained_now] if mine is not None else None
         header, trained_now = world.tell(facts, source)
         if world.leader and mine is None and not self.path(index).exists():
-            write_tensors(self.path(index), sent, header, _KIND)
+            write_tensors(self.path(index), sent, header, self.kind)
         return Expert(index, *_split(sent), header, self.path(index), trained_now)
 
     def _checkpoints(self, index: int) -> Checkpoints:
         """Of one expert in training: whoever trains it later, beside which others, goes on."""
-        return Checkpoints(self.directory, f"partial-{index:03d}", self._identity)
+        return Checkpoints(self.directory, f"{self._partial}-{index:03d}", self._identity)
+
+    def _more(self) -> dict[str, Any]:
+        """What else tells this pool from others."""
+        return {}
+
+    def _note(self, notes: Tensors, state: State, epoch: int) -> None:
+        """Keep what is wanted of a network after so many epochs in what its checkpoints hold."""
+
+    def _content(
+        self, initial: State, final: State, notes: Tensors
+    ) -> tuple[Tensors, dict[str, Any]]:
+        """Tensors of a finished file, and what its header has beside the rest."""
+        return _merged(initial, final), {}
 
     def _groups(self, indices: list[int]) -> Iterator[dict[int, _Begun | None]]:
         """Those to train at once, which stand at the same step, with their checkpoints.
@@ -180,7 +215,7 @@ class ExpertPool:
         if not path.exists():
             return None
         try:
-            tensors, header = read_tensors(path, _KIND)
+            tensors, header = read_tensors(path, self.kind)
         except ArtifactError as error:
             log(f"{error}; training expert {index} again")
             return None
@@ -201,15 +236,22 @@ class ExpertPool:
             seeds,
             bfloat16=self._bfloat16,
         )
-        names = f"expert {indices[0] + 1}" + (f"-{indices[-1] + 1}" if len(indices) > 1 else "")
+        names = f"{self.stem} {indices[0] + 1}" + (
+            f"-{indices[-1] + 1}" if len(indices) > 1 else ""
+        )
         spent = [0.0] * len(indices)
         accuracies: list[list[float]] = [[] for _ in indices]
         held = [checkpoint for checkpoint in begun.values() if checkpoint is not None]
+        notes: list[Tensors] = [{} for _ in indices]
         if held:
+            notes = [{n: t for n, t in tensors.items() if _noted(n)} for tensors, _ in held]
             fit.restore([tensors for tensors, _ in held])
             spent = [float(header["seconds"]) for _, header in held]
             accuracies = [list(header["accuracies"]) for _, header in held]
             log(f"going on with {names} after step {fit.steps_done()}")
+        else:
+            for member, state in enumerate(initial):
+                self._note(notes[member], state, 0)
         checkpoints = [self._checkpoints(index) for index in indices]
         started = time.monotonic()
         total = config.epochs * fit.steps_per_epoch()
@@ -224,7 +266,7 @@ class ExpertPool:
             if last or interrupt.requested or checkpoints[0].due():
                 for member, snapshot in enumerate(fit.snapshot()):
                     header = {"seconds": seconds(member), "accuracies": accuracies[member]}
-                    checkpoints[member].save(fit.steps_done(), snapshot, header)
+                    checkpoints[member].save(fit.steps_done(), snapshot | notes[member], header)
             if interrupt.requested:
                 raise KeyboardInterrupt
 
@@ -236,10 +278,13 @@ class ExpertPool:
                 result = fit.train_epoch(after_step)
                 for member, accuracy in enumerate(result.accuracy):
                     accuracies[member].append(accuracy)
+                    self._note(notes[member], fit.state(member), fit.epoch)
                 mean = sum(result.accuracy) / len(result.accuracy)
                 task.note = f"epoch {fit.epoch}, training accuracy {100 * mean:.1f} %"
             experts = []
             for member, index in enumerate(indices):
+                final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}
+                content, about = self._content(initial[member], final, notes[member])
                 header = {
                     **self._identity,
                     "index": index,
@@ -247,16 +292,25 @@ class ExpertPool:
                     "train_accuracy": accuracies[member][-1] if accuracies[member] else None,
                     "train_accuracies": accuracies[member],
                     "seconds": seconds(member),
+                    **about,
                 }
-                final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}
                 path = self.path(index)
                 remove_leftovers(self.directory, path.name)
-                write_tensors(path, _merged(initial[member], final), header, _KIND)
+                write_tensors(path, content, header, self.kind)
                 experts.append(
                     Expert(index, initial[member], final, header, path, trained_now=True)
                 )
                 checkpoints[member].clear()
         return experts
+
+
+def note(name: str) -> str:
+    """Name of a tensor that checkpoints hold beside a network."""
+    return f"{_NOTES}{name}"
+
+
+def _noted(name: str) -> bool:
+    return name.startswith(_NOTES)
 
 
 def _merged(initial: State, final: State) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from dance.condensed.container import Space
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
 from dance.data.imageset import ImageSet
+from dance.experts.trajectories import Trajectories
 from dance.networks import Network, State
 
 Tensors = dict[str, torch.Tensor]
@@ -42,6 +43,8 @@ class Problem:
         classes: the k classes that this process owns; None: all K. ``initial`` and ``bank`` hold
             their rows only, ``train`` needs no images of others; labels and random draws are those
             of all K.
+        trajectories: networks at every epoch of their training; None where the method asks for
+            none (:meth:`Method.trajectory_epochs`).
     """
 
     train: ImageSet
@@ -55,6 +58,7 @@ class Problem:
     bfloat16: bool = False
     bank: torch.Tensor | None = None
     classes: range = None  # type: ignore[assignment]  # a range once made
+    trajectories: Trajectories | None = None
 
     def __post_init__(self) -> None:
         """Own all classes unless told otherwise."""
@@ -92,6 +96,10 @@ class Method(ABC):
     def needs_experts(self) -> bool:
         """Whether trained experts must be in the problem."""
         return False
+
+    def trajectory_epochs(self) -> int:
+        """Epochs of trajectories that must be in the problem; 0 where none are needed."""
+        return 0
 
 
 class Condenser(Method):
