@@ -202,7 +202,8 @@ class IDM(Condenser):
         draws = generator(problem.seed, "matched network", iteration)
         place = int(torch.randint(self._held(iteration), (), generator=draws))
         network = self._layout.state(state["networks"][place])
-        percent = 100 * state["hits"][place] / state["seen"][place].clamp(min=1)
+        hits, seen = (state[name][place].to(state["pixels"]) for name in ("hits", "seen"))
+        percent = 100 * hits / seen.clamp(min=1)
         change = single_operation(problem, self.config.augmentation, iteration)
 
         def embed(images: torch.Tensor) -> torch.Tensor:

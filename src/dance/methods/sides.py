@@ -125,12 +125,13 @@ class RealSide:
             change: augmentation for all K classes.
             rows: of :meth:`rows`, on the device.
         """
-        network, initial = self.problem.network, self.problem.initial
-        # One tensor for all: a small one kept of every group would leave the memory of its features
-        # unusable behind it, so that a step took more with every class.
-        found = initial.new_empty(len(self.problem.classes), network.embedding_size)
-        done = 0
+        initial, done = self.problem.initial, 0
+        found = initial.new_empty(0, self.problem.network.embedding_size)
         for group, features in self._forward(embed, change, rows):
+            if not done:
+                # One tensor for all: a small one kept of every group would leave the memory of its
+                # features unusable behind it, so that a step took more with every class.
+                found = initial.new_empty(len(self.problem.classes), features.shape[1])
             found[done : done + len(group.sizes)] = class_means(features, group.sizes)
             done += len(group.sizes)
         return found

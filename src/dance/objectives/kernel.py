@@ -53,7 +53,7 @@ def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: Kernel) -> 
         else:
             pairs = (n + m) * (n + m - 1)
             spread = distances.detach().sum((1, 2)) / pairs
-            spread = spread.clamp_min(torch.finfo(spread.dtype).tiny)  # all rows are the same
+            spread = spread.where(spread > 0, torch.ones_like(spread))  # else all rows are equal
             multiples = torch.tensor(_MULTIPLES, dtype=real.dtype, device=real.device)
             rates = 1 / (multiples[:, None] * spread)[..., None, None]
         values = (-rates * distances).exp().sum(0)

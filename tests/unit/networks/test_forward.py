@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dance.core.errors import ConfigError
 from dance.core.rng import generator
 from dance.networks import NETWORKS, Network, NetworkConfig, State, build
 
@@ -284,6 +285,28 @@ def test_logits_embedding_and_stages_are_of_one_network(name, norm) -> None:
     assert stages[-1].shape[0] == 3 and features.shape == (3, network.embedding_size)
     # images do not meet in evaluation mode
     torch.testing.assert_close(network.logits(state, x[1:2]), network.logits(state, x)[1:2])
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("width", [6, 32])  # 32 channels: the last block runs as one operation
+def test_activations_are_those_before_pooling_and_then_the_embedding(norm, width) -> None:
+    network = build(NetworkConfig(norm=norm, width=width, depth=3), 3, 16, 5).eval()
+    state, x = weights(network), noise(2, 3, 16, 16)
+    *maps, embedding = network.maps(state, x)
+    torch.testing.assert_close(embedding, network.embed(state, x))
+    stages = torch.func.functional_call(network, state, (x, "stages"))
+    assert [tuple(m.shape) for m in maps] == [(2, width, 16, 16), (2, width, 8, 8)]
+    for before, after in zip(maps, stages, strict=False):
+        assert bool((before >= 0).all())
+        torch.testing.assert_close(halve(before), after)
+
+
+def test_a_network_that_does_not_give_its_activations_says_so() -> None:
+    network = build(NetworkConfig(name="mlp", width=7), 3, 9, 5)
+    with pytest.raises(
+        ConfigError, match=r"maps before pooling: got .*use --network\.name convnet"
+    ):
+        network.maps(weights(network), noise(3, 3, 9, 9))
 
 
 class TestBatchNorm:

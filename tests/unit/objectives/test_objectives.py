@@ -9,7 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dance.core.errors import ConfigError
+from dance.objectives.attention import spatial_attention
 from dance.objectives.calibration import class_cross_entropy
+from dance.objectives.kernel import discrepancy
 from dance.objectives.moments import class_means, mean_distance
 
 
@@ -80,3 +83,73 @@ def test_cross_entropy_takes_the_labels_given_not_the_places() -> None:
     logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 0.0, 9.0]])
     assert class_cross_entropy(logits, torch.tensor([0, 2]), [1, 1]).max() < 1e-3
     assert class_cross_entropy(logits, torch.tensor([1, 1]), [1, 1]).min() > 8
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "linear", "polynomial", "laplace"])
+def test_discrepancy_is_its_sum_over_pairs(kernel: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    real = torch.randn(2, 5, 3, generator=draws, dtype=torch.float64)
+    synthetic = torch.randn(2, 4, 3, generator=draws, dtype=torch.float64) + 0.5
+
+    def value(a: torch.Tensor, b: torch.Tensor, bandwidth: float) -> float:
+        squared, product = float(((a - b) ** 2).sum()), float((a * b).sum())
+        if kernel == "gaussian":
+            return sum(math.exp(-squared / (bandwidth * m)) for m in (0.25, 0.5, 1, 2, 4))
+        if kernel == "laplace":
+            return sum(math.exp(-rate * squared) for rate in (0.1, 1, 5))
+        return product if kernel == "linear" else (product + 1) ** 2
+
+    found = discrepancy(real, synthetic, kernel)  # type: ignore[arg-type]
+    for c in range(2):
+        rows = [*real[c], *synthetic[c]]
+        apart = [float(((a - b) ** 2).sum()) for a in rows for b in rows]
+        bandwidth = sum(apart) / (9 * 8)
+        sums = [
+            sum(value(a, b, bandwidth) for a in x for b in y) / (len(x) * len(y))
+            for x, y in ((real[c], real[c]), (real[c], synthetic[c]), (synthetic[c], synthetic[c]))
+        ]
+        assert float(found[c]) == pytest.approx(sums[0] - 2 * sums[1] + sums[2], rel=1e-12)
+
+
+def test_discrepancy_of_equal_sides_is_zero_and_of_equal_rows_too() -> None:
+    rows = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(1))
+    assert abs(float(discrepancy(rows, rows, "gaussian"))) < 1e-6
+    same = torch.ones(1, 3, 4, requires_grad=True)
+    found = discrepancy(torch.ones(1, 2, 4), same, "gaussian")
+    (gradient,) = torch.autograd.grad(found.sum(), same)
+    assert float(found) == 0
+    assert bool(gradient.isfinite().all())
+
+
+def test_discrepancy_keeps_its_digits_far_from_the_origin() -> None:
+    """In float32, |a|^2 + |b|^2 - 2<a,b> would lose what a shift of both sides adds."""
+    draws = torch.Generator().manual_seed(2)
+    real, synthetic = torch.randn(1, 8, 5, generator=draws), torch.randn(1, 4, 5, generator=draws)
+    exact = discrepancy(real.double(), synthetic.double(), "gaussian")
+    moved = discrepancy(real + 1000, synthetic + 1000, "gaussian")
+    assert float(moved) == pytest.approx(float(exact), rel=1e-3)
+
+
+def test_an_unknown_kernel_names_the_nearest() -> None:
+    rows = torch.ones(1, 2, 3)
+    with pytest.raises(ConfigError, match="unknown kernel 'gausian'; did you mean 'gaussian'"):
+        discrepancy(rows, rows, "gausian")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("power", [1, 2, 4])
+def test_attention_has_length_one_and_follows_the_channels(power: int) -> None:
+    maps = torch.randn(3, 4, 2, 5, generator=torch.Generator().manual_seed(0)).double()
+    found = spatial_attention(maps, power)
+    assert found.shape == (3, 10)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3).double())
+    place = sum(abs(float(maps[1, c, 1, 3])) ** power for c in range(4))
+    first = sum(abs(float(maps[1, c, 0, 0])) ** power for c in range(4))
+    assert float(found[1, 8] / found[1, 0]) == pytest.approx(place / first, rel=1e-12)
+
+
+def test_attention_of_a_layer_that_sees_nothing_is_zero_with_a_gradient() -> None:
+    maps = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    found = spatial_attention(maps, 1)
+    (gradient,) = torch.autograd.grad(found.sum(), maps)
+    assert bool((found == 0).all())
+    assert bool(gradient.isfinite().all())

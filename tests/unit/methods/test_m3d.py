@@ -1,0 +1,134 @@
+"""M3D against its equations written as loops over classes and pairs in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from dance.data import load
+from dance.methods import Problem
+from dance.methods.m3d import M3D, M3DConfig
+from dance.objectives.kernel import Kernel
+from unit.methods.literal_matching import Sides, descended, fresh, layers
+from unit.methods.problems import image_set, problem
+
+
+def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: str) -> torch.Tensor:
+    """From the distance of every pair of rows."""
+    rows = torch.cat([real, synthetic])
+    n, r = len(rows), len(real)
+    difference = rows[:, None] - rows[None]
+    squares = (difference**2).sum(-1)
+    if kernel == "gaussian":
+        bandwidth = float(squares.detach().sum()) / (n * n - n)
+        values = sum(torch.exp(-squares / (bandwidth * 2.0**power)) for power in range(-2, 3))
+    elif kernel == "laplace":
+        values = sum(torch.exp(-rate * squares) for rate in (0.1, 1.0, 5.0))
+    else:
+        values = (rows[:, None] * rows[None]).sum(-1)
+        values = values if kernel == "linear" else (values + 1) ** 2
+    assert isinstance(values, torch.Tensor)
+    return values[:r, :r].mean() - 2 * values[:r, r:].mean() + values[r:, r:].mean()
+
+
+def literal(
+    given: Problem, options: M3DConfig, iterations: int
+) -> tuple[torch.Tensor, list[float]]:
+    """Canvases and mean losses of the algorithm as it is written."""
+    classes = given.train.num_classes
+    sides = Sides(given, options.real_batch, options.augmentation, chained=True, unit=True)
+    rate = options.learning_rate * given.ipc
+    pixels, optimiser = descended(given, rate, options.momentum)
+    logged = []
+    for iteration in range(iterations):
+        state = fresh(given, iteration // options.network_interval)
+        sides.draw(iteration)
+        with torch.no_grad():
+            pixels.clamp_(0, 1)
+        losses = []
+        for label in range(classes):
+            real, synthetic = (layers(state, x, "instance")[1] for x in sides.of(pixels, label))
+            losses.append(discrepancy(real.detach(), synthetic, options.kernel))
+            if options.steps == "per_class":
+                optimiser.zero_grad()
+                losses[-1].backward()
+                optimiser.step()
+        if options.steps == "joint":
+            optimiser.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimiser.step()
+        logged.append(float(torch.stack(losses).detach().mean()))
+    return pixels.detach(), logged
+
+
+def run(given: Problem, iterations: int, **options: Any) -> tuple[torch.Tensor, list[float]]:
+    method = M3D(M3DConfig(**options))
+    state = method.setup(given)
+    losses = [float(method.step(given, state, i)["discrepancy"]) for i in range(iterations)]
+    return state["pixels"], losses
+
+
+def check(given: Problem, iterations: int = 4, **options: Any) -> None:
+    expected, wanted = literal(given, M3DConfig(**options), iterations)
+    assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
+    pixels, losses = run(given, iterations, **options)
+    torch.testing.assert_close(pixels, expected, rtol=1e-9, atol=1e-10)
+    assert losses == pytest.approx(wanted, rel=1e-9, abs=1e-11)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("ipc", [1, 2])
+def test_dynamics(ipc: int, factor: int) -> None:
+    """Classes of 7, 12 and 4 images in batches of 5: one is smaller than a batch."""
+    check(problem(ipc, factor), real_batch=5, learning_rate=1.0)
+
+
+@pytest.mark.parametrize("kernel", get_args(Kernel))
+def test_kernels(kernel: str) -> None:
+    rate = 1e-4 if kernel == "polynomial" else 0.1
+    check(problem(2, 1), iterations=2, kernel=kernel, real_batch=3, learning_rate=rate)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"network_interval": 3}, {"steps": "joint"}, {"momentum": 0.0}, {"real_batch": 0}],
+    ids=str,
+)
+def test_options(options: dict[str, Any]) -> None:
+    check(problem(2, 2), **options)
+
+
+def test_real_digits() -> None:
+    check(problem(2, 2, train=load("digits", "train")), 2, real_batch=30)
+
+
+def test_with_the_linear_kernel_the_loss_is_that_of_dm() -> None:
+    from dance.methods.dm import DM, DMConfig
+
+    given = problem(2, 1)
+    _, losses = run(given, 1, kernel="linear", augmentation="", real_batch=0)
+    mean, std = (
+        torch.tensor(p, dtype=torch.float64).view(-1, 1, 1)
+        for p in (given.train.mean, given.train.std)
+    )
+    method = DM(DMConfig(augmentation="", real_batch=0))
+    standardised = replace(given, initial=(given.initial - mean) / std)
+    found = method.step(given, method.setup(standardised), 0)["matching"]
+    assert losses == pytest.approx([float(found)], rel=1e-9)
+
+
+def test_chunks_and_processes_change_nothing_but_rounding() -> None:
+    """Groups of real classes and chunks of canvases begin at different classes."""
+    train = image_set((50, 33, 61, 40, 70))
+    given = problem(1, 2, train=train, chunk=5)
+    one, losses = run(given, 3, real_batch=30)
+    for chunk in (1, 2, 3):
+        other, again = run(replace(given, chunk=chunk), 3, real_batch=30)
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
+        assert again == pytest.approx(losses, rel=1e-10)
+    own = range(1, 4)
+    part = replace(given, train=train.only(own), initial=given.initial[1:4], classes=own)
+    torch.testing.assert_close(run(part, 3, real_batch=30)[0], one[1:4], rtol=1e-10, atol=1e-12)
