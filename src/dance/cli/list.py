@@ -21,13 +21,14 @@ Line = str | Mapping[str, Any]
 
 def _method(name: str) -> Mapping[str, Any]:
     kind = METHODS.get(name)
-    needs = "experts" if kind(kind.Config()).needs_experts() else "none"
+    method = kind(kind.Config())
+    needs = "experts" if method.needs_experts() else "none"
     return {
         "title": kind.title,
         "paper": kind.paper,
         "year": kind.year,
         "kind": "coreset" if issubclass(kind, Coreset) else "condenser",
-        "needs": "trajectories" if kind.trajectories else needs,
+        "needs": "trajectories" if method.trajectory_epochs() else needs,
         "tested": [{"data": data, "ipc": ipc} for data, ipc in kind.measured],
     }
 

@@ -79,7 +79,6 @@ class Method(ABC):
         paper: the source.
         Config: dataclass of the settings, the only home of their defaults.
         year: of the source; None where there is no one source.
-        trajectories: whether its experts are needed at every epoch, not at their ends alone.
         measured: where ``docs/results`` has a measurement of it, as (data, images per class).
     """
 
@@ -87,7 +86,6 @@ class Method(ABC):
     paper: ClassVar[str]
     Config: ClassVar[type]
     year: ClassVar[int | None] = None
-    trajectories: ClassVar[bool] = False
     measured: ClassVar[tuple[tuple[str, int], ...]] = ()
 
     def __init__(self, config: Any) -> None:
