@@ -26,9 +26,20 @@ from unit.methods.problems import image_set, problem, weights
 STEPS = 4
 
 
+_NETWORKS = {"reference_side": 8, "learning_rate": 0.05, "network_images": 64}
+TINY: dict[str, dict[str, Any]] = {
+    "dc": {"inner_epochs": 2},
+    "dsa": {"inner_epochs": 2},
+    "idc": _NETWORKS,
+    "dream": _NETWORKS,
+}
+"""What is set otherwise than published: a step that suits 8 pixels, and less training of networks
+between two of them."""
+
+
 def make(name: str, **options: Any) -> Method:
     kind = METHODS.get(name)
-    return kind(kind.Config(**options))
+    return kind(kind.Config(**{**TINY.get(name, {}), **options}))
 
 
 def is_condenser(name: str) -> bool:

@@ -76,3 +76,9 @@ def test_few_points_are_all_taken() -> None:
     for clusters in (4, 9):
         assert representatives(features, clusters, generator(0, "k")).tolist() == [0, 1, 2, 3]
     assert len(representatives(features, 3, generator(0, "k"))) == 3
+
+
+def test_of_two_equally_near_the_first_is_taken_whatever_rounding_says() -> None:
+    for seed in range(50):
+        pair = points(2, 20, seed).float() + 3
+        assert representatives(pair, 1, generator(seed, "k")).tolist() == [0]

@@ -8,6 +8,9 @@ _ITERATIONS = 100
 _TOLERANCE = 1e-4
 """Sum over centroids of the squared distance that they moved, at which they stand still."""
 
+_ROUNDING = 32
+"""Units in the last place of the longest feature's square that distances may be wrong by."""
+
 
 def k_means(features: torch.Tensor, clusters: int, draws: torch.Generator) -> torch.Tensor:
     """Centroids (clusters,D) by Lloyd's iteration in Euclidean distance.
@@ -37,11 +40,14 @@ def k_means(features: torch.Tensor, clusters: int, draws: torch.Generator) -> to
 def representatives(features: torch.Tensor, clusters: int, draws: torch.Generator) -> torch.Tensor:
     """The feature nearest to each centroid of :func:`k_means`: (clusters,) int64, some maybe twice.
 
-    As many clusters as features or more give every feature once.
+    As many clusters as features or more give every feature once. Of features equally near up to
+    rounding, as both of a cluster of two are, it is the first.
     """
     if clusters >= len(features):
         return torch.arange(len(features), device=features.device)
-    return _distances(features, k_means(features, clusters, draws)).argmin(0)
+    distances = _distances(features, k_means(features, clusters, draws))
+    slack = _ROUNDING * torch.finfo(features.dtype).eps * features.square().sum(1).max()
+    return (distances <= distances.amin(0) + slack).int().argmax(0)
 
 
 def _distances(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,185 @@
+"""Gradient matching class by class: what DC, DSA, IDC and DREAM share.
+
+A class's distance depends on its own canvases alone, so classes are taken one after the other and
+memory is that of one class, or of the images that go through one forward when a class has more:
+
+* the real gradient is a weighted sum over parts of the batch, first order, with the C kernels;
+* the synthetic gradient too, which gives v = dD/dg_S; then each part in turn is pulled along v,
+  which takes the operations with second derivatives. With one part both are one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from dance.kernels import plain_operations
+from dance.methods.base import Problem
+from dance.methods.sides import Owners, forward
+from dance.networks import Network, State
+from dance.objectives.gradient import (
+    Distance,
+    Metric,
+    Weights,
+    absolute_error,
+    cosine,
+    row_cosine,
+    squared_error,
+    toward,
+    weight_gradients,
+)
+from dance.training.fit import standardise
+
+_TOGETHER = {"cpu": 64, "cuda": 1024}
+"""Images of 32 pixels that are forwarded together; a GPU takes fewer of larger ones."""
+SECOND_ORDER = 3
+"""Memory of an image's forward with second derivatives, in forwards with first ones."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared of two gradients.
+
+    Attributes:
+        metric: their distance.
+        axes: tensors of fewer axes are left out: 2 leaves out biases and norms, 3 the classifier
+            too.
+    """
+
+    metric: Metric
+    axes: int
+
+
+ROWS = Comparison(row_cosine, 2)
+SQUARED = Comparison(squared_error, 1)
+COSINE = Comparison(cosine, 1)
+KERNELS_SQUARED = Comparison(squared_error, 3)
+KERNELS_ABSOLUTE = Comparison(absolute_error, 3)
+
+
+class Matcher:
+    """Gradients of one class's images under a network, and their distance.
+
+    Args:
+        problem: for device and precision.
+        comparison: what is compared.
+        network: the skeleton, in the mode in which it is to run.
+        coupled: whether images of a batch see each other (batch norm in training mode), so that a
+            batch cannot be taken in parts.
+    """
+
+    def __init__(
+        self, problem: Problem, comparison: Comparison, network: Network, *, coupled: bool = False
+    ) -> None:
+        self._problem, self._metric, self._network = problem, comparison.metric, network
+        self._compared = [
+            name for name, p in network.named_parameters() if p.ndim >= comparison.axes
+        ]
+        self._coupled = coupled
+        self._together = together(problem.device, problem.train.side)
+
+    def real(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
+        """g_T: gradients of the mean cross-entropy of one class's images.
+
+        Args:
+            state: of the network.
+            images: (n,C,H,W) standardised and augmented.
+            label: of the class.
+        """
+        return self._first_order(state, images, label)
+
+    def pull(
+        self,
+        state: State,
+        real: list[torch.Tensor],
+        canvases: torch.Tensor,
+        label: int,
+        view: Callable[[torch.Tensor], torch.Tensor],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The distance of a class and its gradient with respect to the canvases.
+
+        Args:
+            state: of the network.
+            real: g_T of the class.
+            canvases: (ipc,C,S,S) of the class.
+            label: of the class.
+            view: from canvases to what the network eats.
+
+        Returns:
+            D, 0-dim, and its gradient (ipc,C,S,S).
+        """
+        leaf = canvases.detach().requires_grad_()
+        images = view(leaf)
+        found: list[Distance] = []
+
+        def slope(gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+            found.append(self._metric(real, gradients))
+            return found[0].slope
+
+        parts = self._parts(images.detach())
+        if len(parts) == 1:
+            pulled = self._toward(state, parts[0], label, slope)
+        else:
+            v = slope(self._first_order(state, images.detach(), label))
+            pulled = torch.cat(
+                [self._toward(state, p, label, lambda _: v) * (len(p) / len(images)) for p in parts]
+            )
+        (gradient,) = torch.autograd.grad(images, leaf, pulled)
+        return found[0].value, gradient
+
+    def _parts(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        return [images] if self._coupled else images.split(self._together)
+
+    def _first_order(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
+        weights = self._weights(state)
+        total: list[torch.Tensor] = []
+        for part in self._parts(images):
+            share = len(part) / len(images)
+            found = weight_gradients(self._loss(state, label), weights, part)
+            if total:
+                for held, own in zip(total, found, strict=True):
+                    held.add_(own, alpha=share)
+            else:
+                total = [own * share for own in found]
+        return total
+
+    def _toward(
+        self,
+        state: State,
+        images: torch.Tensor,
+        label: int,
+        slope: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+    ) -> torch.Tensor:
+        with plain_operations():
+            return toward(self._loss(state, label), self._weights(state), images, slope)
+
+    def _weights(self, state: State) -> Weights:
+        return {name: state[name] for name in self._compared}
+
+    def _loss(self, state: State, label: int) -> Callable[[Weights, torch.Tensor], torch.Tensor]:
+        def loss(weights: Weights, images: torch.Tensor) -> torch.Tensor:
+            logits = forward(self._problem, self._network.logits, {**state, **weights}, images)
+            return functional.cross_entropy(logits, logits.new_full((len(logits),), label).long())
+
+        return loss
+
+
+def standardised(problem: Problem, rows: torch.Tensor) -> torch.Tensor:
+    """Real images (n,C,H,W) at ``rows`` of the training set, as a network eats them."""
+    train = problem.train
+    images = train.images[rows.to(train.images.device)].to(problem.device)
+    return standardise(images, train.mean, train.std, problem.initial.dtype)
+
+
+def owners(label: int, images: torch.Tensor) -> Owners:
+    """That images (n,C,H,W) are of one class."""
+    return Owners.of(torch.full((len(images),), label), images.device)
+
+
+def together(device: torch.device, side: int) -> int:
+    """Images of ``side`` pixels that go through one forward with gradients."""
+    most = _TOGETHER[device.type]
+    return most if device.type == "cpu" else max(32, most * 32**2 // side**2)

@@ -1,0 +1,345 @@
+"""DC, DSA, IDC and DREAM in float64 as their released forms run, loop by loop.
+
+Written from the descriptions of the algorithms: distances are functions of a graph that keeps the
+gradients, and automatic differentiation goes through all of it; optimisers are ``torch.optim.SGD``;
+classes take their turns on one tensor. Only the numbers of the keyed random draws are the
+library's.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dance.augment import cutmix, siamese, single
+from dance.core.rng import generator
+from dance.data.clustering import representatives
+from dance.data.sampler import ClassSampler
+from dance.methods import Problem
+from dance.methods.dc import DcConfig
+from dance.methods.dream import DreamConfig
+from dance.methods.idc import IdcConfig
+from dance.networks import State
+from unit.augment import by_hand
+from unit.methods.literal import augment, decode
+
+Batch = list[torch.Tensor]
+
+
+def logits(state: State, x: torch.Tensor, *, training: bool) -> torch.Tensor:
+    """A ConvNet; batch norm in training mode normalises by the batch and moves its averages."""
+    for block in range(sum(name.endswith(".0.weight") for name in state)):
+        names = f"blocks.{block}.1"
+        x = functional.conv2d(
+            x, state[f"blocks.{block}.0.weight"], state[f"blocks.{block}.0.bias"], padding=1
+        )
+        if f"{names}.running_mean" not in state:
+            middle = x.mean(dim=(2, 3), keepdim=True)
+            spread = ((x - middle) ** 2).mean(dim=(2, 3), keepdim=True)
+        elif training:
+            middle = x.mean(dim=(0, 2, 3), keepdim=True)
+            spread = ((x - middle) ** 2).mean(dim=(0, 2, 3), keepdim=True)
+            count = x.numel() // x.shape[1]
+            with torch.no_grad():
+                seen = {"mean": middle, "var": spread * count / (count - 1)}
+                for kind, value in seen.items():
+                    held = state[f"{names}.running_{kind}"]
+                    held.copy_(0.9 * held + 0.1 * value.flatten())
+        else:
+            middle = state[f"{names}.running_mean"].view(-1, 1, 1)
+            spread = state[f"{names}.running_var"].view(-1, 1, 1)
+        x = (x - middle) / torch.sqrt(spread + 1e-5)
+        x = x * state[f"{names}.weight"].view(-1, 1, 1) + state[f"{names}.bias"].view(-1, 1, 1)
+        x = x.relu()
+        x = (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+    return x.flatten(1) @ state["classifier.weight"].T + state["classifier.bias"]
+
+
+def embedded(state: State, x: torch.Tensor) -> torch.Tensor:
+    """What the classifier eats: its logits under a classifier that copies."""
+    size = state["classifier.weight"].shape[1]
+    eye = torch.eye(size, dtype=x.dtype)
+    copying = {"classifier.weight": eye, "classifier.bias": torch.zeros(size, dtype=x.dtype)}
+    return logits({**state, **copying}, x, training=False)
+
+
+def cross_entropy(found: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return (found.logsumexp(1) - found[torch.arange(len(found)), labels]).mean()
+
+
+def trained(state: State) -> dict[str, torch.Tensor]:
+    return {
+        n: t
+        for n, t in state.items()
+        if "running" not in n and not n.endswith("num_batches_tracked")
+    }
+
+
+def fresh(problem: Problem, draws: torch.Generator) -> State:
+    found = {n: t.double() for n, t in problem.network.initial(draws).items()}
+    for tensor in trained(found).values():
+        tensor.requires_grad_()
+    return found
+
+
+def distance(kind: str, real: dict[str, torch.Tensor], synthetic: dict[str, torch.Tensor]):
+    """Of gradients by name."""
+    total = torch.zeros((), dtype=torch.float64)
+    if kind == "rows":
+        for name, a in real.items():
+            if a.ndim < 2:
+                continue
+            for one, other in zip(a, synthetic[name], strict=True):
+                norms = one.norm() * other.norm()
+                total = total + 1 - (one * other).sum() / (norms + 0.000001)
+        return total
+    if kind in ("squared", "cosine"):
+        a, b = (torch.cat([g.flatten() for g in side.values()]) for side in (real, synthetic))
+        if kind == "squared":
+            return ((a - b) ** 2).sum()
+        return 1 - (a @ b) / (a.norm() * b.norm() + 0.000001)
+    for name, a in real.items():
+        if a.ndim >= 3:
+            difference = a - synthetic[name]
+            total = total + (difference**2 if kind == "mse" else difference.abs()).sum()
+    return total
+
+
+def gradients(
+    state: State, x: torch.Tensor, label: int, *, training: bool, graph: bool
+) -> dict[str, torch.Tensor]:
+    weights = trained(state)
+    labels = torch.full((len(x),), label)
+    loss = cross_entropy(logits(state, x, training=training), labels)
+    found = torch.autograd.grad(loss, list(weights.values()), create_graph=graph)
+    return dict(zip(weights, found, strict=True))
+
+
+def normalise(problem: Problem, unit: torch.Tensor) -> torch.Tensor:
+    mean, std = (
+        torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
+        for part in (problem.train.mean, problem.train.std)
+    )
+    return (unit - mean) / std
+
+
+def pictures(problem: Problem, rows: torch.Tensor) -> torch.Tensor:
+    return normalise(problem, problem.train.images[rows].double() / 255)
+
+
+@cache
+def warp(matrix: tuple[tuple[float, ...], ...], side: int) -> torch.Tensor:
+    """(side^2, side^2): resampling is linear, so its columns are what it makes of dots."""
+    columns = []
+    for place in range(side * side):
+        dot = np.zeros((1, side, side))
+        dot[0, place // side, place % side] = 1
+        columns.append(by_hand.warp(dot, [list(row) for row in matrix]).reshape(-1))
+    return torch.tensor(np.stack(columns, 1))
+
+
+def one_operation(x: torch.Tensor, drawn: single.Draw, row: int) -> torch.Tensor:
+    """The operation and parameters in a row of what was drawn, for a whole batch."""
+    own = drawn.parameters[int(drawn.operation[row])]
+    if own.flip is not None:
+        return x.flip(-1) if bool(own.flip[row]) else x
+    if own.grid is not None:
+        matrix = tuple(tuple(line) for line in own.grid[row].double().tolist())
+        return (x.flatten(2) @ warp(matrix, x.shape[-1]).T).view(x.shape)
+    return augment(x, own, row)
+
+
+def condense_dc(
+    problem: Problem, config: DcConfig, iterations: int, outer: int, inner: int
+) -> tuple[torch.Tensor, list[float]]:
+    """DC and DSA, in standardised space.
+
+    Returns:
+        The canvases, and the mean distance of each step.
+    """
+    train, ipc, classes = problem.train, problem.ipc, problem.train.num_classes
+    mean, std = (
+        torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in (train.mean, train.std)
+    )
+
+    def decoded(canvases: torch.Tensor) -> torch.Tensor:
+        return (decode(canvases * std + mean, problem.factor) - mean) / std
+
+    pixels = problem.initial.clone().requires_grad_()
+    images = torch.optim.SGD([pixels], lr=config.learning_rate, momentum=config.momentum)
+    sampler = ClassSampler(train, config.real_batch, problem.seed)
+    losses: list[float] = []
+    for iteration in range(iterations):
+        number, step = divmod(iteration, outer)
+        if step == 0:
+            state = fresh(problem, generator(problem.seed, "network", number))
+            network = torch.optim.SGD(
+                list(trained(state).values()),
+                lr=config.network_learning_rate,
+                momentum=config.network_momentum,
+            )
+        if any("running" in name for name in state):
+            rows = torch.cat([sampler.rows(c, iteration)[:16] for c in range(classes)])
+            logits(state, pictures(problem, rows), training=True)
+        drawn = None
+        if config.augmentation:
+            draws = generator(problem.seed, "augment", iteration)
+            drawn = single.draw(config.augmentation, classes, train.side, draws)
+        total = torch.zeros((), dtype=torch.float64)
+        for c in range(classes):
+            both = [pictures(problem, sampler.rows(c, iteration)), decoded(pixels[c * ipc :][:ipc])]
+            if drawn is not None:
+                both = [one_operation(x, drawn, c) for x in both]
+            real = gradients(state, both[0], c, training=False, graph=False)
+            synthetic = gradients(state, both[1], c, training=False, graph=True)
+            total = total + distance(config.distance, real, synthetic)
+        images.zero_grad()
+        total.backward()
+        images.step()
+        losses.append(float(total.detach()) / classes)
+        if step == outer - 1:
+            continue
+        whole = decoded(pixels.detach())
+        labels = torch.arange(classes).repeat_interleave(len(whole) // classes)
+        number = 0
+        for epoch in range(inner):
+            draws = generator(problem.seed, "inner order", iteration, epoch)
+            order = torch.randperm(len(whole), generator=draws)
+            for start in range(0, len(whole), config.network_batch):
+                rows = order[start : start + config.network_batch]
+                x = whole[rows]
+                if config.augmentation:
+                    draws = generator(problem.seed, "inner augment", iteration, number)
+                    side, strategy = train.side, config.augmentation
+                    drawn = single.draw(strategy, len(rows), side, draws, shared=True)
+                    x = torch.cat([one_operation(x[i : i + 1], drawn, i) for i in range(len(x))])
+                number += 1
+                network.zero_grad()
+                cross_entropy(logits(state, x, training=True), labels[rows]).backward()
+                network.step()
+    return pixels.detach(), losses
+
+
+def several(canvases: torch.Tensor, config: IdcConfig, factor: int) -> torch.Tensor:
+    """The canvases of a class under the decoders of IDC."""
+    if config.decoding == "multi":
+        return torch.cat([decode(canvases, each) for each in range(1, factor + 1)])
+    if config.decoding == "bound":
+        found: Batch = []
+        made, at = 0, 0
+        for each in range(factor, 0, -1):
+            left = len(canvases) - at
+            take = min((config.synthetic_cap - made - left) // each**2, left) if each > 1 else left
+            take = max(0, take)
+            if take:
+                found.append(decode(canvases[at : at + take], each))
+            at, made = at + take, made + take * each**2
+        return torch.cat(found)
+    return decode(canvases, factor)
+
+
+def train_on_real(
+    problem: Problem,
+    config: IdcConfig,
+    state: State,
+    optimiser: torch.optim.SGD,
+    purpose: str,
+    step: int,
+) -> None:
+    """A step of the network, image by image."""
+    train = problem.train
+    count = len(train.labels)
+    per_pass = -(-count // config.network_batch)
+    turn, place = divmod(step, per_pass)
+    order = torch.randperm(count, generator=generator(problem.seed, f"{purpose} order", turn))
+    rows = order[place * config.network_batch :][: config.network_batch]
+    draws = generator(problem.seed, f"{purpose} batch", step)
+    drawn = siamese.draw(config.network_augmentation, len(rows), train.side, draws)
+    whole = pictures(problem, rows)
+    x = torch.cat([augment(whole[i : i + 1], drawn, i) for i in range(len(rows))])
+    labels = train.labels[rows]
+    mix = cutmix.draw_mix(len(rows), train.side, config.cutmix, draws)
+    others, share = labels, 1.0
+    if mix is not None:
+        top, bottom, left, right = mix.box
+        mixed = x.clone()
+        for i, partner in enumerate(mix.partner.tolist()):
+            mixed[i, :, top:bottom, left:right] = x[partner, :, top:bottom, left:right]
+        x, others = mixed, labels[mix.partner]
+        share = 1 - (bottom - top) * (right - left) / train.side**2
+    found = logits(state, x, training=True)
+    optimiser.zero_grad()
+    (share * cross_entropy(found, labels) + (1 - share) * cross_entropy(found, others)).backward()
+    optimiser.step()
+
+
+def condense_idc(
+    problem: Problem, config: IdcConfig, iterations: int, start: torch.Tensor | None = None
+) -> tuple[torch.Tensor, list[float], int]:
+    """IDC, and DREAM where the settings are its own.
+
+    Returns:
+        The canvases, the mean distance of each step, and how many pixels were clamped.
+    """
+    train, ipc, classes = problem.train, problem.ipc, problem.train.num_classes
+    pixels = (problem.initial if start is None else start).clone().requires_grad_()
+    rate = config.learning_rate * ipc * train.side**2 / config.reference_side**2
+    images = torch.optim.SGD([pixels], lr=rate, momentum=config.momentum)
+    sampler = ClassSampler(train, config.real_batch, problem.seed)
+    count = len(train.labels)
+    per_pass = -(-count // config.network_batch)
+    steps = min(-(-config.network_images // config.network_batch), per_pass)
+    losses: list[float] = []
+    clamped = 0
+    chosen: dict[int, torch.Tensor] = {}
+    for iteration in range(iterations):
+        number, inner = divmod(iteration, config.network_steps)
+        if inner == 0:
+            state = fresh(problem, generator(problem.seed, "network", number))
+            network = torch.optim.SGD(
+                list(trained(state).values()),
+                lr=config.network_learning_rate,
+                momentum=config.network_momentum,
+                weight_decay=config.network_weight_decay,
+            )
+            warm = config.warmup_epochs * per_pass
+            for step in range(number * warm, (number + 1) * warm):
+                train_on_real(problem, config, state, network, "warm up", step)
+            with torch.no_grad():
+                clamped += int(((pixels < 0) | (pixels > 1)).sum())
+                pixels.clamp_(0, 1)
+        draws = generator(problem.seed, "augment", iteration)
+        drawn = siamese.draw(config.augmentation, classes, train.side, draws)
+        total = 0.0
+        for c in range(classes):
+            rows = sampler.rows(c, iteration)
+            if isinstance(config, DreamConfig):
+                if inner % config.clustering_interval == 0:
+                    all_rows = train.rows(c)
+                    with torch.no_grad():
+                        found = embedded(state, train.images[all_rows].double() / 255)
+                    draws = generator(problem.seed, "clusters", iteration, c)
+                    chosen[c] = all_rows[representatives(found, len(rows), draws)]
+                rows = chosen[c]
+            synthetic = several(pixels[c * ipc : (c + 1) * ipc], config, problem.factor)
+            if len(synthetic) > config.synthetic_cap:
+                draws = generator(problem.seed, "subset", iteration, c)
+                kept = torch.randperm(len(synthetic), generator=draws)[: config.synthetic_cap]
+                synthetic = synthetic[kept]
+            both = torch.cat([pictures(problem, rows), normalise(problem, synthetic)])
+            both = augment(both, drawn, c)
+            own = {n: t.clone() if "running" in n else t for n, t in state.items()}
+            real = gradients(own, both[: len(rows)].detach(), c, training=True, graph=False)
+            fake = gradients(own, both[len(rows) :], c, training=True, graph=True)
+            loss = distance(config.distance, real, fake)
+            images.zero_grad()
+            loss.backward(inputs=[pixels])
+            images.step()
+            total += float(loss.detach())
+        losses.append(total / classes)
+        for step in range(iteration * steps, (iteration + 1) * steps):
+            train_on_real(problem, config, state, network, "network", step)
+    return pixels.detach(), losses, clamped

@@ -1,0 +1,168 @@
+"""DC and DSA against literal loops in float64."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from dance.methods import Problem
+from dance.methods.base import Tensors
+from dance.methods.dc import Dc, Dsa, DsaConfig
+from dance.networks import NetworkConfig
+from unit.methods import literal_gradient as literal
+from unit.methods.problems import image_set, problem
+
+BATCH_NORM = NetworkConfig(width=6, depth=2, norm="batch")
+SHORT: dict[str, Any] = {"outer_steps": 3, "inner_epochs": 2, "real_batch": 5, "network_batch": 10}
+
+
+def run(method: Dc, given: Problem, iterations: int) -> tuple[Tensors, list[float]]:
+    state = method.setup(given)
+    losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
+    return state, losses
+
+
+def check(
+    given: Problem, iterations: int = 7, kind: type[Dc] = Dc, **options: Any
+) -> tuple[Tensors, list[float]]:
+    """The library's run is the literal one; three steps a network, so the third is begun."""
+    config = kind.Config(**{**SHORT, **options})
+    expected, losses = literal.condense_dc(given, config, iterations, 3, 2)
+    state, found = run(kind(config), given, iterations)
+    torch.testing.assert_close(state["pixels"], expected, rtol=1e-9, atol=1e-9)
+    assert found == pytest.approx(losses, rel=1e-9)
+    moved = (expected - given.initial).abs()
+    assert moved.flatten(1).amax(1).min() > 1e-3  # every canvas
+    return state, found
+
+
+@pytest.mark.parametrize(("ipc", "factor"), [(1, 1), (2, 1), (2, 2)])
+def test_published_dynamics(ipc: int, factor: int) -> None:
+    check(problem(ipc, factor))
+
+
+@pytest.mark.parametrize("distance", ["squared", "cosine"])
+def test_other_distances(distance: str) -> None:
+    check(problem(2, 1), distance=distance)
+
+
+def test_other_rates() -> None:
+    check(
+        problem(2, 1),
+        momentum=0.0,
+        learning_rate=0.03,
+        network_momentum=0.5,
+        network_learning_rate=0.1,
+        real_batch=0,
+    )
+
+
+def test_grey_pictures_and_a_side_that_the_factor_does_not_divide() -> None:
+    train = image_set((6, 6, 9, 7), channels=1, side=10)
+    check(problem(1, 3, train=train, network=NetworkConfig(width=6, depth=1)), 4)
+
+
+def test_batch_norm_sees_some_real_images_and_is_frozen() -> None:
+    state, _ = check(problem(2, 1, network=BATCH_NORM))
+    assert bool((state["network_buffers"] != 0).any())
+
+
+def test_every_operation_of_dsa() -> None:
+    """Three classes draw from six operations at every step and train with a seventh draw."""
+    check(problem(2, 1), 12, Dsa)
+    check(problem(1, 2, network=BATCH_NORM), 4, Dsa)
+
+
+def test_more_images_of_a_class_than_go_through_one_forward() -> None:
+    """72 synthetic and up to 80 real images: gradients are sums over parts, to rounding."""
+    train = image_set((80, 70), side=4)
+    given = problem(18, 2, train=train, network=NetworkConfig(width=4, depth=1))
+    check(given, 2, real_batch=0)
+
+
+def test_float32_with_the_kernels_is_close_to_float64() -> None:
+    """The real side and the inner training run in the compiled kernels, where there are any."""
+    network = NetworkConfig(width=16, depth=2)
+    exact, losses = run(Dc(Dc.Config(**SHORT)), problem(2, 1, network=network), 4)
+    given = problem(2, 1, network=network, dtype=torch.float32)
+    single, found = run(Dc(Dc.Config(**SHORT)), given, 4)
+    assert single["pixels"].dtype == torch.float32
+    torch.testing.assert_close(single["pixels"].double(), exact["pixels"], rtol=0, atol=1e-3)
+    assert found == pytest.approx(losses, rel=1e-4)
+
+
+def test_bfloat16_is_near() -> None:
+    network = NetworkConfig(width=16, depth=2)
+    given = problem(2, 1, network=network, dtype=torch.float32)
+    _, losses = run(Dc(Dc.Config(**SHORT)), given, 2)
+    half, found = run(Dc(Dc.Config(**SHORT)), dataclasses.replace(given, bfloat16=True), 2)
+    assert half["pixels"].dtype == torch.float32
+    assert found == pytest.approx(losses, rel=0.1)
+
+
+def test_a_network_lives_for_t_steps_and_is_trained_between_them() -> None:
+    given = problem(2, 1)
+    method = Dc(Dc.Config(**SHORT))
+    state = method.setup(given)
+    seen = []
+    for iteration in range(6):
+        method.step(given, state, iteration)
+        seen.append(state["network"].clone())
+    first = given.network.initial  # untrained weights are uniform within bounds of their layer
+    assert first is not None
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[1], seen[2])  # not after the last step of a network
+    assert not torch.equal(seen[2], seen[3])
+
+
+def test_steps_and_epochs_follow_the_published_table_for_any_number() -> None:
+    from dance.methods.dc import inner_epochs, outer_steps
+
+    table = {1: 1, 10: 10, 20: 20, 30: 30, 40: 40, 50: 50}
+    assert {ipc: outer_steps(ipc) for ipc in table} == table
+    epochs = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
+    assert {ipc: inner_epochs(ipc) for ipc in epochs} == epochs
+    falling = [inner_epochs(ipc) for ipc in range(1, 200)]
+    assert falling == sorted(falling, reverse=True)
+    method = Dc(Dc.Config())
+    method.setup(problem(1, 1))
+    assert (method._outer, method._epochs) == (1, 50)
+
+
+def test_one_image_per_class_trains_no_network() -> None:
+    given = problem(1, 1)
+    method = Dc(Dc.Config(real_batch=5))
+    state = method.setup(given)
+    method.step(given, state, 3)
+    fresh = given.network.initial(literal.generator(given.seed, "network", 3))
+    flat = torch.cat([t.flatten() for t in fresh.values()]).double()
+    torch.testing.assert_close(state["network"], flat)
+
+
+def test_dsa_is_dc_with_its_augmentation() -> None:
+    plain, dsa = (dataclasses.asdict(kind.Config()) for kind in (Dc, Dsa))
+    assert dsa.pop("augmentation") == "color_crop_cutout_flip_scale_rotate"
+    assert plain.pop("augmentation") == ""
+    assert plain == dsa
+    given = problem(1, 1)
+    with_none = run(Dsa(DsaConfig(augmentation="", real_batch=5)), given, 2)
+    assert with_none[1] == run(Dc(Dc.Config(real_batch=5)), given, 2)[1]
+
+
+def test_defaults_are_the_published_settings() -> None:
+    assert dataclasses.asdict(Dc.Config()) == {
+        "iterations": 10_000,
+        "outer_steps": None,
+        "inner_epochs": None,
+        "learning_rate": 0.1,
+        "momentum": 0.5,
+        "real_batch": 256,
+        "distance": "rows",
+        "augmentation": "",
+        "network_learning_rate": 0.01,
+        "network_momentum": 0.0,
+        "network_batch": 256,
+    }
