@@ -13,7 +13,7 @@ from dance.core import rng
 from dance.core.errors import ConfigError, nearest
 from dance.data.imageset import ImageSet
 
-InitRule = Literal["first", "random", "noise", "normal"]
+InitRule = Literal["first", "random", "collage", "noise", "normal"]
 
 
 def initial_pixels(
@@ -40,7 +40,8 @@ def initial_pixels(
         ipc: stored canvases per class.
         factor: cells along a side of a canvas.
         rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
-            takes them in a random order (the paper), ``noise`` takes uniform noise, ``normal``
+            takes them in a random order (the paper), ``collage`` too, but shrinks them bilinearly
+            without antialiasing (Zhao et al. 2023, IDM), ``noise`` takes uniform noise, ``normal``
             noise that is N(0,1) in standardised space (Zhao et al. 2021).
         seed: of the random order and of the noise.
         classes: labels to make canvases for (none: all K).
@@ -69,21 +70,27 @@ def initial_pixels(
                 f"images per class must not exceed the size of any class: got {ipc}, and "
                 f"class {name!r} has {len(rows)} training images; use a smaller --ipc"
             )
-        if rule == "random":
+        if rule in ("random", "collage"):
             order = torch.randperm(len(rows), generator=rng.generator(seed, "init", label))
             rows = rows[order.to(rows.device)]
         chosen.append(rows[cells.to(rows.device) % len(rows)].view(1, factor**2, ipc))
     index = torch.cat(chosen).transpose(1, 2).reshape(-1, factor**2)
-    return place(train.images, index, factor)
+    return place(train.images, index, factor, "bilinear" if rule == "collage" else "nearest")
 
 
-def place(images: Tensor, index: Tensor, factor: int) -> Tensor:
+def place(
+    images: Tensor,
+    index: Tensor,
+    factor: int,
+    shrink: Literal["nearest", "bilinear"] = "nearest",
+) -> Tensor:
     """Canvases with real images in their cells.
 
     Args:
         images: (N,C,S,S) uint8.
         index: (n, factor^2) int64, the image of each cell, row by row.
         factor: cells along a side.
+        shrink: how an image comes to the size of its cell.
 
     Returns:
         (n,C,S,S) float32 in unit space.
@@ -95,7 +102,7 @@ def place(images: Tensor, index: Tensor, factor: int) -> Tensor:
         top, left = k // factor * cell, k % factor * cell
         spot = canvases[:, :, top : top + cell, left : left + cell]
         real = images[index[:, k]].float() / 255
-        spot.copy_(functional.interpolate(real, size=spot.shape[-2:], mode="nearest"))
+        spot.copy_(functional.interpolate(real, size=spot.shape[-2:], mode=shrink))
     return canvases
 
 

@@ -24,8 +24,9 @@ class RunConfig:
         factor: l; each stored image is a grid of l x l smaller ones that are scaled up for
             training. 1 switches factoring off.
         init: what the stored images start from: the ``first`` real images of each class (released
-            code), ``random`` real images (the paper's words), uniform ``noise``, or ``normal``
-            noise of the mean and deviation of the data.
+            code), ``random`` real images (the paper's words), a ``collage`` of random real images
+            that are shrunk smoothly (IDM), uniform ``noise``, or ``normal`` noise of the mean and
+            deviation of the data.
         networks: networks that the finished set is scored with.
         labels: hard, or soft: what experts call the images, stored with the set; networks then
             learn these.
@@ -50,7 +51,7 @@ class RunConfig:
     method: str = "dance"
     ipc: int = 10
     factor: int = 1
-    init: Literal["first", "random", "noise", "normal"] = "first"
+    init: Literal["first", "random", "collage", "noise", "normal"] = "first"
     networks: tuple[str, ...] = ("convnet",)
     labels: Literal["hard", "soft"] = "hard"
     seed: int = 0

@@ -31,9 +31,14 @@ _RULES: dict[str, Rule] = {
         ("bank_draws", "repeats", "starts", "iterations", "synthetic_cap", "calibration_interval"),
         _ONE,
     ),
+    **dict.fromkeys(
+        ("queue", "push_interval", "fetch", "model_steps", "model_batch", "meter_interval"), _ONE
+    ),
+    **dict.fromkeys(("network_interval", "power"), _ONE),
     **dict.fromkeys(("seed", "count", "expert", "real_batch", "weight_decay"), _ZERO),
-    **dict.fromkeys(("learning_rate", "decay"), _POSITIVE),
-    "momentum": _BELOW_ONE,
+    **dict.fromkeys(("balance", "ce_weight", "model_weight_decay"), _ZERO),
+    **dict.fromkeys(("learning_rate", "model_learning_rate", "decay"), _POSITIVE),
+    **dict.fromkeys(("momentum", "model_momentum"), _BELOW_ONE),
     "cutmix": _SHARE,
 }
 """What a setting of this name must be, in whatever section it stands."""

@@ -152,3 +152,26 @@ def test_normal_noise_is_standard_in_standardised_space() -> None:
     assert float(standardised.min()) < -3  # not clamped to [0,1]
     other = initial_pixels(train, 4, 1, "normal", 0, range(1, 2))
     assert torch.equal(canvases[4:], other)
+
+
+def test_a_collage_averages_neighbouring_pixels_and_shows_what_random_shows() -> None:
+    """Halving bilinearly without antialiasing is the mean of every 2x2 pixels."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (12, 3, 8, 8), generator=draws, dtype=torch.uint8)
+    labels = torch.arange(12) % 2
+    train = ImageSet(images, labels, ("a", "b"), (0.5,) * 3, (0.5,) * 3, "x", "train", "f")
+    collage = initial_pixels(train, 1, 2, "collage", seed=3)
+    nearest = initial_pixels(train, 1, 2, "random", seed=3)
+    halves = images.float().view(12, 3, 4, 2, 4, 2).mean((3, 5)) / 255
+    corners = images[:, :, ::2, ::2].float() / 255
+    for canvas, other in zip(collage, nearest, strict=True):
+        shown_in = set()
+        for top in (0, 4):
+            for left in (0, 4):
+                cell = canvas[:, top : top + 4, left : left + 4]
+                found = [n for n in range(12) if torch.allclose(halves[n], cell, atol=1e-6)]
+                assert len(found) == 1
+                assert torch.equal(corners[found[0]], other[:, top : top + 4, left : left + 4])
+                shown_in.update(found)
+        assert len(shown_in) == 4
+        assert len({int(labels[n]) for n in shown_in}) == 1
