@@ -88,5 +88,5 @@ def _print_methods(members: Mapping[str, Line]) -> None:
         tested = [f"{data} {', '.join(numbers)}" for data, numbers in ipcs.items()]
         cells = (told["title"], told["paper"], year, told["kind"], told["needs"])
         rows.append((name, *cells, "\n".join(tested) or "none"))
-    columns = ("<methods", "title", "paper", ">year", "<kind", "<needs", "<tested at")
+    columns = ("<methods", "<title", "paper", ">year", "<kind", "<needs", "<tested at")
     print_table(columns, rows)

@@ -12,6 +12,9 @@ from rich.table import Table
 
 from dance.core.progress import duration
 
+_PIPED = 120
+"""Letters in a line of a table that goes into a file or another program."""
+
 
 def print_json(content: Mapping[str, Any]) -> None:
     """One JSON object; paths become text."""
@@ -22,6 +25,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     """A table as wide as it needs to be.
 
     Columns whose name starts with ``>`` are right-aligned; these and those with ``<`` never wrap.
+    What is no terminal has room for 120 letters.
     """
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
@@ -34,6 +38,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _PIPED)
     with console.capture() as drawn:  # rich would end the process when a pipe breaks
         console.print(table)
     print(drawn.get(), end="")
