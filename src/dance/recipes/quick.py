@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_TEACHER: Mapping[str, Any] = {
+    "count": 1, "lengths": [0.5, 1.0], "temperatures": [1.0, 4.0], "students": 1,
+}  # fmt: skip
 QUICK: Mapping[str, Any] = {
     "experts": {"count": 1, "epochs": 6},
     "options": {"iterations": 150},
     "evaluation": {"protocol": "quick-v1", "repeats": 3},
+    "teacher": _TEACHER,
 }
 _DIGITS: Mapping[str, Any] = {
     "experts": {"count": 3, "epochs": 20},
     "options": {"iterations": 200},
     "evaluation": {"protocol": "quick-v1", "repeats": 5},
+    "teacher": _TEACHER,
 }
 """The digits are so small that more of everything fits in the same time."""
 
