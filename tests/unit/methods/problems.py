@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from dance.data.imageset import ImageSet
+from dance.experts.trajectories import HeldTrajectories, flatten
 from dance.methods import Problem
-from dance.networks import NetworkConfig, State, build
+from dance.networks import Network, NetworkConfig, State, build
 
 
 def image_set(
@@ -30,10 +31,10 @@ def image_set(
     )
 
 
-def weights(network: torch.nn.Module, seed: int, dtype: torch.dtype) -> tuple[State, State]:
+def weights(network: Network, seed: int, dtype: torch.dtype) -> tuple[State, State]:
     """First and last weights of an expert; a trained one is far from its start."""
     draws = torch.Generator().manual_seed(seed)
-    initial = network.initial(draws)  # type: ignore[operator]
+    initial = network.initial(draws)
     final = {}
     for name, tensor in initial.items():
         step = 0.3 * torch.randn(tensor.shape, generator=draws)
@@ -44,6 +45,16 @@ def weights(network: torch.nn.Module, seed: int, dtype: torch.dtype) -> tuple[St
         else:
             final[name] = tensor + step
     return tuple({n: t.to(dtype) for n, t in state.items()} for state in (initial, final))  # type: ignore[return-value]
+
+
+def trajectories(network: Network, count: int, epochs: int, dtype: torch.dtype) -> HeldTrajectories:
+    """Made-up networks that move a little every epoch."""
+    networks = []
+    for number in range(count):
+        first, last = (flatten(network, state) for state in weights(network, number, dtype))
+        parts = torch.linspace(0, 0.2, epochs + 1, dtype=dtype)[:, None]
+        networks.append(first + parts * (last - first))
+    return HeldTrajectories(torch.stack(networks))
 
 
 def problem(
@@ -73,4 +84,5 @@ def problem(
         experts=tuple(weights(skeleton, 50 + number, dtype) for number in range(experts)),
         seed=seed,
         chunk=chunk,
+        trajectories=trajectories(skeleton, 2, 4, dtype),
     )

@@ -15,10 +15,9 @@ from dance.condensed import decode
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import generator
 from dance.data import load
-from dance.experts.trajectories import HeldTrajectories, flatten
 from dance.methods import METHODS, Problem
 from dance.networks import NetworkConfig
-from unit.methods.problems import problem, weights
+from unit.methods.problems import problem, trajectories
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 CLASSES = 10
@@ -40,12 +39,7 @@ def given(
     rows = torch.cat([train.rows(label)[:ipc] for label in range(CLASSES)])
     images = train.images[rows].to(dtype) / 255
     mean, std = (torch.tensor(v, dtype=dtype).view(-1, 1, 1) for v in (train.mean, train.std))
-    networks = []
-    for number in range(2):
-        first, last = (flatten(bare.network, w) for w in weights(bare.network, number, dtype))
-        parts = torch.linspace(0, 0.2, epochs + 1, dtype=dtype)[:, None]
-        networks.append(first + parts * (last - first))
-    held = HeldTrajectories(torch.stack(networks))
+    held = trajectories(bare.network, 2, epochs, dtype)
     return replace(bare, initial=(images - mean) / std, trajectories=held)
 
 
