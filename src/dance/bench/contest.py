@@ -17,6 +17,7 @@ from dance.core.rng import generator
 from dance.engine import RunConfig
 from dance.engine.stage import Stage, stage
 from dance.experts import Expert
+from dance.experts.trajectories import untrained
 from dance.methods import METHODS, Condenser, Problem
 from dance.methods import dance as dance_module
 from dance.methods.sides import RealSide
@@ -52,6 +53,8 @@ def problem_of(setting: Stage) -> Problem:
             )
             experts.append(Expert(number, first, last, {}, Path(), trained_now=False))
     problem = setting.problem(setting.initial(), experts)
+    if epochs := method.trajectory_epochs():
+        problem = replace(problem, trajectories=untrained(network, epochs))
     if isinstance(method, Condenser) and (entries := method.bank_draws()):
         shape = (entries, problem.train.num_classes, network.embedding_size)
         problem = replace(problem, bank=torch.zeros(shape, device=problem.device))

@@ -21,7 +21,8 @@ from dance.engine.portable import need_images
 from dance.engine.relabel import CHOICE
 from dance.engine.stage import Stage, named_network, network_for, stage
 from dance.evaluation import PROTOCOLS
-from dance.experts import Expert
+from dance.experts import Expert, ExpertConfig
+from dance.experts.trajectories import untrained
 from dance.methods import Condenser
 from dance.networks import Network, State
 from dance.training import Fit, FitConfig, TrainingData
@@ -49,10 +50,16 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     setting = stage(config)
     initial = setting.initial()
     phases = []
-    expert_bytes = 8 * setting.network.parameter_count()
+    state_bytes = 4 * setting.network.parameter_count()
     missing = setting.missing_experts()
     if setting.method.needs_experts() or "whole" in config.evaluation.baselines:
-        phases.append(_experts(setting, missing))
+        phases.append(_training(setting, "experts", missing, config.experts))
+    snapshots = 0
+    if setting.method.trajectory_epochs():
+        asked = config.trajectories
+        absent = setting.trajectory_pool().missing(asked.count)
+        phases.append(_training(setting, "trajectories", absent, asked))
+        snapshots = absent * (asked.epochs + 1)
     if isinstance(setting.method, Condenser):
         phases += _condense(setting, setting.method, initial)
     if config.labels == "soft":
@@ -62,7 +69,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         "phases": phases,
         "seconds": sum(phase["seconds"] for phase in phases),
         "peak_memory_bytes": devices.peak_memory(setting.device),
-        "disk_bytes": 3 * initial.numel() * 4 + missing * expert_bytes,
+        "disk_bytes": 3 * initial.numel() * 4 + (2 * missing + snapshots) * state_bytes,
         "measured": f"{_STEPS} steps of each phase on {devices.description(setting.device)}",
     }
 
@@ -88,12 +95,13 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _experts(setting: Stage, count: int) -> dict[str, Any]:
-    train, config = setting.train, setting.config.experts
+def _training(setting: Stage, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
+    """Training of so many networks on the real images."""
+    train = setting.train
     data = TrainingData(train.images, train.labels, train.mean, train.std)
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
     step = _fit_step(setting, setting.network, data, config)
-    return _phase("experts", steps, step, setting.device)
+    return _phase(name, steps, step, setting.device)
 
 
 def _initial(setting: Stage, network: Network) -> State:
@@ -116,6 +124,8 @@ def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> list[
     states = [setting.network.initial(generator(0, "estimate", number)) for number in range(2)]
     expert = Expert(0, states[0], states[1], {}, Path(), trained_now=False)
     problem = setting.problem(initial, [expert] if method.needs_experts() else [])
+    if epochs := method.trajectory_epochs():
+        problem = replace(problem, trajectories=untrained(setting.network, epochs))
     phases, count, device = [], method.bank_draws(), setting.device
     if count:
         entry = partial(method.bank_entry, problem)

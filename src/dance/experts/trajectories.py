@@ -17,6 +17,7 @@ import torch
 
 from dance.core.checkpoint import Tensors
 from dance.core.progress import log
+from dance.core.rng import generator
 from dance.core.storage import digest_of, read_header, read_part, read_tensors, write_tensors
 from dance.experts.pool import ExpertPool, note
 from dance.experts.recipe import ExpertConfig
@@ -88,6 +89,12 @@ class HeldTrajectories:
     def weights(self, number: int, epoch: int) -> torch.Tensor:
         """One snapshot (P,)."""
         return self.snapshots[number, epoch]
+
+
+def untrained(network: Network, epochs: int) -> HeldTrajectories:
+    """Fresh weights at every epoch of one network: to measure with, since they cost the same."""
+    fresh = (network.initial(generator(0, "untrained", epoch)) for epoch in range(epochs + 1))
+    return HeldTrajectories(torch.stack([flatten(network, state) for state in fresh])[None])
 
 
 class StoredTrajectories:

@@ -128,6 +128,7 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
     rows = [
         ("Experts", words.seconds(costs.get("experts_seconds"))),
         ("Bank", words.seconds(costs.get("bank_seconds"))),
+        ("Trajectories", words.seconds(costs.get("trajectories_seconds"))),
         ("Condensation", words.seconds(costs.get("condense_seconds"))),
         ("Soft labels", words.seconds(costs.get("labels_seconds"))),
         ("Seconds per step", words.seconds(costs.get("seconds_per_step"))),
