@@ -1,0 +1,57 @@
+"""DREAM at its published settings, and the numbers of DANCE's Table 1.
+
+Liu et al., DREAM: Efficient Dataset Distillation by Representative Matching (ICCV 2023), and the
+settings released with it. A bare command scores by ``dance-v1``, as for every method; the recipes
+by ``idc-v1``, which DREAM shares.
+"""
+
+from __future__ import annotations
+
+from dance.engine import RunConfig
+from dance.methods import METHODS
+from dance.recipes.base import SETTINGS
+from dance.recipes.idc import KNOWN_DATA, factor_for, scaled_options
+from dance.recipes.rows import by_protocol, published_rows, without_experts
+
+_TABLE_1 = {
+    "fashion_mnist": {1: (81.3, 0.2), 10: (86.4, 0.3), 50: (86.8, 0.3)},
+    "cifar10": {1: (51.1, 0.3), 10: (69.4, 0.4), 50: (74.8, 0.1)},
+    "cifar100": {1: (29.5, 0.3), 10: (46.8, 0.7), 50: (52.6, 0.4)},
+    "tiny_imagenet": {1: (10.0, 0.4), 50: (29.5, 0.3)},
+}
+_TINY_IMAGENET = {"real_batch": 64, "network_batch": 64, "network_images": 1000}
+_TINY_IMAGENET_MANY, _TINY_IMAGENET_RATE = 50, 1e-7
+"""From 50 images per class TinyImageNet takes steps 5000 times smaller, as released."""
+
+
+@SETTINGS.register("dream")
+def dream_config(data: str, ipc: int, side: int) -> RunConfig:
+    """DREAM for images of ``side`` pixels; it has none above 64, where CIFAR's settings are taken.
+
+    Args:
+        data: name or path.
+        ipc: images per class; the step on the canvases grows with it by itself.
+        side: H = W of the images in pixels.
+    """
+    changes = scaled_options(side) | dict(KNOWN_DATA.get(data, {}))
+    if data == "tiny_imagenet":
+        changes |= _TINY_IMAGENET
+        if ipc >= _TINY_IMAGENET_MANY:
+            changes["learning_rate"] = _TINY_IMAGENET_RATE
+    options = METHODS.get("dream").Config(**changes)
+    return without_experts(
+        RunConfig(data=data, method="dream", ipc=ipc, factor=factor_for(side), options=options)
+    )
+
+
+def _published(data: str, ipc: int, side: int) -> RunConfig:
+    return by_protocol(dream_config(data, ipc, side), "idc-v1")
+
+
+published_rows(
+    "dream",
+    "DREAM (Liu et al., ICCV 2023)",
+    _TABLE_1,
+    _published,
+    "Table 1 of the DANCE paper, which takes them from DREAM (TinyImageNet: at a factor not said)",
+)

@@ -1,0 +1,112 @@
+"""IDC at its published settings, the numbers of DANCE's Table 1, and IDC-I, which is factor 1.
+
+Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization (ICML 2022), and the
+settings released with it. A bare command scores by ``dance-v1``, as for every method; the recipes
+by ``idc-v1``, which is IDC's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dance.engine import RunConfig
+from dance.methods import METHODS
+from dance.networks import NetworkConfig
+from dance.recipes.base import SETTINGS
+from dance.recipes.rows import by_protocol, published_rows, without_experts
+
+_TABLE_1 = {
+    "fashion_mnist": {1: (81.0, 0.2), 10: (86.0, 0.3), 50: (86.2, 0.2)},
+    "cifar10": {1: (50.6, 0.4), 10: (67.5, 0.5), 50: (74.5, 0.1)},
+    "cifar100": {10: (45.1, 0.4)},
+}
+_WHOLE = {
+    "fashion_mnist": {1: (70.7, None), 10: (85.3, None), 50: (89.1, None)},
+    "cifar10": {1: (36.7, None), 10: (58.3, None), 50: (69.5, None)},
+    "cifar100": {10: (36.6, None), 20: (41.5, None)},
+}
+"""IDC-I: canvases that are images."""
+
+KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
+    "svhn": {"network_images": 500},
+    "mnist": {
+        "distance": "l1", "learning_rate": 1e-5, "reference_side": 28, "network_images": 500,
+    },
+    "fashion_mnist": {"distance": "l1", "learning_rate": 1e-5, "network_images": 500},
+}  # fmt: skip
+"""What differs from the settings of CIFAR-10 and CIFAR-100, for IDC and DREAM."""
+_SHRUNK_MNIST: Mapping[str, Any] = {"augmentation": "color_crop", "cutmix": 0.0}
+"""MNIST in factor 2, whose strokes cutting would lose."""
+_LARGE: Mapping[str, Any] = {
+    "iterations": 50_000,
+    "distance": "l1",
+    "learning_rate": 3e-4,
+    "reference_side": 224,
+    "network_images": 500,
+    "cutmix": 1.0,
+    "warmup_epochs": 10,
+}
+"""ImageNet-10 at 224 pixels."""
+_LARGE_NETWORK = NetworkConfig(name="resnet_ap10")
+_BOUND = 20
+"""Images per class from which large canvases are decoded at several factors while condensing."""
+_SMALL_SIDE, _TINY_SIDE = 64, 16
+"""Largest side that is not large; smallest side whose images are shrunk into cells."""
+_TINY_RATE = 0.05
+"""Step on images below 16 pixels, which no paper has: under the published one their distance does
+not fall."""
+
+
+def scaled_options(side: int) -> dict[str, Any]:
+    """What differs for images too small for any paper, for IDC and DREAM."""
+    return {} if side >= _TINY_SIDE else {"learning_rate": _TINY_RATE, "reference_side": side}
+
+
+def factor_for(side: int) -> int:
+    """Cells along a side: 3 for large images, 2 for small ones, 1 for very small ones."""
+    return 3 if side > _SMALL_SIDE else 2 if side >= _TINY_SIDE else 1
+
+
+@SETTINGS.register("idc")
+def idc_config(data: str, ipc: int, side: int) -> RunConfig:
+    """IDC for images of ``side`` pixels; above 64 the settings of ImageNet-10, else of CIFAR.
+
+    Args:
+        data: name or path.
+        ipc: images per class; the step on the canvases grows with it by itself.
+        side: H = W of the images in pixels.
+    """
+    factor, network = factor_for(side), NetworkConfig()
+    changes = scaled_options(side) | dict(KNOWN_DATA.get(data, {}))
+    if data == "mnist":
+        changes |= _SHRUNK_MNIST
+    if side > _SMALL_SIDE:
+        changes, network = dict(_LARGE), _LARGE_NETWORK
+        if ipc >= _BOUND:
+            changes["decoding"] = "bound"
+    options = METHODS.get("idc").Config(**changes)
+    return without_experts(
+        RunConfig(data=data, method="idc", ipc=ipc, factor=factor, network=network, options=options)
+    )
+
+
+def _published(data: str, ipc: int, side: int) -> RunConfig:
+    return by_protocol(idc_config(data, ipc, side), "idc-v1")
+
+
+def _images(data: str, ipc: int, side: int) -> RunConfig:
+    return replace(_published(data, ipc, side), factor=1)
+
+
+_PAPER = "IDC (Kim et al., ICML 2022)"
+published_rows(
+    "idc",
+    _PAPER,
+    _TABLE_1,
+    _published,
+    "Table 1 of the DANCE paper, which takes them from IDC; whether they are of the best or of the "
+    "last test is not said",
+)
+published_rows("idc-i", _PAPER, _WHOLE, _images, "the text that comes with IDC's program")
