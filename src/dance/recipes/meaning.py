@@ -161,7 +161,7 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
 def _shortened(config: RunConfig, data: str) -> RunConfig:
     """The quick variant of a configuration."""
     known = {setting.name for setting in settings(type(config.options))}
-    short = dict(quick_settings(data))
+    short = dict(quick_settings(data, config.method))
     short["options"] = {key: value for key, value in short["options"].items() if key in known}
     return build_run(merge(to_plain(config), short))
 

@@ -1,0 +1,116 @@
+"""MTT at its published settings, and its numbers, of which two versions circulate.
+
+Cazenavette et al., Dataset Distillation by Matching Training Trajectories (CVPR 2022): the released
+commands as DC-Bench got them from the author. The table in the repository has a row for CIFAR-10
+with 10 images per class that diverges, as its author confirmed; what is here works. CIFAR-10 with 1
+and 10 images and CIFAR-100 with 1 and 50 were published on whitened images (ZCA), which nothing
+here makes: CIFAR-10 takes the settings that others published for images that are not, CIFAR-100
+the settings for whitened ones as they are.
+
+The numbers are those of the paper, the highest of the evaluations while condensing. DANCE's Table 1
+has others for CIFAR-10 (31.9, 56.4, 65.9) and TinyImageNet (6.2, 17.3, 26.5): those of DC-Bench's
+leaderboard, means over several augmentations of the evaluation. Runs are scored by ``mtt-v1``,
+which trains at the learning rate that the set brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dance.engine import RunConfig
+from dance.evaluation.protocols.dc import DIGITS
+from dance.methods import METHODS
+from dance.recipes.base import SETTINGS
+from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+
+_TINY_RATES = {"learning_rate": 10_000.0, "step_size_learning_rate": 1e-4}
+_CIFAR10: Mapping[int, Mapping[str, Any]] = {
+    1: {"student_steps": 50, "start_epochs": 5, "step_size_learning_rate": 1e-7},
+    10: {"student_steps": 30, "start_epochs": 15},
+    50: {"student_steps": 30, "start_epochs": 40, "step_size": 0.001},
+}
+_CIFAR100: Mapping[int, Mapping[str, Any]] = {
+    1: {"expert_epochs": 3},
+    10: {},
+    50: {"student_steps": 80, "start_epochs": 40, "student_batch": 125},
+}
+_TINY: Mapping[int, Mapping[str, Any]] = {
+    1: {**_TINY_RATES, "student_steps": 10, "start_epochs": 10},
+    10: {**_TINY_RATES, "start_epochs": 40, "student_batch": 200},
+    50: {**_TINY_RATES, "start_epochs": 40, "student_batch": 300},
+}
+_IMAGENET: Mapping[int, Mapping[str, Any]] = {
+    1: {"start_epochs": 10, "step_size_learning_rate": 1e-6},
+    10: {"start_epochs": 10, "step_size_learning_rate": 1e-6, "student_batch": 20},
+}
+_DIGITS: Mapping[int, Mapping[str, Any]] = {
+    1: {"learning_rate": 30.0, "step_size": 0.03, "start_epochs": 10},
+}
+"""Ours; with the published step the pixels of these small images leave their range by far."""
+_SMALL, _MIDDLE = 32, 64
+"""Largest sides in pixels that take the settings of CIFAR-10 and of TinyImageNet."""
+
+_PUBLISHED_32 = {
+    "cifar10": {1: (46.3, None), 10: (65.3, None), 50: (71.6, None)},
+    "cifar100": {1: (24.3, None), 10: (40.1, None), 50: (47.7, None)},
+    "tiny_imagenet": {1: (8.8, None), 10: (23.2, None), 50: (28.0, None)},
+}
+_PUBLISHED_128 = {
+    "imagenette": {1: (47.7, None), 10: (63.0, None)},
+    "imagewoof": {1: (28.6, None), 10: (35.8, None)},
+    "imagefruit": {1: (26.6, None), 10: (40.3, None)},
+    "imagemeow": {1: (30.7, None), 10: (40.4, None)},
+    "imagesquawk": {1: (39.4, None), 10: (52.3, None)},
+    "imageyellow": {1: (45.2, None), 10: (60.0, None)},
+}
+
+
+@SETTINGS.register("mtt")
+def mtt_config(data: str, ipc: int, side: int) -> RunConfig:
+    """MTT for images of ``side`` pixels.
+
+    Sets that are not in its table take the row of one of that size, at the largest published
+    number of images per class that is not above ``ipc``.
+
+    Args:
+        data: name or path.
+        ipc: images per class.
+        side: H = W of the images in pixels.
+    """
+    rows = _rows(data, side)
+    row = rows[max(each for each in rows if each <= max(1, ipc))]
+    options = METHODS.get("mtt").Config(**row)
+    config = RunConfig(data=data, method="mtt", ipc=ipc, init="random", options=options)
+    if data in DIGITS:
+        trajectories = replace(config.trajectories, augmentation=UNFLIPPED)
+        options = replace(options, augmentation=UNFLIPPED)
+        config = replace(config, options=options, trajectories=trajectories)
+    return by_protocol(without_experts(config), "mtt-v1")
+
+
+def _rows(data: str, side: int) -> Mapping[int, Mapping[str, Any]]:
+    """The settings of a data set by images per class."""
+    known = {"cifar100": _CIFAR100, "digits": _DIGITS}
+    if data in known:
+        return known[data]
+    if side <= _SMALL:
+        return _CIFAR10
+    return _TINY if side <= _MIDDLE else _IMAGENET
+
+
+_PAPER = "MTT (Cazenavette et al., CVPR 2022)"
+_BEST = "the best of the evaluations while condensing"
+published_rows(
+    "mtt",
+    _PAPER,
+    _PUBLISHED_32,
+    mtt_config,
+    f"MTT's own table: {_BEST}, on whitened images for CIFAR-10 with 1 and 10 images per class and "
+    "CIFAR-100 with 1 and 50; DANCE's Table 1 has means over augmentations for CIFAR-10 and "
+    "TinyImageNet",
+)
+published_rows(
+    "mtt", _PAPER, _PUBLISHED_128, mtt_config, f"Table 2 of the DANCE paper, as MTT's own: {_BEST}"
+)
