@@ -170,10 +170,13 @@ def other(value: Any, kind: Any, place: str) -> Any:
     """A value that is valid for the type and not the one given."""
     if place == "networks":
         return ["resnet10"]
+    if place.endswith(".drops"):
+        return ["1/4", "1/2+2"]
     members = [kind, *get_args(kind)]
     choices = [c for m in members if get_origin(m) is Literal for c in get_args(m)]
     if get_origin(kind) is tuple:
-        return [c for m in get_args(kind) for c in get_args(m)][:1] or ["x"]
+        single = [0.125] if float in get_args(kind) else ["x"]
+        return [c for m in get_args(kind) for c in get_args(m)][:1] or single
     if choices:
         return next(choice for choice in choices if choice != value)
     if bool in members:
