@@ -76,7 +76,7 @@ class FitConfig:
                     f"drops must be shares of the epochs, such as 2/3, or 1/2+2 for two epochs "
                     f"later: got {drop!r}"
                 )
-        if self.augment == "single" and not siamese.parse(self.augmentation):
+        if self.augment == "single" and not self.augmentation:
             raise ConfigError(
                 "augment must be none where augmentation names no operation: got single"
             )
