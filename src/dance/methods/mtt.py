@@ -178,7 +178,7 @@ class Mtt(Condenser):
         reverses = [partial(self._pull, problem, still, pulled, rate, batch) for batch in batches]
         loss, slope = pull_back(path, target, rate, reverses)
 
-        (gradient,) = torch.autograd.grad(images, leaf, pulled)
+        (gradient,) = torch.autograd.grad((images * pulled).sum(), leaf)
         losses = {"trajectory": loss, "learning_rate": rate.clone()}
         rates = (config.learning_rate, config.momentum)
         ClassSGD(state["pixels"], state["velocity"], 1, *rates).step(gradient)
@@ -274,12 +274,13 @@ class Mtt(Condenser):
                 loss, leaves = self._loss(problem, weights, x, batch.labels[part])
                 found = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
                 inputs = [x, *(leaves.values() if wanted else ())]
-                second = torch.autograd.grad(found, inputs, along, materialize_grads=True)
-            product += (_flat(found).detach() * adjoint).sum() * share
+                q = torch.stack([(g * v).sum() for g, v in zip(found, along, strict=True)]).sum()
+                second = torch.autograd.grad(q, inputs, materialize_grads=True)
+            product += q.detach() * share
             gradients.append(second[0] * share)
             if wanted:
                 total += _flat(second[1:]) * share
-        (gradient,) = torch.autograd.grad(seen, leaf, torch.cat(gradients))
+        (gradient,) = torch.autograd.grad((seen * torch.cat(gradients)).sum(), leaf)
         pulled.index_add_(0, batch.rows, -rate * gradient)
         return Pull(product, total if wanted else None)
 
