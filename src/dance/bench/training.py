@@ -12,6 +12,7 @@ import torch
 from dance.bench.contest import EXACT, REFERENCE
 from dance.bench.reference import ReferenceFit, plain_network, predict, standardised
 from dance.bench.timing import Contestant, alternate, ratio, summary, timed
+from dance.core.device import policy
 from dance.core.rng import generator
 from dance.data import load
 from dance.engine.package import package
@@ -32,7 +33,7 @@ def experts_and_tests(setting: Stage, rounds: int) -> list[dict[str, Any]]:
     """Rows of the training of experts, and of the testing of a network on unseen images."""
     train, config = setting.train, setting.config
     data = TrainingData(train.images, train.labels, train.mean, train.std)
-    members = _together(setting, config.experts.count)
+    members = policy(setting.device).together(config.experts.count)
     rows = [
         _training(setting, "experts", data, config.experts, members, rounds),
     ]
@@ -67,13 +68,8 @@ def evaluation(setting: Stage, rounds: int) -> dict[str, Any]:
     data = TrainingData(images, targets, train.mean, train.std)
     fit = protocol.schedule(len(data), train.num_classes, train.side)
     repeats = config.evaluation.repeats or protocol.networks(train.side)
-    members = _together(setting, repeats)
+    members = policy(setting.device).together(repeats)
     return _training(setting, "evaluation", data, fit, members, rounds, ipc=setting.config.ipc)
-
-
-def _together(setting: Stage, count: int) -> int:
-    """Networks that the engine trains at once: all of them on CUDA, one by one on a CPU."""
-    return count if setting.device.type == "cuda" else 1
 
 
 def _training(

@@ -8,6 +8,7 @@ import platform
 import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,48 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 30
 _ALIGNMENT = 16
 """Bytes at whose multiples every tensor of a packed copy starts."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How work is cut for a kind of device; docs/performance.md says what was measured.
+
+    Maps are channels last on every device. A CPU runs float32 ConvNet blocks in the C kernels
+    (:mod:`dance.kernels`); all else is PyTorch's own operations, not compiled and not captured.
+
+    Attributes:
+        members: networks that are trained at once, with stacked weights (none: all there are). On a
+            CPU their grouped convolutions would take far longer than one network after the other.
+        forward: images of 32 pixels that go through one forward without gradients.
+        gradient: likewise with gradients, where a method may choose.
+        chunk: synthetic images of a chunk of classes at most (none: as memory permits).
+        shrinks: whether fewer images are taken where they are larger than 32 pixels.
+    """
+
+    members: int | None
+    forward: int
+    gradient: int
+    chunk: int | None
+    shrinks: bool
+
+    def fitting(self, images: int, side: int) -> int:
+        """Of ``images`` images of 32 pixels how many they are at ``side`` pixels, at least 32."""
+        return max(32, images * 32**2 // side**2) if self.shrinks else images
+
+    def together(self, members: int) -> int:
+        """Of ``members`` networks how many are trained at once; at least 1."""
+        return max(1, min(members, self.members or members))
+
+
+_POLICIES = {
+    "cpu": Policy(members=1, forward=64, gradient=64, chunk=64, shrinks=False),
+    "cuda": Policy(members=None, forward=4096, gradient=1024, chunk=None, shrinks=True),
+}
+
+
+def policy(device: torch.device) -> Policy:
+    """How work is cut on ``device``."""
+    return _POLICIES[device.type]
 
 
 def select(name: str) -> torch.device:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from dance.core.device import policy
 from dance.kernels import plain_operations
 from dance.methods.base import Problem
 from dance.methods.sides import Owners, forward
@@ -33,8 +34,6 @@ from dance.objectives.gradient import (
 )
 from dance.training.fit import standardise
 
-_TOGETHER = {"cpu": 64, "cuda": 1024}
-"""Images of 32 pixels that are forwarded together; a GPU takes fewer of larger ones."""
 SECOND_ORDER = 3
 """Memory of an image's forward with second derivatives, in forwards with first ones."""
 
@@ -181,5 +180,5 @@ def owners(label: int, images: torch.Tensor) -> Owners:
 
 def together(device: torch.device, side: int) -> int:
     """Images of ``side`` pixels that go through one forward with gradients."""
-    most = _TOGETHER[device.type]
-    return most if device.type == "cpu" else max(32, most * 32**2 // side**2)
+    found = policy(device)
+    return found.fitting(found.gradient, side)
