@@ -51,6 +51,7 @@ import torch
 from dance.augment import single
 from dance.condensed.class_sgd import ClassSGD
 from dance.condensed.container import Space
+from dance.core.errors import ConfigError
 from dance.core.rng import generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, Condenser, Problem, Tensors
@@ -106,6 +107,17 @@ class DcConfig:
     network_learning_rate: float = 0.01
     network_momentum: float = 0.0
     network_batch: int = 256
+
+    def __post_init__(self) -> None:
+        """Check what no rule for names can tell.
+
+        Raises:
+            ConfigError: no outer step, fewer than no epochs, or an empty batch.
+        """
+        for name, least in (("outer_steps", 1), ("inner_epochs", 0), ("network_batch", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"options.{name} must be at least {least}: got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from typing import Literal
 import torch
 
 from dance.condensed import init
+from dance.core.errors import ConfigError
 from dance.core.rng import generator
 from dance.data.clustering import representatives
 from dance.methods.base import METHODS, Problem, Tensors
@@ -50,6 +51,18 @@ class DreamConfig(IdcConfig):
     network_batch: int = 128
     clustering_interval: int = 10
     start: Literal["k_means", "given"] = "k_means"
+
+    def __post_init__(self) -> None:
+        """Check what no rule for names can tell.
+
+        Raises:
+            ConfigError: as IDC's, or an interval below 1.
+        """
+        super().__post_init__()
+        if self.clustering_interval < 1:
+            raise ConfigError(
+                f"options.clustering_interval must be at least 1: got {self.clustering_interval}"
+            )
 
 
 @METHODS.register("dream")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from dance.core.errors import ConfigError
 from dance.methods import Problem
 from dance.methods.base import Tensors
-from dance.methods.dc import Dc, Dsa, DsaConfig
+from dance.methods.dc import Dc, Dsa, DsaConfig, inner_epochs, outer_steps
 from dance.networks import NetworkConfig
 from unit.methods import literal_gradient as literal
 from unit.methods.problems import image_set, problem
@@ -111,16 +112,12 @@ def test_a_network_lives_for_t_steps_and_is_trained_between_them() -> None:
     for iteration in range(6):
         method.step(given, state, iteration)
         seen.append(state["network"].clone())
-    first = given.network.initial  # untrained weights are uniform within bounds of their layer
-    assert first is not None
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[1], seen[2])  # not after the last step of a network
     assert not torch.equal(seen[2], seen[3])
 
 
 def test_steps_and_epochs_follow_the_published_table_for_any_number() -> None:
-    from dance.methods.dc import inner_epochs, outer_steps
-
     table = {1: 1, 10: 10, 20: 20, 30: 30, 40: 40, 50: 50}
     assert {ipc: outer_steps(ipc) for ipc in table} == table
     epochs = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
@@ -150,6 +147,13 @@ def test_dsa_is_dc_with_its_augmentation() -> None:
     given = problem(1, 1)
     with_none = run(Dsa(DsaConfig(augmentation="", real_batch=5)), given, 2)
     assert with_none[1] == run(Dc(Dc.Config(real_batch=5)), given, 2)[1]
+
+
+@pytest.mark.parametrize(("name", "least"), [("outer_steps", 1), ("inner_epochs", 0)])
+def test_impossible_loops_are_refused(name: str, least: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least {least}: got {least - 1}"):
+        Dc.Config(**{name: least - 1})
+    assert getattr(Dc.Config(**{name: least}), name) == least
 
 
 def test_defaults_are_the_published_settings() -> None:

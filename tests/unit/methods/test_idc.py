@@ -209,6 +209,12 @@ class TestDream:
                     expected = chosen[cell * 2 + canvas][:, ::2, ::2]
                     torch.testing.assert_close(shown, expected, rtol=1e-6, atol=1e-7)
 
+    def test_an_interval_below_one_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="clustering_interval must be at least 1: got 0"):
+            Dream.Config(clustering_interval=0)
+        with pytest.raises(ConfigError, match="network_steps must be at least 1: got 0"):
+            Dream.Config(network_steps=0)
+
     def test_more_cells_than_images_show_some_twice(self) -> None:
         given = problem(2, 2)  # 8 cells a class, and one class of four images
         pixels = Dream(Dream.Config(**FAST)).setup(given)["pixels"]
