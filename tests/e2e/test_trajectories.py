@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dance.condensed import load_set
+from dance.core.errors import ConfigError
 from dance.core.storage import read_json
+from dance.data import load
+from dance.data.whitening import Whitening, fit
 from dance.engine import RunConfig, estimate, run
-from dance.evaluation import EvaluationConfig
+from dance.engine.rules import check
+from dance.engine.rundir import identity
+from dance.engine.stage import stage
+from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import TrajectoryConfig
 from dance.methods.mtt import Mtt, MttConfig
-from dance.networks import NetworkConfig
+from dance.methods.random import Random
+from dance.networks import NetworkConfig, build
+from dance.training import TrainingData
 from distributed.processes import finish, start
 
+evaluator_module = importlib.import_module("dance.evaluation.evaluator")
 CONFIG = RunConfig(
     data="digits",
     method="mtt",
@@ -92,3 +103,73 @@ def test_several_processes_train_them_together_and_one_condenses(
         assert all(code == 0 for code, _, _ in ended), ended
     one, two = (load_set(place / "condensed.safetensors") for place in places)
     assert torch.equal(one.pixels, two.pixels)
+
+
+@pytest.fixture(scope="module")
+def whitened(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(replace(CONFIG, whitening="zca"), tmp_path_factory.mktemp("white") / "run")
+
+
+def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -> None:
+    """The start, the result, the trajectories, and the unseen images that the score is of."""
+    train = load("digits", "train")
+    white = fit(train.images)
+    first, done = (load_set(whitened / f"{name}.safetensors") for name in ("initial", "condensed"))
+    assert (first.space, done.space) == ("whitened", "whitened")
+    torch.testing.assert_close(done.whitening, white.packed())
+    plain = load_set(finished / "initial.safetensors")
+    assert torch.equal(first.to_uint8(), plain.to_uint8())
+    torch.testing.assert_close(first.images(), white.apply(plain.pixels), rtol=0, atol=1e-4)
+    assert 0.01 < (done.images() - first.images()).abs().max() < 100
+
+    config = replace(CONFIG, whitening="zca")
+    pools = [stage(each).trajectory_pool().directory for each in (CONFIG, config)]
+    assert pools[0] != pools[1]
+    data = TrainingData(train.images, train.labels, train.mean, train.std, whitening=white)
+    assert torch.equal(data.batch(slice(5)), white.apply(train.images[:5]))
+
+
+def test_a_whitened_set_is_scored_on_whitened_images(whitened: Path) -> None:
+    condensed = load_set(whitened / "condensed.safetensors")
+    test = load("digits", "test")
+    asked: list[torch.Tensor] = []
+    seen = evaluator_module.predict
+
+    def watching(network: object, state: object, data: TrainingData, **rest: object) -> object:
+        asked.append(data.batch(slice(3)))
+        return seen(network, state, data, **rest)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator_module, "predict", watching)
+        network = build(NetworkConfig(width=8), 1, 8, 10)
+        score_set(
+            condensed, test, network, "convnet", CONFIG.evaluation, subject="x", label="x", seed=0
+        )
+    assert condensed.whitening is not None
+    expected = Whitening.unpacked(condensed.whitening).apply(test.images[:3])
+    assert all(torch.equal(images, expected) for images in asked)
+    assert asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "random", "options": Random.Config()}, "method must be one of mtt"),
+        ({"factor": 2}, "factor must be 1"),
+        ({"labels": "soft"}, "labels must be hard"),
+        ({"evaluation": EvaluationConfig(baselines=("whole",))}, "must not name whole"),
+    ],
+)
+def test_what_does_not_work_with_whitened_images_is_refused(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{words}.*use --whitening none"):
+        check(replace(CONFIG, whitening="zca", **changes))
+
+
+def test_runs_without_whitening_are_told_apart_as_before_there_was_any() -> None:
+    assert "whitening" not in identity(CONFIG)
+    assert identity(replace(CONFIG, whitening="zca"))["whitening"] == "zca"
+    assert "trajectories" in identity(CONFIG)
+    other = RunConfig(data="digits", method="random", options=Random.Config())
+    assert "trajectories" not in identity(other)

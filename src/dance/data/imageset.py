@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from dance.core.errors import DataError
+from dance.data.whitening import Whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class ImageSet:
             splits.
         notes: what a reader of scores must know (differs from the published counts, held-out test
             split, …).
+        whitening: that replaces mean and std where networks are to see whitened images.
 
     Raises:
         DataError: the parts do not fit together.
@@ -44,6 +46,7 @@ class ImageSet:
     split: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -97,7 +100,10 @@ class ImageSet:
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set on another device."""
         return dataclasses.replace(
-            self, images=self.images.to(device), labels=self.labels.to(device)
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            whitening=None if self.whitening is None else self.whitening.to(device),
         )
 
     def only(self, classes: range) -> ImageSet:

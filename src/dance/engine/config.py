@@ -27,6 +27,8 @@ class RunConfig:
             code), ``random`` real images (the paper's words), a ``collage`` of random real images
             that are shrunk smoothly (IDM), uniform ``noise``, or ``normal`` noise of the mean and
             deviation of the data.
+        whitening: ``zca`` for networks that see whitened images, condensed and unseen ones alike;
+            the transform is stored with the set.
         networks: networks that the finished set is scored with.
         labels: hard, or soft: what experts call the images, stored with the set; networks then
             learn these.
@@ -52,6 +54,7 @@ class RunConfig:
     ipc: int = 10
     factor: int = 1
     init: Literal["first", "random", "collage", "noise", "normal"] = "first"
+    whitening: Literal["none", "zca"] = "none"
     networks: tuple[str, ...] = ("convnet",)
     labels: Literal["hard", "soft"] = "hard"
     seed: int = 0

@@ -28,10 +28,15 @@ def package(
         setting: what they were made with.
         method: that made them (none: the run's).
         factor: of the decoder (none: the run's).
-        space: of ``pixels``.
+        space: of ``pixels``; with whitened data, ``unit`` ones are whitened and all others are.
         learning_rate: that was learned with them.
     """
     config, train = setting.config, setting.train
+    white = train.whitening
+    if white is not None:
+        if space == "unit":
+            pixels = white.apply(pixels.detach().to(white.mean))
+        space = "whitened"
     maker = method or setting.method
     return CondensedSet(
         pixels=pixels.detach().float().cpu(),
@@ -41,6 +46,7 @@ def package(
         std=train.std,
         factor=config.factor if factor is None else factor,
         space=space,
+        whitening=None if white is None else white.packed().cpu(),
         learning_rate=learning_rate,
         provenance={
             "dataset": train.name,

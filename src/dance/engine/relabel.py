@@ -25,6 +25,7 @@ import torch
 from dance.condensed import CondensedSet
 from dance.core.checkpoint import Checkpoints
 from dance.core.config import digest, to_plain
+from dance.core.errors import ConfigError
 from dance.core.progress import log
 from dance.core.rng import key
 from dance.core.storage import checksum
@@ -84,8 +85,14 @@ class Relabeller:
         """The set with the labels that are asked for; as it is where it has them.
 
         Raises:
+            ConfigError: the set is whitened, and experts are not.
             ArtifactError: an expert or a checkpoint is of other code or cannot be written.
         """
+        if condensed.whitening is not None:
+            raise ConfigError(
+                "labels must be hard for a whitened set: got soft, and experts see images that are "
+                "not whitened; use --labels hard"
+            )
         asked = digest(self.asked())
         origin = condensed.provenance.get(ORIGIN, {})
         if condensed.soft_labels is not None and origin.get("asked") == asked:

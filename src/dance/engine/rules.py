@@ -45,6 +45,29 @@ _RULES: dict[str, Rule] = {
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
+def _check_whitening(config: RunConfig) -> None:
+    """Refuse what does not work with whitened images.
+
+    Raises:
+        ConfigError: it must be changed, or whitening be none.
+    """
+    able = [name for name in METHODS.names() if METHODS.get(name).whitens]
+    must = {
+        f"method must be one of {', '.join(able)}": (config.method in able, config.method),
+        "factor must be 1": (config.factor == 1, config.factor),
+        "labels must be hard": (config.labels == "hard", config.labels),
+        "evaluation.baselines must not name whole": (
+            "whole" not in config.evaluation.baselines,
+            ", ".join(config.evaluation.baselines),
+        ),
+    }
+    for words, (holds, got) in must.items():
+        if not holds:
+            raise ConfigError(
+                f"{words} with whitened images: got {got}; change it or use --whitening none"
+            )
+
+
 def check(config: RunConfig) -> None:
     """Refuse values that cannot work.
 
@@ -84,6 +107,8 @@ def check(config: RunConfig) -> None:
             f"options.expert must be below experts.count, {config.experts.count}: got {expert}; "
             "raise --experts.count"
         )
+    if config.whitening != "none":
+        _check_whitening(config)
     asked, kept = method.trajectory_epochs(), config.trajectories
     if asked and kept.count < 1:
         raise ConfigError(

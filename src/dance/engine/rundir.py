@@ -32,8 +32,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 def _without_effect(config: RunConfig) -> tuple[str, ...]:
     """Settings that do not decide the canvases of this run."""
-    imitates = METHODS.get(config.method)(config.options).trajectory_epochs() > 0
-    return _NO_EFFECT if imitates else (*_NO_EFFECT, "trajectories")
+    without = list(_NO_EFFECT)
+    if not METHODS.get(config.method)(config.options).trajectory_epochs():
+        without.append("trajectories")
+    if config.whitening == "none":  # runs that are older than the setting have none
+        without.append("whitening")
+    return tuple(without)
 
 
 def default_place(config: RunConfig) -> Path:

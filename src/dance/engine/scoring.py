@@ -273,6 +273,8 @@ def _checkpoints(
     tensors = {"pixels": condensed.pixels, "labels": condensed.labels}
     if condensed.soft_labels is not None:
         tensors["soft_labels"] = condensed.soft_labels
+    if condensed.whitening is not None:
+        tensors["whitening"] = condensed.whitening
     stamp = {
         "asked": asked,
         "network": to_plain(network),

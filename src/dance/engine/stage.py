@@ -14,6 +14,7 @@ from dance.core import device as devices
 from dance.core import memory
 from dance.core.world import World, join
 from dance.data import ImageSet, load
+from dance.data.whitening import fitted
 from dance.engine.config import RunConfig
 from dance.engine.memory import fitting, image_cost
 from dance.engine.portable import need_images, opened
@@ -29,8 +30,6 @@ from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
 from dance.training.fit import predict
 
-_CPU_IMAGES = 64
-"""Synthetic images that are forwarded together on a CPU: what fits its caches is fastest."""
 _STATE = 3
 """Tensors of the size of the canvases that a step holds: they, their momentum and a gradient."""
 _SHARE = 0.9
@@ -180,7 +179,9 @@ class Stage:
     def problem(self, initial: torch.Tensor, experts: list[Expert]) -> Problem:
         """What the method may see."""
         config, train = self.config, self.train
-        if isinstance(self.method, Condenser) and self.method.space == "standardised":
+        if train.whitening is not None:
+            initial = train.whitening.apply(initial.to(train.whitening.mean))
+        elif isinstance(self.method, Condenser) and self.method.space == "standardised":
             mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (train.mean, train.std))
             initial = (initial - mean) / std
         states = tuple(
@@ -220,8 +221,9 @@ class Stage:
         state = 4 * classes * numbers
         beside = held + state + method.real_images(device, side) * each.forward
         fits = fitting(limit, beside, images * each.gradient, classes)
-        if device.type == "cpu":
-            fits = min(fits, math.ceil(_CPU_IMAGES / images))
+        most = devices.policy(device).chunk
+        if most is not None:
+            fits = min(fits, math.ceil(most / images))
         return max(1, fits)
 
 
@@ -250,6 +252,9 @@ def stage(config: RunConfig, world: World | None = None) -> Stage:
         portable.check(network)
     method = METHODS.get(config.method)(config.options)
     train = train.to(device) if world.size == 1 else train
+    if config.whitening == "zca":
+        white = world.in_turn(lambda: fitted(train.images, train.fingerprint))
+        train = replace(train, whitening=white)
     return Stage(config, device, train, network, method, portable, world)
 
 

@@ -18,6 +18,7 @@ from dance.core.progress import log, track
 from dance.core.rng import generator, key
 from dance.core.world import World
 from dance.data.imageset import ImageSet
+from dance.data.whitening import Whitening
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.evaluation.stats import summary
 from dance.networks import Network, State
@@ -89,7 +90,14 @@ def score_set(
         condensed.std,
         None if soft is None else soft.to(device),
     )
-    testing = TrainingData(test.images, test.labels, condensed.mean, condensed.std)
+    transform = condensed.whitening
+    testing = TrainingData(
+        test.images,
+        test.labels,
+        condensed.mean,
+        condensed.std,
+        whitening=None if transform is None else Whitening.unpacked(transform.to(device)),
+    )
     stops = protocol.test_epochs(fit_config.epochs, condensed.side)
     row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
     begun = row.restore(checkpoints) if checkpoints is not None else []
@@ -97,7 +105,7 @@ def score_set(
     own = [seeds[member] for member in world.turns(repeats)]
     if begun:
         log(f"going on with {name_of_work}: {len(row.curves)} of {len(own)} networks are done")
-    together = len(own) if device.type == "cuda" else 1
+    together = devices.policy(device).together(len(own))
     steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
     with (
         deferred_interrupt() as interrupt,

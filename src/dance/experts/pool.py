@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from dance.core.checkpoint import Checkpoints, Tensors
+from dance.core.device import policy
 from dance.core.errors import ArtifactError
 from dance.core.interrupt import deferred_interrupt
 from dance.core.places import cache_dir
@@ -23,6 +24,7 @@ from dance.core.rng import generator, key
 from dance.core.storage import read_tensors, remove_leftovers, write_tensors
 from dance.core.world import World
 from dance.data.imageset import ImageSet
+from dance.data.whitening import EPSILON
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, NetworkConfig, State
 from dance.training import Fit, TrainingData
@@ -114,6 +116,7 @@ class ExpertPool:
             "recipe": recipe,
             "seed": seed,
             "precision": "bfloat16" if bfloat16 else "float32",
+            **({} if train.whitening is None else {"whitening": f"zca {EPSILON}"}),
             **self._more(),
         }
         text = json.dumps(self._identity, sort_keys=True)
@@ -155,9 +158,8 @@ class ExpertPool:
         there = {index for disk in world.tell_all(list(held)) for index in disk}
         missing = [index for index in range(count) if index not in there]
         missing = [missing[turn] for turn in world.turns(len(missing))]
-        together = min(len(missing), self._most or len(missing))
-        together = together if self._device.type == "cuda" else 1
-        for start in range(0, len(missing), max(1, together)):
+        together = policy(self._device).together(min(len(missing), self._most or len(missing)))
+        for start in range(0, len(missing), together):
             for group in self._groups(missing[start : start + together]):
                 yield from self._train_group(group, count)
 
@@ -231,7 +233,9 @@ class ExpertPool:
         fit = Fit(
             self._network,
             [{name: tensor.to(device) for name, tensor in state.items()} for state in initial],
-            TrainingData(train.images, train.labels, train.mean, train.std),
+            TrainingData(
+                train.images, train.labels, train.mean, train.std, whitening=train.whitening
+            ),
             config,
             seeds,
             bfloat16=self._bfloat16,

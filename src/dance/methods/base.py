@@ -79,6 +79,7 @@ class Method(ABC):
         paper: the source.
         Config: dataclass of the settings, the only home of their defaults.
         year: of the source; None where there is no one source.
+        whitens: whether it works on whitened images: it takes no real ones into its own hands.
         measured: where ``docs/results`` has a measurement of it, as (data, images per class).
     """
 
@@ -86,6 +87,7 @@ class Method(ABC):
     paper: ClassVar[str]
     Config: ClassVar[type]
     year: ClassVar[int | None] = None
+    whitens: ClassVar[bool] = False
     measured: ClassVar[tuple[tuple[str, int], ...]] = ()
 
     def __init__(self, config: Any) -> None:
@@ -109,11 +111,13 @@ class Condenser(Method):
         whole: whether one process must condense all classes, since they do not come apart (one
             network trained on all synthetic images, batch norm); the others then wait.
         space: of the canvases: ``unit`` is [0,1], ``standardised`` is (unit - mean) / std.
+        knob: the setting to lower when the numbers stop being finite.
     """
 
     shared: ClassVar[frozenset[str]] = frozenset()
     whole: ClassVar[bool] = False
     space: ClassVar[Space] = "unit"
+    knob: ClassVar[str] = "learning_rate"
 
     def couples(self, network: Network) -> bool:
         """Whether classes do not come apart with this network: :attr:`whole`, or batch norm."""

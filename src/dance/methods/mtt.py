@@ -28,8 +28,6 @@ Deviations from the paper and from the released code:
   file by file; networks, batches and augmentation come from the run's seed, not from the clock.
 * Scale and rotation interpolate as PyTorch does now (``align_corners=False``); the released code
   has True.
-* No whitening of the data (ZCA), which the released settings have for CIFAR-10 with 1 and 10 images
-  per class and CIFAR-100 with 1 and 50.
 * Images are those that a set of a larger factor decodes to, where one is asked for; the paper has
   none.
 * A network with batch norm runs in training mode, on whole mini-batches, and its running means
@@ -114,7 +112,7 @@ class Mtt(Condenser):
     title = "MTT"
     paper = "Cazenavette et al., CVPR 2022"
     year = 2022
-    trajectories = True
+    whitens = True
     Config = MttConfig
     config: MttConfig
     shared = frozenset({"learning_rate", "learning_rate_velocity"})

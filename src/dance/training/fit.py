@@ -21,6 +21,7 @@ from torch.nn import functional
 from dance.augment import cutmix, siamese, single
 from dance.core.errors import ConfigError
 from dance.core.rng import generator
+from dance.data.whitening import Whitening
 from dance.networks import Network, State
 
 _PREDICT_BATCH = 256
@@ -108,6 +109,7 @@ class TrainingData:
         std: likewise.
         targets: (N,K) float32, class probabilities to be learned in place of the labels, which
             then only say what counts as right (none: the labels are learned).
+        whitening: of uint8 images, in place of mean and std.
     """
 
     images: torch.Tensor
@@ -115,14 +117,18 @@ class TrainingData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     targets: torch.Tensor | None = None
+    whitening: Whitening | None = None
 
     def __len__(self) -> int:
         """Images in all."""
         return len(self.labels)
 
     def batch(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        """Standardised float32 images (n,C,H,W)."""
-        return standardise(self.images[rows], self.mean, self.std)
+        """Standardised or whitened float32 images (n,C,H,W)."""
+        images = self.images[rows]
+        if self.whitening is not None and images.dtype == torch.uint8:
+            return self.whitening.apply(images)
+        return standardise(images, self.mean, self.std)
 
 
 def standardise(

@@ -128,7 +128,7 @@ NAN = torch.full((6, 3, 6, 6), torch.nan)
         ({"std": (0.2, float("nan"), 0.2)}, "std must hold one finite"),
         ({"factor": 4}, "factor must"),
         ({"factor": 1.5}, "whole number"),
-        ({"space": "log"}, "'unit' or 'standardised'"),
+        ({"space": "log"}, "'unit', 'standardised' or 'whitened'"),
         ({"scores": {}}, "scores a list"),
         ({"provenance": {"x": torch.zeros(1)}}, "plain JSON"),
     ],

@@ -1,0 +1,127 @@
+"""ZCA whitening: images whose pixels hardly depend on each other (as MTT's released code has it).
+
+With mu and S the mean and covariance of the training images, pixels in [0,1] and flat (D = C*S*S),
+and S = U diag(s) U^T,
+
+    x' = (x - mu) W,    W = U diag((s + 0.1)^(-1/2)) U^T.
+
+0.1 is large beside most of s, so only the leading directions become white; the others grow by a
+factor of about 3.16. W takes D*D*4 bytes: 38 MB for colour images of 32 pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.places import cache_dir
+from dance.core.progress import log
+from dance.core.storage import read_tensors, write_tensors
+
+EPSILON = 0.1
+"""Added to the eigenvalues."""
+_LARGEST = 4096
+"""Most numbers of an image: covariance and its eigenvectors take time with their third power."""
+_TOGETHER = 2000
+"""Images that are averaged at once."""
+_KIND = "whitening"
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """A fitted transform.
+
+    Attributes:
+        mean: mu (D,) float32.
+        matrix: W (D,D) float32, symmetric.
+    """
+
+    mean: torch.Tensor
+    matrix: torch.Tensor
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Whiten images (n,C,S,S), uint8 or float in [0,1], on the transform's device."""
+        flat = images.flatten(1)
+        flat = flat.float() / 255 if images.dtype == torch.uint8 else flat
+        white: torch.Tensor = (flat - self.mean.to(flat.dtype)) @ self.matrix.to(flat.dtype)
+        return white.view(images.shape)
+
+    def undo(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (n,C,S,S) in [0,1], which they may leave, of whitened ones."""
+        flat: torch.Tensor = torch.linalg.solve(self.matrix, images.flatten(1).T).T + self.mean
+        return flat.reshape(images.shape)
+
+    def to(self, device: torch.device | str) -> Whitening:
+        """The same on another device."""
+        return Whitening(self.mean.to(device), self.matrix.to(device))
+
+    def packed(self) -> torch.Tensor:
+        """(1+D,D) float32: mu, then W."""
+        return torch.cat([self.mean[None], self.matrix])
+
+    @staticmethod
+    def unpacked(packed: torch.Tensor) -> Whitening:
+        """From (1+D,D), as :meth:`packed` gives it."""
+        return Whitening(packed[0], packed[1:])
+
+
+def fit(images: torch.Tensor) -> Whitening:
+    """Mean and whitening matrix of images.
+
+    Args:
+        images: (n,C,S,S) uint8, n at least 2.
+
+    Returns:
+        On the device of the images.
+
+    Raises:
+        ConfigError: the images are too large.
+    """
+    size = images[0].numel()
+    if size > _LARGEST:
+        raise ConfigError(
+            f"whitening needs images of at most {_LARGEST} numbers (colour images of 36 pixels): "
+            f"got {size}; use --whitening none, or a smaller --size"
+        )
+    device, count = images.device, len(images)
+    mean = torch.zeros(size, dtype=torch.float64, device=device)
+    for part in images.split(_TOGETHER):
+        mean += part.flatten(1).double().sum(0) / 255
+    mean /= count
+    covariance = torch.zeros(size, size, dtype=torch.float64, device=device)
+    for part in images.split(_TOGETHER):
+        centred = (
+            part.flatten(1).double() / 255 - mean
+        ).float()  # the mean is gone: no digits lost
+        covariance += centred.T @ centred
+    values, vectors = torch.linalg.eigh(covariance / (count - 1))
+    scale = (values.clamp(min=0) + EPSILON).rsqrt()
+    return Whitening(mean.float(), ((vectors * scale) @ vectors.T).float())
+
+
+def fitted(images: torch.Tensor, fingerprint: str) -> Whitening:
+    """The whitening of a training set, fitted once and kept in the cache.
+
+    Args:
+        images: (n,C,S,S) uint8.
+        fingerprint: of the set.
+
+    Raises:
+        ConfigError: the images are too large.
+    """
+    shape = list(images.shape)
+    path = cache_dir() / "whitening" / f"{fingerprint[:16]}-{'x'.join(map(str, shape))}.safetensors"
+    about = {"fingerprint": fingerprint, "images": shape, "epsilon": EPSILON}
+    if path.exists():
+        try:
+            tensors, header = read_tensors(path, _KIND)
+            if header == about:
+                return Whitening.unpacked(tensors["whitening"]).to(images.device)
+        except (ArtifactError, KeyError) as error:
+            log(f"{error}; fitting it again")
+    log(f"whitening: fitting {shape[0]:,} images of {images[0].numel():,} numbers")
+    found = fit(images)
+    write_tensors(path, {"whitening": found.packed()}, about, _KIND)
+    return found

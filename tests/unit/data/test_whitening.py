@@ -1,0 +1,73 @@
+"""Whitening against its formula in float64, and that it comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dance.data.whitening as whitening_module
+from dance.core.errors import ConfigError
+from dance.data import load
+from dance.data.whitening import Whitening, fit, fitted
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return load("digits", "train").images
+
+
+def literal(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    x = images.flatten(1).double().numpy() / 255
+    mean = x.mean(0)
+    u, s, _ = np.linalg.svd((x - mean).T @ (x - mean) / (len(x) - 1))
+    return mean, u @ np.diag((s + 0.1) ** -0.5) @ u.T
+
+
+def test_is_the_formula(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whitening_module, "_TOGETHER", 100)
+    found, (mean, matrix) = fit(images), literal(images)
+    np.testing.assert_allclose(found.mean.numpy(), mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.matrix.numpy(), matrix, rtol=0, atol=1e-5)
+    white = found.apply(images).flatten(1).double().numpy()
+    expected = (images.flatten(1).double().numpy() / 255 - mean) @ matrix
+    np.testing.assert_allclose(white, expected, rtol=0, atol=1e-5)
+
+
+def test_floats_and_bytes_are_whitened_alike_and_come_back(images: torch.Tensor) -> None:
+    found = fit(images)
+    some = images[:20]
+    white = found.apply(some)
+    assert white.shape == some.shape
+    assert torch.equal(found.apply(some.float() / 255), white)
+    assert ((found.undo(white) * 255).round() == some).all()
+    again = Whitening.unpacked(found.packed())
+    assert torch.equal(again.apply(some), white)
+
+
+def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(
+    images: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DANCE_CACHE", str(tmp_path))
+    fits: list[int] = []
+
+    def counted(images: torch.Tensor) -> Whitening:
+        fits.append(len(images))
+        return fit(images)
+
+    monkeypatch.setattr(whitening_module, "fit", counted)
+    first = fitted(images, "f" * 64)
+    assert torch.equal(fitted(images, "f" * 64).matrix, first.matrix)
+    assert len(fits) == 1
+    (path,) = (tmp_path / "whitening").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    assert torch.equal(fitted(images, "f" * 64).matrix, first.matrix)
+    assert not torch.equal(fitted(images[:500], "f" * 64).matrix, first.matrix)
+    assert len(fits) == 3
+
+
+def test_large_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at most 4096 numbers"):
+        fit(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
