@@ -6,7 +6,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from dance.core.checkpoint import Checkpoints, save_seconds
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
+from dance.core.rng import key
 from dance.core.storage import read_json, write_json
 from dance.core.world import World, join
 from dance.engine.config import RunConfig
@@ -31,6 +32,8 @@ from dance.methods.base import Tensors
 
 _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
+_RETRIES = 3
+"""How often a run goes back to a good state when its numbers are no longer finite."""
 _MEET_SECONDS = 1.0
 """Time between two meetings of several processes."""
 
@@ -129,6 +132,10 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     if whole is not None:
         rate = float(state["learning_rate"]) if "learning_rate" in state else None
         done = package(whole, setting, space=method.space, learning_rate=rate)
+        if returns := directory.costs_so_far().get("returns"):
+            done.provenance["notes"].append(
+                f"diverged and went back to a good state {returns} times"
+            )
         done.save(directory.condensed)
 
 
@@ -138,17 +145,66 @@ def _add_wait(directory: RunDirectory, name: str, started: float) -> None:
     directory.add_costs(**{name: waited + time.monotonic() - started})
 
 
+class _Diverged(Exception):  # noqa: N818 (told apart from errors: it is handled here)
+    """A step whose numbers are no longer finite, in the attempt after ``retries`` others."""
+
+    def __init__(self, step: int, values: Mapping[str, float], retries: int) -> None:
+        super().__init__(step)
+        self.step, self.values, self.retries = step, values, retries
+
+
 def _iterate(
     method: Condenser, problem: Problem, setting: Stage, directory: RunDirectory
 ) -> Tensors:
-    """All iterations, from the checkpoint when there is one; returns the own classes' last state.
+    """All iterations; returns the own classes' last state.
+
+    Where numbers stop being finite, it goes back to the last checkpoint, or to the beginning, and
+    on from there with other random numbers; after a few times it gives up.
+
+    Raises:
+        ConfigError: it diverges again and again.
+    """
+    retries = 0
+    while True:
+        try:
+            return _attempt(method, problem, setting, directory, retries)
+        except _Diverged as failure:
+            retries = failure.retries + 1
+            found = f"got {dict(failure.values)} at step {failure.step}"
+            advice = f"lower --options.{method.knob}"
+            if retries > _RETRIES:
+                raise ConfigError(
+                    f"losses and canvases must stay finite: {found}, after {_RETRIES} returns to "
+                    f"the last good state; {advice} and choose another --output"
+                ) from None
+            log(
+                f"losses and canvases must stay finite: {found}; going back to the last good "
+                f"state, on with other random numbers ({retries} of {_RETRIES}); if that happens "
+                f"again, {advice}"
+            )
+            if setting.world.leader:
+                directory.add_costs(returns=retries)
+
+
+def _attempt(
+    method: Condenser, problem: Problem, setting: Stage, directory: RunDirectory, retries: int
+) -> Tensors:
+    """The iterations from the checkpoint when there is one, or from the first.
 
     Several processes meet about once a second, not at every step: there losses are summed, and the
     leader says whether to save, whether to stop, and after how many steps to meet again.
+
+    Raises:
+        _Diverged: losses or state are not finite.
     """
     world, state = setting.world, method.setup(problem)
     checkpoints = _checkpoints(setting, directory)
-    first, spent = _restore(method, state, checkpoints, world)
+    first, spent, before = _restore(method, state, checkpoints, world)
+    retries = max(retries, before)
+    if retries:
+        problem = replace(problem, seed=key(problem.seed, "return", retries))
+        fresh = method.setup(problem)
+        state = state if first else fresh
     if world.leader:
         directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
@@ -171,17 +227,22 @@ def _iterate(
                 each, seconds = (now - logged) / len(pending), spent + now - started
                 pending.clear()
                 logged = now
+                for step, values in found:
+                    if not all(map(math.isfinite, values.values())):
+                        raise _Diverged(step, values, retries)
                 if world.leader:
                     task.note = _log(directory, found, seconds)
                 ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
                 save, meeting = world.tell([stop or checkpoints.due(), done + ahead])
+                if (save or done == method.iterations) and not all(world.tell_all(_sound(state))):
+                    raise _Diverged(iteration, found[-1][1], retries)
                 if save:
                     whole = {
                         part: tensor if part in method.shared else world.collect(tensor)
                         for part, tensor in state.items()
                     }
                     if world.leader:
-                        header = {"step": done, "seconds": seconds}
+                        header = {"step": done, "seconds": seconds, "returns": retries}
                         checkpoints.save(done, whole, header)  # type: ignore[arg-type]  # not None
                 if stop:
                     task.advance()
@@ -195,6 +256,11 @@ def _iterate(
             peak_memory_bytes=devices.peak_memory(setting.device),
         )
     return state
+
+
+def _sound(state: Tensors) -> bool:
+    """Whether all numbers of a state are finite."""
+    return all(bool(tensor.isfinite().all()) for tensor in state.values())
 
 
 def _summed(
@@ -215,11 +281,6 @@ def _log(
     lines = []
     values: dict[str, float] = {}
     for iteration, values in found:
-        if not all(map(math.isfinite, values.values())):
-            raise ConfigError(
-                f"losses must stay finite: got {values} at step {iteration}; lower the learning "
-                "rate (--options.learning_rate) and choose another --output"
-            )
         lines.append(json.dumps({"step": iteration, "seconds": round(seconds, 3), **values}) + "\n")
     try:
         with directory.metrics.open("a", encoding="utf-8") as file:
@@ -240,27 +301,27 @@ def _checkpoints(setting: Stage, directory: RunDirectory) -> Checkpoints:
 
 def _restore(
     method: Condenser, state: Tensors, checkpoints: Checkpoints, world: World
-) -> tuple[int, float]:
+) -> tuple[int, float, int]:
     """Load the leader's checkpoint into ``state``, each process its own rows.
 
     A checkpoint holds the rows of all classes, so another number of processes can go on with it.
 
     Returns:
-        The next iteration and the seconds spent so far.
+        The next iteration, the seconds spent so far, and how often it went back to a good state.
     """
     tensors, header = (checkpoints.latest() if world.leader else None) or ({}, None)
     header = world.tell(header)
     if header is None:
         if checkpoints.numbers():
             log("none of the checkpoints is whole; starting from the first step")
-        return 0, 0.0
+        return 0, 0.0, 0
     for name, tensor in state.items():
         if name in method.shared:
             tensor.copy_(world.broadcast(tensors.get(name, tensor)))
         else:
             tensor.copy_(world.deal(tensors.get(name), tensor))
     log(f"going on after step {header['step']}")
-    return int(header["step"]), float(header["seconds"])
+    return int(header["step"]), float(header["seconds"]), int(header["returns"])
 
 
 def _write_environment(directory: RunDirectory, setting: Stage, command: Sequence[str]) -> None:
