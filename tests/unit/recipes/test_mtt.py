@@ -11,25 +11,28 @@ from dance.recipes import RECIPES, build_run, resolve
 
 NAMES = [name for name in RECIPES.names() if name.startswith("mtt-")]
 TABLE = """
-cifar10 1 50 2 5 none 1000 1e-7 0.01
-cifar10 10 30 2 15 none 1000 1e-5 0.01
-cifar10 50 30 2 40 none 1000 1e-5 0.001
-cifar100 1 20 3 20 none 1000 1e-5 0.01
-cifar100 10 20 2 20 none 1000 1e-5 0.01
-cifar100 50 80 2 40 125 1000 1e-5 0.01
-tiny_imagenet 1 10 2 10 none 10000 1e-4 0.01
-tiny_imagenet 10 20 2 40 200 10000 1e-4 0.01
-tiny_imagenet 50 20 2 40 300 10000 1e-4 0.01
-imagenette 1 20 2 10 none 1000 1e-6 0.01
-imagenette 10 20 2 10 20 1000 1e-6 0.01
+cifar10 1 50 2 2 none zca 100 1e-7 0.01
+cifar10 10 30 2 20 none zca 100 1e-5 0.001
+cifar10 50 30 2 40 none none 1000 1e-5 0.001
+cifar100 1 20 3 20 none zca 1000 1e-5 0.01
+cifar100 10 20 2 20 none none 1000 1e-5 0.01
+cifar100 50 80 2 40 125 zca 1000 1e-5 0.01
+svhn 1 50 2 5 none none 1000 1e-7 0.01
+svhn 10 30 2 15 none none 1000 1e-5 0.01
+tiny_imagenet 1 10 2 10 none none 10000 1e-4 0.01
+tiny_imagenet 10 20 2 40 200 none 10000 1e-4 0.01
+tiny_imagenet 50 20 2 40 300 none 10000 1e-4 0.01
+imagenette 1 20 2 10 none none 1000 1e-6 0.01
+imagenette 10 20 2 10 20 none 1000 1e-6 0.01
 """
 
 
 @pytest.mark.parametrize("line", TABLE.split("\n")[1:-1])
 def test_a_command_has_the_published_settings(line: str) -> None:
-    data, ipc, steps, epochs, starts, batch, pixels, rate, size = line.split()
+    data, ipc, steps, epochs, starts, batch, white, pixels, rate, size = line.split()
     config = resolve(data, method="mtt", ipc=int(ipc))
     options = config.options
+    assert config.whitening == white
     assert (options.student_steps, options.expert_epochs) == (int(steps), int(epochs))
     assert options.start_epochs == int(starts)
     assert options.student_batch == (None if batch == "none" else int(batch))
@@ -57,7 +60,7 @@ def test_says_whose_number_it_is() -> None:
 
 
 def test_other_sets_and_numbers_take_the_nearest_row_below() -> None:
-    assert resolve("cifar10", method="mtt", ipc=20).options.start_epochs == 15
+    assert resolve("cifar10", method="mtt", ipc=20).whitening == "zca"
     assert resolve("imagenette", method="mtt", ipc=50).options.student_batch == 20
     digits = resolve("digits", method="mtt", ipc=3)
     assert "flip" not in digits.options.augmentation + digits.trajectories.augmentation
