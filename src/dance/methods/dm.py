@@ -74,6 +74,7 @@ class DM(Condenser):
     paper = "Zhao & Bilen, WACV 2023"
     year = 2023
     space = "standardised"
+    whitens = True
     Config = DMConfig
     config: DMConfig
 

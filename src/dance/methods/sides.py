@@ -17,18 +17,14 @@ import torch
 
 from dance.augment import siamese, single
 from dance.condensed import decode
-from dance.condensed.class_sgd import ClassSGD
+from dance.condensed.class_sgd import ClassOptimiser, ClassSGD
 from dance.condensed.container import Space
-from dance.core.device import send
+from dance.core.device import policy, send
 from dance.core.rng import generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import Problem, Tensors
 from dance.networks import Network, State
 from dance.objectives.moments import class_means
-
-_REAL_IMAGES = {"cpu": 64, "cuda": 4096}
-"""Real images of 32 pixels that are forwarded together: small enough for the cache, large enough
-for the GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +150,14 @@ class RealSide:
             with torch.no_grad():
                 for part, owners in zip(group.images, group.owners, strict=True):
                     images = stored[rows[part].to(stored.device)].to(self.problem.device).to(dtype)
-                    images = torch.addcmul(self._offset, images, self._scale)
-                    features.append(embed(change(images, owners)))
+                    features.append(embed(change(self._standardised(images), owners)))
             yield group, torch.cat(features)
+
+    def _standardised(self, images: torch.Tensor) -> torch.Tensor:
+        """What networks eat of images (n,C,S,S) from 0 to 255; whitened where the set is."""
+        if self.problem.train.whitening is not None:
+            return self.problem.train.whitening.apply(images / 255)
+        return torch.addcmul(self._offset, images, self._scale)
 
     def _group(self, batch: int, together: int | None) -> list[Group]:
         """The own classes in groups of as many as are forwarded together, counted among all K."""
@@ -231,7 +232,7 @@ class Canvases:
         Returns:
             The own classes' part of each mean loss over all classes, without weights.
         """
-        optimiser, pixels = self._sgd(state), state["pixels"]
+        optimiser, pixels = self.optimiser(state), state["pixels"]
         optimiser.before()
         gradient = torch.empty_like(pixels)
         totals = {name: pixels.new_zeros(()) for name in weights}
@@ -246,8 +247,8 @@ class Canvases:
         optimiser.after()
         return {name: total / self._problem.train.num_classes for name, total in totals.items()}
 
-    def _sgd(self, state: Tensors) -> ClassSGD:
-        """The optimiser on these tensors, made once for them."""
+    def optimiser(self, state: Tensors) -> ClassOptimiser:
+        """The optimiser on these tensors, made once for them; other ones override it."""
         pixels, velocity, held = state["pixels"], state["velocity"], self._optimiser
         if held is None or held.pixels is not pixels or held.velocity is not velocity:
             classes, own = 1, None
@@ -278,9 +279,9 @@ def _cut(problem: Problem, kept: int, chunk: int) -> list[Chunk]:
 
 
 def real_together(device: torch.device, side: int) -> int:
-    """Real images of ``side`` pixels that go through one forward; on a GPU fewer of larger ones."""
-    together = _REAL_IMAGES[device.type]
-    return together if device.type == "cpu" else max(32, together * 32**2 // side**2)
+    """Real images of ``side`` pixels that go through one forward."""
+    found = policy(device)
+    return found.fitting(found.forward, side)
 
 
 def forward(

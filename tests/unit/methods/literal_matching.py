@@ -118,8 +118,11 @@ class Sides:
         if self._unit:
             synthetic = (synthetic - self._mean) / self._std
         change = chain if self._chained else one_operation
-        real = change((stored - self._mean) / self._std, self._drawn, label)
-        return real, change(synthetic, self._drawn, label)
+        real = (stored - self._mean) / self._std
+        if train.whitening is not None:
+            flat = stored.flatten(1) - train.whitening.mean
+            real = (flat @ train.whitening.matrix.double()).view(stored.shape)
+        return change(real, self._drawn, label), change(synthetic, self._drawn, label)
 
 
 def descended(

@@ -10,11 +10,12 @@ import torch
 
 from dance.core.errors import ConfigError
 from dance.data import load
+from dance.data.whitening import fit
 from dance.methods import Problem
 from dance.methods.datadam import DataDAM, DataDAMConfig
 from dance.networks import NetworkConfig
 from unit.methods.literal_matching import Sides, descended, fresh, layers
-from unit.methods.problems import problem
+from unit.methods.problems import image_set, problem
 
 NORMS = ["instance", "batch"]
 
@@ -104,6 +105,15 @@ def test_decoded_canvases(norm: str) -> None:
     check(problem(1, 2, network=network(norm)), norm, real_batch=0, iterations=2)
 
 
+def test_whitened_images() -> None:
+    """The canvases are in the whitened space already; only the real images go there."""
+    train = image_set((7, 12, 6))
+    white = replace(train, whitening=fit(train.images))
+    check(problem(2, 1, train=white, network=network("batch")), "batch", real_batch=5)
+    pixels, _ = run(problem(2, 1, train=white), 1)
+    assert not torch.equal(pixels, run(problem(2, 1, train=train), 1)[0])
+
+
 def test_the_attention_of_the_last_layer_is_left_out() -> None:
     """A network of one layer has none to match, and the embedding's distance is left."""
     given = problem(1, 1, network=network("instance", 1))
@@ -131,7 +141,7 @@ def test_a_network_without_maps_before_pooling_is_refused() -> None:
     method = DataDAM(DataDAMConfig())
     state = method.setup(given)
     with pytest.raises(
-        ConfigError, match=r"matching attention needs .* use --network\.name convnet"
+        ConfigError, match=r"matching attention or layers needs .* use --network\.name convnet"
     ):
         method.step(given, state, 0)
 

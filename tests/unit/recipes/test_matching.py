@@ -86,6 +86,10 @@ def test_datadam_in_three_readings() -> None:
     assert (code.network.norm, code.options.power, code.options.iterations) == ("batch", 1, 20_000)
     assert (paper.network.norm, paper.options.power) == ("instance", 4)
     assert paper.options.iterations == 8000
+    published = RECIPES.get("datadam-cifar10-ipc10").config()
+    assert (published.whitening, code.whitening, paper.whitening) == ("zca", "none", "none")
+    assert published.options == code.options
+    assert RECIPES.get("datadam-tiny-imagenet-ipc1").config().whitening == "none"
     assert code.evaluation.protocol == "datadam-v1"
     assert options("datadam-imagenette-ipc1").balance == 0.02
     assert resolve("cifar10", "datadam", 100).options.learning_rate == 10.0
