@@ -18,7 +18,25 @@ their own turn, their gradients be taken in one batch, and their steps be made t
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
+
+
+class ClassOptimiser(Protocol):
+    """An optimiser of canvases, for one cycle over the classes."""
+
+    def before(self) -> None:
+        """Bring every class to its own turn."""
+        ...
+
+    def step(self, gradient: torch.Tensor) -> None:
+        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        ...
+
+    def after(self) -> None:
+        """Bring every class to the end of the cycle."""
+        ...
 
 
 class ClassSGD:
