@@ -34,11 +34,17 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("queue", "push_interval", "fetch", "model_steps", "model_batch", "meter_interval"), _ONE
     ),
-    **dict.fromkeys(("network_interval", "power"), _ONE),
+    **dict.fromkeys(("network_interval", "power", "frequencies", "expert_epochs"), _ONE),
+    **dict.fromkeys(("window", "outer_cap", "inner_cap", "monitor_batch", "network_batch"), _ONE),
+    **dict.fromkeys(
+        ("shallow_weight", "last_weight", "embedding_weight", "discrimination_weight"), _ZERO
+    ),
+    **dict.fromkeys(("patience", "ahead", "amplitude", "phase", "calibration_weight"), _ZERO),
     **dict.fromkeys(("seed", "count", "expert", "real_batch", "weight_decay"), _ZERO),
     **dict.fromkeys(("balance", "ce_weight", "model_weight_decay"), _ZERO),
     **dict.fromkeys(("learning_rate", "model_learning_rate", "decay"), _POSITIVE),
-    **dict.fromkeys(("momentum", "model_momentum"), _BELOW_ONE),
+    **dict.fromkeys(("network_learning_rate", "sampler_learning_rate"), _POSITIVE),
+    **dict.fromkeys(("momentum", "model_momentum", "sampler_momentum"), _BELOW_ONE),
     "cutmix": _SHARE,
 }
 """What a setting of this name must be, in whatever section it stands."""

@@ -89,16 +89,18 @@ class ConvNet(Network):
             maps.append(x)
         return maps
 
-    def activations(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps before pooling of all blocks but the last, then the embeddings."""
+    def activations(self, x: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
+        """Maps before pooling of all blocks, or of all but the last, then the embeddings."""
         maps = []
-        for block in self.blocks[:-1]:
+        for block in self.blocks if last else self.blocks[:-1]:
             *layers, pool = block.children()
             for layer in layers:
                 x = layer(x)
             maps.append(x)
             x = pool(x)
-        return [*maps, self.pool(self._after(self.blocks[-1], x))]
+        if not last:
+            x = self._after(self.blocks[-1], x)
+        return [*maps, self.pool(x)]
 
     def _after(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Maps after a block, as one operation where there is a kernel for it."""

@@ -21,7 +21,7 @@ from dance.core.registry import Registry
 
 State = dict[str, torch.Tensor]
 """Parameters and buffers by name."""
-Output = Literal["logits", "embedding", "stages", "activations"]
+Output = Literal["logits", "embedding", "stages", "activations", "layers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,12 @@ class Network(nn.Module):
         """Last maps (n,C_L,H_L,W_L) to embeddings (n,D)."""
         return maps.flatten(1)
 
-    def activations(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """What attention matching compares of standardised images (n,C,H,W).
+    def activations(self, x: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
+        """What attention matching and CAFE compare of standardised images (n,C,H,W).
+
+        Args:
+            x: the images.
+            last: give the output of the last ReLU too, as CAFE needs it.
 
         Returns:
             Outputs (n,C_l,H_l,W_l) of every ReLU but the last, before any pooling, then the
@@ -101,7 +105,7 @@ class Network(nn.Module):
             ConfigError: this network does not give them.
         """
         raise ConfigError(
-            "matching attention needs a network that gives its maps before pooling: got "
+            "matching attention or layers needs a network that gives its maps before pooling: got "
             f"{type(self).__name__}; use --network.name convnet"
         )
 
@@ -109,8 +113,8 @@ class Network(nn.Module):
         self, x: torch.Tensor, output: Output = "logits"
     ) -> torch.Tensor | list[torch.Tensor]:
         """Standardised images (n,C,H,W) to logits (n,K), embeddings (n,D) or a list of maps."""
-        if output == "activations":
-            return self.activations(x)
+        if output in ("activations", "layers"):
+            return self.activations(x, last=output == "layers")
         stages = self.stages(x)
         if output == "stages":
             return stages
@@ -125,9 +129,10 @@ class Network(nn.Module):
         """Embeddings (n,D), the classifier's input, of images as :meth:`logits` takes them."""
         return functional_call(self, state, (x, "embedding"), strict=True)  # type: ignore[no-any-return]
 
-    def maps(self, state: State, x: torch.Tensor) -> list[torch.Tensor]:
+    def maps(self, state: State, x: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
         """:meth:`activations` of images under ``state``."""
-        return functional_call(self, state, (x, "activations"), strict=True)  # type: ignore[no-any-return]
+        output = "layers" if last else "activations"
+        return functional_call(self, state, (x, output), strict=True)  # type: ignore[no-any-return]
 
     def parameter_names(self) -> set[str]:
         """The names in a state that are trained (the others are buffers)."""

@@ -29,11 +29,16 @@ _DIGITS: Mapping[str, Any] = {
 """The digits are so small that more of everything fits in the same time."""
 
 
+_CAFE: Mapping[str, Any] = {"real_batch": 64, "monitor_batch": 8, "inner_cap": 10}
 _METHODS: Mapping[str, Mapping[str, Any]] = {
+    "cafe": {"options": _CAFE},
+    "cafe_dsa": {"options": _CAFE},
     "mtt": {
         "trajectories": {"count": 2, "epochs": 5},
         "options": {"start_epochs": 4, "expert_epochs": 2, "student_steps": 10},
     },
+    "ncfm": {"options": {"real_batch": 128, "frequencies": 1024}},
+    "tgdd": {"trajectories": {"count": 2, "epochs": 6}},
 }
 """What some methods shorten besides."""
 

@@ -84,5 +84,5 @@ def problem(
         experts=tuple(weights(skeleton, 50 + number, dtype) for number in range(experts)),
         seed=seed,
         chunk=chunk,
-        trajectories=trajectories(skeleton, 2, 4, dtype),
+        trajectories=trajectories(skeleton, 2, 12, dtype),
     )

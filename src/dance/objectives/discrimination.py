@@ -1,0 +1,28 @@
+"""Synthetic class centres as a classifier of real images (Wang et al. 2022, CAFE)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def centre_cross_entropy(
+    real: torch.Tensor, labels: torch.Tensor, centres: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of logits <f, centre_c>, summed over real images, and its derivative.
+
+    There is no scale, bias or norm. The derivative is in closed form, so that real images can be
+    taken part after part, their sums added up.
+
+    Args:
+        real: (n,D) embeddings of real images.
+        labels: (n,) int64.
+        centres: (K,D) mean embeddings of the synthetic images of each class.
+
+    Returns:
+        The sum, 0-dim, and its derivative by the centres (K,D), (softmax - one-hot)^T f.
+    """
+    logits = real @ centres.T
+    error = logits.softmax(1)
+    error[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return functional.cross_entropy(logits, labels, reduction="sum"), error.T @ real

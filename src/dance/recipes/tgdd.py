@@ -1,0 +1,66 @@
+"""TGDD at the settings known of it, and its numbers as others list them.
+
+Trajectory-guided dataset distillation (AAAI 2026): DANCE's settings, its experts kept at every
+epoch, and the paper's weight of the cross-entropy as a reader of it reports; the numbers are from
+there too, and were not checked against the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from dance.engine import RunConfig
+from dance.experts.recipe import ExpertConfig
+from dance.experts.trajectories import TrajectoryConfig
+from dance.methods import METHODS
+from dance.recipes.base import SETTINGS
+from dance.recipes.dance import dance_config
+from dance.recipes.rows import Rows, by_protocol, published_rows, without_experts
+
+_MANY = 50
+"""Images per class from which the cross-entropy weighs less."""
+
+_LISTED: Rows = {
+    "cifar10": {10: (71.9, None), 50: (76.5, None)},
+    "cifar100": {10: (51.3, None), 50: (54.6, None)},
+    "tiny_imagenet": {10: (29.3, None), 50: (30.9, None)},
+    "imagenette": {10: (82.0, None)},
+    "imagewoof": {10: (58.4, None)},
+    "imagefruit": {10: (57.8, None)},
+    "imagemeow": {10: (62.8, None)},
+    "imagesquawk": {10: (78.0, None)},
+    "imageyellow": {10: (76.6, None)},
+}
+
+
+@SETTINGS.register("tgdd")
+def tgdd_config(data: str, ipc: int, side: int) -> RunConfig:
+    """TGDD for images of ``side`` pixels: what depends on it is DANCE's.
+
+    Args:
+        data: name or path.
+        ipc: images per class; from 50 on the cross-entropy weighs 0.5, before 2.5.
+        side: H = W of the images in pixels.
+    """
+    config = dance_config(data, ipc, side)
+    recipe = {field.name: getattr(config.experts, field.name) for field in fields(ExpertConfig)}
+    options = METHODS.get("tgdd").Config(
+        learning_rate=config.options.learning_rate,
+        calibration_weight=0.5 if ipc >= _MANY else 2.5,
+    )
+    return without_experts(
+        replace(config, method="tgdd", trajectories=TrajectoryConfig(**recipe), options=options)
+    )
+
+
+def _published(data: str, ipc: int, side: int) -> RunConfig:
+    return by_protocol(tgdd_config(data, ipc, side), "dance-v1")
+
+
+published_rows(
+    "tgdd",
+    "TGDD (AAAI 2026)",
+    _LISTED,
+    _published,
+    "TGDD by way of notes of others, not checked against the paper; hard labels",
+)
