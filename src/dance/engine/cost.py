@@ -98,7 +98,9 @@ def _wait(device: torch.device) -> None:
 def _training(setting: Stage, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
     """Training of so many networks on the real images."""
     train = setting.train
-    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    data = TrainingData(
+        train.images, train.labels, train.mean, train.std, whitening=train.whitening
+    )
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
     step = _fit_step(setting, setting.network, data, config)
     return _phase(name, steps, step, setting.device)
