@@ -40,8 +40,8 @@ CONFIG = RunConfig(
     evaluation=EvaluationConfig(protocol="mtt-v1", epochs=2, repeats=1, baselines=()),
 )
 COMMAND = """condense digits --method mtt --ipc 1 --network.width=8 --trajectories.count=2
-    --trajectories.epochs=3 --options.iterations=4 --options.student-steps=3 --networks convnet
-    --options.start-epochs=2 --evaluation.epochs=2 --evaluation.repeats=1"""
+    --trajectories.epochs=3 --options.iterations=4 --options.student_steps=3
+    --options.start_epochs=2 --evaluation.epochs=2 --evaluation.repeats=1"""
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,45 @@
+"""Trajectories that processes without a common disk train: the leader's disk gets all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dance.core.storage import read_tensors
+from distributed.processes import finish, start
+
+SCRIPT = """
+import os, sys
+os.environ["DANCE_CACHE"] = os.path.join(sys.argv[1], os.environ.get("RANK", "alone"))
+from dance.core.world import join
+from dance.data import load
+from dance.experts import TrajectoryConfig, TrajectoryPool
+from dance.networks import NetworkConfig, build
+
+shape = NetworkConfig(width=4)
+config = TrajectoryConfig(count=3, epochs=1)
+train, network = load("digits", "train"), build(shape, 1, 8, 10)
+pool = TrajectoryPool(train, network, shape, config, 0, world=join())
+print(len(pool.trajectories(3)))
+"""
+
+
+@pytest.mark.slow
+def test_the_leader_gets_those_of_others(tmp_path: Path) -> None:
+    for size in (1, 2):
+        ended = finish(start(size, "-c", SCRIPT, str(tmp_path / str(size))))
+        assert all(code == 0 for code, _, _ in ended), ended
+        assert ended[0][1].split() == ["3"]
+    held = {
+        place.parent.parent.parent.relative_to(tmp_path).as_posix(): sorted(place.parent.iterdir())
+        for place in tmp_path.rglob("trajectory-*.safetensors")
+    }
+    leader, other = held.pop("2/0"), held.pop("2/1")
+    (alone,) = held.values()
+    assert (len(alone), len(leader), len(other)) == (3, 3, 1)
+    for one, two in zip(alone, leader, strict=True):
+        found, expected = read_tensors(two, "trajectory")[0], read_tensors(one, "trajectory")[0]
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
