@@ -78,6 +78,8 @@ from dance.networks import State
 from dance.objectives.discrimination import centre_cross_entropy
 from dance.objectives.moments import class_means
 
+_LAYERS = 2
+"""Memory of an image whose layers are all kept, in forwards that keep what a gradient needs."""
 _DROPS = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
 """Shares of all steps after which the learning rate is halved."""
 
@@ -157,9 +159,13 @@ class Cafe(Condenser):
         """Steps of the images in all."""
         return self.config.iterations
 
+    def synthetic_images(self, ipc: int, factor: int) -> int:
+        """Those of a class, counted by the memory of all their layers."""
+        return _LAYERS * super().synthetic_images(ipc, factor)
+
     def real_images(self, device: torch.device, side: int) -> int:
-        """Those of a forward, or of a training batch, whose gradients take twice as much."""
-        return max(together(device, side), 2 * self.config.network_batch)
+        """Those of a forward with all layers, or of a training batch, whose gradients take more."""
+        return _LAYERS * max(together(device, side), self.config.network_batch)
 
     def setup(self, problem: Problem) -> Tensors:
         """Canvases at rest, room for a network, and an empty window."""

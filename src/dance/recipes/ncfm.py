@@ -19,6 +19,7 @@ from dance.engine import RunConfig
 from dance.experts.recipe import ExpertConfig
 from dance.methods import METHODS
 from dance.recipes.base import RECIPES, SETTINGS, Recipe
+from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol
 
 _LARGE = 64
@@ -49,7 +50,9 @@ _ABLATION: Mapping[str, Mapping[int, tuple[float, float]]] = {
 
 @SETTINGS.register("ncfm")
 def ncfm_config(data: str, ipc: int, side: int) -> RunConfig:
-    """NCFM as released for images of ``side`` pixels: canvases of four images at any resolution.
+    """NCFM as released for images of ``side`` pixels: canvases of four images, at 128 pixels too.
+
+    Those that are too small to be shared, by DANCE's rule, are kept whole.
 
     Args:
         data: name or path.
@@ -60,7 +63,10 @@ def ncfm_config(data: str, ipc: int, side: int) -> RunConfig:
     if data == "cifar100" and ipc == 10:
         options = replace(options, optimiser="sgd", learning_rate=0.01)
     experts = ExpertConfig(count=20, epochs=80 if side > _LARGE else 60, batch_size=128)
-    return RunConfig(data=data, method="ncfm", ipc=ipc, factor=2, experts=experts, options=options)
+    factor = min(2, dance_config(data, ipc, side).factor)
+    return RunConfig(
+        data=data, method="ncfm", ipc=ipc, factor=factor, experts=experts, options=options
+    )
 
 
 def paper_config(data: str, ipc: int, side: int) -> RunConfig:

@@ -82,6 +82,7 @@ def test_ncfm_has_twenty_experts_and_one_exception() -> None:
         experts = config.experts
         assert (experts.count, experts.epochs, experts.batch_size) == (20, epochs, 128)
         assert (config.factor, config.evaluation.protocol) == (2, "ncfm-v1")
+    assert resolve("digits", "ncfm").factor == 1
     rates = {
         name: (options(name).optimiser, options(name).learning_rate)
         for name in NAMES
