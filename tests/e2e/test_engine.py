@@ -435,7 +435,7 @@ class TestNumerics:
 
     def test_a_run_that_diverges_leaves_no_set(self, tmp_path) -> None:
         options = replace(OPTIONS, learning_rate=float("inf"))
-        with pytest.raises(ConfigError, match=r"finite.*learning rate"):
+        with pytest.raises(ConfigError, match=r"finite.*learning_rate"):
             run(replace(CONFIG, options=options), tmp_path / "run")
         assert not (tmp_path / "run" / "condensed.safetensors").exists()
         assert not (tmp_path / "run" / "checkpoints").exists()

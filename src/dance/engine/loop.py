@@ -34,6 +34,7 @@ _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
 _RETRIES = 3
 """How often a run goes back to a good state when its numbers are no longer finite."""
+_FINITE = "losses and state must stay finite, and a learned step size above 0"
 _MEET_SECONDS = 1.0
 """Time between two meetings of several processes."""
 
@@ -174,11 +175,11 @@ def _iterate(
             advice = f"lower --options.{method.knob}"
             if retries > _RETRIES:
                 raise ConfigError(
-                    f"losses and canvases must stay finite: {found}, after {_RETRIES} returns to "
+                    f"{_FINITE}: {found}, after {_RETRIES} returns to "
                     f"the last good state; {advice} and choose another --output"
                 ) from None
             log(
-                f"losses and canvases must stay finite: {found}; going back to the last good "
+                f"{_FINITE}: {found}; going back to the last good "
                 f"state, on with other random numbers ({retries} of {_RETRIES}); if that happens "
                 f"again, {advice}"
             )
@@ -259,7 +260,9 @@ def _attempt(
 
 
 def _sound(state: Tensors) -> bool:
-    """Whether all numbers of a state are finite."""
+    """Whether all numbers of a state are finite, and a learned step size is one."""
+    if "learning_rate" in state and not bool(state["learning_rate"] > 0):
+        return False
     return all(bool(tensor.isfinite().all()) for tensor in state.values())
 
 

@@ -116,6 +116,7 @@ class Mtt(Condenser):
     Config = MttConfig
     config: MttConfig
     shared = frozenset({"learning_rate", "learning_rate_velocity"})
+    knob = "step_size_learning_rate"
     whole = True
     space: ClassVar[Space] = "standardised"
 
