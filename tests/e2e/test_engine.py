@@ -26,7 +26,6 @@ from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
-from dance.methods import METHODS
 from dance.methods.dance import Dance, DanceConfig
 from dance.networks import NetworkConfig, build
 from dance.training import Fit
@@ -596,16 +595,3 @@ def test_other_architectures(tmp_path) -> None:
     condensed = load_set(place / "condensed.safetensors")
     assert condensed.pixels.shape == (6, 3, 8, 8) and condensed.factor == 2
     assert condensed.scores == lasting(scores[:2])
-
-
-@pytest.mark.parametrize("method", METHODS.names())
-def test_every_method_runs(method, tmp_path) -> None:
-    options = METHODS.get(method).Config()
-    if hasattr(options, "iterations"):
-        options = replace(options, iterations=2)
-    place = run(replace(CONFIG, method=method, options=options), tmp_path / "run")
-    found = load_set(place / "condensed.safetensors")
-    assert found.provenance["label"] == METHODS.get(method).title
-    subjects = [score["subject"] for score in read_json(place / "scores.json")]
-    assert subjects[0] == "condensed" and "whole" in subjects
-    assert ("random" in subjects) == (method != "random")

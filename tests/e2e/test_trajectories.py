@@ -154,7 +154,10 @@ def test_a_whitened_set_is_scored_on_whitened_images(whitened: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "random", "options": Random.Config()}, "method must be one of mtt"),
+        (
+            {"method": "random", "options": Random.Config()},
+            "method must be one of datadam, dm, mtt",
+        ),
         ({"factor": 2}, "factor must be 1"),
         ({"labels": "soft"}, "labels must be hard"),
         ({"evaluation": EvaluationConfig(baselines=("whole",))}, "must not name whole"),

@@ -50,6 +50,7 @@ class SpeedConfig:
     Attributes:
         data: names or paths (none: the embedded digits, and CIFAR-10 and CIFAR-100 where found).
         ipc: images per class.
+        methods: that take part beside DANCE (none: all that optimise canvases).
         rounds: in which all contestants take turns, after one to warm up.
         settings: nested plain settings of the runs that win over those of the recipes.
         command: that asked for it, for the record.
@@ -57,6 +58,7 @@ class SpeedConfig:
 
     data: tuple[str, ...] = ()
     ipc: tuple[int, ...] = (1, 10, 50)
+    methods: tuple[str, ...] | None = None
     rounds: int = 5
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -122,6 +124,13 @@ def _runs(config: SpeedConfig) -> list[RunConfig]:
         raise ConfigError(f"rounds must be at least 1: got {config.rounds}")
     if not config.ipc:
         raise ConfigError("ipc must name at least one number of images per class: got none")
+    for name in config.methods or ():
+        METHODS.get(name)
+        if name not in condensers():
+            raise ConfigError(
+                f"methods must be ones that optimise canvases, which take steps: got {name!r}; use "
+                f"{', '.join(condensers())}"
+            )
     runs = []
     for data in config.data or _default_data(config):
         for ipc in config.ipc:
@@ -166,7 +175,8 @@ def _steps(
     if (banked := with_targets(run, BANK)) is not None:
         runs[BANK], parts[BANK] = banked, own
         contestants[BANK] = Engine.of(*staged(banked), own).contestant()
-    others = [name for name in condensers() if name != DANCE]
+    asked = condensers() if config.methods is None else config.methods
+    others = [name for name in asked if name != DANCE]
     for name in others:
         try:
             other = resolve(data=run.data, method=name, ipc=run.ipc, overrides=config.settings)

@@ -41,6 +41,12 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
         help=f"images per class (default {shown})",
     )
     parser.add_argument(
+        "--methods",
+        metavar="NAME",
+        nargs="*",
+        help="methods that take part beside DANCE (default: all that optimise canvases)",
+    )
+    parser.add_argument(
         "--rounds",
         metavar="N",
         type=int,
@@ -72,6 +78,7 @@ def run(parsed: argparse.Namespace) -> None:
     config = SpeedConfig(
         data=tuple(parsed.data),
         ipc=tuple(parsed.ipc),
+        methods=None if parsed.methods is None else tuple(parsed.methods),
         rounds=parsed.rounds,
         settings=nested(parsed.settings),
         command=shlex.join(parsed.command),
