@@ -324,7 +324,9 @@ def test_a_full_disk_and_a_kill(host, undisturbed, tmp_path) -> None:
     like, _ = undisturbed
     place = Place(tmp_path / "full")
     place.begin(like)
-    assert kill(host, place, 0, lambda: bool(list(place.cache.rglob("partial-000-1?.safe*"))))
+    assert kill(
+        host, place, 0, lambda: bool(list(place.cache.glob("experts/*/partial-000-1?.safe*")))
+    )
     code, err = host.run(place, limit=13_500)
     assert code in (0, 2)
     assert "going on with expert 1 after step 1" in err
