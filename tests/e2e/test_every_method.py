@@ -37,7 +37,9 @@ WORDS = (
     "--trajectories.epochs=2",
     "--epochs=2",
     "--repeats=1",
-    "--evaluation.baselines=random",
+    "--evaluation.baselines",
+    "random",
+    "whole",
 )
 
 
@@ -53,9 +55,12 @@ def test_it_condenses_scores_and_reports(
     assert main(words) == 0, capsys.readouterr().err
     made = load_set(place / "condensed.safetensors")
     assert made.provenance["config"]["method"] == name
+    assert made.provenance["label"] == kind.title
     assert made.ipc == 2
     subjects = [score["subject"] for score in json.loads((place / "scores.json").read_text())]
     assert subjects[0] == "condensed"
+    assert "whole" in subjects
+    assert ("random" in subjects) == (name != "random")
     assert kind.title in (place / "report.html").read_text(encoding="utf-8")
     if issubclass(kind, Condenser):
         start = load_set(place / "initial.safetensors")
