@@ -94,17 +94,26 @@ def markdown(record: Record) -> str:
         _METHOD,
     ]
     for table in tables(record, spread):
-        lines += ["", f"## {table.title}", "", _line(c.lstrip(">") for c in table.columns)]
-        lines += [
-            "|" + "|".join("--:" if c.startswith(">") else "---" for c in table.columns) + "|"
-        ]
-        lines += [_line(row) for row in table.rows]
-        if table.note:
-            lines += ["", table.note]
+        lines += drawn(table)
+    lines += left_out(record)
+    return "\n".join(lines) + "\n"
+
+
+def drawn(table: Table) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["", f"## {table.title}", "", _line(c.lstrip(">") for c in table.columns)]
+    lines += ["|" + "|".join("--:" if c.startswith(">") else "---" for c in table.columns) + "|"]
+    lines += [_line(row) for row in table.rows]
+    return [*lines, "", table.note] if table.note else lines
+
+
+def left_out(record: Record) -> list[str]:
+    """Lines of Markdown about what could not be measured."""
+    lines = []
     for skip in record["skipped"]:
         lines += ["", f"Not measured: {skip['method']} on {skip['data']} at {skip['ipc']} images "]
         lines[-1] += f"per class: {skip['reason']}"
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _line(cells: Iterable[str]) -> str:

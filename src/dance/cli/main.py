@@ -25,7 +25,7 @@ VERBS = {
     "report": "write the page of a run again",
     "export": "write a condensed set as parquet, class folders, npz or pt",
     "estimate": "time, memory and disk of a run, from a few measured steps",
-    "bench": "speed and memory on this machine, against a literal reference",
+    "bench": "speed, memory and accuracy on this machine, against each other",
     "list": "methods, recipes, datasets, networks, protocols",
     "show": "one of these in full; a recipe as YAML for --config",
 }

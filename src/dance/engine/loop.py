@@ -114,7 +114,9 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
         setting = setting.alone()
         initial, world = setting.initial(), setting.world
     if isinstance(method, Coreset):
+        started = time.monotonic()
         rows = method.select(setting.problem(initial, found))
+        directory.add_costs(condense_seconds=time.monotonic() - started)
         package(setting.train.images[rows].float() / 255, setting).save(directory.condensed)
         return
     if not isinstance(method, Condenser):

@@ -1,0 +1,91 @@
+"""The tables of ``dance bench methods``, for a terminal and as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dance.bench.page import Table, drawn, left_out
+
+Record = Mapping[str, Any]
+
+_COLUMNS = (
+    "method", ">test accuracy (%)", ">each", ">pictures", ">updates", ">condensing", ">bank",
+    ">networks before", ">stored set", ">stored networks",
+)  # fmt: skip
+_BRIEF = ("method", ">test accuracy (%)", ">updates", ">condensing", ">networks before")
+_NOTE = """Accuracy after the last epoch, mean ± standard deviation over the networks of column
+`each`. Pictures: that one of those networks sees in an epoch. Updates: of the images. Condensing:
+steps or selecting; bank: making the real features that the steps look up; networks before: training
+the experts or trajectories that a method begins from. Stored set: its pixels at 8 bits; stored
+networks: those experts or trajectories."""
+
+
+def tables(record: Record, *, brief: bool = False) -> list[Table]:
+    """A table for every data set, number of images per class and network, best method first.
+
+    Args:
+        record: content of ``methods.json``.
+        brief: with few columns, for a terminal.
+    """
+    shown = [_COLUMNS.index(name) for name in (_BRIEF if brief else _COLUMNS)]
+    groups: dict[tuple[str, int, str, str], list[tuple[float, tuple[str, ...]]]] = {}
+    for row in record["rows"]:
+        for score in row["scores"]:
+            made = f"{score['protocol']}, {score['repeats']} networks"
+            found = groups.setdefault((row["data"], row["ipc"], score["network"], made), [])
+            found.append((score["last"]["mean"], _cells(row, score)))
+    return [
+        Table(
+            f"{data}, {ipc} image{'s' if ipc > 1 else ''} per class, {network} ({made})",
+            tuple(_COLUMNS[place] for place in shown),
+            [
+                tuple(cells[place] for place in shown)
+                for _, cells in sorted(found, key=lambda pair: -pair[0])
+            ],
+        )
+        for (data, ipc, network, made), found in groups.items()
+    ]
+
+
+def budget(record: Record) -> str:
+    """What all had, in words."""
+    allowed = record["budget"]
+    if allowed["updates"]:
+        return f"{allowed['updates']} updates of the images"
+    return f"{allowed['seconds']:g} seconds of condensing"
+
+
+def markdown(record: Record) -> str:
+    """A page for ``docs/results``."""
+    machine = record["machine"]
+    lines = [
+        f"# Methods: {budget(record)}",
+        "",
+        f"`{record['command']}`",
+        "",
+        f"{record['created']}; {machine['device']}, {machine['cores']} cores, "
+        f"torch {machine['torch']}, {'with' if machine['compiled_kernels'] else 'without'} "
+        "compiled kernels.",
+        "",
+        _NOTE,
+    ]
+    for table in tables(record):
+        lines += drawn(table)
+    return "\n".join(lines + left_out(record)) + "\n"
+
+
+def _cells(row: Record, score: Record) -> tuple[str, ...]:
+    last = score["last"]
+    return (
+        row["title"] + (f" (l = {row['factor']})" if row["factor"] > 1 else ""),
+        f"{100 * last['mean']:.1f} ± {100 * last['std']:.1f}",
+        ", ".join(f"{100 * value:.1f}" for value in last["values"]),
+        f"{score['train_images']:,}",
+        "" if row["updates"] is None else f"{row['updates']:,}",
+        f"{row['condense_seconds']:.0f} s",
+        f"{row['bank_seconds']:.0f} s" if row["bank_seconds"] else "",
+        f"{row['before_seconds']:.0f} s" if row["before_seconds"] else "",
+        f"{score['storage_bytes'] / 1e3:,.0f} kB",
+        f"{row['networks_bytes'] / 1e6:,.1f} MB" if row["networks_bytes"] else "",
+    )

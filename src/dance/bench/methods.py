@@ -1,0 +1,203 @@
+"""``dance bench methods``: every method under one budget and one protocol, in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dance import engine
+from dance.bench import league
+from dance.bench.contest import Engine, staged
+from dance.bench.machine import describe
+from dance.bench.timing import timed
+from dance.core.config import merge, to_plain
+from dance.core.errors import ConfigError, DanceError
+from dance.core.progress import log
+from dance.core.storage import read_json, write_json, write_text
+from dance.engine import RunConfig
+from dance.engine.stage import Stage
+from dance.methods import METHODS, Condenser
+from dance.recipes import build_run, resolve
+
+FORMAT = 1
+_FILE, _PAGE = "methods.json", "methods.md"
+_PILOT = 0.2
+"""Part of the seconds that steps are timed for, before the number of all of them is chosen."""
+_PATIENCE = 1.25
+"""A condensation that took so many times its seconds is made again with fewer steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodsConfig:
+    """What is compared.
+
+    Exactly one of ``seconds`` and ``updates`` is the budget.
+
+    Attributes:
+        data: names or paths.
+        ipc: images per class.
+        methods: that take part (none: all).
+        seconds: that each may condense, a bank of real features included, the training of experts
+            and trajectories not. The steps that fill them are chosen before a run and fixed in it.
+        updates: steps of the images that each may make.
+        base: as for ``dance condense --config``.
+        settings: nested plain settings that win over those of the recipes, for all alike.
+        command: that asked for it, for the record.
+    """
+
+    data: tuple[str, ...]
+    ipc: tuple[int, ...] = (1, 10)
+    methods: tuple[str, ...] | None = None
+    seconds: float | None = None
+    updates: int | None = None
+    base: str | None = "quick"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+
+def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
+    """Condense and score with every method.
+
+    ``methods.json`` and ``methods.md`` are kept up to date meanwhile. What they hold is not made
+    again, so the same command goes on where it was stopped. Runs lie beside them and are those of
+    ``dance condense``.
+
+    Args:
+        config: what is compared.
+        directory: for the file and the runs; made if need be.
+
+    Returns:
+        The content of ``methods.json``.
+
+    Raises:
+        DanceError: data or a setting cannot be used, or the directory cannot be written.
+    """
+    runs = _runs(config)
+    device = staged(runs[0])[0].device
+    budget = {"seconds": config.seconds, "updates": config.updates}
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": config.command,
+        "budget": budget,
+        "machine": describe(device),
+        "rows": [],
+        "skipped": [],
+    }
+    place = directory / _FILE
+    if place.exists():
+        held = read_json(place)
+        if held["budget"] != budget:
+            raise ConfigError(
+                f"{place} must hold rows of the same budget, {league.budget(record)}: it has "
+                f"{league.budget(held)}; choose another --output"
+            )
+        record |= {name: held[name] for name in ("created", "rows")}
+    for number, run in enumerate(runs):
+        asked = to_plain(run)
+        if any(row["asked"] == asked for row in record["rows"]):
+            continue
+        log(f"{number + 1} of {len(runs)}: {run.method} on {run.data}, {run.ipc} images per class")
+        try:
+            record["rows"].append({"asked": asked, **_row(run, config, directory)})
+        except DanceError as error:
+            skipped = {"data": run.data, "ipc": run.ipc, "method": run.method, "reason": str(error)}
+            record["skipped"].append(skipped)
+        write_json(place, record)
+        write_text(directory / _PAGE, league.markdown(record))
+    return record
+
+
+def _runs(config: MethodsConfig) -> list[RunConfig]:
+    """Every run, checked."""
+    if (config.seconds is None) == (config.updates is None):
+        raise ConfigError(
+            "a comparison must have one budget, --seconds of condensing or --updates of the "
+            f"images: got {'none' if config.seconds is None else 'both'}"
+        )
+    for name, value in (("seconds", config.seconds), ("updates", config.updates)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ConfigError(f"{name} must be more than 0: got {value}")
+    for name, values in (("data", config.data), ("ipc", config.ipc)):
+        if not values:
+            raise ConfigError(f"a comparison must name its {name}: got none")
+    names = METHODS.names() if config.methods is None else config.methods
+    settings = merge({"evaluation": {"baselines": []}}, config.settings)
+    return [
+        resolve(data=data, method=name, ipc=ipc, base=config.base, overrides=settings)
+        for data in config.data
+        for ipc in config.ipc
+        for name in names
+    ]
+
+
+def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, Any]:
+    """Condense and score under the budget; what came out."""
+    setting, _ = staged(run)
+    method = setting.method
+    steps: int | None = None
+    if isinstance(method, Condenser):
+        steps = config.updates or _steps_in(run, config.seconds or math.inf)
+    place = _made(run, steps, directory)
+    costs = read_json(place / "costs.json")
+    spent = costs.get("condense_seconds", 0.0) + costs.get("bank_seconds", 0.0)
+    if steps is not None and config.seconds and steps > 1 and spent > _PATIENCE * config.seconds:
+        fewer = max(1, int(steps * config.seconds / spent))
+        log(f"{steps} steps took {spent:.0f} s; again with {fewer}")
+        steps, place = fewer, _made(run, fewer, directory)
+        costs = read_json(place / "costs.json")
+    scores = [s for s in read_json(place / "scores.json") if s["subject"] == "condensed"]
+    return {
+        "method": run.method,
+        "title": method.title,
+        "data": setting.train.name,
+        "ipc": run.ipc,
+        "factor": run.factor,
+        "updates": steps,
+        "condense_seconds": costs["condense_seconds"],
+        "bank_seconds": costs.get("bank_seconds", 0.0),
+        "before_seconds": sum(costs.get(f"{n}_seconds", 0.0) for n in ("experts", "trajectories")),
+        "networks_bytes": _networks_bytes(setting),
+        "scores": scores,
+        "run": place.name,
+    }
+
+
+def _made(run: RunConfig, steps: int | None, directory: Path) -> Path:
+    """A finished run with so many steps."""
+    name = f"{Path(run.data).stem}-ipc{run.ipc}-{run.method}"
+    if steps is not None:
+        run = build_run(merge(to_plain(run), {"options": {"iterations": steps}}))
+        name += f"-{steps}"
+    return engine.run(run, directory / name, ("dance", "bench", "methods"))
+
+
+def _steps_in(run: RunConfig, seconds: float) -> int:
+    """Steps that take so long, by timing the first ones; a bank is paid for before."""
+    setting, problem = staged(run)
+    method, device = setting.method, setting.device
+    assert isinstance(method, Condenser)
+    left = seconds
+    if draws := method.bank_draws():
+        method.bank_entry(problem, 0)
+        left -= draws * timed(lambda: method.bank_entry(problem, 1), device)
+    step = Engine.of(setting, problem).stepper()
+    taken: list[float] = []
+    while sum(taken) < _PILOT * seconds:
+        number = len(taken)
+        taken.append(timed(lambda: step(number), device))  # noqa: B023
+    usual = taken[1:] or taken  # the first one warms up
+    return max(1, int(left * len(usual) / sum(usual)))
+
+
+def _networks_bytes(setting: Stage) -> int:
+    """What lies on the disk before the method can begin: experts and trajectories."""
+    config, method = setting.config, setting.method
+    count = 2 * config.experts.count if method.needs_experts() else 0
+    if method.trajectory_epochs():
+        count += config.trajectories.count * (config.trajectories.epochs + 1)
+    return 4 * count * setting.network.parameter_count()
