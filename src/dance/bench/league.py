@@ -77,8 +77,10 @@ def markdown(record: Record) -> str:
 
 def _cells(row: Record, score: Record) -> tuple[str, ...]:
     last = score["last"]
+    pieces = [f"l = {row['factor']}"] if row["factor"] > 1 else []
+    pieces += [row["whitening"].upper()] if row["whitening"] != "none" else []
     return (
-        row["title"] + (f" (l = {row['factor']})" if row["factor"] > 1 else ""),
+        f"{row['title']} ({', '.join(pieces)})" if pieces else row["title"],
         f"{100 * last['mean']:.1f} ± {100 * last['std']:.1f}",
         ", ".join(f"{100 * value:.1f}" for value in last["values"]),
         f"{score['train_images']:,}",

@@ -21,6 +21,7 @@ from dance.core.storage import read_json, write_json, write_text
 from dance.engine import RunConfig
 from dance.engine.stage import Stage
 from dance.methods import METHODS, Condenser
+from dance.networks import NetworkConfig
 from dance.recipes import build_run, resolve
 
 FORMAT = 1
@@ -61,6 +62,9 @@ class MethodsConfig:
 
 def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
     """Condense and score with every method.
+
+    The rest of a method's settings are those of its recipe; the network is the same for all, and so
+    are its norm (batch norm in some recipes) and what scores the sets.
 
     ``methods.json`` and ``methods.md`` are kept up to date meanwhile. What they hold is not made
     again, so the same command goes on where it was stopped. Runs lie beside them and are those of
@@ -126,7 +130,8 @@ def _runs(config: MethodsConfig) -> list[RunConfig]:
         if not values:
             raise ConfigError(f"a comparison must name its {name}: got none")
     names = METHODS.names() if config.methods is None else config.methods
-    settings = merge({"evaluation": {"baselines": []}}, config.settings)
+    alike = {"network": to_plain(NetworkConfig()), "evaluation": {"baselines": []}}
+    settings = merge(alike, config.settings)
     return [
         resolve(data=data, method=name, ipc=ipc, base=config.base, overrides=settings)
         for data in config.data
@@ -157,6 +162,7 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
         "data": setting.train.name,
         "ipc": run.ipc,
         "factor": run.factor,
+        "whitening": run.whitening,
         "updates": steps,
         "condense_seconds": costs["condense_seconds"],
         "bank_seconds": costs.get("bank_seconds", 0.0),
