@@ -6,7 +6,9 @@ settings only that canvases are factored as IDC's is known; see :mod:`dance.meth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
@@ -19,6 +21,11 @@ _LISTED = {
     "cifar100": {1: (26.2, None), 10: (42.4, None), 50: (50.9, None)},
 }
 
+_TINY_SIDE = 16
+"""Smallest side for which the learning rate was chosen on CIFAR-10."""
+_TINY: Mapping[str, Any] = {"learning_rate": 0.1}
+"""For smaller images, chosen on held-out training images of the digits."""
+
 
 @SETTINGS.register("m3d")
 def m3d_config(data: str, ipc: int, side: int) -> RunConfig:
@@ -30,7 +37,8 @@ def m3d_config(data: str, ipc: int, side: int) -> RunConfig:
         side: H = W of the images in pixels.
     """
     config = dance_config(data, ipc, side)
-    return without_experts(replace(config, method="m3d", options=METHODS.get("m3d").Config()))
+    options = METHODS.get("m3d").Config(**(_TINY if side < _TINY_SIDE else {}))
+    return without_experts(replace(config, method="m3d", options=options))
 
 
 def _published(data: str, ipc: int, side: int) -> RunConfig:
