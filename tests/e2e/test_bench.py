@@ -1,4 +1,4 @@
-"""``dance bench speed`` from the command line."""
+"""``dance bench`` from the command line."""
 
 from __future__ import annotations
 
@@ -60,6 +60,15 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
         (("speed", "digits", "--rounds", "0"), "rounds must be at least 1: got 0"),
         (("speed", "digits", "--threads", "0"), "threads must be at least 1: got 0"),
         (("speed", "digits", "--network.name", "mlp"), "written for ConvNets"),
+        (("speed", "digits", "--seconds", "3"), "--seconds is an option of dance bench methods"),
+        (("methods", "digits", "--rounds", "3"), "--rounds is an option of dance bench speed"),
+        (("methods", "digits"), "one budget, --seconds of condensing or --updates"),
+        (("methods", "digits", "--seconds", "3", "--updates", "3"), "got both"),
+        (("methods", "digits", "--seconds", "nan"), "seconds must be more than 0: got nan"),
+        (("methods", "digits", "--updates", "0"), "updates must be more than 0: got 0"),
+        (("methods", "--updates", "1"), "must name its data: got none"),
+        (("methods", "digits", "--updates", "1", "--methods", "dn"), "unknown method 'dn'"),
+        (("methods", "digits", "--updates", "1", "--options.power", "4"), "unknown option"),
         (("sped", "digits"), "cannot measure 'sped'; did you mean 'speed'?"),
         ((), "required: WHAT"),
     ],
@@ -81,3 +90,47 @@ def test_a_place_that_cannot_be_written_costs_no_measuring(tmp_path: Path) -> No
     assert outcome.code == 2, outcome.err
     assert "cannot write" in outcome.err
     assert place.read_text(encoding="utf-8") == "mine"
+
+
+SMALL = ("bench", "methods", "digits", "--ipc", "1", "--network.width", "8", "--repeats", "2")
+SHORT = ("--epochs", "2", "--experts.epochs", "1", "--experts.count", "1")
+
+
+def test_methods_under_one_number_of_updates(tmp_path: Path) -> None:
+    """A row for each, with the network that is asked for whatever a recipe has; once only."""
+    words = (*SMALL, *SHORT, "--methods", "random", "dm", "datadam", "dance", "--output", tmp_path)
+    outcome = done(*words, "--updates", "3")
+    record = json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))
+    rows = {row["method"]: row for row in record["rows"]}
+    assert set(rows) == {"random", "dm", "datadam", "dance"}
+    assert [rows[name]["updates"] for name in ("random", "dm", "datadam", "dance")] == [
+        None, 3, 3, 3,
+    ]  # fmt: skip
+    for row in rows.values():
+        (score,) = row["scores"]
+        assert score["subject"] == "condensed"
+        assert score["repeats"] == 2
+        assert row["title"] in outcome.out
+        assert row["asked"]["network"]["norm"] == "instance"
+        assert row["asked"]["network"]["width"] == 8
+        run = tmp_path / row["run"]
+        steps = (run / "metrics.jsonl").read_text().splitlines() if row["updates"] else []
+        assert len(steps) == (row["updates"] or 0)
+    assert rows["dance"]["bank_seconds"] > 0
+    assert rows["dance"]["before_seconds"] > 0
+    assert rows["dm"]["networks_bytes"] == 0 < rows["dance"]["networks_bytes"]
+    written = (tmp_path / "methods.json").read_bytes()
+    again = done(*words, "--updates", "3")
+    assert "condensing with" not in again.err
+    assert (tmp_path / "methods.json").read_bytes() == written
+    other = command(*words, "--updates", "4")
+    assert other.code == 2
+    assert "must hold rows of the same budget, 4 updates" in other.err
+
+
+def test_a_method_under_a_number_of_seconds(tmp_path: Path) -> None:
+    """Its steps fill the seconds: neither a tenth of them nor many times as long."""
+    done(*SMALL, *SHORT, "--methods", "dm", "--seconds", "1.5", "--output", tmp_path)
+    (row,) = json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))["rows"]
+    assert row["updates"] > 1
+    assert 0.15 < row["condense_seconds"] < 6

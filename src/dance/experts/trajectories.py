@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 
 from dance.core.checkpoint import Tensors
+from dance.core.errors import MissingExpertsError
 from dance.core.progress import log
 from dance.core.rng import generator
 from dance.core.storage import digest_of, read_header, read_part, read_tensors, write_tensors
@@ -132,6 +133,27 @@ class StoredTrajectories:
         """
         path, digests = self._files[number]
         return read_part(path, TrajectoryPool.kind, _name(epoch), digests[epoch])
+
+
+def long_enough(held: Trajectories | None, epochs: int, who: str, knob: str) -> Trajectories:
+    """The trajectories of a problem, where they reach far enough.
+
+    Args:
+        held: of the problem.
+        epochs: that they must have.
+        who: the method, for the message.
+        knob: its setting that asks for fewer.
+
+    Raises:
+        MissingExpertsError: there are none, or they are too short.
+    """
+    if held is None or not len(held) or held.epochs < epochs:
+        there = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
+        raise MissingExpertsError(
+            f"{who} with these settings needs trajectories of at least {epochs} epochs: got "
+            f"{there}; raise trajectories.epochs or lower options.{knob}"
+        )
+    return held
 
 
 class TrajectoryPool(ExpertPool):

@@ -31,25 +31,15 @@ synthetic ones through another, as in DM; with instance norm chunks of classes a
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 
 from dance.core.rng import generator
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
-    Chunk,
-    RealSide,
-    forward,
-    fresh_network,
-    has_batch_norm,
-    pictures,
-    real_together,
-    single_operation,
-)
-from dance.networks import Network, State
+from dance.methods.base import METHODS, Problem, Tensors
+from dance.methods.dm import DM, DMConfig
+from dance.methods.sides import Chunk, forward, fresh_network, pictures, single_operation
+from dance.networks import State
 from dance.objectives.attention import spatial_attention
 from dance.objectives.moments import class_means, mean_distance
 
@@ -58,7 +48,7 @@ _SCALE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataDAMConfig:
+class DataDAMConfig(DMConfig):
     """Settings of DataDAM; the defaults are those of the released code.
 
     Attributes:
@@ -71,54 +61,20 @@ class DataDAMConfig:
         augmentation: DSA strategy, of which every class draws one operation; empty for none.
     """
 
-    iterations: int = 20_000
-    learning_rate: float = 1.0
-    momentum: float = 0.5
     real_batch: int = 64
     power: int = 1
     balance: float = 0.01
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
 
 
 @METHODS.register("datadam")
-class DataDAM(Condenser):
+class DataDAM(DM):
     """DataDAM; see the module's text."""
 
     title = "DataDAM"
     paper = "Sajedi et al., ICCV 2023"
     year = 2023
-    space = "standardised"
-    whitens = True
     Config = DataDAMConfig
     config: DataDAMConfig
-
-    @property
-    def iterations(self) -> int:
-        """Steps in all."""
-        return self.config.iterations
-
-    def couples(self, network: Network) -> bool:
-        """Batch norm normalises all classes together."""
-        return has_batch_norm(network)
-
-    def real_images(self, device: torch.device, side: int) -> int:
-        """Those of a forward where classes do not couple."""
-        return real_together(device, side)
-
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases and their momentum."""
-        config, whole = self.config, has_batch_norm(problem.network)
-        self._network = copy.deepcopy(problem.network).train()
-        together = None if whole else self.real_images(problem.device, problem.train.side)
-        self._real = RealSide(problem, config.real_batch, together)
-        self._canvases = Canvases(
-            problem,
-            config.learning_rate,
-            config.momentum,
-            "joint",
-            chunk=problem.train.num_classes if whole else None,
-        )
-        return self._canvases.start()
 
     def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
         """One iteration of Algorithm 1."""

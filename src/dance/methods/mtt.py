@@ -48,9 +48,8 @@ from torch.nn import functional
 from dance.augment import single
 from dance.condensed.class_sgd import ClassSGD
 from dance.condensed.container import Space
-from dance.core.errors import MissingExpertsError
 from dance.core.rng import generator
-from dance.experts.trajectories import Trajectories, unflatten
+from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.kernels import plain_operations
 from dance.methods.base import METHODS, Condenser, Problem, Tensors
 from dance.methods.sides import forward, has_batch_norm, pictures
@@ -186,19 +185,9 @@ class Mtt(Condenser):
         return losses
 
     def _experts(self, problem: Problem) -> Trajectories:
-        """The trajectories, long enough.
-
-        Raises:
-            MissingExpertsError: there are none, or they are too short.
-        """
-        held, asked = problem.trajectories, self.trajectory_epochs()
-        if held is None or not len(held) or held.epochs < asked:
-            there = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
-            raise MissingExpertsError(
-                f"MTT with these settings needs trajectories of at least {asked} epochs: got "
-                f"{there}; raise trajectories.epochs or lower options.start_epochs"
-            )
-        return held
+        """The trajectories, long enough."""
+        asked = self.trajectory_epochs()
+        return long_enough(problem.trajectories, asked, self.title, "start_epochs")
 
     def _segment(self, problem: Problem, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights (P,) to start from and to reach, on the device, in the dtype of the canvases."""

@@ -35,9 +35,8 @@ from typing import Literal
 
 import torch
 
-from dance.core.errors import MissingExpertsError
 from dance.core.rng import generator
-from dance.experts.trajectories import Trajectories, unflatten
+from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.methods.base import METHODS, Condenser, Problem, Tensors
 from dance.methods.sides import (
     Canvases,
@@ -205,16 +204,6 @@ class Tgdd(Condenser):
         return (chosen + place[:, None] * self._each).flatten().to(problem.device)
 
     def _experts(self, problem: Problem) -> Trajectories:
-        """The trajectories, long enough.
-
-        Raises:
-            MissingExpertsError: there are none, or they are too short.
-        """
-        held, asked = problem.trajectories, self.trajectory_epochs()
-        if held is None or not len(held) or held.epochs < asked:
-            there = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
-            raise MissingExpertsError(
-                f"TGDD with these settings needs trajectories of at least {asked} epochs: got "
-                f"{there}; raise trajectories.epochs or lower options.expert_epochs"
-            )
-        return held
+        """The trajectories, long enough."""
+        asked = self.trajectory_epochs()
+        return long_enough(problem.trajectories, asked, self.title, "expert_epochs")
