@@ -10,13 +10,13 @@ from dance.bench.page import Table, drawn, left_out
 Record = Mapping[str, Any]
 
 _COLUMNS = (
-    "method", ">test accuracy (%)", ">each", ">pictures", ">updates", ">condensing", ">bank",
+    "method", ">test accuracy (%)", ">each", ">pictures", ">updates", ">condensing",
     ">networks before", ">stored set", ">stored networks",
 )  # fmt: skip
 _BRIEF = ("method", ">test accuracy (%)", ">updates", ">condensing", ">networks before")
 _NOTE = """Accuracy after the last epoch, mean ± standard deviation over the networks of column
 `each`. Pictures: that one of those networks sees in an epoch. Updates: of the images. Condensing:
-steps or selecting; bank: making the real features that the steps look up; networks before: training
+steps or selecting; networks before: training
 the experts or trajectories that a method begins from. Stored set: its pixels at 8 bits; stored
 networks: those experts or trajectories."""
 
@@ -86,7 +86,6 @@ def _cells(row: Record, score: Record) -> tuple[str, ...]:
         f"{score['train_images']:,}",
         "" if row["updates"] is None else f"{row['updates']:,}",
         f"{row['condense_seconds']:.0f} s",
-        f"{row['bank_seconds']:.0f} s" if row["bank_seconds"] else "",
         f"{row['before_seconds']:.0f} s" if row["before_seconds"] else "",
         f"{score['storage_bytes'] / 1e3:,.0f} kB",
         f"{row['networks_bytes'] / 1e6:,.1f} MB" if row["networks_bytes"] else "",

@@ -11,7 +11,7 @@ from typing import Any
 
 from dance import engine
 from dance.bench import league
-from dance.bench.contest import Engine, staged
+from dance.bench.contest import EXACT, Engine, staged, with_targets
 from dance.bench.machine import describe
 from dance.bench.timing import timed
 from dance.core.config import merge, to_plain
@@ -42,8 +42,8 @@ class MethodsConfig:
         data: names or paths.
         ipc: images per class.
         methods: that take part (none: all).
-        seconds: that each may condense, a bank of real features included, the training of experts
-            and trajectories not. The steps that fill them are chosen before a run and fixed in it.
+        seconds: that each may condense, beside the training of experts and trajectories. The steps
+            that fill them are chosen before a run and fixed in it.
         updates: steps of the images that each may make.
         base: as for ``dance condense --config``.
         settings: nested plain settings that win over those of the recipes, for all alike.
@@ -64,7 +64,8 @@ def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
     """Condense and score with every method.
 
     The rest of a method's settings are those of its recipe; the network is the same for all, and so
-    are its norm (batch norm in some recipes) and what scores the sets.
+    are its norm (batch norm in some recipes) and what scores the sets. Real images take part in
+    every step: a bank of them is an outlay that many runs share.
 
     ``methods.json`` and ``methods.md`` are kept up to date meanwhile. What they hold is not made
     again, so the same command goes on where it was stopped. Runs lie beside them and are those of
@@ -132,12 +133,13 @@ def _runs(config: MethodsConfig) -> list[RunConfig]:
     names = METHODS.names() if config.methods is None else config.methods
     alike = {"network": to_plain(NetworkConfig()), "evaluation": {"baselines": []}}
     settings = merge(alike, config.settings)
-    return [
+    runs = [
         resolve(data=data, method=name, ipc=ipc, base=config.base, overrides=settings)
         for data in config.data
         for ipc in config.ipc
         for name in names
     ]
+    return [with_targets(run, EXACT) or run for run in runs]
 
 
 def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
         steps = config.updates or _steps_in(run, config.seconds or math.inf)
     place = _made(run, steps, directory)
     costs = read_json(place / "costs.json")
-    spent = costs.get("condense_seconds", 0.0) + costs.get("bank_seconds", 0.0)
+    spent = costs["condense_seconds"]
     if steps is not None and config.seconds and steps > 1 and spent > _PATIENCE * config.seconds:
         fewer = max(1, int(steps * config.seconds / spent))
         log(f"{steps} steps took {spent:.0f} s; again with {fewer}")
@@ -165,7 +167,6 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
         "whitening": run.whitening,
         "updates": steps,
         "condense_seconds": costs["condense_seconds"],
-        "bank_seconds": costs.get("bank_seconds", 0.0),
         "before_seconds": sum(costs.get(f"{n}_seconds", 0.0) for n in ("experts", "trajectories")),
         "networks_bytes": _networks_bytes(setting),
         "scores": scores,
@@ -183,21 +184,15 @@ def _made(run: RunConfig, steps: int | None, directory: Path) -> Path:
 
 
 def _steps_in(run: RunConfig, seconds: float) -> int:
-    """Steps that take so long, by timing the first ones; a bank is paid for before."""
+    """Steps that take so long, by timing the first ones."""
     setting, problem = staged(run)
-    method, device = setting.method, setting.device
-    assert isinstance(method, Condenser)
-    left = seconds
-    if draws := method.bank_draws():
-        method.bank_entry(problem, 0)
-        left -= draws * timed(lambda: method.bank_entry(problem, 1), device)
     step = Engine.of(setting, problem).stepper()
     taken: list[float] = []
     while sum(taken) < _PILOT * seconds:
         number = len(taken)
-        taken.append(timed(lambda: step(number), device))  # noqa: B023
+        taken.append(timed(lambda: step(number), setting.device))  # noqa: B023
     usual = taken[1:] or taken  # the first one warms up
-    return max(1, int(left * len(usual) / sum(usual)))
+    return max(1, int(seconds * len(usual) / sum(usual)))
 
 
 def _networks_bytes(setting: Stage) -> int:

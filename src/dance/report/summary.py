@@ -101,9 +101,17 @@ def command(run: Run) -> str:
     return shlex.join([*program, *rest])
 
 
+_BUILDING = ("experts", "trajectories", "bank", "condense", "labels")
+"""Phases that a condensed set costs, before it is scored."""
+
+
 def build_seconds(costs: Mapping[str, Any]) -> float | None:
-    """Seconds spent on experts, bank and condensation; None where none of them was logged."""
-    parts = [costs.get(f"{phase}_seconds") for phase in ("experts", "bank", "condense")]
+    """Seconds until the set was finished; None where no phase was logged.
+
+    >>> build_seconds({"experts_seconds": 2.0, "trajectories_seconds": 3.0, "bank_seconds": 4.0})
+    9.0
+    """
+    parts = [costs.get(f"{phase}_seconds") for phase in _BUILDING]
     known = [float(part) for part in parts if part is not None]
     return sum(known) if known else None
 
