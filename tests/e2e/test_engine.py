@@ -26,6 +26,7 @@ from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
+from dance.methods import METHODS
 from dance.methods.dance import Dance, DanceConfig
 from dance.networks import NetworkConfig, build
 from dance.training import Fit
@@ -568,6 +569,12 @@ class TestEstimate:
         monkeypatch.chdir(tmp_path)
         estimate(CONFIG)
         assert not list(tmp_path.iterdir())
+
+    def test_it_counts_what_a_selection_looks_at(self) -> None:
+        config = replace(CONFIG, method="herding", options=METHODS.get("herding").Config())
+        phases = {phase["name"]: phase for phase in estimate(config)["phases"]}
+        assert phases["features for Herding"]["steps"] == 3  # 1438 images, 512 at once
+        assert phases["features for Herding"]["seconds"] > 0
 
     def test_experts_that_exist_cost_nothing(self, finished) -> None:
         phases = {phase["name"]: phase for phase in estimate(CONFIG)["phases"]}

@@ -29,15 +29,17 @@ from dance.training import Fit, FitConfig, TrainingData
 from dance.training.fit import predict
 
 _STEPS = 3
+_PATIENCE = 10.0
+"""Seconds after which no further step of a phase is timed."""
 _TESTED = 512
-"""Test images that one timed step predicts."""
+"""Images that one timed step of prediction takes."""
 
 
 def estimate(config: RunConfig) -> dict[str, Any]:
     """Time, memory and disk of a run.
 
-    Each phase is measured on the real data for a few steps after one to warm up; experts and
-    entries of a bank that exist are not counted.
+    Each phase is measured on the real data for a few steps, fewer of long ones, after one to warm
+    up; experts and entries of a bank that exist are not counted.
 
     Returns:
         ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in all,
@@ -62,6 +64,8 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         snapshots = absent * (asked.epochs + 1)
     if isinstance(setting.method, Condenser):
         phases += _condense(setting, setting.method, initial)
+    elif setting.method.needs_experts():
+        phases.append(_features(setting))
     if config.labels == "soft":
         phases += _labels(setting, initial)
     phases += _evaluate(setting, initial)
@@ -70,7 +74,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         "seconds": sum(phase["seconds"] for phase in phases),
         "peak_memory_bytes": devices.peak_memory(setting.device),
         "disk_bytes": 3 * initial.numel() * 4 + (2 * missing + snapshots) * state_bytes,
-        "measured": f"{_STEPS} steps of each phase on {devices.description(setting.device)}",
+        "measured": f"up to {_STEPS} steps of each phase on {devices.description(setting.device)}",
     }
 
 
@@ -82,11 +86,12 @@ def _phase(
     if steps:
         step(0)
         _wait(device)
-        started = time.monotonic()
-        for number in range(1, _STEPS + 1):
-            step(number)
+        started, timed = time.monotonic(), 0
+        while timed < _STEPS and time.monotonic() - started < _PATIENCE:
+            timed += 1
+            step(timed)
         _wait(device)
-        seconds = (time.monotonic() - started) / _STEPS
+        seconds = (time.monotonic() - started) / timed
     return {"name": name, "seconds": seconds * steps, "steps": steps, "seconds_per_step": seconds}
 
 
@@ -139,6 +144,16 @@ def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> list[
     name = f"condensing with {method.title}"
     step = lambda number: method.step(problem, state, number)  # noqa: E731
     return [*phases, _phase(name, method.iterations, step, device)]
+
+
+def _features(setting: Stage) -> dict[str, Any]:
+    """What a selection looks at: one forward of every real image."""
+    train = setting.train
+    some = TrainingData(train.images[:_TESTED], train.labels[:_TESTED], train.mean, train.std)
+    state = _initial(setting, setting.network)
+    look = partial(predict, setting.network, state, some, bfloat16=setting.bfloat16)
+    name = f"features for {setting.method.title}"
+    return _phase(name, -(-len(train.labels) // len(some)), lambda _: look(), setting.device)
 
 
 def _labels(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:

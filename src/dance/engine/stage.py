@@ -218,7 +218,8 @@ class Stage:
         limit = held + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
         features = 2 + method.bank_draws()  # of a class, real and synthetic, and its bank
         numbers = _STATE * config.ipc * channels * side**2 + features * self.network.embedding_size
-        state = 4 * classes * numbers
+        networks = method.networks_held() * self.network.parameter_count()
+        state = 4 * (classes * numbers + networks)
         beside = held + state + method.real_images(device, side) * each.forward
         fits = fitting(limit, beside, images * each.gradient, classes)
         most = devices.policy(device).chunk

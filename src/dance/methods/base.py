@@ -136,6 +136,10 @@ class Condenser(Method):
         """Most images of ``side`` pixels that go through one forward without gradients."""
         return 0
 
+    def networks_held(self) -> int:
+        """Vectors of a network's weights that lie in memory whatever the chunk."""
+        return 0
+
     def bank_draws(self) -> int:
         """Entries of a bank that the method asks for: N of ``Problem.bank``; 0 for none."""
         return 0

@@ -165,6 +165,10 @@ class IDM(Condenser):
         """Those of a group of classes, or a training batch, whose gradients take twice as much."""
         return max(real_together(device, side), 2 * self.config.model_batch)
 
+    def networks_held(self) -> int:
+        """The queue, with its momentum."""
+        return 2 * self.config.queue
+
     def setup(self, problem: Problem) -> Tensors:
         """Canvases, their momentum, and the queue with its first networks."""
         config, initial = self.config, problem.initial

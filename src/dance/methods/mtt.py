@@ -132,6 +132,10 @@ class Mtt(Condenser):
         """Those of a class, counted by the memory of second derivatives."""
         return _SECOND_ORDER * super().synthetic_images(ipc, factor)
 
+    def networks_held(self) -> int:
+        """The student's path and where it should lead."""
+        return self.config.student_steps + 2
+
     def setup(self, problem: Problem) -> Tensors:
         """Canvases and step size at rest.
 

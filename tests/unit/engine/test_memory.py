@@ -6,16 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from dance.core import device as devices
 from dance.core.errors import ConfigError
 from dance.engine import RunConfig
 from dance.engine.memory import fitting
 from dance.engine.stage import stage
 from dance.experts.recipe import ExpertConfig
+from dance.methods import METHODS
 from dance.methods.dance import DanceConfig
 from dance.networks import NetworkConfig
 from unit.engine import peak
@@ -98,6 +102,34 @@ def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) ->
     chunks = [stage(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (600, 800, 1000)]
     assert chunks == sorted(set(chunks))
     assert chunks[-1] <= 10
+
+
+def test_networks_that_a_method_keeps_leave_less_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step of MTT's student is a vector of weights, each entry of IDM's queue two."""
+    monkeypatch.setattr("dance.core.memory.held", lambda device: 0)
+    uncut = replace(devices.policy(torch.device("cpu")), chunk=None)
+    monkeypatch.setattr(devices, "policy", lambda device: uncut)
+    weights = 4 * stage(CONFIG).network.parameter_count()
+
+    def chunk(limit: int, method: str, **options: int) -> int:
+        config = replace(CONFIG, method=method, options=METHODS.get(method).Config(**options))
+        return stage(replace(config, memory_limit=f"{limit}B")).chunk(10)
+
+    def tried(limit: int, method: str, **options: int) -> int:
+        """0 where not one class fits."""
+        with suppress(ConfigError):
+            return chunk(limit, method, **options)
+        return 0
+
+    cases = (
+        ("mtt", {"student_steps": 1}, {"student_steps": 200}, 199),
+        ("idm", {"queue": 1}, {"queue": 99}, 2 * 98),
+    )
+    for method, least, most, more in cases:
+        rooms = range(200_000, 8_000_000, 50_000)
+        room = next(room for room in rooms if 1 < (small := tried(room, method, **least)) < 10)
+        assert chunk(room + more * weights, method, **most) == small
+        assert tried(room + more * weights // 2, method, **most) == 0
 
 
 @pytest.mark.parametrize("text", ["8", "8GB", "512MiB"])
