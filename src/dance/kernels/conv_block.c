@@ -7,6 +7,9 @@
  * block reads and what the backward pass cannot make again cheaply. The convolution's bias is left out: the norm
  * subtracts it.
  *
+ * The last part does the same for maps and their derivative along a direction of the weights (dual numbers), which
+ * is what gradient matching needs in place of second derivatives.
+ *
  * Every image's result depends on that image alone and every sum has a fixed order, so results are the same bytes
  * for any batch, any grouping and any number of threads.
  */
@@ -505,6 +508,39 @@ void first_forward(const float *x, const float *weights, const float *gamma, con
     }
 }
 
+/* Floats that the backward pass of one image needs: padded images and gradients, maps, a row of taps. */
+static size_t first_space(frame f, int64_t maps, int64_t outer) {
+    return 2 * padded_space(f) + (size_t)(maps * f.oh * f.ow * outer + f.ow * (9 * f.c + PANEL));
+}
+
+/* sum [9*c][outer] += what one image does to the gradient of the weights. */
+static void first_weight_gradient(const float *padded, const float *gy, frame f, int64_t outer, float *sum) {
+    for (int64_t a = 0; a < f.oh; a++)
+        for (int64_t dy = 0; dy < 3; dy++)
+            for (int64_t j = 0; j < outer; j += PANEL)
+                product_add(3 * f.c, padded + (a + dy) * f.wide, f.c, f.ow, gy + a * f.ow * outer + j, outer,
+                            sum + dy * 3 * f.c * outer + j, outer);
+}
+
+/* gx (h,w,c) of one image from some maps gy (maps,oh,ow,outer) by back [columns/PANEL][maps*outer][PANEL], whose
+ * columns are the taps (3,3,c); spread and row are spaces. */
+static void first_input_gradient(const float *gy, int64_t maps, const float *back, frame f, int64_t outer,
+                                 float *spread, float *row, float *gx) {
+    const int64_t out = f.oh * f.ow * outer, columns = (9 * f.c + PANEL - 1) / PANEL * PANEL;
+    memset(spread, 0, padded_space(f) * sizeof(float));
+    for (int64_t a = 0; a < f.oh; a++) {
+        for (int64_t j = 0; j < columns; j += PANEL)
+            product(f.ow, gy + a * f.ow * outer, outer, maps, outer, out, back + j * maps * outer, row + j, columns);
+        for (int64_t dy = 0; dy < 3; dy++)
+            for (int64_t b = 0; b < f.ow; b++)
+                for (int64_t k = 0; k < 3 * f.c; k++)
+                    spread[(a + dy) * f.wide + b * f.c + k] += row[b * columns + dy * 3 * f.c + k];
+    }
+    for (int64_t a = 0; a < f.h; a++)
+        memcpy(gx + a * f.w * f.c, spread + (a + f.padding) * f.wide + f.padding * f.c,
+               sizeof(float) * (size_t)(f.w * f.c));
+}
+
 /* Its backward pass, with the convolution made again. gx (n,h,w,c) where it is not NULL, from back
  * [columns/PANEL][outer][PANEL], whose columns are the taps (3,3,c); sums [slices][9*c][outer], the gradient of the
  * weights by SLICE images, where it is not NULL. */
@@ -513,38 +549,259 @@ void first_backward(const float *x, const float *weights, const float *back, con
                     float *dbeta, int64_t n, int64_t h, int64_t w, int64_t c, int64_t padding, int64_t outer,
                     int64_t threads) {
     const frame f = frame_of(h, w, c, padding);
-    const int64_t taps = 9 * c, columns = (taps + PANEL - 1) / PANEL * PANEL;
 #pragma omp parallel num_threads(threads)
     {
-        float *padded = space(2 * padded_space(f) + (size_t)(f.oh * f.ow * outer + f.ow * columns));
-        float *spread = padded + padded_space(f), *y = spread + padded_space(f), *row = y + f.oh * f.ow * outer;
+        float *padded = space(first_space(f, 1, outer)), *y = padded + 2 * padded_space(f);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t slice = 0; slice < (n + SLICE - 1) / SLICE; slice++) {
-            float *sum = sums ? sums + slice * taps * outer : NULL;
-            if (sum) memset(sum, 0, sizeof(float) * (size_t)(taps * outer));
+            float *sum = sums ? sums + slice * 9 * c * outer : NULL;
+            if (sum) memset(sum, 0, sizeof(float) * (size_t)(9 * c * outer));
             for (int64_t i = slice * SLICE; i < n && i < (slice + 1) * SLICE; i++) {
                 first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
                 norm_backward(y, gamma, beta, mean + i * outer, rstd + i * outer,
                               gp + i * (f.oh / 2) * (f.ow / 2) * outer, f.oh, f.ow, outer, y, dgamma + i * outer,
                               dbeta + i * outer);
-                for (int64_t a = 0; sum && a < f.oh; a++)
-                    for (int64_t dy = 0; dy < 3; dy++)
-                        for (int64_t j = 0; j < outer; j += PANEL)
-                            product_add(3 * c, padded + (a + dy) * f.wide, c, f.ow, y + a * f.ow * outer + j, outer,
-                                        sum + dy * 3 * c * outer + j, outer);
-                if (!gx) continue;
-                memset(spread, 0, padded_space(f) * sizeof(float));
-                for (int64_t a = 0; a < f.oh; a++) {
-                    for (int64_t j = 0; j < columns; j += PANEL)
-                        product(f.ow, y + a * f.ow * outer, outer, 1, outer, 0, back + j * outer, row + j, columns);
-                    for (int64_t dy = 0; dy < 3; dy++)
-                        for (int64_t b = 0; b < f.ow; b++)
-                            for (int64_t k = 0; k < 3 * c; k++)
-                                spread[(a + dy) * f.wide + b * c + k] += row[b * columns + dy * 3 * c + k];
+                if (sum) first_weight_gradient(padded, y, f, outer, sum);
+                if (gx)
+                    first_input_gradient(y, 1, back, f, outer, padded + padded_space(f), y + f.oh * f.ow * outer,
+                                         gx + i * h * w * c);
+            }
+        }
+    }
+}
+
+/* -------------------------------------------------------------------------------------- along a direction --- */
+
+/* Maps y and their derivative t along a direction of the weights. With n = (y - mean)/s, q = t - mean t - n <n,t> and
+ * n' = q/s, the two outputs are the pooled positive part of z = gamma n + beta and, where z is positive, of
+ * z' = gamma n' + along_gamma n + along_beta; <.,.> is a mean over places. */
+
+typedef struct {
+    const float *gamma, *beta, *along_gamma, *along_beta;
+} affine;
+
+#define STATS 4 /* kept of each image and channel: mean, 1/s, mean t, <n,t> */
+
+typedef struct {
+    vec mean, rstd, drift, tilt, scale, shift, slope, turn, lift;
+} channel;
+
+/* Constants of some channels: z = scale y + shift; z' = slope q + turn (y - mean) + lift. */
+INLINE channel channel_of(affine f, const float *stats, int64_t c, int64_t j) {
+    channel k;
+    k.mean = LOAD(stats + j), k.rstd = LOAD(stats + c + j);
+    k.drift = LOAD(stats + 2 * c + j), k.tilt = LOAD(stats + 3 * c + j);
+    k.slope = LOAD(f.gamma + j) * k.rstd;
+    k.scale = k.slope, k.shift = LOAD(f.beta + j) - k.mean * k.scale;
+    k.turn = LOAD(f.along_gamma + j) * k.rstd, k.lift = LOAD(f.along_beta + j);
+    return k;
+}
+
+/* q of a place. */
+INLINE vec bent(const channel *k, vec y, vec t) { return t - k->drift - (y - k->mean) * k->rstd * k->tilt; }
+
+static void norm_tangent(const float *y, const float *t, affine f, float eps, int64_t h, int64_t w, int64_t c,
+                         float *pooled, float *along, float *stats) {
+    const float share = 1.0f / (float)(h * w);
+    for (int64_t j = 0; j < c; j += LANES) {
+        vec mean = {0}, drift = {0}, rstd = {0}, tilt = {0};
+        for (int64_t p = 0; p < h * w; p++) mean += LOAD(y + p * c + j), drift += LOAD(t + p * c + j);
+        mean *= share, drift *= share;
+        for (int64_t p = 0; p < h * w; p++) {
+            const vec d = LOAD(y + p * c + j) - mean;
+            rstd += d * d;
+            tilt += d * (LOAD(t + p * c + j) - drift);
+        }
+        EACH (int i = 0; i < LANES; i++) rstd[i] = 1.0f / sqrtf(rstd[i] * share + eps);
+        tilt *= share * rstd;
+        STORE(stats + j, mean);
+        STORE(stats + c + j, rstd);
+        STORE(stats + 2 * c + j, drift);
+        STORE(stats + 3 * c + j, tilt);
+        const channel k = channel_of(f, stats, c, j);
+        for (int64_t a = 0; a < h / 2; a++)
+            for (int64_t b = 0; b < w / 2; b++) {
+                vec sum = {0}, sum_along = {0};
+                EACH (int i = 0; i < 4; i++) {
+                    const int64_t p = ((2 * a + i / 2) * w + 2 * b + i % 2) * c + j;
+                    const vec value = LOAD(y + p), z = value * k.scale + k.shift;
+                    sum += positive(z);
+                    sum_along += where_positive(
+                        z, k.slope * bent(&k, value, LOAD(t + p)) + k.turn * (value - k.mean) + k.lift);
                 }
-                for (int64_t a = 0; a < h; a++)
-                    memcpy(gx + (i * h + a) * w * c, spread + (a + padding) * f.wide + padding * c,
-                           sizeof(float) * (size_t)(w * c));
+                STORE(pooled + (a * (w / 2) + b) * c + j, 0.25f * sum);
+                STORE(along + (a * (w / 2) + b) * c + j, 0.25f * sum_along);
+            }
+    }
+}
+
+/* From the gradients gp and ga of the two outputs to gy and gt, which may be y and t. With u = gp/4 and u' = ga/4
+ * where z is positive, g = gamma u + along_gamma u' and g' = gamma u':
+ *   gt = (g' - mean g' - n <n,g'>) / s,
+ *   gy = (g - mean g - n <n,g>) / s - (n <g',q> + q <n,g'> + s gt <n,t>) / s^2,
+ * dgamma = sum(n u + n' u') and dbeta = sum u. */
+static void norm_tangent_backward(const float *y, const float *t, affine f, const float *stats, const float *gp,
+                                  const float *ga, int64_t h, int64_t w, int64_t c, float *gy, float *gt,
+                                  float *dgamma, float *dbeta) {
+    const int64_t oh = h / 2, ow = w / 2;
+    const float share = 1.0f / (float)(h * w);
+    for (int64_t j = 0; j < c; j += LANES) {
+        const channel k = channel_of(f, stats, c, j);
+        const vec gamma = LOAD(f.gamma + j), along_gamma = LOAD(f.along_gamma + j);
+        vec u0 = {0}, u1 = {0}, t0 = {0}, t1 = {0}, t2 = {0};
+        for (int64_t a = 0; a < oh; a++)
+            for (int64_t b = 0; b < ow; b++) {
+                const vec g = LOAD(gp + (a * ow + b) * c + j), l = LOAD(ga + (a * ow + b) * c + j);
+                EACH (int i = 0; i < 4; i++) {
+                    const int64_t p = ((2 * a + i / 2) * w + 2 * b + i % 2) * c + j;
+                    const vec value = LOAD(y + p), z = value * k.scale + k.shift, n = (value - k.mean) * k.rstd;
+                    const vec u = where_positive(z, g), v = where_positive(z, l);
+                    u0 += u, u1 += u * n, t0 += v, t1 += v * n;
+                    t2 += v * bent(&k, value, LOAD(t + p));
+                }
+            }
+        u0 *= 0.25f, u1 *= 0.25f, t0 *= 0.25f, t1 *= 0.25f, t2 *= 0.25f;
+        STORE(dgamma + j, u1 + k.rstd * t2);
+        STORE(dbeta + j, u0);
+        const vec mean_g = share * (gamma * u0 + along_gamma * t0), of_n = share * (gamma * u1 + along_gamma * t1);
+        const vec mean_l = share * gamma * t0, of_l = share * gamma * t1, of_q = share * gamma * t2;
+        for (int64_t a = 0; a < h; a++)
+            for (int64_t b = 0; b < w; b++) {
+                const int64_t p = (a * w + b) * c + j;
+                const vec value = LOAD(y + p), n = (value - k.mean) * k.rstd, q = bent(&k, value, LOAD(t + p));
+                vec g = {0}, l = {0};
+                if (a < 2 * oh && b < 2 * ow) {
+                    const vec z = value * k.scale + k.shift;
+                    const int64_t o = (a / 2 * ow + b / 2) * c + j;
+                    const vec v = 0.25f * where_positive(z, LOAD(ga + o));
+                    g = gamma * 0.25f * where_positive(z, LOAD(gp + o)) + along_gamma * v;
+                    l = gamma * v;
+                }
+                const vec flat = l - mean_l - n * of_l; /* s gt */
+                STORE(gt + p, k.rstd * flat);
+                STORE(gy + p, k.rstd * (g - mean_g - n * of_n - k.rstd * (n * of_q + q * of_l + flat * k.tilt)));
+            }
+    }
+}
+
+/* y = x * u and t = a * u + x * v for g maps x and a (g,h,w,inner); both holds [v, u] by input channel; spaces for
+ * two inputs and an output. */
+static void convolve_dual(const float *x, const float *a, const float *u, const float *both, float *y, float *t,
+                          int64_t g, grid s, int64_t inner, int64_t outer, float *spaces) {
+    const int64_t vs = TILES * inner + LANES, ms = TILES * outer + LANES, jump = (int64_t)tile_space(inner);
+    float *first = spaces, *second = first + jump, *m = second + jump;
+    for (int64_t i = 0; i < g * s.each; i += TILES) {
+        const int64_t count = g * s.each - i < TILES ? g * s.each - i : TILES;
+        transform_input(x, s, i, count, inner, first, vs);
+        transform_input(a, s, i, count, inner, second, vs);
+        for (int64_t p = 0; p < POINTS; p++)
+            for (int64_t j = 0; j < outer; j += PANEL)
+                product(count, first + p * vs, inner, 1, inner, 0, u + (p * outer + j) * inner, m + p * ms + j, outer);
+        transform_output(m, ms, s, i, count, outer, y);
+        for (int64_t p = 0; p < POINTS; p++)
+            for (int64_t j = 0; j < outer; j += PANEL)
+                product(count, first + p * vs, inner, 2, inner, jump, both + (p * outer + j) * 2 * inner,
+                        m + p * ms + j, outer);
+        transform_output(m, ms, s, i, count, outer, t);
+    }
+}
+
+/* A block after the first: x and a (n,h,w,inner) to pooled and along (n,h/2,w/2,outer). y, t (n,h,w,outer) and stats
+ * (n,STATS,outer) are kept for the backward pass. */
+void dual_forward(const float *x, const float *a, const float *u, const float *both, const float *gamma,
+                  const float *beta, const float *along_gamma, const float *along_beta, float *y, float *t,
+                  float *pooled, float *along, float *stats, int64_t n, int64_t h, int64_t w, int64_t inner,
+                  int64_t outer, float eps, int64_t threads) {
+    const grid s = grid_of(h, w);
+    const affine f = {gamma, beta, along_gamma, along_beta};
+    const int64_t group = group_size(n, s.each, threads), in = h * w * inner, out = h * w * outer;
+    const int64_t less = (h / 2) * (w / 2) * outer;
+#pragma omp parallel num_threads(threads)
+    {
+        float *spaces = space(2 * tile_space(inner) + tile_space(outer));
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < n; i += group) {
+            const int64_t g = n - i < group ? n - i : group;
+            convolve_dual(x + i * in, a + i * in, u, both, y + i * out, t + i * out, g, s, inner, outer, spaces);
+            for (int64_t k = i; k < i + g; k++)
+                norm_tangent(y + k * out, t + k * out, f, eps, h, w, outer, pooled + k * less, along + k * less,
+                             stats + k * STATS * outer);
+        }
+    }
+}
+
+/* Its backward pass: gp and ga to gx and gxa (n,h,w,inner); u and both turned. gy and gt (n,h,w,outer), gradients of
+ * the convolutions' outputs, are kept. */
+void dual_backward(const float *y, const float *t, const float *u, const float *both, const float *gamma,
+                   const float *beta, const float *along_gamma, const float *along_beta, const float *stats,
+                   const float *gp, const float *ga, float *gx, float *gxa, float *gy, float *gt, float *dgamma,
+                   float *dbeta, int64_t n, int64_t h, int64_t w, int64_t inner, int64_t outer, int64_t threads) {
+    const grid s = grid_of(h, w);
+    const affine f = {gamma, beta, along_gamma, along_beta};
+    const int64_t group = group_size(n, s.each, threads), in = h * w * inner, out = h * w * outer;
+    const int64_t less = (h / 2) * (w / 2) * outer;
+#pragma omp parallel num_threads(threads)
+    {
+        float *spaces = space(2 * tile_space(outer) + tile_space(inner));
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < n; i += group) {
+            const int64_t g = n - i < group ? n - i : group;
+            for (int64_t k = i; k < i + g; k++)
+                norm_tangent_backward(y + k * out, t + k * out, f, stats + k * STATS * outer, gp + k * less,
+                                      ga + k * less, h, w, outer, gy + k * out, gt + k * out, dgamma + k * outer,
+                                      dbeta + k * outer);
+            convolve_dual(gt + i * out, gy + i * out, u, both, gxa + i * in, gx + i * in, g, s, outer, inner, spaces);
+        }
+    }
+}
+
+/* The first block: images x (n,h,w,c), which no direction moves, to pooled and along (n,oh/2,ow/2,outer). */
+void first_dual_forward(const float *x, const float *weights, const float *direction, const float *gamma,
+                        const float *beta, const float *along_gamma, const float *along_beta, float *pooled,
+                        float *along, float *stats, int64_t n, int64_t h, int64_t w, int64_t c, int64_t padding,
+                        int64_t outer, float eps, int64_t threads) {
+    const frame f = frame_of(h, w, c, padding);
+    const affine g = {gamma, beta, along_gamma, along_beta};
+    const int64_t out = f.oh * f.ow * outer, less = (f.oh / 2) * (f.ow / 2) * outer;
+#pragma omp parallel num_threads(threads)
+    {
+        float *padded = space(padded_space(f) + 2 * (size_t)out), *y = padded + padded_space(f), *t = y + out;
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t i = 0; i < n; i++) {
+            first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
+            first_convolution(x + i * h * w * c, direction, f, outer, padded, t);
+            norm_tangent(y, t, g, eps, f.oh, f.ow, outer, pooled + i * less, along + i * less,
+                         stats + i * STATS * outer);
+        }
+    }
+}
+
+/* Its backward pass, with the convolutions made again; back [columns/PANEL][2*outer][PANEL] of weights and direction;
+ * gx and sums as in first_backward. */
+void first_dual_backward(const float *x, const float *weights, const float *direction, const float *back,
+                         const float *gamma, const float *beta, const float *along_gamma, const float *along_beta,
+                         const float *stats, const float *gp, const float *ga, float *gx, float *sums, float *dgamma,
+                         float *dbeta, int64_t n, int64_t h, int64_t w, int64_t c, int64_t padding, int64_t outer,
+                         int64_t threads) {
+    const frame f = frame_of(h, w, c, padding);
+    const affine norm = {gamma, beta, along_gamma, along_beta};
+    const int64_t out = f.oh * f.ow * outer, less = (f.oh / 2) * (f.ow / 2) * outer;
+#pragma omp parallel num_threads(threads)
+    {
+        float *padded = space(first_space(f, 2, outer)), *y = padded + 2 * padded_space(f), *t = y + out;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t slice = 0; slice < (n + SLICE - 1) / SLICE; slice++) {
+            float *sum = sums ? sums + slice * 9 * c * outer : NULL;
+            if (sum) memset(sum, 0, sizeof(float) * (size_t)(9 * c * outer));
+            for (int64_t i = slice * SLICE; i < n && i < (slice + 1) * SLICE; i++) {
+                first_convolution(x + i * h * w * c, direction, f, outer, padded, t);
+                first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
+                norm_tangent_backward(y, t, norm, stats + i * STATS * outer, gp + i * less, ga + i * less, f.oh, f.ow,
+                                      outer, y, t, dgamma + i * outer, dbeta + i * outer);
+                if (sum) first_weight_gradient(padded, y, f, outer, sum);
+                if (gx)
+                    first_input_gradient(y, 2, back, f, outer, padded + padded_space(f), t + out,
+                                         gx + i * h * w * c);
             }
         }
     }

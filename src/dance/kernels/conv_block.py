@@ -17,11 +17,11 @@ from torch.nn import functional
 from dance.kernels.library import call, compiled, library
 from dance.kernels.norm_relu_pool import norm_relu_pool
 
-_FIRST = 4
+FIRST = 4
 """Input channels up to which a block is a first one, whose convolution is done directly."""
-_POINTS = 36
+POINTS = 36
 """Products of one tile in Winograd's F(4x4,3x3)."""
-_SLICE = 16
+SLICE = 16
 """Images whose first-layer weight gradients are summed together; ``SLICE`` of the source."""
 
 
@@ -50,7 +50,7 @@ def conv_block(
     Returns:
         (n,O,H',W') of the dtype of ``x``, with H' = (H + 2*padding - 2) // 2.
     """
-    if _fits(x, weight, padding):
+    if fits(x, weight, padding):
         keep = torch.is_grad_enabled()
         pooled: torch.Tensor = _Block.apply(x, weight, bias, gamma, beta, eps, padding, keep)[0]  # type: ignore[no-untyped-call]
         return pooled
@@ -58,7 +58,7 @@ def conv_block(
     return norm_relu_pool(maps, gamma, beta, eps)
 
 
-def _fits(x: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:
+def fits(x: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:
     """Whether the kernel can do it: float32 on the CPU, whole panels of channels."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
@@ -70,7 +70,7 @@ def _fits(x: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:
     if found is None:
         return False
     panel = found.panel()
-    first, later = weight.shape[1] <= _FIRST, weight.shape[1] % panel == 0 and padding == 1
+    first, later = weight.shape[1] <= FIRST, weight.shape[1] % panel == 0 and padding == 1
     return bool(weight.shape[0] % panel == 0 and (first or later))
 
 
@@ -90,18 +90,18 @@ class _Block(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
         n, c, h, w = x.shape
         outer = len(weight)
-        x, weight, gamma, beta = _layout(x), weight.detach(), gamma.contiguous(), beta.contiguous()
+        x, weight, gamma, beta = layout(x), weight.detach(), gamma.contiguous(), beta.contiguous()
         height, width = h + 2 * padding - 2, w + 2 * padding - 2
-        pooled, y = _maps(n, outer, height // 2, width // 2), None
+        pooled, y = maps(n, outer, height // 2, width // 2), None
         mean, rstd = torch.empty(n, outer), torch.empty(n, outer)
         epsilon, threads = ctypes.c_float(eps), torch.get_num_threads()
-        if c <= _FIRST:
+        if c <= FIRST:
             last = (mean, rstd, n, h, w, c, padding, outer, epsilon, threads)
-            _call("first_forward", x, _rows(weight), gamma, beta, pooled, *last)
+            run("first_forward", x, rows_of(weight), gamma, beta, pooled, *last)
         else:
-            y = _maps(n, outer, height, width) if keep else None
+            y = maps(n, outer, height, width) if keep else None
             shape = (n, height, width, c, outer, epsilon, threads)
-            _call("forward", x, _winograd(weight), gamma, beta, y, pooled, mean, rstd, *shape)
+            run("forward", x, winograd(weight), gamma, beta, y, pooled, mean, rstd, *shape)
         return pooled, y, mean, rstd
 
     @staticmethod
@@ -118,28 +118,28 @@ class _Block(torch.autograd.Function):
         x, weight, gamma, beta, y, mean, rstd = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
         n, c, h, w = x.shape
-        outer, gradient, x = len(weight), _layout(gradient), _layout(x)
+        outer, gradient, x = len(weight), layout(gradient), layout(x)
         gamma, beta = gamma.contiguous(), beta.contiguous()
-        gx = _maps(n, c, h, w) if for_x else None
+        gx = maps(n, c, h, w) if for_x else None
         gw, dgamma, dbeta = None, torch.empty(n, outer), torch.empty(n, outer)
         threads = torch.get_num_threads()
-        if c <= _FIRST:
-            sums = torch.empty(-(-n // _SLICE), 9 * c, outer) if for_weight else None
-            packed, back = _rows(weight), _columns(weight) if for_x else None
+        if c <= FIRST:
+            sums = torch.empty(-(-n // SLICE), 9 * c, outer) if for_weight else None
+            packed, back = rows_of(weight), columns_of(weight) if for_x else None
             last = (dgamma, dbeta, n, h, w, c, ctx.padding, outer, threads)
             kept = (gamma, beta, mean, rstd)
-            _call("first_backward", x, packed, back, *kept, gradient, gx, sums, *last)
+            run("first_backward", x, packed, back, *kept, gradient, gx, sums, *last)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
             gy = torch.empty_like(y) if for_weight else None
-            turned = _winograd(weight, turned=True) if for_x else None
+            turned = winograd(weight, turned=True) if for_x else None
             shape = (n, h, w, c, outer, threads)
             kept = (gamma, beta, mean, rstd)
-            _call("backward", y, turned, *kept, gradient, gx, gy, dgamma, dbeta, *shape)
+            run("backward", y, turned, *kept, gradient, gx, gy, dgamma, dbeta, *shape)
             if for_weight:
-                gw, sums = torch.empty(3, 3, c, outer), torch.empty(_POINTS, c, outer)
-                _call("weight_gradient", x, gy, sums, gw, n, h, w, c, outer, threads)
+                gw, sums = torch.empty(3, 3, c, outer), torch.empty(POINTS, c, outer)
+                run("weight_gradient", x, gy, sums, gw, n, h, w, c, outer, threads)
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gb = torch.zeros(outer) if for_bias else None
         return gx, gw, gb, dgamma.sum(0), dbeta.sum(0), None, None, None
@@ -161,24 +161,24 @@ class _Block(torch.autograd.Function):
         return stacked, tuple(None if part is None else 0 for part in stacked)
 
 
-def _maps(n: int, channels: int, height: int, width: int) -> torch.Tensor:
+def maps(n: int, channels: int, height: int, width: int) -> torch.Tensor:
     """Uninitialised float32 maps, channels last."""
     return torch.empty((n, channels, height, width), memory_format=torch.channels_last)
 
 
-def _layout(maps: torch.Tensor) -> torch.Tensor:
+def layout(maps: torch.Tensor) -> torch.Tensor:
     """Channels last in memory, whatever the strides of axes of length 1 say."""
     return maps.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
-def _rows(weight: torch.Tensor) -> torch.Tensor:
+def rows_of(weight: torch.Tensor) -> torch.Tensor:
     """A first layer's weights by panel of outputs: (O/P, 9*C, P)."""
     panel = _panel()
     taps = weight.permute(2, 3, 1, 0).reshape(-1, len(weight) // panel, panel)
     return taps.permute(1, 0, 2).contiguous()
 
 
-def _columns(weight: torch.Tensor) -> torch.Tensor:
+def columns_of(weight: torch.Tensor) -> torch.Tensor:
     """A first layer's weights by panel of taps, filled up with zeros: (ceil(9*C/P), O, P)."""
     panel = _panel()
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
@@ -186,13 +186,13 @@ def _columns(weight: torch.Tensor) -> torch.Tensor:
     return taps.view(len(weight), -1, panel).permute(1, 0, 2).contiguous()
 
 
-def _winograd(weight: torch.Tensor, *, turned: bool = False) -> torch.Tensor:
+def winograd(weight: torch.Tensor, *, turned: bool = False) -> torch.Tensor:
     """Weights (O,C,3,3) in Winograd's space; turned by 180 degrees for the input's gradient."""
     taps = weight.permute(2, 3, 0, 1) if turned else weight.permute(2, 3, 1, 0)
     taps = taps.contiguous()
-    found = torch.empty(_POINTS * taps.shape[2] * taps.shape[3])
+    found = torch.empty(POINTS * taps.shape[2] * taps.shape[3])
     shape = (taps.shape[2], taps.shape[3], turned, torch.get_num_threads())
-    _call("transform_weights", taps, found, *shape)
+    run("transform_weights", taps, found, *shape)
     return found
 
 
@@ -202,5 +202,6 @@ def _panel() -> int:
     return int(found.panel())
 
 
-def _call(name: str, *arguments: Any) -> None:
+def run(name: str, *arguments: Any) -> None:
+    """Call a function of the source."""
     call("conv_block", name, *arguments)

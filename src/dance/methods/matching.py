@@ -4,8 +4,9 @@ A class's distance depends on its own canvases alone, so classes are taken one a
 memory is that of one class, or of the images that go through one forward when a class has more:
 
 * the real gradient is a weighted sum over parts of the batch, first order, with the C kernels;
-* the synthetic gradient too, which gives v = dD/dg_S; then each part in turn is pulled along v,
-  which takes the operations with second derivatives. With one part both are one pass.
+* the synthetic gradient too, which gives v = dD/dg_S; then each part in turn is pulled along v:
+  by the operations that carry a derivative along v where the network has them, else by those with
+  second derivatives. With these and one part, gradient and pull are one pass.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from torch.nn import functional
 from dance.core.device import policy
 from dance.kernels import plain_operations
 from dance.methods.base import Problem
-from dance.methods.sides import Owners, forward
+from dance.methods.sides import Owners, forward, forward_along
 from dance.networks import Network, State
 from dance.objectives.gradient import (
     Distance,
     Metric,
     Weights,
     absolute_error,
+    along,
     cosine,
     row_cosine,
     squared_error,
@@ -79,6 +81,7 @@ class Matcher:
         ]
         self._coupled = coupled
         self._together = together(problem.device, problem.train.side)
+        self._carries: bool | None = None
 
     def real(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
         """g_T: gradients of the mean cross-entropy of one class's images.
@@ -119,15 +122,34 @@ class Matcher:
             return found[0].slope
 
         parts = self._parts(images.detach())
-        if len(parts) == 1:
+        if self._carries is None:
+            self._carries = self._tried(state, parts[0])
+        if len(parts) == 1 and not self._carries:
             pulled = self._toward(state, parts[0], label, slope)
         else:
             v = slope(self._first_order(state, images.detach(), label))
             pulled = torch.cat(
-                [self._toward(state, p, label, lambda _: v) * (len(p) / len(images)) for p in parts]
+                [self._along(state, p, label, v) * (len(p) / len(images)) for p in parts]
             )
         (gradient,) = torch.autograd.grad(images, leaf, pulled)
         return found[0].value, gradient
+
+    def _tried(self, state: State, images: torch.Tensor) -> bool:
+        """Whether the network carries derivatives along a direction for such images."""
+        with torch.no_grad():
+            return forward_along(self._problem, self._network, state, {}, images[:1]) is not None
+
+    def _along(
+        self, state: State, images: torch.Tensor, label: int, v: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """The gradient of images under <grad_w L, v>."""
+        leaf, direction = images.requires_grad_(), dict(zip(self._compared, v, strict=True))
+        found = forward_along(self._problem, self._network, state, direction, leaf)
+        if found is None:
+            return self._toward(state, images, label, lambda _: v)
+        labels = torch.full((len(images),), label, device=images.device)
+        (gradient,) = torch.autograd.grad(along(*found, labels), leaf)
+        return gradient
 
     def _parts(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
         return [images] if self._coupled else images.split(self._together)

@@ -52,8 +52,9 @@ from dance.core.rng import generator
 from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.kernels import plain_operations
 from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import forward, has_batch_norm, pictures
+from dance.methods.sides import forward, forward_along, has_batch_norm, pictures
 from dance.networks import State
+from dance.objectives.gradient import along
 from dance.objectives.trajectory import Pull, follow, pull_back
 
 _SECOND_ORDER = 3
@@ -256,18 +257,14 @@ class Mtt(Condenser):
         """What :data:`Reverse` asks of a step; -a dq/dx is added to ``pulled``."""
         leaf = images[batch.rows].requires_grad_()
         seen = batch.change(leaf)
-        along = list(unflatten(self._network, adjoint).values())
         product, total = torch.zeros_like(rate), torch.zeros_like(weights)
         gradients = []
         for part in self._parts(len(seen)):
             x = seen[part].detach().requires_grad_()
             share = len(x) / len(seen)
-            with plain_operations():
-                loss, leaves = self._loss(problem, weights, x, batch.labels[part])
-                found = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
-                inputs = [x, *(leaves.values() if wanted else ())]
-                q = torch.stack([(g * v).sum() for g, v in zip(found, along, strict=True)]).sum()
-                second = torch.autograd.grad(q, inputs, materialize_grads=True)
+            q, leaves = self._product(problem, weights, x, batch.labels[part], adjoint)
+            inputs = [x, *(leaves.values() if wanted else ())]
+            second = torch.autograd.grad(q, inputs, materialize_grads=True)
             product += q.detach() * share
             gradients.append(second[0] * share)
             if wanted:
@@ -281,12 +278,35 @@ class Mtt(Condenser):
         together = count if self._coupled else self._together
         return [slice(start, start + together) for start in range(0, count, together)]
 
+    def _product(
+        self,
+        problem: Problem,
+        weights: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        adjoint: torch.Tensor,
+    ) -> tuple[torch.Tensor, State]:
+        """Q = <g, lambda> with its graph, and the weights by name that it depends on."""
+        state, way = self._leaves(weights), unflatten(self._network, adjoint)
+        found = forward_along(problem, self._network, state, way, images)
+        if found is not None:
+            return along(*found, labels), state
+        with plain_operations():
+            loss, leaves = self._loss(problem, weights, images, labels)
+            gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+        products = [(g * v).sum() for g, v in zip(gradients, way.values(), strict=True)]
+        return torch.stack(products).sum(), leaves
+
+    def _leaves(self, weights: torch.Tensor) -> State:
+        """Weights (P,) by name, to be differentiated."""
+        views = unflatten(self._network, weights.detach())
+        return {name: tensor.requires_grad_() for name, tensor in views.items()}
+
     def _loss(
         self, problem: Problem, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, State]:
         """Mean cross-entropy of augmented images, and the weights by name that it depends on."""
-        views = unflatten(self._network, weights.detach())
-        leaves = {name: tensor.requires_grad_() for name, tensor in views.items()}
+        leaves = self._leaves(weights)
         buffers = {name: tensor.clone() for name, tensor in self._buffers.items()}
         logits = forward(problem, self._network.logits, {**leaves, **buffers}, images)
         return functional.cross_entropy(logits, labels), leaves

@@ -300,6 +300,14 @@ def forward(
     return found.to(images.dtype)
 
 
+def forward_along(
+    problem: Problem, network: Network, state: State, direction: State, images: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Logits of standardised images and their change along a direction; see ``Network.along``."""
+    with torch.autocast(problem.device.type, torch.bfloat16, enabled=problem.bfloat16):
+        return network.along(state, direction, images)
+
+
 def has_batch_norm(network: Network) -> bool:
     """Whether a network in training mode normalises the images of a batch together."""
     return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())

@@ -125,6 +125,23 @@ class Network(nn.Module):
         """Logits (n,K) of standardised images (n,C,H,W) under ``state``."""
         return functional_call(self, state, (x, "logits"), strict=True)  # type: ignore[no-any-return]
 
+    def along(
+        self, state: State, direction: State, x: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Logits, and how they change where the weights move; both with first derivatives.
+
+        With them the gradient of ``<grad_w L, direction>`` needs no graph of second order.
+
+        Args:
+            state: of the network.
+            direction: weights by name; those that it lacks stand still.
+            x: standardised images (n,C,H,W), which stand still.
+
+        Returns:
+            Two tensors (n,K), or none where this network, device or dtype has no operations for it.
+        """
+        return None
+
     def embed(self, state: State, x: torch.Tensor) -> torch.Tensor:
         """Embeddings (n,D), the classifier's input, of images as :meth:`logits` takes them."""
         return functional_call(self, state, (x, "embedding"), strict=True)  # type: ignore[no-any-return]

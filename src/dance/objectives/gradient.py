@@ -6,9 +6,10 @@ gradient of the images is that of the one number <g_S, v> with v held fixed:
 
     dD/dx = d/dx <grad_w L(w, x), v>.
 
-That is the exact derivative of D. :func:`toward` takes it by reversing the backward pass; reversing
-the directional derivative of L along v (forward mode) gives the same to rounding and was slower
-where it was measured (``docs/results/gradient-matching.md``).
+That is the exact derivative of D, and there are two ways to take it. Where a network has operations
+that carry logits and their change along v (:meth:`dance.networks.Network.along`), the number is
+:func:`along` and its gradient one of first order; elsewhere :func:`toward` reverses the backward
+pass. ``docs/results/gradient-matching.md`` has what each takes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 EPSILON = 1e-6
 """Added to the product of two norms (Zhao et al. 2021): where a gradient vanishes, its row stops
@@ -105,6 +107,18 @@ def toward(
     v = slope([gradient.detach() for gradient in gradients])
     (found,) = torch.autograd.grad(gradients, x, v)
     return found
+
+
+def along(logits: torch.Tensor, change: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """<grad_w L, v>, 0-dim, of the mean cross-entropy L: its change where the weights move along v.
+
+    Args:
+        logits: (n,K).
+        change: (n,K) of the logits along v.
+        labels: (n,) int64.
+    """
+    slope = logits.softmax(1) - functional.one_hot(labels, logits.shape[1])
+    return (slope * change).sum(1).mean()
 
 
 def _leaves(weights: Weights) -> dict[str, torch.Tensor]:

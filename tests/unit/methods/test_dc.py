@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from dance.core.errors import ConfigError
-from dance.methods import Problem
+from dance.kernels import plain_operations
+from dance.kernels.library import library
+from dance.methods import Problem, matching
 from dance.methods.base import Tensors
 from dance.methods.dc import Dc, Dsa, DsaConfig, inner_epochs, outer_steps
 from dance.networks import NetworkConfig
@@ -85,14 +87,33 @@ def test_more_images_of_a_class_than_go_through_one_forward() -> None:
 
 
 def test_float32_with_the_kernels_is_close_to_float64() -> None:
-    """The real side and the inner training run in the compiled kernels, where there are any."""
-    network = NetworkConfig(width=16, depth=2)
+    """All of it runs in the compiled kernels, where there are any."""
+    network = NetworkConfig(width=32, depth=2)
     exact, losses = run(Dc(Dc.Config(**SHORT)), problem(2, 1, network=network), 4)
     given = problem(2, 1, network=network, dtype=torch.float32)
     single, found = run(Dc(Dc.Config(**SHORT)), given, 4)
     assert single["pixels"].dtype == torch.float32
     torch.testing.assert_close(single["pixels"].double(), exact["pixels"], rtol=0, atol=1e-3)
     assert found == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("distance", ["rows", "squared", "cosine"])
+def test_carried_derivatives_stand_for_second_ones(
+    distance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No graph of second order where the network has the kernel, and the same canvases."""
+    if library("conv_block") is None:
+        pytest.skip("no C compiler here")
+    network = NetworkConfig(width=32, depth=2)
+    given = problem(2, 2, network=network, dtype=torch.float32)
+    options = {**SHORT, "distance": distance, "learning_rate": 0.01}
+    with plain_operations():
+        expected, losses = run(Dsa(DsaConfig(**options)), given, 3)
+    monkeypatch.setattr(matching, "toward", None)
+    state, found = run(Dsa(DsaConfig(**options)), given, 3)
+    assert found == pytest.approx(losses, rel=1e-4)
+    moved = (expected["pixels"] - given.initial).abs().max()
+    assert (state["pixels"] - expected["pixels"]).abs().max() < 1e-2 * moved
 
 
 def test_bfloat16_is_near() -> None:

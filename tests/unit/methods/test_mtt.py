@@ -15,6 +15,8 @@ from dance.condensed import decode
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import generator
 from dance.data import load
+from dance.kernels import plain_operations
+from dance.kernels.library import library
 from dance.methods import METHODS, Problem
 from dance.networks import NetworkConfig
 from unit.methods.problems import problem, trajectories
@@ -31,10 +33,11 @@ def given(
     chunk: int = CLASSES,
     dtype: torch.dtype = torch.float64,
     epochs: int = 4,
+    width: int = 6,
 ) -> Problem:
     """Real digits on the canvases, and two made-up networks that move a little every epoch."""
     train = load("digits", "train")
-    shape = NetworkConfig(width=6, depth=2, norm=norm)  # type: ignore[arg-type]
+    shape = NetworkConfig(width=width, depth=2, norm=norm)  # type: ignore[arg-type]
     bare = problem(ipc, factor, train=train, network=shape, experts=0, chunk=chunk, dtype=dtype)
     rows = torch.cat([train.rows(label)[:ipc] for label in range(CLASSES)])
     images = train.images[rows].to(dtype) / 255
@@ -195,6 +198,28 @@ def test_memory_grows_neither_with_steps_nor_with_the_mini_batch() -> None:
     few, many = (kept_by(CLASSES, student_steps=steps) for steps in (2, 8))
     assert many <= 1.1 * few
     assert kept_by(1, student_steps=2) < 0.25 * few
+
+
+def test_carried_derivatives_stand_for_second_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the kernel of a block no step of the student has a graph of second order."""
+    if library("conv_block") is None:
+        pytest.skip("no C compiler here")
+    problem = given(2, dtype=torch.float32, width=32)
+    method = mtt(augmentation="color", student_steps=3)
+    found = []
+    for plain in (True, False):
+        state = method.setup(problem)
+        if plain:
+            with plain_operations():
+                losses = method.step(problem, state, 0)
+        else:
+            monkeypatch.setattr("dance.methods.mtt.plain_operations", None)
+            losses = method.step(problem, state, 0)
+        found.append((losses["trajectory"].item(), state["velocity"], state["learning_rate"]))
+    (exact, slopes, rate), (mine, ours, own) = found
+    assert mine == pytest.approx(exact, rel=1e-5)
+    assert slopes.any() and (ours - slopes).abs().max() < 1e-3 * slopes.abs().max()
+    torch.testing.assert_close(own, rate, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("epochs", [None, 3])
