@@ -149,7 +149,8 @@ def killed(place: Path, rank: int) -> list[tuple[int, str, str]]:
     return processes.finish(started)
 
 
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_run_with_one_message(
     rank: int, longer: Path, tmp_path: Path
 ) -> None:

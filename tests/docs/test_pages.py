@@ -18,11 +18,12 @@ WRITTEN = [
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
 ]
 EXECUTED = [
-    page
+    page if "/" not in page else pytest.param(page, marks=pytest.mark.slow)
     for page in WRITTEN
     if "/" not in page or "<!-- runnable -->" in (ROOT / page).read_text(encoding="utf-8")
 ]
-"""Tables of measured results show commands that take hours; other pages ask to be run."""
+"""Tables of measured results show commands that take hours; other pages ask to be run, and take a
+minute together."""
 
 NOTES = re.compile(rf"{SLOW}|{re.escape(COVERED)}|file: \S+|")
 
