@@ -28,8 +28,8 @@ FORMAT = 1
 _FILE, _PAGE = "methods.json", "methods.md"
 _PILOT = 0.2
 """Part of the seconds that steps are timed for, before the number of all of them is chosen."""
-_PATIENCE = 1.25
-"""A condensation that took so many times its seconds is made again with fewer steps."""
+_OFF = 1.25
+"""A condensation that took so many times its seconds, or so many times less, is made again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +151,13 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
         steps = config.updates or _steps_in(run, config.seconds or math.inf)
     place = _made(run, steps, directory)
     costs = read_json(place / "costs.json")
-    spent = costs["condense_seconds"]
-    if steps is not None and config.seconds and steps > 1 and spent > _PATIENCE * config.seconds:
-        fewer = max(1, int(steps * config.seconds / spent))
-        log(f"{steps} steps took {spent:.0f} s; again with {fewer}")
-        steps, place = fewer, _made(run, fewer, directory)
-        costs = read_json(place / "costs.json")
+    if steps is not None and config.seconds is not None:
+        share = costs["condense_seconds"] / config.seconds
+        fitting = max(1, int(steps / share))
+        if not 1 / _OFF < share < _OFF and fitting != steps:
+            log(f"{steps} steps took {share:.2f} of their seconds; again with {fitting}")
+            steps, place = fitting, _made(run, fitting, directory)
+            costs = read_json(place / "costs.json")
     scores = [s for s in read_json(place / "scores.json") if s["subject"] == "condensed"]
     return {
         "method": run.method,
