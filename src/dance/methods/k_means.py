@@ -75,10 +75,11 @@ def spread(features: torch.Tensor, count: int, draws: torch.Generator) -> torch.
     """
     points = torch.rand(count, generator=draws, dtype=torch.float64).tolist()
     chosen = [int(points[0] * len(features))]
-    nearest = torch.full_like(features[:, 0], torch.inf)
+    nearest, lengths = torch.full_like(features[:, 0], torch.inf), _lengths(features)
     for point in points[1:]:
-        distances = (features - features[chosen[-1]]).square().sum(1)
+        distances = _distances(features, features[chosen[-1:]], lengths)[:, 0]
         nearest = torch.minimum(nearest, distances)
+        nearest[chosen] = 0.0
         passed = nearest.cumsum(0)
         place = int((passed <= point * passed[-1]).sum())
         chosen.append(min(place, len(features) - 1))
@@ -93,14 +94,15 @@ def lloyd(features: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, 
         centres: (k,D) to start from.
     """
     cluster = torch.full_like(features[:, 0], -1, dtype=torch.int64)
-    distances = _distances(features, centres)
+    lengths = _lengths(features)
+    distances = _distances(features, centres, lengths)
     for _ in range(_ROUNDS):
         joined = distances.argmin(1)
         if torch.equal(joined, cluster):
             break
         cluster = joined
         centres = _means(features, cluster, distances)
-        distances = _distances(features, centres)
+        distances = _distances(features, centres, lengths)
     return centres, float(distances.amin(1).sum())
 
 
@@ -111,9 +113,10 @@ def representatives(features: torch.Tensor, centres: torch.Tensor) -> torch.Tens
         features: (n,D) float64.
         centres: (k,D), k at most n.
     """
-    distances = _distances(features, centres)
+    lengths = _lengths(features)
+    distances = _distances(features, centres, lengths)
     sizes = torch.bincount(distances.argmin(1), minlength=len(centres))
-    largest = float(features.square().sum(1).max())
+    largest = float(lengths.max())
     chosen: list[int] = []
     for centre in sizes.argsort(descending=True, stable=True).tolist():
         chosen.append(first_least(distances[:, centre], 4 * largest))
@@ -121,11 +124,18 @@ def representatives(features: torch.Tensor, centres: torch.Tensor) -> torch.Tens
     return torch.tensor(chosen, dtype=torch.int64)
 
 
-def _distances(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    """Squared distances (n,k)."""
+def _lengths(features: torch.Tensor) -> torch.Tensor:
+    """Squares of the lengths (n,)."""
+    return features.square().sum(1)
+
+
+def _distances(
+    features: torch.Tensor, centres: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """Squared distances (n,k) of features whose squared lengths are known."""
     products = features @ centres.T
-    lengths = features.square().sum(1)[:, None] + centres.square().sum(1)
-    return (lengths - 2 * products).clamp(min=0)
+    sums = lengths[:, None] + _lengths(centres)
+    return (sums - 2 * products).clamp(min=0)
 
 
 def _means(features: torch.Tensor, cluster: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
