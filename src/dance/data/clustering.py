@@ -27,7 +27,7 @@ def k_means(features: torch.Tensor, clusters: int, draws: torch.Generator) -> to
     chosen = torch.randperm(len(features), generator=draws)[:clusters].to(features.device)
     centroids = features[chosen]
     for _ in range(_ITERATIONS):
-        owners = _distances(features, centroids).argmin(1)
+        owners = _towards(features, centroids).argmin(1)
         moved = _sums(features, owners, clusters)
         moved /= torch.bincount(owners, minlength=clusters).clamp(min=1)[:, None]
         still = float((moved - centroids).square().sum()) <= _TOLERANCE
@@ -52,8 +52,12 @@ def representatives(features: torch.Tensor, clusters: int, draws: torch.Generato
 
 def _distances(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distances (n,clusters)."""
-    lengths = features.square().sum(1, keepdim=True)
-    return torch.addmm(lengths + centroids.square().sum(1), features, centroids.T, alpha=-2)
+    return _towards(features, centroids).add_(features.square().sum(1, keepdim=True))
+
+
+def _towards(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """The same without the features' own squared lengths, which decide no feature's centroid."""
+    return torch.addmm(centroids.square().sum(1), features, centroids.T, alpha=-2)
 
 
 def _sums(features: torch.Tensor, owners: torch.Tensor, clusters: int) -> torch.Tensor:
