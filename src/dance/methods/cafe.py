@@ -148,6 +148,7 @@ class Cafe(Condenser):
     title = "CAFE"
     paper = "Wang et al., CVPR 2022"
     year = 2022
+    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = CafeConfig
     config: CafeConfig
     shared = SHARED | {"window", "steps", "networks"}

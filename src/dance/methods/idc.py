@@ -125,6 +125,7 @@ class Idc(Condenser):
     title = "IDC"
     paper = "Kim et al., ICML 2022"
     year = 2022
+    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = IdcConfig
     config: IdcConfig
     shared = SHARED

@@ -112,6 +112,7 @@ class Mtt(Condenser):
     title = "MTT"
     paper = "Cazenavette et al., CVPR 2022"
     year = 2022
+    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     whitens = True
     Config = MttConfig
     config: MttConfig
