@@ -215,16 +215,19 @@ class TestListAndShow:
     def test_methods_say_what_they_are_and_what_they_need(self) -> None:
         found = done("list", "methods", "--json").json["methods"]
         herding = {
-            "title": "Herding", "year": 2009, "kind": "coreset", "needs": "experts", "tested": [],
+            "title": "Herding", "year": 2009, "kind": "coreset", "needs": "experts",
         }  # fmt: skip
         assert found["herding"].items() >= herding.items()
+        assert {"data": "fashion_mnist", "ipc": 1} in found["herding"]["tested"]
+        assert found["tgdd"]["tested"] == []
         assert (found["random"]["needs"], found["random"]["year"]) == ("none", None)
         dance = found["dance"]
         assert (dance["kind"], dance["needs"], dance["year"]) == ("condenser", "experts", 2024)
         assert {"data": "cifar10", "ipc": 10} in dance["tested"]
         out = done("list", "methods").out
         assert re.search(r"^ methods +title +paper +year +kind +needs +tested", out, re.M)
-        assert re.search(r"^ herding +Herding .* 2009 +coreset +experts +none", out, re.M)
+        assert re.search(r"^ herding +Herding .* 2009 +coreset +experts +cifar10", out, re.M)
+        assert re.search(r"^ tgdd +TGDD .* 2026 +condenser +\w+ +none", out, re.M)
         assert "…" not in out, "something is cut off"
 
     def test_list_without_a_kind_is_everything(self) -> None:
