@@ -15,7 +15,7 @@ from dance.core.world import World, join
 from distributed import exchange, processes
 
 
-@pytest.mark.parametrize(("size", "killed"), [(2, 0), (4, 2)])
+@pytest.mark.parametrize(("size", "killed"), [(2, 0), pytest.param(4, 2, marks=pytest.mark.slow)])
 def test_exchanges_are_the_same_on_all_and_a_death_is_noticed(size: int, killed: int) -> None:
     started = processes.start(size, Path(exchange.__file__), killed)
     ended = processes.finish(started)

@@ -7,15 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 FENCE = re.compile(r"^```(?P<language>\w+)[ ]*\n(?P<text>.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"<!-- *([^\n]*?) *-->\s*\Z")
 RUNNABLE = {"bash", "sh", "console", "python", "yaml"}
 COVERED = "covered by .ci/run"
-SLOW = "slow"
-SHORT = "--options.iterations 2 --experts.epochs 1 --epochs 2 --repeats 1"
 BY_HAND = ("git clone ", "cd ")
 """What comes before everything else, and cannot be repeated from inside the clone."""
 
@@ -29,8 +27,8 @@ class Block:
         line: of the opening fence, from 1.
         language: what stands behind the fence.
         text: the lines between the fences.
-        note: the HTML comment right above, if any: ``covered by .ci/run``, ``slow`` (cut short
-            by default) or ``file: NAME`` (the content of that file, which a later block uses).
+        note: the HTML comment right above, if any: ``covered by .ci/run`` or ``file: NAME`` (the
+            content of that file, which a later block uses).
     """
 
     page: str
@@ -64,12 +62,6 @@ def blocks(page: str, text: str) -> list[Block]:
         for match in found
         if match["language"] in RUNNABLE
     ]
-
-
-def cut_short(block: Block) -> Block:
-    """The same commands over the same files, with runs of a few steps."""
-    text = re.sub(r"^(dance condense .*)$", rf"\1 {SHORT}", block.text, flags=re.MULTILINE)
-    return replace(block, text=text)
 
 
 def uncovered(block: Block, places: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.blocks import SHORT, Block, blocks, cut_short, execute, uncovered
+from docs.blocks import Block, blocks, execute, uncovered
 
 
 def block(language: str, text: str, note: str = "") -> Block:
@@ -14,10 +14,10 @@ def block(language: str, text: str, note: str = "") -> Block:
 
 
 def test_finds_blocks_with_their_lines_and_notes() -> None:
-    text = "# T\n\n```bash\na\n```\n\n<!-- slow -->\n```python\nb\n```\n\n```text\nc\n```\n"
+    text = "# T\n\n```bash\na\n```\n\n<!-- file: b -->\n```python\nb\n```\n\n```text\nc\n```\n"
     assert [(b.language, b.line, b.text, b.note) for b in blocks("page.md", text)] == [
         ("bash", 3, "a\n", ""),
-        ("python", 8, "b\n", "slow"),
+        ("python", 8, "b\n", "file: b"),
     ]
 
 
@@ -57,8 +57,3 @@ def test_commands_left_to_continuous_integration_must_be_there() -> None:
     readme = block("bash", "git clone https://example.org/dance\ncd dance\nmake demo\nmake it\n")
     assert uncovered(readme, "make demo\nmake iteration\n") == ["make it"]
     assert uncovered(block("bash", "pip install -e .\n"), "\t$(BIN)/pip install -e .\n") == []
-
-
-def test_a_block_is_cut_short_where_it_condenses_and_nowhere_else() -> None:
-    text = cut_short(block("bash", "dance list\ndance condense photos --ipc 1\n", "slow")).text
-    assert text == f"dance list\ndance condense photos --ipc 1 {SHORT}\n"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docs.blocks import COVERED, SLOW, blocks, cut_short, execute, uncovered
+from docs.blocks import COVERED, Block, blocks, execute, uncovered
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = [
@@ -18,14 +18,17 @@ WRITTEN = [
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
 ]
 EXECUTED = [
-    page if "/" not in page else pytest.param(page, marks=pytest.mark.slow)
+    page
     for page in WRITTEN
     if "/" not in page or "<!-- runnable -->" in (ROOT / page).read_text(encoding="utf-8")
 ]
-"""Tables of measured results show commands that take hours; other pages ask to be run, and take a
-minute together."""
+"""Tables of measured results show commands that take hours; other pages ask to be run."""
 
-NOTES = re.compile(rf"{SLOW}|{re.escape(COVERED)}|file: \S+|")
+NOTES = re.compile(rf"{re.escape(COVERED)}|file: \S+|")
+
+
+def of(page: str) -> list[Block]:
+    return blocks(page, (ROOT / page).read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -47,19 +50,23 @@ def reader(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("page", EXECUTED)
-@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_page(page: str, slow: bool, reader: Path, subtests: pytest.Subtests) -> None:
-    found = blocks(page, (ROOT / page).read_text(encoding="utf-8"))
-    if slow and not any(block.note == SLOW for block in found):
-        pytest.skip("nothing slow here")
-    scripts = [(ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", ".ci/run")]
-    for block in found:
+def test_notes_are_known_and_what_is_left_to_others_is_there(page: str) -> None:
+    scripts = "\n".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", ".ci/run")
+    )
+    for block in of(page):
         assert NOTES.fullmatch(block.note), f"{block}: unknown note {block.note!r}"
         if block.note == COVERED:
-            assert not uncovered(block, "\n".join(scripts)), str(block)
-            continue
-        with subtests.test(str(block)):
-            execute(cut_short(block) if block.note == SLOW and not slow else block, reader)
+            assert not uncovered(block, scripts), str(block)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", EXECUTED)
+def test_page(page: str, reader: Path, subtests: pytest.Subtests) -> None:
+    for block in of(page):
+        if block.note != COVERED:
+            with subtests.test(str(block)):
+                execute(block, reader)
 
 
 def test_links_lead_somewhere() -> None:

@@ -76,6 +76,7 @@ def test_it_is_listed_run_scored_and_reported(outside: Path, tmp_path: Path) -> 
     assert "Moments" in page
 
 
+@pytest.mark.slow
 def test_it_passes_the_battery(outside: Path) -> None:
     options = ("-q", "-p", "no:cacheprovider", "-n0", "-k", "moments")
     printed = python(outside, "-m", "pytest", *options, "tests/battery")

@@ -10,6 +10,7 @@ import pytest
 from e2e.command import command, done
 
 
+@pytest.mark.slow
 def test_digits_in_one_round(tmp_path: Path) -> None:
     """What it prints, what it keeps, and that the keys of the record hold sound numbers."""
     words = ("bench", "speed", "digits", "--ipc", "1", "--rounds", "1", "--network.width", "16")

@@ -288,7 +288,6 @@ def test_killed_in_every_phase(host, undisturbed, tmp_path) -> None:
     place.check_same(like)
 
 
-@pytest.mark.slow
 def test_killed_again_and_again(host, undisturbed, tmp_path) -> None:
     like, seconds = undisturbed
     place = Place(tmp_path / "killed")
@@ -298,10 +297,7 @@ def test_killed_again_and_again(host, undisturbed, tmp_path) -> None:
     place.check_same(like)
 
 
-@pytest.mark.parametrize(
-    "limit",
-    [13_500, *(pytest.param(n, marks=pytest.mark.slow) for n in (600, 3_000, 7_000, 34_000))],
-)
+@pytest.mark.parametrize("limit", [600, 3_000, 7_000, 13_500, 34_000])
 def test_a_full_disk(host, undisturbed, tmp_path, limit) -> None:
     """A limit on the size of files: what is larger is not stored, at any place of the run."""
     like, _ = undisturbed
@@ -318,7 +314,6 @@ def test_a_full_disk(host, undisturbed, tmp_path, limit) -> None:
     place.check_same(like)
 
 
-@pytest.mark.slow
 def test_a_full_disk_and_a_kill(host, undisturbed, tmp_path) -> None:
     """Checkpoints fail, experts do not: what was saved before the disk was full is gone on from."""
     like, _ = undisturbed
