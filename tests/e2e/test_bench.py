@@ -135,3 +135,19 @@ def test_a_method_under_a_number_of_seconds(tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))["rows"]
     assert row["updates"] > 1
     assert 0.15 < row["condense_seconds"] < 6
+
+
+def test_what_could_not_be_made_is_kept_once_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    words = (*SMALL, *SHORT, "--updates", "1", "--output", tmp_path, "--methods")
+    for _ in range(2):
+        outcome = done(*words, "random", "--ipc", "1", "1000")
+        assert outcome.out.count("left out: random, digits, ipc 1000: ") == 1
+    assert "left out: random" in done(*words, "dm").out
+    place = tmp_path / "methods.json"
+    assert [row["method"] for row in json.loads(place.read_text())["rows"]] == ["random", "dm"]
+    for text in ("[]", "{}", '{"format": 1}'):
+        place.write_text(text, encoding="utf-8")
+        outcome = command(*words, "random")
+        assert outcome.code == 2
+        assert "must be a record that this version wrote" in outcome.err
+        assert place.read_text(encoding="utf-8") == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dance.bench.page import Table, drawn, left_out
@@ -16,9 +16,8 @@ _COLUMNS = (
 _BRIEF = ("method", ">test accuracy (%)", ">updates", ">condensing", ">networks before")
 _NOTE = """Accuracy after the last epoch, mean ± standard deviation over the networks of column
 `each`. Pictures: that one of those networks sees in an epoch. Updates: of the images. Condensing:
-steps or selecting; networks before: training
-the experts or trajectories that a method begins from. Stored set: its pixels at 8 bits; stored
-networks: those experts or trajectories."""
+steps or selecting; networks before: training the experts or trajectories that a method begins from.
+Stored set: its pixels at 8 bits; stored networks: those experts or trajectories."""
 
 
 def tables(record: Record, *, brief: bool = False) -> list[Table]:
@@ -58,21 +57,27 @@ def budget(record: Record) -> str:
 
 def markdown(record: Record) -> str:
     """A page for ``docs/results``."""
-    machine = record["machine"]
-    lines = [
-        f"# Methods: {budget(record)}",
-        "",
-        f"`{record['command']}`",
-        "",
-        f"{record['created']}; {machine['device']}, {machine['cores']} cores, "
-        f"torch {machine['torch']}, {'with' if machine['compiled_kernels'] else 'without'} "
-        "compiled kernels.",
-        "",
-        _NOTE,
-    ]
+    rows = record["rows"]
+    lines = [f"# Methods: {budget(record)}"]
+    for paragraph in (*_once(f"`{row['command']}`" for row in rows), *_once(map(_made_on, rows))):
+        lines += ["", paragraph]
+    lines += ["", _NOTE]
     for table in tables(record):
         lines += drawn(table)
     return "\n".join(lines + left_out(record)) + "\n"
+
+
+def _once(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
+def _made_on(row: Record) -> str:
+    machine = row["machine"]
+    kernels = "with" if machine["compiled_kernels"] else "without"
+    return (
+        f"{row['made'][:10]}; {machine['device']}, {machine['cores']} cores, "
+        f"torch {machine['torch']}, {kernels} compiled kernels."
+    )
 
 
 def _cells(row: Record, score: Record) -> tuple[str, ...]:

@@ -19,12 +19,12 @@ from dance.core.errors import ConfigError, DanceError
 from dance.core.progress import log
 from dance.core.storage import read_json, write_json, write_text
 from dance.engine import RunConfig
-from dance.engine.stage import Stage
+from dance.engine.stage import Stage, stage
 from dance.methods import METHODS, Condenser
 from dance.networks import NetworkConfig
 from dance.recipes import build_run, resolve
 
-FORMAT = 1
+FORMAT = 2
 _FILE, _PAGE = "methods.json", "methods.md"
 _PILOT = 0.2
 """Part of the seconds that steps are timed for, before the number of all of them is chosen."""
@@ -82,39 +82,43 @@ def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
         DanceError: data or a setting cannot be used, or the directory cannot be written.
     """
     runs = _runs(config)
-    device = staged(runs[0])[0].device
-    budget = {"seconds": config.seconds, "updates": config.updates}
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": config.command,
-        "budget": budget,
-        "machine": describe(device),
-        "rows": [],
-        "skipped": [],
-    }
     place = directory / _FILE
-    if place.exists():
-        held = read_json(place)
-        if held["budget"] != budget:
-            raise ConfigError(
-                f"{place} must hold rows of the same budget, {league.budget(record)}: it has "
-                f"{league.budget(held)}; choose another --output"
-            )
-        record |= {name: held[name] for name in ("created", "rows")}
+    record = _begun(place, {"seconds": config.seconds, "updates": config.updates})
     for number, run in enumerate(runs):
         asked = to_plain(run)
         if any(row["asked"] == asked for row in record["rows"]):
             continue
         log(f"{number + 1} of {len(runs)}: {run.method} on {run.data}, {run.ipc} images per class")
+        which = {"data": run.data, "ipc": run.ipc, "method": run.method}
+        record["skipped"] = [s for s in record["skipped"] if not which.items() <= s.items()]
         try:
-            record["rows"].append({"asked": asked, **_row(run, config, directory)})
+            found = _row(run, config, directory)
         except DanceError as error:
-            skipped = {"data": run.data, "ipc": run.ipc, "method": run.method, "reason": str(error)}
-            record["skipped"].append(skipped)
+            record["skipped"].append({**which, "reason": str(error)})
+        else:
+            record["rows"].append({"asked": asked, "command": config.command, **found})
         write_json(place, record)
         write_text(directory / _PAGE, league.markdown(record))
     return record
+
+
+def _begun(place: Path, budget: Mapping[str, float | None]) -> dict[str, Any]:
+    """The record that lies there, or an empty one."""
+    empty: dict[str, Any] = {"format": FORMAT, "budget": budget, "rows": [], "skipped": []}
+    if not place.exists():
+        return empty
+    held: dict[str, Any] = read_json(place)
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        raise ConfigError(
+            f"{place} must be a record that this version wrote (format {FORMAT}): it is another "
+            "file; choose another --output"
+        )
+    if held["budget"] != budget:
+        raise ConfigError(
+            f"{place} must hold rows of the same budget, {league.budget(empty)}: it has "
+            f"{league.budget(held)}; choose another --output"
+        )
+    return held
 
 
 def _runs(config: MethodsConfig) -> list[RunConfig]:
@@ -144,11 +148,10 @@ def _runs(config: MethodsConfig) -> list[RunConfig]:
 
 def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, Any]:
     """Condense and score under the budget; what came out."""
-    setting, _ = staged(run)
-    method = setting.method
-    steps: int | None = None
+    setting = stage(run)
+    method, steps = setting.method, None
     if isinstance(method, Condenser):
-        steps = config.updates or _steps_in(run, config.seconds or math.inf)
+        steps = config.updates if config.seconds is None else _steps_in(run, config.seconds)
     place = _made(run, steps, directory)
     costs = read_json(place / "costs.json")
     if steps is not None and config.seconds is not None:
@@ -160,6 +163,8 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
             costs = read_json(place / "costs.json")
     scores = [s for s in read_json(place / "scores.json") if s["subject"] == "condensed"]
     return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe(setting.device),
         "method": run.method,
         "title": method.title,
         "data": setting.train.name,

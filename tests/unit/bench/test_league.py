@@ -8,6 +8,13 @@ import pytest
 
 from dance.bench import league
 
+MACHINE: dict[str, Any] = {
+    "device": "a processor, 1 threads",
+    "cores": 2,
+    "torch": "2.13",
+    "compiled_kernels": True,
+}
+
 
 def row(title: str, mean: float, **facts: Any) -> dict[str, Any]:
     score = {
@@ -19,6 +26,9 @@ def row(title: str, mean: float, **facts: Any) -> dict[str, Any]:
         "last": {"values": [mean - 0.01, mean + 0.01], "mean": mean, "std": 0.0141},
     }
     return {
+        "made": "2026-01-01T00:00:00+00:00",
+        "command": "dance bench methods cifar10 --ipc 10 --seconds 60",
+        "machine": MACHINE,
         "title": title,
         "data": "cifar10",
         "ipc": 10,
@@ -34,15 +44,7 @@ def row(title: str, mean: float, **facts: Any) -> dict[str, Any]:
 
 
 RECORD: dict[str, Any] = {
-    "created": "2026-01-01T00:00:00+00:00",
-    "command": "dance bench methods cifar10 --ipc 10 --seconds 60",
     "budget": {"seconds": 60.0, "updates": None},
-    "machine": {
-        "device": "a processor, 1 threads",
-        "cores": 2,
-        "torch": "2.13",
-        "compiled_kernels": True,
-    },
     "rows": [
         row("Random", 0.29, updates=None, condense_seconds=0.1),
         row("MTT", 0.4, whitening="zca", before_seconds=300.4, networks_bytes=15_000_000),
@@ -80,15 +82,19 @@ def test_few_columns_for_a_terminal() -> None:
         ({"seconds": None, "updates": 20}, "20 updates of the images"),
     ],
 )
-def test_the_page_names_budget_command_and_what_is_missing(
+def test_the_page_names_budget_commands_machines_and_what_is_missing(
     budget: dict[str, Any], says: str
 ) -> None:
-    page = league.markdown(RECORD | {"budget": budget})
+    other = row("Herding", 0.3, command="dance bench methods other", made="2026-02-02T00:00:00")
+    other["machine"] = MACHINE | {"compiled_kernels": False}
+    page = league.markdown(RECORD | {"budget": budget, "rows": [*RECORD["rows"], other]})
     assert page.startswith(f"# Methods: {says}\n")
     for words in (
-        RECORD["command"],
-        "with compiled kernels",
+        "`dance bench methods cifar10 --ipc 10 --seconds 60`",
+        "`dance bench methods other`",
+        "2026-01-01; a processor, 1 threads, 2 cores, torch 2.13, with compiled kernels.",
+        "2026-02-02; a processor, 1 threads, 2 cores, torch 2.13, without compiled kernels.",
         "| MTT (ZCA) | 40.0 ± 1.4 | 39.0, 41.0 |",
         "Not measured: idm on cifar10 at 10 images per class: because",
     ):
-        assert words in page
+        assert page.count(words) == 1
