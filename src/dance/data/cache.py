@@ -11,7 +11,6 @@ anew in every run; what it holds is served all the same.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ import numpy.typing as npt
 import torch
 
 from dance.core.errors import ArtifactError
+from dance.core.lock import locked
 from dance.core.places import cache_dir
 from dance.core.progress import log
 from dance.core.storage import Json
@@ -36,7 +36,6 @@ CHECK_WHOLE_BYTES = 64 * 2**20
 """Files up to this size are hashed whole each time they are opened; of larger ones, blocks are."""
 MAP_BYTES = 256 * 2**20
 """Arrays from this size on are mapped into memory instead of being read."""
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
 
 
@@ -116,7 +115,7 @@ def obtain(key: str, make: Callable[[Path], Json], room: int) -> Entry:
     entry = _verified(folder)
     if entry is not None:
         return entry
-    with _writing(), _locked(folder) as alone:
+    with _writing(), locked(folder, "decoding these images") as alone:
         entry = _verified(folder)  # another process may have made it while this one waited
         if entry is not None:
             return entry
@@ -211,28 +210,6 @@ def _clear(folder: Path, *, leftovers: bool) -> None:
     if leftovers:
         for left in folder.parent.glob(f".{folder.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Only one process at a time builds a set; the system frees the lock of one that is killed.
-
-    Yields:
-        False where the file system has no locks, as some of clusters.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log("another process is decoding these images; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            yield False
-            return
-        yield True
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from dance.core.checkpoint import Checkpoints, Tensors
 from dance.core.device import policy
 from dance.core.errors import ArtifactError
 from dance.core.interrupt import deferred_interrupt
+from dance.core.lock import locked
 from dance.core.places import cache_dir
 from dance.core.progress import log, track
 from dance.core.rng import generator, key
@@ -145,7 +147,9 @@ class ExpertPool:
         return [self._share(index, held.get(index)) for index in range(count)]
 
     def _train_missing(self, held: Collection[int], count: int) -> Iterator[Expert]:
-        """Train this process's part of what no process has.
+        """Train this process's part of what no process of this run has.
+
+        What another run is training is waited for, not trained again.
 
         Args:
             held: numbers of those that are sound on this disk.
@@ -160,8 +164,25 @@ class ExpertPool:
         missing = [missing[turn] for turn in world.turns(len(missing))]
         together = policy(self._device).together(min(len(missing), self._most or len(missing)))
         for start in range(0, len(missing), together):
-            for group in self._groups(missing[start : start + together]):
-                yield from self._train_group(group, count)
+            indices = missing[start : start + together]
+            with ExitStack() as stack:
+                for index in indices:  # in one order everywhere: no two wait for each other
+                    self._lock(index, stack)
+                others = {index: self._read(index, quiet=True) for index in indices}
+                yield from (expert for expert in others.values() if expert is not None)
+                for group in self._groups([i for i in indices if others[i] is None]):
+                    yield from self._train_group(group, count)
+
+    def _lock(self, index: int, stack: ExitStack) -> None:
+        path = self.path(index)
+        try:
+            hidden = path.with_name(f".{path.stem}")
+            stack.enter_context(locked(hidden, f"training {self.stem} {index + 1}"))
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write {path}: {error.strerror}; free some space, or set DANCE_CACHE to a "
+                "folder that can be written"
+            ) from error
 
     def _share(self, index: int, mine: Expert | None) -> Expert:
         """One expert, from the first process that has it; the leader's disk keeps it."""
@@ -211,15 +232,16 @@ class ExpertPool:
         if begun:
             yield dict.fromkeys(begun)
 
-    def _read(self, index: int) -> Expert | None:
-        """The stored expert, or none when it is missing or damaged (which is said)."""
+    def _read(self, index: int, *, quiet: bool = False) -> Expert | None:
+        """The stored expert, or none when it is missing or damaged (said unless ``quiet``)."""
         path = self.path(index)
         if not path.exists():
             return None
         try:
             tensors, header = read_tensors(path, self.kind)
         except ArtifactError as error:
-            log(f"{error}; training expert {index} again")
+            if not quiet:
+                log(f"{error}; training expert {index} again")
             return None
         initial, final = _split(tensors)
         return Expert(index, initial, final, header, path, trained_now=False)

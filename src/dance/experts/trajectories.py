@@ -20,7 +20,7 @@ from dance.core.errors import MissingExpertsError
 from dance.core.progress import log
 from dance.core.rng import generator
 from dance.core.storage import digest_of, read_header, read_part, read_tensors, write_tensors
-from dance.experts.pool import ExpertPool, note
+from dance.experts.pool import Expert, ExpertPool, note
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, State
 
@@ -177,8 +177,9 @@ class TrajectoryPool(ExpertPool):
         Raises:
             ArtifactError: a file cannot be written, or a trajectory was begun by other code.
         """
-        held = {index for index in range(count) if self._header(index) is not None}
-        held |= {expert.index for expert in self._train_missing(held, count)}
+        held = [index for index in range(count) if self._header(index) is not None]
+        for _ in self._train_missing(held, count):
+            pass  # they stay on the disk
         for index in range(count):
             self._collect(index)
         found = {self.path(index): self._header(index) for index in range(count)}
@@ -217,6 +218,13 @@ class TrajectoryPool(ExpertPool):
         if path.exists() and not quiet:
             log(f"{path} is damaged or no {self.kind} file; training trajectory {index} again")
         return None
+
+    def _read(self, index: int, *, quiet: bool = False) -> Expert | None:
+        """What is stored, without its weights."""
+        header = self._header(index, quiet=quiet)
+        if header is None:
+            return None
+        return Expert(index, {}, {}, header, self.path(index), trained_now=False)
 
     def _more(self) -> dict[str, Any]:
         """In which order the parameters lie in a snapshot."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +18,7 @@ import torch
 
 import dance.experts.pool as pool_module
 from dance.core.errors import ArtifactError
+from dance.core.lock import locked
 from dance.core.rng import generator, key
 from dance.core.storage import read_tensors, write_tensors
 from dance.experts import Expert, ExpertConfig, ExpertPool
@@ -209,7 +213,8 @@ class TestInterruption:
     def test_before_any_checkpoint(self, tmp_path, undisturbed) -> None:
         with at_step(1, sudden_end), pytest.raises(MemoryError):
             pool(tmp_path).ensure(1)
-        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+        assert left == [".expert-000.lock"]
         assert same(pool(tmp_path).ensure(1)[0], undisturbed[0])
 
     def test_in_the_second_expert(self, tmp_path, undisturbed) -> None:
@@ -353,6 +358,28 @@ class TestDamage:
         partial.rename(pool(tmp_path).path(0))
         (found,) = pool(tmp_path).ensure(1)
         assert found.trained_now and same(found, undisturbed[0])
+
+    def test_what_another_run_is_training_is_waited_for(self, tmp_path, undisturbed) -> None:
+        pool(tmp_path / "other").ensure(1)
+        place = pool(tmp_path / "mine").path(0)
+        script = (
+            "import sys; from pathlib import Path; from unit.experts.test_pool import pool; "
+            "print(pool(Path(sys.argv[1])).ensure(1)[0].trained_now)"
+        )
+        with locked(place.with_name(".expert-000"), "training it"):
+            waiting = subprocess.Popen(
+                [sys.executable, "-c", script, tmp_path / "mine"],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert waiting.stderr is not None
+            said = waiting.stderr.readline()
+            shutil.copy(pool(tmp_path / "other").path(0), place)
+        assert "another process is training expert 1; waiting for it" in said
+        assert waiting.communicate(timeout=60)[0] == "False\n"
+        assert same(pool(tmp_path / "mine").ensure(1)[0], undisturbed[0])
 
     def test_a_place_that_cannot_be_written(self, tmp_path) -> None:
         (tmp_path / "file").write_text("in the way")

@@ -106,8 +106,9 @@ def test_training_goes_on_where_it_was_stopped(
         pool(tmp_path).trajectories(1)
     monkeypatch.setattr(Fit, "step", step)
     assert torch.equal(everything(pool(tmp_path).trajectories(1)), undisturbed[:1])
-    assert [path.name for path in pool(tmp_path).directory.iterdir()] == [
-        "trajectory-000.safetensors"
+    assert sorted(path.name for path in pool(tmp_path).directory.iterdir()) == [
+        ".trajectory-000.lock",
+        "trajectory-000.safetensors",
     ]
 
 
