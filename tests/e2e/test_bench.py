@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dance import engine
 from e2e.command import command, done
 
 
@@ -151,3 +153,19 @@ def test_what_could_not_be_made_is_kept_once_and_other_files_are_left_alone(tmp_
         assert outcome.code == 2
         assert "must be a record that this version wrote" in outcome.err
         assert place.read_text(encoding="utf-8") == text
+
+
+def test_commands_side_by_side_fill_one_table(tmp_path: Path, monkeypatch) -> None:
+    """A second command adds its row while the first is making one."""
+    words = (*SMALL, *SHORT, "--updates", "1", "--output", tmp_path, "--methods")
+    made = engine.run
+
+    def run(*given: Any) -> Path:
+        monkeypatch.setattr(engine, "run", made)
+        done(*words, "dm")
+        return made(*given)
+
+    monkeypatch.setattr(engine, "run", run)
+    assert "DM" in done(*words, "random").out
+    rows = json.loads((tmp_path / "methods.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["dm", "random"]

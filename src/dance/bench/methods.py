@@ -16,6 +16,7 @@ from dance.bench.machine import describe
 from dance.bench.timing import timed
 from dance.core.config import merge, to_plain
 from dance.core.errors import ConfigError, DanceError
+from dance.core.lock import locked
 from dance.core.progress import log
 from dance.core.storage import read_json, write_json, write_text
 from dance.engine import RunConfig
@@ -83,26 +84,31 @@ def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
     """
     runs = _runs(config)
     place = directory / _FILE
-    record = _begun(place, {"seconds": config.seconds, "updates": config.updates})
+    budget = {"seconds": config.seconds, "updates": config.updates}
     for number, run in enumerate(runs):
         asked = to_plain(run)
-        if any(row["asked"] == asked for row in record["rows"]):
+        if any(row["asked"] == asked for row in _record(place, budget)["rows"]):
             continue
         log(f"{number + 1} of {len(runs)}: {run.method} on {run.data}, {run.ipc} images per class")
         which = {"data": run.data, "ipc": run.ipc, "method": run.method}
-        record["skipped"] = [s for s in record["skipped"] if not which.items() <= s.items()]
+        found, reason = {}, ""
         try:
             found = _row(run, config, directory)
         except DanceError as error:
-            record["skipped"].append({**which, "reason": str(error)})
-        else:
-            record["rows"].append({"asked": asked, "command": config.command, **found})
-        write_json(place, record)
-        write_text(directory / _PAGE, league.markdown(record))
-    return record
+            reason = str(error)
+        with locked(directory / ".methods", "writing this table"):
+            record = _record(place, budget)  # other commands may add rows at the same time
+            record["skipped"] = [s for s in record["skipped"] if not which.items() <= s.items()]
+            if reason:
+                record["skipped"].append({**which, "reason": reason})
+            else:
+                record["rows"].append({"asked": asked, "command": config.command, **found})
+            write_json(place, record)
+            write_text(directory / _PAGE, league.markdown(record))
+    return _record(place, budget)
 
 
-def _begun(place: Path, budget: Mapping[str, float | None]) -> dict[str, Any]:
+def _record(place: Path, budget: Mapping[str, float | None]) -> dict[str, Any]:
     """The record that lies there, or an empty one."""
     empty: dict[str, Any] = {"format": FORMAT, "budget": budget, "rows": [], "skipped": []}
     if not place.exists():

@@ -7,7 +7,9 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
+from dance.core.errors import ArtifactError
 from dance.core.progress import log
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -25,10 +27,9 @@ def locked(path: Path, doing: str) -> Iterator[bool]:
         False where the file system has no locks, as some of clusters.
 
     Raises:
-        OSError: the lock's file cannot be written.
+        ArtifactError: the lock's file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as file:
+    with _opened(path.with_suffix(".lock")) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,3 +41,14 @@ def locked(path: Path, doing: str) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror}; free some space, choose another place with "
+            "--output, or set DANCE_CACHE for what runs share"
+        ) from error

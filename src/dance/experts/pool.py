@@ -167,22 +167,12 @@ class ExpertPool:
             indices = missing[start : start + together]
             with ExitStack() as stack:
                 for index in indices:  # in one order everywhere: no two wait for each other
-                    self._lock(index, stack)
+                    hidden = self.path(index).with_name(f".{self.path(index).stem}")
+                    stack.enter_context(locked(hidden, f"training {self.stem} {index + 1}"))
                 others = {index: self._read(index, quiet=True) for index in indices}
                 yield from (expert for expert in others.values() if expert is not None)
                 for group in self._groups([i for i in indices if others[i] is None]):
                     yield from self._train_group(group, count)
-
-    def _lock(self, index: int, stack: ExitStack) -> None:
-        path = self.path(index)
-        try:
-            hidden = path.with_name(f".{path.stem}")
-            stack.enter_context(locked(hidden, f"training {self.stem} {index + 1}"))
-        except OSError as error:
-            raise ArtifactError(
-                f"cannot write {path}: {error.strerror}; free some space, or set DANCE_CACHE to a "
-                "folder that can be written"
-            ) from error
 
     def _share(self, index: int, mine: Expert | None) -> Expert:
         """One expert, from the first process that has it; the leader's disk keeps it."""
