@@ -65,7 +65,8 @@ def test_the_stopwatch_puts_nested_time_down_to_the_outer_function() -> None:
         work.outer()
         time.sleep(0.005)
     assert set(watch.seconds) == {"rest", "inner", "first", "second"}
-    assert 0.02 <= watch.seconds["inner"] < watch.seconds["first"]
+    assert watch.seconds["inner"] >= 0.02
+    assert min(watch.seconds["first"], watch.seconds["second"]) >= 0.03  # with inner's 0.02
     assert watch.seconds["rest"] >= 0.005
     assert dict(vars(Work)) == held
 
