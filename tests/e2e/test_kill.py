@@ -26,6 +26,8 @@ import pytest
 from dance.core.storage import is_temporary, read_json, read_tensors
 from e2e.command import process
 
+pytestmark = pytest.mark.slow
+
 WORDS = (
     "--ipc=1", "--network.width=8", "--experts.count=2", "--experts.epochs=1", "--repeats=2",
     "--options.iterations=25", "--protocol=quick-v1", "--epochs=12",
