@@ -21,6 +21,7 @@ def condense(
     config: str | None = None,
     output: Path | str | None = None,
     resume: bool = False,
+    snapshots: str | Sequence[int | str] = (),
     **settings: Any,
 ) -> CondensedSet:
     """Condense a data set and score the result: ``dance condense`` from Python.
@@ -34,6 +35,8 @@ def condense(
         output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``); a run that is there
             is gone on with.
         resume: refuse to begin a run that is not there.
+        snapshots: steps after which the set is stored as it then is, under ``snapshots/`` of the
+            run: numbers, and ``every:N`` for each multiple of N. They do not change the result.
         settings: any other part of the configuration, nested as in YAML, such as
             ``options={"iterations": 500}``.
 
@@ -45,7 +48,7 @@ def condense(
     """
     resolved = resolve(data, method, ipc, config, settings)
     place = None if output is None else Path(output)
-    directory = engine.run(resolved, place, resume=resume)
+    directory = engine.run(resolved, place, resume=resume, snapshots=snapshots)
     return load_set(directory / "condensed.safetensors")
 
 

@@ -28,6 +28,15 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
         help="only go on with a run that is there, and refuse to begin one (without it, a run that "
         "is there is gone on with and a new one begun)",
     )
+    parser.add_argument(
+        "--snapshots",
+        metavar="STEP",
+        nargs="+",
+        default=(),
+        help="steps after which the set is stored as it then is, as snapshots/STEP.safetensors of "
+        "the run: numbers, or every:N for each multiple of N; they do not change the result, and "
+        "dance evaluate scores them",
+    )
     add_json(parser)
     add_settings(parser, words)
 
@@ -37,7 +46,13 @@ def run(parsed: argparse.Namespace) -> None:
     from dance import report  # draws with matplotlib, which is slow to import
 
     config = resolved(parsed)
-    place = engine.run(config, parsed.output, command=parsed.command, resume=parsed.resume)
+    place = engine.run(
+        config,
+        parsed.output,
+        command=parsed.command,
+        resume=parsed.resume,
+        snapshots=parsed.snapshots,
+    )
     if not join().leader:
         return
     page = report.build(place)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from dance import __version__
+from dance.condensed import CondensedSet
 from dance.core import device as devices
 from dance.core.checkpoint import Checkpoints, save_seconds
 from dance.core.errors import ArtifactError, ConfigError
@@ -26,8 +27,9 @@ from dance.engine.config import RunConfig
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
+from dance.engine.snapshots import snapshot_steps
 from dance.engine.stage import Stage, stage
-from dance.methods import Condenser, Coreset, Problem
+from dance.methods import Condenser, Coreset, Method, Problem
 from dance.methods.base import Tensors
 
 _LOG_SECONDS = 2.0
@@ -45,6 +47,7 @@ def run(
     command: Sequence[str] = (),
     *,
     resume: bool = False,
+    snapshots: str | Sequence[int | str] = (),
 ) -> Path:
     """Condense and score.
 
@@ -56,6 +59,8 @@ def run(
         output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``).
         command: what the user typed, for the report.
         resume: refuse to begin a run that is not there.
+        snapshots: steps after which the set is stored as it then is, under ``snapshots/`` of the
+            run: numbers, and ``every:N`` for each multiple of N. They decide nothing else.
 
     Returns:
         The run directory.
@@ -71,12 +76,15 @@ def run(
             f"{directory.path}; name its directory with --output, or leave --resume out to begin"
         )
     setting = stage(config, world)
+    steps = _snapshot_steps(setting.method, snapshots)
     initial = setting.initial()
     if world.leader:
         directory.claim(config)
         _write_environment(directory, setting, command)
     if not world.tell(directory.condensed.exists()):
-        _condense(setting, initial, directory)
+        _condense(setting, initial, directory, steps)
+    if world.leader:
+        _note_missing(directory, steps)
     score_run(setting, directory)
     if world.leader:
         if not directory.done.exists():
@@ -87,13 +95,42 @@ def run(
     return directory.path
 
 
-def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) -> None:
+def _snapshot_steps(method: Method, asked: str | Sequence[int | str]) -> frozenset[int]:
+    """The steps after which this method's set is stored.
+
+    Raises:
+        ConfigError: they are no steps of the run, or the method makes none.
+    """
+    if isinstance(method, Condenser):
+        return snapshot_steps(asked, method.iterations)
+    if asked:
+        raise ConfigError(
+            f"snapshots need a method that works in steps: got {method.title}, which selects real "
+            "images in one; leave --snapshots out"
+        )
+    return frozenset()
+
+
+def _note_missing(directory: RunDirectory, steps: frozenset[int]) -> None:
+    """Say which of the snapshots asked for cannot be stored any more."""
+    missing = [step for step in sorted(steps) if not directory.snapshot(step).exists()]
+    if missing:
+        log(
+            f"no snapshot after step {', '.join(map(str, missing))}: the run had passed there when "
+            "it was asked for; a run with another --output makes it"
+        )
+
+
+def _condense(
+    setting: Stage, initial: torch.Tensor, directory: RunDirectory, steps: frozenset[int]
+) -> None:
     """Make the condensed set and store it beside its initial state.
 
     Args:
         setting: of the run.
         initial: first canvases of the own classes.
         directory: of the run, which the leader writes.
+        steps: after which a snapshot is stored.
     """
     method, config, world = setting.method, setting.config, setting.world
     started = time.monotonic()
@@ -130,16 +167,24 @@ def _condense(setting: Stage, initial: torch.Tensor, directory: RunDirectory) ->
     whole = world.collect(initial)
     if whole is not None:
         package(whole, setting).save(directory.initial)
-    state = _iterate(method, problem, setting, directory)
-    whole = world.collect(state["pixels"])
-    if whole is not None:
-        rate = float(state["learning_rate"]) if "learning_rate" in state else None
-        done = package(whole, setting, space=method.space, learning_rate=rate)
-        if returns := directory.costs_so_far().get("returns"):
-            done.provenance["notes"].append(
-                f"diverged and went back to a good state {returns} times"
-            )
+    state = _iterate(method, problem, setting, directory, steps)
+    done = _packaged(method, state, setting, directory)
+    if done is not None:
         done.save(directory.condensed)
+
+
+def _packaged(
+    method: Condenser, state: Tensors, setting: Stage, directory: RunDirectory
+) -> CondensedSet | None:
+    """The state of all processes as a set; None except in the leader."""
+    whole = setting.world.collect(state["pixels"])
+    if whole is None:
+        return None
+    rate = float(state["learning_rate"]) if "learning_rate" in state else None
+    found = package(whole, setting, space=method.space, learning_rate=rate)
+    if returns := directory.costs_so_far().get("returns"):
+        found.provenance["notes"].append(f"diverged and went back to a good state {returns} times")
+    return found
 
 
 def _add_wait(directory: RunDirectory, name: str, started: float) -> None:
@@ -157,7 +202,11 @@ class _Diverged(Exception):  # noqa: N818 (told apart from errors: it is handled
 
 
 def _iterate(
-    method: Condenser, problem: Problem, setting: Stage, directory: RunDirectory
+    method: Condenser,
+    problem: Problem,
+    setting: Stage,
+    directory: RunDirectory,
+    steps: frozenset[int],
 ) -> Tensors:
     """All iterations; returns the own classes' last state.
 
@@ -170,7 +219,7 @@ def _iterate(
     retries = 0
     while True:
         try:
-            return _attempt(method, problem, setting, directory, retries)
+            return _attempt(method, problem, setting, directory, steps, retries)
         except _Diverged as failure:
             retries = failure.retries + 1
             found = f"got {dict(failure.values)} at step {failure.step}"
@@ -190,7 +239,12 @@ def _iterate(
 
 
 def _attempt(
-    method: Condenser, problem: Problem, setting: Stage, directory: RunDirectory, retries: int
+    method: Condenser,
+    problem: Problem,
+    setting: Stage,
+    directory: RunDirectory,
+    steps: frozenset[int],
+    retries: int,
 ) -> Tensors:
     """The iterations from the checkpoint when there is one, or from the first.
 
@@ -224,7 +278,8 @@ def _attempt(
                 due = due or time.monotonic() - logged > _LOG_SECONDS
             else:
                 due = done >= meeting
-            if due or done == method.iterations:
+            snapshot = done in steps
+            if due or snapshot or done == method.iterations:
                 found, stop = _summed(pending, interrupt.requested, world)
                 now = time.monotonic()
                 each, seconds = (now - logged) / len(pending), spent + now - started
@@ -237,8 +292,13 @@ def _attempt(
                     task.note = _log(directory, found, seconds)
                 ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
                 save, meeting = world.tell([stop or checkpoints.due(), done + ahead])
-                if (save or done == method.iterations) and not all(world.tell_all(_sound(state))):
+                kept = save or snapshot or done == method.iterations
+                if kept and not all(world.tell_all(_sound(state))):
                     raise _Diverged(iteration, found[-1][1], retries)
+                if snapshot:
+                    held = _packaged(method, state, setting, directory)
+                    if held is not None:
+                        held.save(directory.snapshot(done))
                 if save:
                     whole = {
                         part: tensor if part in method.shared else world.collect(tensor)

@@ -65,7 +65,12 @@ class RunDirectory:
         self.condensed = path / "condensed.safetensors"
         self.scores = path / "scores.json"
         self.costs = path / "costs.json"
+        self.snapshots = path / "snapshots"
         self.done = path / "done"
+
+    def snapshot(self, step: int) -> Path:
+        """File of the set as it was after ``step`` steps."""
+        return self.snapshots / f"{step:06}.safetensors"
 
     def claim(self, config: RunConfig) -> None:
         """Make the directory for this configuration, or take it up again.
@@ -84,6 +89,7 @@ class RunDirectory:
                 f"{self.path} holds other files"
             )
         remove_leftovers(self.path)
+        remove_leftovers(self.snapshots)
         write_text(self.config, to_yaml(to_plain(config)))
 
     def begun(self) -> bool:

@@ -1,0 +1,36 @@
+"""Snapshots: the condensed set as it is after chosen steps of a run, each stored as a set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dance.core.errors import ConfigError
+
+_EVERY = re.compile(r"every:(\d+)")
+
+
+def snapshot_steps(asked: str | Sequence[int | str], iterations: int) -> frozenset[int]:
+    """The steps after which a snapshot is stored.
+
+    Args:
+        asked: numbers of steps, and ``every:N`` for each multiple of N; none of either for no
+            snapshot.
+        iterations: steps of the run. The last step's snapshot is the finished set.
+
+    Raises:
+        ConfigError: one is no such number, or lies beyond the run.
+    """
+    steps: set[int] = set()
+    for word in [asked] if isinstance(asked, str) else asked:
+        text = str(word).strip()
+        interval = _EVERY.fullmatch(text)
+        number = int(interval[1]) if interval else int(text) if text.isdecimal() else 0
+        if not 1 <= number <= iterations:
+            raise ConfigError(
+                "snapshots must be numbers of steps, such as 100, or every:N, each from 1 to the "
+                f"number of iterations, {iterations}: got {text!r}; change it, or raise the "
+                "number of iterations"
+            )
+        steps.update(range(number, iterations + 1, number) if interval else (number,))
+    return frozenset(steps)

@@ -1,0 +1,29 @@
+"""Which steps a request for snapshots means."""
+
+from __future__ import annotations
+
+import pytest
+
+from dance.core.errors import ConfigError
+from dance.engine.snapshots import snapshot_steps
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps"),
+    [
+        ((), set()),
+        ((3, 10), {3, 10}),
+        (["3", "every:4"], {3, 4, 8}),
+        ("every:5", {5, 10}),
+        ("7", {7}),
+        (("10", "10"), {10}),
+    ],
+)
+def test_steps(asked, steps) -> None:
+    assert snapshot_steps(asked, 10) == steps
+
+
+@pytest.mark.parametrize("word", ["0", "11", "-1", "2.5", "every:0", "every:11", "each:2", "", "²"])
+def test_what_is_no_step_of_the_run_is_refused(word) -> None:
+    with pytest.raises(ConfigError, match=r"from 1 to the number of iterations, 10"):
+        snapshot_steps([word], 10)
