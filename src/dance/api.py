@@ -10,7 +10,7 @@ from dance import engine
 from dance.condensed import CondensedSet, load_set
 from dance.data import DataConfig
 from dance.evaluation import EvaluationConfig, Score
-from dance.recipes import resolve
+from dance.recipes.resolve import resolve
 
 
 def condense(

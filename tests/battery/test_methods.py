@@ -18,17 +18,17 @@ from dance.core.errors import ConfigError
 from dance.data import load
 from dance.experts import ExpertPool, TrajectoryConfig, TrajectoryPool
 from dance.experts.recipe import ExpertConfig
-from dance.methods import METHODS, Condenser, Coreset, Method, Problem
+from dance.methods import METHODS, CondensationTask, Condenser, Coreset, Method
 from dance.networks import NetworkConfig
 from dance.networks import build as network_for
-from unit.methods.problems import image_set, problem, weights
+from unit.methods.tasks import image_set, task, weights
 
 STEPS = 4
 IN_FEW_STEPS: dict[str, dict[str, Any]] = {"m3d": {"learning_rate": 0.3}}
 """What a method needs to halve its loss in 24 steps, where its defaults are for thousands."""
 
 
-_NETWORKS = {"reference_side": 8, "learning_rate": 0.05, "network_images": 64}
+_NETWORKS = {"reference_resolution": 8, "learning_rate": 0.05, "network_images": 64}
 _LOOPS = {"real_batch": 64, "monitor_batch": 8, "inner_cap": 10}
 TINY: dict[str, dict[str, Any]] = {
     "cafe": _LOOPS,
@@ -60,13 +60,15 @@ every_method = pytest.mark.parametrize("name", NAMES)
 every_condenser = pytest.mark.parametrize("name", CONDENSERS)
 
 
-def tiny(channels: int = 3, **changes: Any) -> Problem:
-    """Three classes of 4 to 12 images, two canvases of four pictures each."""
+def tiny(channels: int = 3, **changes: Any) -> CondensationTask:
+    """Three classes of 4 to 12 images, two stored images of four pictures each."""
     train = image_set((7, 12, 4), channels=channels)
-    return problem(2, 2, train=train, dtype=torch.float32, **changes)
+    return task(2, 2, train=train, dtype=torch.float32, **changes)
 
 
-def result(name: str, given: Problem, steps: int = STEPS) -> tuple[dict[str, torch.Tensor], Any]:
+def result(
+    name: str, given: CondensationTask, steps: int = STEPS
+) -> tuple[dict[str, torch.Tensor], Any]:
     """Everything a method makes, and what it reports."""
     method = make(name)
     if isinstance(method, Coreset):
@@ -76,7 +78,7 @@ def result(name: str, given: Problem, steps: int = STEPS) -> tuple[dict[str, tor
     return state, [advance(method, given, state, i) for i in range(steps)]
 
 
-def seeded(name: str, given: Problem, seed: int) -> Problem:
+def seeded(name: str, given: CondensationTask, seed: int) -> CondensationTask:
     """The problem of a run with another seed: a coreset may see it in the experts alone."""
     if is_condenser(name):
         return replace(given, seed=seed)
@@ -84,7 +86,9 @@ def seeded(name: str, given: Problem, seed: int) -> Problem:
     return replace(given, seed=seed, experts=tuple(others))
 
 
-def advance(method: Condenser, given: Problem, state: Any, iteration: int) -> dict[str, float]:
+def advance(
+    method: Condenser, given: CondensationTask, state: Any, iteration: int
+) -> dict[str, float]:
     losses = method.step(given, state, iteration)
     assert losses
     assert all(loss.ndim == 0 and not loss.requires_grad for loss in losses.values())
@@ -126,7 +130,7 @@ def test_runs_on_grey_and_colour(name: str, channels: int) -> None:
     assert pixels.dtype == torch.float32
     assert bool(pixels.isfinite().all())
     moved = (pixels - given.initial).flatten(1).abs().amax(1)
-    assert bool((moved > 0).all())  # every canvas
+    assert bool((moved > 0).all())  # every stored image
     assert all(np.isfinite(list(row.values())).all() for row in losses)
 
 
@@ -186,15 +190,15 @@ def test_resumed_from_its_tensors_it_goes_on_as_if_never_stopped(
 
 
 @pytest.fixture(scope="module")
-def digits() -> Callable[[Method], Problem]:
-    """Real handwritten digits of 8 x 8 pixels, noise as canvases, two experts of three epochs, or
-    two trajectories."""
+def digits() -> Callable[[Method], CondensationTask]:
+    """Real handwritten digits of 8 x 8 pixels, noise as stored images, two experts of three
+    epochs, or two trajectories."""
     train = load("digits", "train")
     config = NetworkConfig(width=16, depth=1)
-    network = network_for(config, train.channels, train.side, train.num_classes)
+    network = network_for(config, train.channels, train.resolution, train.num_classes)
     initial = initial_pixels(train, 2, 2, "noise", seed=0)
 
-    def prepared(method: Method) -> Problem:
+    def prepared(method: Method) -> CondensationTask:
         experts: tuple[Any, ...] = ()
         trajectories = None
         if epochs := method.trajectory_epochs():
@@ -204,7 +208,7 @@ def digits() -> Callable[[Method], Problem]:
             recipe = ExpertConfig(count=2, epochs=3)
             pool = ExpertPool(train, network, config, recipe, seed=0)
             experts = tuple((e.initial, e.final) for e in pool.ensure(2))
-        given = Problem(train, initial, 2, 2, network.eval(), experts, seed=0, chunk=10)
+        given = CondensationTask(train, initial, 2, 2, network.eval(), experts, seed=0, chunk=10)
         return replace(given, trajectories=trajectories)
 
     return prepared
@@ -212,9 +216,9 @@ def digits() -> Callable[[Method], Problem]:
 
 @every_condenser
 def test_lowers_its_own_losses_on_real_images(
-    name: str, digits: Callable[[Method], Problem]
+    name: str, digits: Callable[[Method], CondensationTask]
 ) -> None:
-    """At the same iterations, so the same batches and networks, as the canvases it began with."""
+    """At the same iterations, so the same batches and networks, as the images it began with."""
     method = make(name, **IN_FEW_STEPS.get(name, {}))
     assert isinstance(method, Condenser)
     given = digits(method)
@@ -223,7 +227,7 @@ def test_lowers_its_own_losses_on_real_images(
     after, before = [], []
     for iteration in range(steps):
         if iteration >= steps - last:
-            # Nothing but the canvases: what else a state holds may define the loss.
+            # Nothing but the stored images: what else a state holds may define the loss.
             begun = {key: tensor.clone() for key, tensor in state.items()}
             begun["pixels"].copy_(given.initial)
             before.append(advance(method, given, begun, iteration))

@@ -19,32 +19,32 @@ from dance.core.world import World, join
 
 def numbers(rank: int) -> torch.Tensor:
     """Numbers of very different size: their float32 sum depends on the order."""
-    draws = torch.Generator().manual_seed(rank)
-    scale = 10.0 ** torch.randint(-4, 5, (3, 5), generator=draws)
-    return torch.randn(3, 5, generator=draws) * scale
+    generator = torch.Generator().manual_seed(rank)
+    scale = 10.0 ** torch.randint(-4, 5, (3, 5), generator=generator)
+    return torch.randn(3, 5, generator=generator) * scale
 
 
 def exchanges(world: World) -> dict[str, object]:
     """Every exchange once."""
     rank, size = world.rank, world.size
     rows = torch.full((rank, 2), rank, dtype=torch.int64)
-    collected = world.collect(rows)
+    collected = world.gather(rows)
     state = {"bits": torch.tensor([True, False]), "half": torch.tensor(1.5, dtype=torch.bfloat16)}
-    sent = world.send(state if rank == size - 1 else None, size - 1)
-    dealt = world.deal(collected, torch.empty_like(rows))
+    sent = world.broadcast_tensors(state if rank == size - 1 else None, size - 1)
+    dealt = world.scatter(collected, torch.empty_like(rows))
     counted = world.broadcast(torch.tensor([rank], dtype=torch.int16), 1)
     return {
-        "world": [rank, size, world.local_rank, world.leader],
+        "world": [rank, size, world.local_rank, world.is_rank_zero],
         "same": world is join(),
         "sum": world.sum(numbers(rank)).tolist(),
-        "gather": world.gather(rows).tolist(),
-        "empty": list(world.gather(torch.empty(0, 4)).shape),
+        "gather": world.all_gather(rows).tolist(),
+        "empty": list(world.all_gather(torch.empty(0, 4)).shape),
         "collect": None if collected is None else collected.tolist(),
         "dealt": torch.equal(dealt, rows),
         "broadcast": [str(counted.dtype), counted.tolist()],
-        "tell": world.tell({"who": rank, "word": "größer"}, 1),
-        "silence": world.tell(None),
-        "tell_all": world.tell_all("x" * rank),
+        "tell": world.broadcast_object({"who": rank, "word": "größer"}, 1),
+        "silence": world.broadcast_object(None),
+        "tell_all": world.all_gather_object("x" * rank),
         "send": {name: [str(tensor.dtype), tensor.tolist()] for name, tensor in sent.items()},
     }
 

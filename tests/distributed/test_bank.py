@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dance.condensed import load_set
-from dance.core.storage import read_tensors
+from dance.core.files import read_tensors
 from distributed.processes import finish, start
 from e2e.command import done
 
@@ -25,7 +25,7 @@ def together(cache: Path, *words: str | Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_several_processes_make_the_file_and_the_canvases_of_one(tmp_path: Path) -> None:
+def test_several_processes_make_the_file_and_the_synthetic_of_one(tmp_path: Path) -> None:
     files = [tmp_path / "one.safetensors", tmp_path / "many.safetensors"]
     done("bank", "digits", *MADE, "--output", files[0])
     said = together(tmp_path / "cache", "bank", "digits", *MADE, "--output", files[1])

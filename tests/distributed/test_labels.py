@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dance.condensed import load_set
-from dance.core.storage import read_json
+from dance.core.files import read_json
 from distributed.processes import finish, start
 from e2e.command import done
 

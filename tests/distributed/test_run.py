@@ -1,8 +1,8 @@
 """A run gives the same under 1, 2 and 4 processes, and goes on when one of them is killed.
 
-What is the same: canvases within ``BOUND`` in [0,1] units after all iterations (sums over a class
-are rounded differently when other classes are in the chunk beside it), losses within ``LOSS_BOUND``
-relatively, accuracies within ``IMAGES`` test images of each network.
+What is the same: stored images within ``BOUND`` in [0,1] units after all iterations (sums over a
+class are rounded differently when other classes are in the chunk beside it), losses within
+``LOSS_BOUND`` relatively, accuracies within ``IMAGES`` test images of each network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from dance.cli.main import main
 from dance.condensed import load_set
-from dance.core.storage import read_tensors
+from dance.core.files import read_tensors
 from distributed import processes
 
 BOUND = 1e-5

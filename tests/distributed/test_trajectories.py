@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dance.core.storage import read_tensors
+from dance.core.files import read_tensors
 from distributed.processes import finish, start
 
 SCRIPT = """
@@ -38,10 +38,10 @@ def test_the_leader_gets_those_of_others(tmp_path: Path) -> None:
         )
         for place in tmp_path.rglob("trajectory-*.safetensors")
     }
-    leader, other = held.pop("2/0"), held.pop("2/1")
+    is_rank_zero, other = held.pop("2/0"), held.pop("2/1")
     (alone,) = held.values()
-    assert (len(alone), len(leader), len(other)) == (3, 3, 1)
-    for one, two in zip(alone, leader, strict=True):
+    assert (len(alone), len(is_rank_zero), len(other)) == (3, 3, 1)
+    for one, two in zip(alone, is_rank_zero, strict=True):
         found, expected = read_tensors(two, "trajectory")[0], read_tensors(one, "trajectory")[0]
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in found)

@@ -52,15 +52,15 @@ def test_exchanges_are_the_same_on_all_and_a_death_is_noticed(size: int, killed:
 
 def test_alone_every_exchange_is_the_identity() -> None:
     world, tensor = World(), torch.arange(6).view(3, 2)
-    assert world.leader
+    assert world.is_rank_zero
     assert world.speaks()
-    for exchanged in (world.sum(tensor), world.gather(tensor), world.broadcast(tensor)):
+    for exchanged in (world.sum(tensor), world.all_gather(tensor), world.broadcast(tensor)):
         assert exchanged is tensor
-    assert torch.equal(world.collect(tensor), tensor)
-    assert torch.equal(world.deal(tensor, torch.empty_like(tensor)), tensor)
-    assert world.tell([1]) == [1]
-    assert world.tell_all("a") == ["a"]
-    assert world.send({"a": tensor}) == {"a": tensor}
+    assert torch.equal(world.gather(tensor), tensor)
+    assert torch.equal(world.scatter(tensor, torch.empty_like(tensor)), tensor)
+    assert world.broadcast_object([1]) == [1]
+    assert world.all_gather_object("a") == ["a"]
+    assert world.broadcast_tensors({"a": tensor}) == {"a": tensor}
     world.barrier()
     assert not torch.distributed.is_initialized()
 
@@ -76,8 +76,8 @@ def test_without_a_launcher_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("count", [0, 1, 5, 7, 1000])
 def test_every_item_is_owned_once(size: int, count: int) -> None:
     worlds = [World(rank, size) for rank in range(size)]
-    shares = [world.share(count) for world in worlds]
+    shares = [world.shard(count) for world in worlds]
     assert [item for share in shares for item in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert [worlds[0].share(count, rank) for rank in range(size)] == shares
+    assert [worlds[0].shard(count, rank) for rank in range(size)] == shares
     assert sorted(item for world in worlds for item in world.turns(count)) == list(range(count))

@@ -29,7 +29,9 @@ def test_values(name: str) -> None:
     fit = own.schedule(100, 10, 32)
     tests = own.test_epochs(fit.epochs, 32)
     every = f"every {tests[0]}" if len(tests) > 4 else len(tests) if len(tests) > 1 else "last"
-    drops = fit.drop_epochs() if own.steps is None else [f"at {fit.drops[0]}", fit.drops[1]]
+    milestones = (
+        fit.drop_epochs() if own.steps is None else [f"at {fit.milestones[0]}", fit.milestones[1]]
+    )
     assert table()[name] == {
         "epochs": str(fit.epochs) if own.steps is None else f"{own.steps} steps",
         "batch": str(fit.batch_size),
@@ -37,9 +39,9 @@ def test_values(name: str) -> None:
         "learning rate": "the set's" if own.learned_rate else f"{fit.learning_rate:g}",
         "momentum": f"{fit.momentum:g}",
         "weight decay": f"{fit.weight_decay:g}",
-        "rate falls by": f"{fit.decay:g}",
-        "from epoch": ", ".join(map(str, drops)),
-        "momentum is then": "lost" if fit.reset else "kept",
+        "rate falls by": f"{fit.gamma:g}",
+        "from epoch": ", ".join(map(str, milestones)),
+        "momentum is then": "lost" if fit.reset_momentum else "kept",
         "augmentation": fit.augment,
         "CutMix": f"{fit.cutmix:g}",
         "norm of a ConvNet": own.norm or "the set's",

@@ -19,7 +19,7 @@ from PIL import Image
 
 from dance.cli.evaluate import FILE
 from dance.condensed import load_set
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.files import read_tensors, write_tensors
 from e2e.command import TINY, command, done, process
 
 RNG = np.random.default_rng(0)
@@ -55,12 +55,12 @@ def listing(place: Path | None) -> dict[str, bytes] | None:
     return {str(path.relative_to(place)): path.read_bytes() for path in files}
 
 
-def pictures(folder: Path, counts: dict[str, int], side: int = 8) -> Path:
+def pictures(folder: Path, counts: dict[str, int], resolution: int = 8) -> Path:
     """A folder of class folders of noise."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for i in range(count):
-            pixels = RNG.integers(0, 255, (side, side, 3), dtype=np.uint8)
+            pixels = RNG.integers(0, 255, (resolution, resolution, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
     return folder
 

@@ -13,7 +13,7 @@ import torch
 
 import dance
 from dance.condensed import load_set
-from dance.core.storage import read_json, read_tensors, write_tensors
+from dance.core.files import read_json, read_tensors, write_tensors
 from e2e.command import command, done
 from e2e.test_bad_input import refused
 

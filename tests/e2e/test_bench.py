@@ -58,7 +58,10 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
         (("speed", "cifar11"), "unknown data set 'cifar11'"),
         (("speed", "digits", "--ipc", "0"), "ipc must be at least 1: got 0"),
         (("speed", "digits", "--ipc", "1", "1000"), "images per class must not exceed"),
-        (("speed", "digits", "--methods", "random"), "methods must be ones that optimise canvases"),
+        (
+            ("speed", "digits", "--methods", "random"),
+            "methods must be ones that optimise stored images",
+        ),
         (("speed", "digits", "--methods", "dn"), "unknown method 'dn'"),
         (("speed", "digits", "--rounds", "0"), "rounds must be at least 1: got 0"),
         (("speed", "digits", "--threads", "0"), "threads must be at least 1: got 0"),

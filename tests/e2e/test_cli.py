@@ -21,7 +21,8 @@ from dance.condensed import load_set
 from dance.core.config import flat, from_yaml, settings, to_plain
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes import RECIPES, resolve
+from dance.recipes import RECIPES
+from dance.recipes.resolve import resolve
 from e2e.command import TINY, command, done, process
 
 ALL = ("--factor=2", "--evaluation.baselines", "random", "whole", "initial")
@@ -170,7 +171,7 @@ def other(value: Any, kind: Any, place: str) -> Any:
     """A value that is valid for the type and not the one given."""
     if place == "networks":
         return ["resnet10"]
-    if place.endswith(".drops"):
+    if place.endswith(".milestones"):
         return ["1/4", "1/2+2"]
     members = [kind, *get_args(kind)]
     choices = [c for m in members if get_origin(m) is Literal for c in get_args(m)]
@@ -307,7 +308,9 @@ class TestRun:
     def test_export_takes_a_run_or_a_file(self, run: Path, tmp_path: Path) -> None:
         done("export", run, "--to", "folder", tmp_path / "folder")
         done("export", run / "condensed.safetensors", tmp_path / "x.npz", "--to", "npz")
-        found = done("export", run, tmp_path / "y.npz", "--to=npz", "--canvases", "--json").json
+        found = done(
+            "export", run, tmp_path / "y.npz", "--to=npz", "--stored-images", "--json"
+        ).json
         assert (found["images"], found["kind"]) == (10, "npz")
         assert len(list((tmp_path / "folder").rglob("*.png"))) == 40
 

@@ -12,10 +12,10 @@ import torch
 
 from dance.condensed import load_set
 from dance.core.errors import ConfigError
-from dance.core.storage import read_json
+from dance.core.files import read_json
 from dance.engine import RunConfig, run
 from dance.evaluation import EvaluationConfig
-from dance.methods import METHODS, Condenser, Problem
+from dance.methods import METHODS, CondensationTask, Condenser
 from dance.methods.base import Tensors
 from dance.networks import NetworkConfig
 
@@ -29,7 +29,7 @@ class FragileConfig:
     Attributes:
         learning_rate: of nothing.
         times: under how many seeds step 3 breaks.
-        hidden: the canvases break, the loss does not.
+        hidden: the stored images break, the loss does not.
     """
 
     learning_rate: float = 1.0
@@ -50,15 +50,15 @@ class Fragile(Condenser):
     def iterations(self) -> int:
         return STEPS
 
-    def setup(self, problem: Problem) -> Tensors:
-        return {"pixels": problem.initial.clone()}
+    def setup(self, task: CondensationTask) -> Tensors:
+        return {"pixels": task.initial.clone()}
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
-        if problem.seed not in SEEN:
-            SEEN.append(problem.seed)
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
+        if task.seed not in SEEN:
+            SEEN.append(task.seed)
         state["pixels"] += 1 / 64
         loss = torch.tensor(float(iteration))
-        if iteration == BAD and SEEN.index(problem.seed) < self.config.times:
+        if iteration == BAD and SEEN.index(task.seed) < self.config.times:
             if self.config.hidden:
                 state["pixels"][0, 0, 0, 0] = float("nan")
             else:

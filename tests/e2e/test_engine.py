@@ -21,21 +21,21 @@ import torch
 from dance.condensed import CondensedSet, initial_pixels, load_set
 from dance.core.config import digest, read_yaml, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
-from dance.core.storage import read_json, read_tensors, write_tensors
+from dance.core.files import read_json, read_tensors, write_tensors
 from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig, build
-from dance.training import Fit
+from dance.training import Trainer
 
-scoring_module, stage_module = (
-    importlib.import_module(f"dance.engine.{name}") for name in ("scoring", "stage")
+scoring_module, context_module = (
+    importlib.import_module(f"dance.engine.{name}") for name in ("scoring", "context")
 )
 STEPS = 6
-OPTIONS = DanceConfig(iterations=STEPS, real_batch=8)
+OPTIONS = DANCEConfig(iterations=STEPS, real_batch=8)
 CONFIG = RunConfig(
     data="digits",
     ipc=2,
@@ -82,32 +82,32 @@ def steps_logged(place: Path) -> list[int]:
 @contextmanager
 def at_fit_step(number: int, act: Any) -> Iterator[None]:
     """Let something happen in the middle of this step of all training of classifiers, from 0."""
-    step, made = Fit.step, iter(range(1 << 30))
+    step, made = Trainer.step, iter(range(1 << 30))
 
-    def disturbed(self: Fit, rows: torch.Tensor, current: int) -> Any:
+    def disturbed(self: Trainer, rows: torch.Tensor, current: int) -> Any:
         found = step(self, rows, current)
         if next(made) == number:
             act()
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Fit, "step", disturbed)
+        patch.setattr(Trainer, "step", disturbed)
         yield
 
 
 @contextmanager
 def at_step(number: int, act: Any) -> Iterator[None]:
     """Let something happen in the middle of this iteration of DANCE."""
-    step = Dance.step
+    step = DANCE.step
 
-    def disturbed(self: Dance, problem: Any, state: Any, iteration: int) -> Any:
-        losses = step(self, problem, state, iteration)
+    def disturbed(self: DANCE, task: Any, state: Any, iteration: int) -> Any:
+        losses = step(self, task, state, iteration)
         if iteration == number:
             act()
         return losses
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Dance, "step", disturbed)
+        patch.setattr(DANCE, "step", disturbed)
         yield
 
 
@@ -399,12 +399,12 @@ class TestResume:
         assert checkpoint.exists()
 
 
-def pictures(path: Path, seed: int, side: int = 8) -> Path:
+def pictures(path: Path, seed: int, resolution: int = 8) -> Path:
     """An .npz of three classes of colour noise around one picture each."""
-    draws = np.random.default_rng(seed)
-    centres = draws.integers(0, 256, (3, side, side, 3))
+    generator = np.random.default_rng(seed)
+    centres = generator.integers(0, 256, (3, resolution, resolution, 3))
     labels = np.arange(60) % 3
-    noise = draws.integers(0, 256, (60, side, side, 3))
+    noise = generator.integers(0, 256, (60, resolution, resolution, 3))
     images = ((centres[labels] + noise) // 2).astype(np.uint8)
     np.savez(path, images=images, labels=labels)
     return path
@@ -455,7 +455,7 @@ class TestTestData:
             return load(source, "train", *rest)
 
         monkeypatch.setattr(scoring_module, "load", refuse)
-        monkeypatch.setattr(stage_module, "load", only_train)
+        monkeypatch.setattr(context_module, "load", only_train)
         with pytest.raises(DataError, match="no test images here"):
             run(CONFIG, tmp_path / "run")
         assert asked == ["test"]

@@ -64,4 +64,4 @@ def test_it_condenses_scores_and_reports(
     assert kind.title in (place / "report.html").read_text(encoding="utf-8")
     if issubclass(kind, Condenser):
         start = load_set(place / "initial.safetensors")
-        assert (made.canvases()[0] - start.canvases()[0]).abs().max() > 1e-7
+        assert (made.stored_images()[0] - start.stored_images()[0]).abs().max() > 1e-7

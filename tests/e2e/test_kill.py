@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from dance.core.storage import is_temporary, read_json, read_tensors
+from dance.core.files import is_temporary, read_json, read_tensors
 from e2e.command import process
 
 pytestmark = pytest.mark.slow
@@ -245,12 +245,12 @@ def killed_often(host: Host, place: Place, like: Place, seconds: float, kills: i
 
     A run that comes to its end before is compared, and another begun.
     """
-    draws = random.Random(0)
+    generator = random.Random(0)
     inside_write = 0
     place.begin(like)
     while kills:
         inside = kills % 2 == 0
-        delay = draws.uniform(0, seconds)
+        delay = generator.uniform(0, seconds)
         if kill(host, place, delay, lambda inside=inside: not inside or bool(place.temporaries())):
             kills -= 1
             inside_write += bool(place.temporaries())
@@ -261,7 +261,7 @@ def killed_often(host: Host, place: Place, like: Place, seconds: float, kills: i
 
 
 def test_killed_in_every_phase(host, undisturbed, tmp_path) -> None:
-    """In a write of the second expert, of the canvases, and of the second network of a score."""
+    """In a write of the second expert, of the images, and of the second network of a score."""
     like, _ = undisturbed
     place = Place(tmp_path / "killed")
     place.begin(like)

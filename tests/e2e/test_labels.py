@@ -15,17 +15,17 @@ import torch
 from dance.condensed import load_set
 from dance.core.config import to_plain
 from dance.core.errors import ConfigError
-from dance.core.storage import read_json
+from dance.core.files import read_json
 from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
-from dance.engine.stage import network_for
+from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig
 from dance.experts import ExpertConfig, ExpertPool
-from dance.experts.teacher import TeacherConfig, kept_back, mean_probabilities
+from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
 from dance.methods import METHODS, Condenser
-from dance.methods.dance import DanceConfig
+from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig
-from dance.training import Fit
+from dance.training import Trainer
 from e2e.command import command, done
 
 scoring_module = importlib.import_module("dance.engine.scoring")
@@ -38,7 +38,7 @@ CONFIG = RunConfig(
     labels="soft",
     network=NetworkConfig(width=8),
     experts=ExpertConfig(count=1, epochs=2, batch_size=256),
-    options=DanceConfig(iterations=2, real_batch=8),
+    options=DANCEConfig(iterations=2, real_batch=8),
     evaluation=EvaluationConfig(protocol="quick-v1", epochs=2, repeats=1),
     teacher=TEACHER,
 )
@@ -65,20 +65,23 @@ def labels(place: Path) -> torch.Tensor:
 class TestWhatIsKeptBack:
     def test_a_tenth_of_every_class(self) -> None:
         train = load("digits", "train", DataConfig())
-        rest, held = kept_back(train, 0)
+        rest, held = train_val_split(train, 0)
         assert (rest.counts() + held.counts()).tolist() == train.counts().tolist()
         assert held.counts().tolist() == [count // 10 for count in train.counts().tolist()]
         everything = torch.cat([rest.images, held.images]).flatten(1)
         assert torch.equal(everything.sort(0)[0], train.images.flatten(1).sort(0)[0])
-        assert not torch.equal(kept_back(train, 1)[1].images, held.images)
-        assert len({part.fingerprint for part in (train, rest, held, kept_back(train, 1)[0])}) == 4
+        assert not torch.equal(train_val_split(train, 1)[1].images, held.images)
+        assert (
+            len({part.fingerprint for part in (train, rest, held, train_val_split(train, 1)[0])})
+            == 4
+        )
 
     def test_a_class_of_one_image_is_refused(self) -> None:
         train = load("digits", "train", DataConfig())
         rows = torch.cat([(train.labels != 3).nonzero()[:, 0], train.rows(3)[:1]])
         few = replace(train, images=train.images[rows], labels=train.labels[rows])
         with pytest.raises(ConfigError, match=r"two images of every class.*'3' has 1"):
-            kept_back(few, 0)
+            train_val_split(few, 0)
 
 
 class TestRun:
@@ -140,7 +143,7 @@ class TestRun:
         assert [(soft / name).read_bytes() for name in files] == before
         assert not (soft / "checkpoints").exists()
 
-    def test_the_canvases_are_those_of_hard_labels(self, soft, hard) -> None:
+    def test_the_synthetic_are_those_of_hard_labels(self, soft, hard) -> None:
         one, two = (load_set(place / "condensed.safetensors") for place in (soft, hard))
         assert torch.equal(one.pixels, two.pixels)
         assert one.provenance["config_hash"] == two.provenance["config_hash"]
@@ -161,9 +164,9 @@ class TestRun:
     @pytest.mark.parametrize("where", [1, 3, 4, 8])
     def test_interrupted_while_choosing(self, where, hard, soft, monkeypatch) -> None:
         """Ctrl-C in one of the eight steps of the students; then the same labels."""
-        step, made = Fit.step, []
+        step, made = Trainer.step, []
 
-        def disturbed(self: Fit, *given: Any) -> Any:
+        def disturbed(self: Trainer, *given: Any) -> Any:
             if self.data.targets is not None:
                 made.append(1)
                 if len(made) == where:
@@ -171,17 +174,17 @@ class TestRun:
             return step(self, *given)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Fit, "step", disturbed)
+            patch.setattr(Trainer, "step", disturbed)
             run(CONFIG, hard)
         assert load_set(hard / "condensed.safetensors").soft_labels is None
         again: list[int] = []
 
-        def counted(self: Fit, *given: Any) -> Any:
+        def counted(self: Trainer, *given: Any) -> Any:
             again.append(self.data.targets is not None and len(self.data) == 40)
             return step(self, *given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Fit, "step", counted)
+            patch.setattr(Trainer, "step", counted)
             run(CONFIG, hard)
         assert torch.equal(labels(hard), labels(soft))
         of_rows = 2 * 2  # condensed and initial, after the choice
@@ -259,16 +262,16 @@ class NoSettings:
 
 
 class Rated(Condenser):
-    """Keeps the canvases and learns a rate, one step at a time."""
+    """Keeps the stored images and learns a rate, one step at a time."""
 
     title, paper, Config = "Rated", "none", NoSettings
     shared: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
     iterations = 3
 
-    def setup(self, problem: Any) -> dict[str, torch.Tensor]:
-        return {"pixels": problem.initial.clone(), "learning_rate": torch.tensor(0.25)}
+    def setup(self, task: Any) -> dict[str, torch.Tensor]:
+        return {"pixels": task.initial.clone(), "learning_rate": torch.tensor(0.25)}
 
-    def step(self, problem: Any, state: Any, iteration: int) -> dict[str, torch.Tensor]:
+    def step(self, task: Any, state: Any, iteration: int) -> dict[str, torch.Tensor]:
         state["learning_rate"] += 0.25
         return {"loss": state["learning_rate"].clone()}
 

@@ -23,8 +23,8 @@ HOSTILE = (
 )
 
 CONTRAST = """(() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const solid = text => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently:
+  true}); const solid = text => {
     canvas.clearRect(0, 0, 1, 1);
     canvas.fillStyle = text;
     canvas.fillRect(0, 0, 1, 1);
@@ -88,7 +88,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
     ]
     runs = {
-        "usual": write(root / "usual", scores=several, ipc=10, side=8),
+        "usual": write(root / "usual", scores=several, ipc=10, resolution=8),
         "hostile": write(root / "hostile", classes=HOSTILE, notes=HOSTILE, channels=3),
         "many": write(root / "many", classes=many, ipc=1),
         "bare": write(root / "bare", scores=[]),

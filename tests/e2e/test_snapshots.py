@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dance import load
-from dance.core.storage import read_json
+from dance.core.files import read_json
 from e2e.command import TINY, command, done
 
 WORDS = ("condense", "digits", *TINY, "--device=cpu")

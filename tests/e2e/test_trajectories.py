@@ -12,16 +12,16 @@ import torch
 
 from dance.condensed import load_set
 from dance.core.errors import ConfigError
-from dance.core.storage import read_json
+from dance.core.files import read_json
 from dance.data import load
 from dance.data.whitening import Whitening, fit
 from dance.engine import RunConfig, estimate, run
+from dance.engine.context import prepare
 from dance.engine.rules import check
 from dance.engine.rundir import identity
-from dance.engine.stage import stage
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import TrajectoryConfig
-from dance.methods.mtt import Mtt, MttConfig
+from dance.methods.mtt import MTT, MTTConfig
 from dance.methods.random import Random
 from dance.networks import NetworkConfig, build
 from dance.training import TrainingData
@@ -36,7 +36,7 @@ CONFIG = RunConfig(
     device="cpu",
     network=NetworkConfig(width=8),
     trajectories=TrajectoryConfig(count=2, epochs=3),
-    options=MttConfig(iterations=4, student_steps=3, start_epochs=2, learning_rate=30.0),
+    options=MTTConfig(iterations=4, student_steps=3, start_epochs=2, learning_rate=30.0),
     evaluation=EvaluationConfig(protocol="mtt-v1", epochs=2, repeats=1, baselines=()),
 )
 COMMAND = """condense digits --method mtt --ipc 1 --network.width=8 --trajectories.count=2
@@ -67,17 +67,17 @@ def test_stopped_it_goes_on_to_the_same_set(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
-    step = Mtt.step
+    step = MTT.step
 
-    def stopping(self: Mtt, problem: object, state: object, iteration: int) -> object:
+    def stopping(self: MTT, task: object, state: object, iteration: int) -> object:
         if iteration == 2:
             raise KeyboardInterrupt
-        return step(self, problem, state, iteration)  # type: ignore[arg-type]
+        return step(self, task, state, iteration)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Mtt, "step", stopping)
+    monkeypatch.setattr(MTT, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(CONFIG, tmp_path / "run")
-    monkeypatch.setattr(Mtt, "step", step)
+    monkeypatch.setattr(MTT, "step", step)
     run(CONFIG, tmp_path / "run", resume=True)
     one, two = (place / "condensed.safetensors" for place in (finished, tmp_path / "run"))
     assert load_set(one).learning_rate == load_set(two).learning_rate
@@ -123,7 +123,7 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
     assert 0.01 < (done.images() - first.images()).abs().max() < 100
 
     config = replace(CONFIG, whitening="zca")
-    pools = [stage(each).trajectory_pool().directory for each in (CONFIG, config)]
+    pools = [prepare(each).trajectory_pool().directory for each in (CONFIG, config)]
     assert pools[0] != pools[1]
     data = TrainingData(train.images, train.labels, train.mean, train.std, whitening=white)
     assert torch.equal(data.batch(slice(5)), white.apply(train.images[:5]))

@@ -23,7 +23,9 @@ class Mix:
     share: float
 
 
-def draw_mix(count: int, side: int, probability: float, generator: torch.Generator) -> Mix | None:
+def draw_mix(
+    count: int, resolution: int, probability: float, generator: torch.Generator
+) -> Mix | None:
     """Draw the mixture of one batch, or none.
 
     The box has sides int(side * sqrt(1 - u)) with u ~ Beta(1, 1) = U(0, 1) around a uniform centre,
@@ -31,7 +33,7 @@ def draw_mix(count: int, side: int, probability: float, generator: torch.Generat
 
     Args:
         count: n, images in the batch.
-        side: H = W in pixels.
+        resolution: H = W in pixels.
         probability: that the batch is mixed at all.
         generator: keyed generator on the CPU.
     """
@@ -39,11 +41,13 @@ def draw_mix(count: int, side: int, probability: float, generator: torch.Generat
     if chance >= probability:
         return None
     partner = torch.randperm(count, generator=generator)
-    row, column = torch.randint(side, (2,), generator=generator).tolist()
-    length = int(side * (1 - u) ** 0.5)
-    top, bottom = max(0, row - length // 2), min(side, row + length // 2)
-    left, right = max(0, column - length // 2), min(side, column + length // 2)
-    return Mix(partner, (top, bottom, left, right), 1 - (bottom - top) * (right - left) / side**2)
+    row, column = torch.randint(resolution, (2,), generator=generator).tolist()
+    length = int(resolution * (1 - u) ** 0.5)
+    top, bottom = max(0, row - length // 2), min(resolution, row + length // 2)
+    left, right = max(0, column - length // 2), min(resolution, column + length // 2)
+    return Mix(
+        partner, (top, bottom, left, right), 1 - (bottom - top) * (right - left) / resolution**2
+    )
 
 
 def apply_mix(images: torch.Tensor, mix: Mix) -> torch.Tensor:

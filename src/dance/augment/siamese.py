@@ -42,7 +42,7 @@ class Draw:
     """Parameters of n transformations; absent operations are none.
 
     Attributes:
-        side: of the images in pixels.
+        resolution: of the images in pixels.
         flip: (n,) bool.
         color: (n,3) float32: brightness to add, saturation factor, contrast factor.
         shift: (n,2) int64: rows and columns by which the content moves up and left.
@@ -50,7 +50,7 @@ class Draw:
         grid: (n,2,2) float32: matrix applied to the sampling grid (scale or rotate).
     """
 
-    side: int
+    resolution: int
     flip: torch.Tensor | None = None
     color: torch.Tensor | None = None
     shift: torch.Tensor | None = None
@@ -72,7 +72,9 @@ class Draw:
     def like(self, tensors: Sequence[torch.Tensor]) -> Draw:
         """The same operations with other parameters, in the order of :meth:`tensors`."""
         given = iter(tensors)
-        return Draw(self.side, *(None if p is None else next(given) for p in self._parameters()))
+        return Draw(
+            self.resolution, *(None if p is None else next(given) for p in self._parameters())
+        )
 
     def _parameters(self) -> tuple[torch.Tensor | None, ...]:
         return (self.flip, self.color, self.shift, self.cutout, self.grid)
@@ -92,13 +94,13 @@ def parse(strategy: str) -> frozenset[str]:
     return names
 
 
-def draw(strategy: str, count: int, side: int, generator: torch.Generator) -> Draw:
+def draw(strategy: str, count: int, resolution: int, generator: torch.Generator) -> Draw:
     """Draw parameters of ``count`` transformations.
 
     Args:
         strategy: operations joined by underscores.
         count: n: classes for siamese use, images otherwise.
-        side: H = W of the images.
+        resolution: H = W of the images.
         generator: keyed generator on the CPU; each operation takes its numbers in a fixed order.
     """
     names = parse(strategy)
@@ -112,7 +114,7 @@ def draw(strategy: str, count: int, side: int, generator: torch.Generator) -> Dr
             [(u[:, 0] - 0.5) * _BRIGHTNESS, u[:, 1] * _SATURATION, u[:, 2] + _CONTRAST], 1
         )
     if chosen == "crop":
-        reach = int(side * _CROP + 0.5)
+        reach = int(resolution * _CROP + 0.5)
         shift = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
     elif chosen == "scale":
         factors = 1 / _SCALE + torch.rand(count, 2, generator=generator) * (_SCALE - 1 / _SCALE)
@@ -122,9 +124,11 @@ def draw(strategy: str, count: int, side: int, generator: torch.Generator) -> Dr
         cosine, sine = angle.cos(), angle.sin()
         grid = torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)
     if "cutout" in names:
-        hole = _hole(side)
-        cutout = torch.randint(0, side + 1 - hole % 2, (count, 2), generator=generator) - hole // 2
-    return Draw(side, flip, color, shift, cutout, grid)
+        hole = _hole(resolution)
+        cutout = (
+            torch.randint(0, resolution + 1 - hole % 2, (count, 2), generator=generator) - hole // 2
+        )
+    return Draw(resolution, flip, color, shift, cutout, grid)
 
 
 def apply(images: torch.Tensor, parameters: Draw) -> torch.Tensor:
@@ -151,7 +155,7 @@ def apply(images: torch.Tensor, parameters: Draw) -> torch.Tensor:
             images, places, mode="bilinear", padding_mode="zeros", align_corners=False
         )
     if p.cutout is not None:
-        images = images * _outside(p.cutout, p.side).to(images.dtype)
+        images = images * _outside(p.cutout, p.resolution).to(images.dtype)
     return images
 
 
@@ -169,14 +173,14 @@ def _recolor(images: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
     return c * s * images + (c * (1 - s) * m + level)
 
 
-def _hole(side: int) -> int:
-    return int(side * _CUTOUT + 0.5)
+def _hole(resolution: int) -> int:
+    return int(resolution * _CUTOUT + 0.5)
 
 
-def _outside(corner: torch.Tensor, side: int) -> torch.Tensor:
+def _outside(corner: torch.Tensor, resolution: int) -> torch.Tensor:
     """(n,1,side,side) bool: false in the hole whose top left corner is (n,2)."""
-    place = torch.arange(side, device=corner.device) - corner[:, :, None]
-    inside = (place >= 0) & (place < _hole(side))
+    place = torch.arange(resolution, device=corner.device) - corner[:, :, None]
+    inside = (place >= 0) & (place < _hole(resolution))
     return ~(inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)
 
 

@@ -36,14 +36,14 @@ class Draw:
 
 
 def draw(
-    strategy: str, count: int, side: int, generator: torch.Generator, *, shared: bool = False
+    strategy: str, count: int, resolution: int, generator: torch.Generator, *, shared: bool = False
 ) -> Draw:
     """Draw ``count`` operations and their parameters.
 
     Args:
         strategy: operations joined by underscores; one of them is drawn, each as likely.
         count: n: classes for siamese use, images otherwise.
-        side: H = W of the images.
+        resolution: H = W of the images.
         generator: keyed generator on the CPU.
         shared: one operation for all n.
 
@@ -55,7 +55,7 @@ def draw(
     if not names:
         raise ConfigError(f"a strategy must name an operation, such as flip: got {strategy!r}")
     operation = torch.randint(len(names), (1 if shared else count,), generator=generator)
-    parameters = tuple(siamese.draw(name, count, side, generator) for name in names)
+    parameters = tuple(siamese.draw(name, count, resolution, generator) for name in names)
     return Draw(operation.expand(count), parameters)
 
 

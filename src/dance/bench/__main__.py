@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dance.bench.memory import answer
-from dance.core.storage import read_json, write_json
+from dance.core.files import read_json, write_json
 
 if __name__ == "__main__":
     write_json(Path(sys.argv[2]), answer(read_json(Path(sys.argv[1]))))

@@ -8,8 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
-from dance.methods.dance import DanceConfig
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCEConfig
 from dance.networks import Network
 
 COUNTED = (
@@ -44,15 +44,15 @@ class StepArithmetic:
         return self.matching + self.calibration
 
 
-def forward_operations(network: Network, channels: int, side: int) -> tuple[int, int]:
+def forward_operations(network: Network, channels: int, resolution: int) -> tuple[int, int]:
     """Operations of one image's embedding, and of its logits.
 
     Args:
         network: skeleton.
         channels: of the images.
-        side: in pixels.
+        resolution: in pixels.
     """
-    image = torch.empty(1, channels, side, side, device="meta")
+    image = torch.empty(1, channels, resolution, resolution, device="meta")
     counts = []
     for output in ("embedding", "logits"):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -61,12 +61,12 @@ def forward_operations(network: Network, channels: int, side: int) -> tuple[int,
     return counts[0], counts[1]
 
 
-def step_arithmetic(problem: Problem, options: DanceConfig) -> StepArithmetic:
+def step_arithmetic(task: CondensationTask, options: DANCEConfig) -> StepArithmetic:
     """The operations of one iteration with both views."""
-    train = problem.train
-    embedding, logits = forward_operations(problem.network, train.channels, train.side)
-    real = sum(ClassSampler(train, options.real_batch, problem.seed).sizes())
-    kept = min(problem.ipc * problem.factor**2, options.synthetic_cap)
+    train = task.train
+    embedding, logits = forward_operations(task.network, train.channels, train.resolution)
+    real = sum(ClassSampler(train, options.real_batch, task.seed).sizes())
+    kept = min(task.ipc * task.factor**2, options.synthetic_cap)
     synthetic = train.num_classes * kept
     # The gradient of a layer's input takes as many operations as its output.
     return StepArithmetic(

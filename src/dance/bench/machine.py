@@ -12,7 +12,7 @@ import torch
 
 from dance import __version__
 from dance.core import device as devices
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.kernels.library import library
 
 _SIDES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
@@ -65,8 +65,8 @@ def ceilings(device: torch.device) -> dict[str, dict[str, float]]:
 
 
 def _product(side: int, dtype: torch.dtype, device: torch.device) -> float:
-    draws = generator(0, "ceiling", side)
-    left, right = (torch.randn(side, side, generator=draws).to(device, dtype) for _ in range(2))
+    generator = keyed_generator(0, "ceiling", side)
+    left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
     out = torch.empty_like(left)
     return 2 * side**3 / _fastest(lambda: torch.mm(left, right, out=out), device)
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from dance.bench.contest import REFERENCE, Engine, staged
+from dance.bench.entries import REFERENCE, Engine, staged
 from dance.bench.machine import wait
 from dance.bench.reference import Reference
 from dance.core import device as devices
 from dance.core.config import to_plain
+from dance.core.files import read_json
 from dance.core.progress import log
-from dance.core.storage import read_json
 from dance.engine import RunConfig
 from dance.recipes.build import build_run
 
@@ -69,18 +69,18 @@ def measure(config: RunConfig, contestant: str) -> dict[str, Any]:
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What :func:`measure` returns; to be called once in a process."""
     torch.set_num_threads(request["threads"])
-    setting, problem = staged(build_run(request["config"]))
+    context, task = staged(build_run(request["config"]))
     step: Callable[[int], object]
     if request["contestant"] == REFERENCE:
-        loop = Reference(problem, setting.method.config)
+        loop = Reference(task, context.method.config)
         step = lambda number: loop.step(number, _REFERENCE_CLASSES)  # noqa: E731
     else:
-        step = Engine.of(setting, problem).stepper()
+        step = Engine.of(context, task).stepper()
     ready = time.time() - request["started"]
-    before = _before(setting.device, problem.train.images)
+    before = _before(context.device, task.train.images)
     step(0)
-    wait(setting.device)
-    peak = _peak(setting.device)
+    wait(context.device)
+    peak = _peak(context.device)
     return {
         "peak_bytes": peak,
         "step_bytes": None if before is None else peak - before,

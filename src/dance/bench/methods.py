@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from dance import engine
-from dance.bench import league
-from dance.bench.contest import EXACT, Engine, staged, with_targets
+from dance.bench import results_table
+from dance.bench.entries import EXACT, Engine, staged, with_targets
 from dance.bench.machine import describe
 from dance.bench.timing import timed
 from dance.core.config import merge, to_plain
 from dance.core.errors import ConfigError, DanceError
+from dance.core.files import read_json, write_json, write_text
 from dance.core.lock import locked
 from dance.core.progress import log
-from dance.core.storage import read_json, write_json, write_text
 from dance.engine import RunConfig
-from dance.engine.stage import Stage, stage
+from dance.engine.context import RunContext, prepare
 from dance.methods import METHODS, Condenser
 from dance.networks import NetworkConfig
-from dance.recipes import build_run, resolve
+from dance.recipes import build_run
+from dance.recipes.resolve import resolve
 
 FORMAT = 2
 _FILE, _PAGE = "methods.json", "methods.md"
@@ -104,7 +105,7 @@ def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
             else:
                 record["rows"].append({"asked": asked, "command": config.command, **found})
             write_json(place, record)
-            write_text(directory / _PAGE, league.markdown(record))
+            write_text(directory / _PAGE, results_table.markdown(record))
     return _record(place, budget)
 
 
@@ -121,8 +122,8 @@ def _record(place: Path, budget: Mapping[str, float | None]) -> dict[str, Any]:
         )
     if held["budget"] != budget:
         raise ConfigError(
-            f"{place} must hold rows of the same budget, {league.budget(empty)}: it has "
-            f"{league.budget(held)}; choose another --output"
+            f"{place} must hold rows of the same budget, {results_table.budget(empty)}: it has "
+            f"{results_table.budget(held)}; choose another --output"
         )
     return held
 
@@ -154,8 +155,8 @@ def _runs(config: MethodsConfig) -> list[RunConfig]:
 
 def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, Any]:
     """Condense and score under the budget; what came out."""
-    setting = stage(run)
-    method, steps = setting.method, None
+    context = prepare(run)
+    method, steps = context.method, None
     if isinstance(method, Condenser):
         steps = config.updates if config.seconds is None else _steps_in(run, config.seconds)
     place = _made(run, steps, directory)
@@ -170,17 +171,17 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
     scores = [s for s in read_json(place / "scores.json") if s["subject"] == "condensed"]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe(setting.device),
+        "machine": describe(context.device),
         "method": run.method,
         "title": method.title,
-        "data": setting.train.name,
+        "data": context.train.name,
         "ipc": run.ipc,
         "factor": run.factor,
         "whitening": run.whitening,
         "updates": steps,
         "condense_seconds": costs["condense_seconds"],
         "before_seconds": sum(costs.get(f"{n}_seconds", 0.0) for n in ("experts", "trajectories")),
-        "networks_bytes": _networks_bytes(setting),
+        "networks_bytes": _networks_bytes(context),
         "scores": scores,
         "run": place.name,
     }
@@ -197,20 +198,20 @@ def _made(run: RunConfig, steps: int | None, directory: Path) -> Path:
 
 def _steps_in(run: RunConfig, seconds: float) -> int:
     """Steps that take so long, by timing the first ones."""
-    setting, problem = staged(run)
-    step = Engine.of(setting, problem).stepper()
+    context, task = staged(run)
+    step = Engine.of(context, task).stepper()
     taken: list[float] = []
     while sum(taken) < _PILOT * seconds:
         number = len(taken)
-        taken.append(timed(lambda: step(number), setting.device))  # noqa: B023
+        taken.append(timed(lambda: step(number), context.device))  # noqa: B023
     usual = taken[1:] or taken  # the first one warms up
     return max(1, int(seconds * len(usual) / sum(usual)))
 
 
-def _networks_bytes(setting: Stage) -> int:
+def _networks_bytes(context: RunContext) -> int:
     """What lies on the disk before the method can begin: experts and trajectories."""
-    config, method = setting.config, setting.method
+    config, method = context.config, context.method
     count = 2 * config.experts.count if method.needs_experts() else 0
     if method.trajectory_epochs():
         count += config.trajectories.count * (config.trajectories.epochs + 1)
-    return 4 * count * setting.network.parameter_count()
+    return 4 * count * context.network.parameter_count()

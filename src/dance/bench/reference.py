@@ -20,13 +20,13 @@ from torch.nn import functional
 
 from dance.augment import cutmix, siamese
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.imageset import ImageSet
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
-from dance.methods.dance import DanceConfig
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCEConfig
 from dance.networks import Network, State
-from dance.training import FitConfig, TrainingData
+from dance.training import TrainerConfig, TrainingData
 
 _TEST_BATCH = 256
 
@@ -87,7 +87,7 @@ def plain_network(skeleton: Network, like: torch.Tensor) -> PlainConvNet:
 
 def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
     """One operation after the other: (n,C,H,W) standardised, parameters of n transformations."""
-    n, _, side, _ = x.shape
+    n, _, resolution, _ = x.shape
     if drawn.flip is not None:
         x = torch.where(drawn.flip.view(n, 1, 1, 1), x.flip(3), x)
     if drawn.color is not None:
@@ -97,12 +97,12 @@ def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
         x = (x - grey) * color[:, 1] + grey
         level = x.mean(dim=(1, 2, 3), keepdim=True)
         x = (x - level) * color[:, 2] + level
-    line = torch.arange(side, device=x.device)
+    line = torch.arange(resolution, device=x.device)
     image, row, column = torch.meshgrid(torch.arange(n, device=x.device), line, line, indexing="ij")
     if drawn.shift is not None:
         # A border of zeros, to which every place outside is clamped.
-        row = (row + drawn.shift[:, 0].view(n, 1, 1) + 1).clamp(0, side + 1)
-        column = (column + drawn.shift[:, 1].view(n, 1, 1) + 1).clamp(0, side + 1)
+        row = (row + drawn.shift[:, 0].view(n, 1, 1) + 1).clamp(0, resolution + 1)
+        column = (column + drawn.shift[:, 1].view(n, 1, 1) + 1).clamp(0, resolution + 1)
         padded = functional.pad(x, (1, 1, 1, 1))
         x = padded.permute(0, 2, 3, 1).contiguous()[image, row, column].permute(0, 3, 1, 2)
     if drawn.grid is not None:
@@ -111,32 +111,32 @@ def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
         places = functional.affine_grid(theta, list(x.shape), align_corners=False)
         x = functional.grid_sample(x, places, align_corners=False)
     if drawn.cutout is not None:
-        hole = int(side * 0.5 + 0.5)
+        hole = int(resolution * 0.5 + 0.5)
         top, left = drawn.cutout[:, 0].view(n, 1, 1), drawn.cutout[:, 1].view(n, 1, 1)
         row, column = line.view(1, -1, 1), line.view(1, 1, -1)
         inside = (row >= top) & (row < top + hole) & (column >= left) & (column < left + hole)
-        mask = torch.ones(n, side, side, dtype=x.dtype, device=x.device)
+        mask = torch.ones(n, resolution, resolution, dtype=x.dtype, device=x.device)
         mask[inside] = 0
         x = x * mask.unsqueeze(1)
     return x
 
 
-def decode(canvases: torch.Tensor, factor: int) -> torch.Tensor:
-    """Cells of (n,C,S,S) canvases, canvas after canvas, each enlarged to S: (n*factor^2,C,S,S)."""
+def decode(stored_images: torch.Tensor, factor: int) -> torch.Tensor:
+    """Cells of (n,C,S,S) stored images, each enlarged to S: (n*factor^2,C,S,S), image by image."""
     if factor == 1:
-        return canvases
-    side = canvases.shape[-1]
-    cell = math.ceil(side / factor)
-    missing = factor * cell - side
+        return stored_images
+    resolution = stored_images.shape[-1]
+    cell = math.ceil(resolution / factor)
+    missing = factor * cell - resolution
     if missing:
-        canvases = functional.pad(canvases, (0, missing, 0, missing), value=0.5)
+        stored_images = functional.pad(stored_images, (0, missing, 0, missing), value=0.5)
     crops = [
-        canvases[:, :, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell]
+        stored_images[:, :, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell]
         for i in range(factor)
         for j in range(factor)
     ]
     return functional.interpolate(
-        torch.stack(crops, 1).flatten(0, 1), size=side, mode="bilinear", align_corners=False
+        torch.stack(crops, 1).flatten(0, 1), size=resolution, mode="bilinear", align_corners=False
     )
 
 
@@ -155,30 +155,30 @@ class Reference:
     """DANCE's Algorithm 1 as a loop over classes.
 
     Args:
-        problem: what is condensed; its ``chunk`` and ``bfloat16`` are not looked at.
+        task: what is condensed; its ``chunk`` and ``bfloat16`` are not looked at.
         options: of the method.
 
     Attributes:
-        pixels: (K*ipc,C,S,S) the canvases.
+        pixels: (K*ipc,C,S,S) the stored images.
     """
 
-    def __init__(self, problem: Problem, options: DanceConfig) -> None:
-        self._problem, self._options = problem, options
-        train, like = problem.train, problem.initial
+    def __init__(self, task: CondensationTask, options: DANCEConfig) -> None:
+        self._problem, self._options = task, options
+        train, like = task.train, task.initial
         self._classes = train.num_classes
         self._real = standardised(train, like.dtype)
-        self._sampler = ClassSampler(train, options.real_batch, problem.seed)
+        self._sampler = ClassSampler(train, options.real_batch, task.seed)
         self._mean = torch.tensor(train.mean, dtype=like.dtype, device=like.device).view(-1, 1, 1)
         self._std = torch.tensor(train.std, dtype=like.dtype, device=like.device).view(-1, 1, 1)
-        self._encoder = plain_network(problem.network, like).eval()
-        self._expert = plain_network(problem.network, like).eval()
+        self._encoder = plain_network(task.network, like).eval()
+        self._expert = plain_network(task.network, like).eval()
         self._experts = [
             tuple({name: tensor.cpu() for name, tensor in state.items()} for state in pair)
-            for pair in problem.experts
+            for pair in task.experts
         ]
         self.pixels = nn.Parameter(like.clone())
         self._optimiser = torch.optim.SGD(
-            [self.pixels], lr=options.learning_rate * problem.ipc, momentum=options.momentum
+            [self.pixels], lr=options.learning_rate * task.ipc, momentum=options.momentum
         )
 
     def step(self, iteration: int, classes: int | None = None) -> dict[str, float]:
@@ -203,30 +203,30 @@ class Reference:
 
     def _load(self, iteration: int) -> None:
         """Weights of this iteration into the two networks."""
-        problem, kind = self._problem, self._options.encoder
-        draws = generator(problem.seed, "encoder", iteration)
+        task, kind = self._problem, self._options.encoder
+        generator = keyed_generator(task.seed, "encoder", iteration)
         if self._experts:
-            number = int(torch.randint(len(self._experts), (), generator=draws))
+            number = int(torch.randint(len(self._experts), (), generator=generator))
             first, last = self._experts[number]
             self._expert.load_state_dict(last)
         if kind == "mid":
-            share = float(torch.rand((), generator=draws))
+            share = float(torch.rand((), generator=generator))
             self._encoder.load_state_dict(_between(first, last, share))
             return
         if kind == "fixed_random":
-            draws = generator(problem.seed, "fixed encoder")
-        self._encoder.load_state_dict(problem.network.initial(draws))
+            generator = keyed_generator(task.seed, "fixed encoder")
+        self._encoder.load_state_dict(task.network.initial(generator))
 
     def _loop(self, view: str, iteration: int, classes: int | None) -> float:
-        problem, options = self._problem, self._options
-        draws = generator(problem.seed, view, iteration)
-        drawn = siamese.draw(options.augmentation, self._classes, problem.train.side, draws)
-        drawn = drawn.to(problem.device)
-        each = problem.ipc * problem.factor**2
+        task, options = self._problem, self._options
+        generator = keyed_generator(task.seed, view, iteration)
+        drawn = siamese.draw(options.augmentation, self._classes, task.train.resolution, generator)
+        drawn = drawn.to(task.device)
+        each = task.ipc * task.factor**2
         chosen = None
         if each > options.synthetic_cap:
-            order = torch.rand(self._classes, each, generator=draws).argsort(1)
-            chosen = order[:, : options.synthetic_cap].to(problem.device)
+            order = torch.rand(self._classes, each, generator=generator).argsort(1)
+            chosen = order[:, : options.synthetic_cap].to(task.device)
         losses = []
         for label in range(self._classes if classes is None else classes):
             loss = self._loss(
@@ -254,20 +254,20 @@ class Reference:
         chosen: torch.Tensor | None,
     ) -> torch.Tensor:
         """The loss of one class."""
-        problem, options = self._problem, self._options
-        own = self.pixels[label * problem.ipc : (label + 1) * problem.ipc]
-        synthetic = decode(own, problem.factor)
+        task, options = self._problem, self._options
+        own = self.pixels[label * task.ipc : (label + 1) * task.ipc]
+        synthetic = decode(own, task.factor)
         if chosen is not None:
             synthetic = synthetic[chosen]
         synthetic = (synthetic - self._mean) / self._std
         if view == "calibration":
-            labels = torch.full((len(synthetic),), label, device=problem.device)
+            labels = torch.full((len(synthetic),), label, device=task.device)
             logits = self._expert(augment(synthetic, drawn.take(labels)))
             loss = functional.cross_entropy(logits, labels)
             return loss / self._classes if options.calibration_mean == "set" else loss
         real = self._real[self._sampler.rows(label, iteration).to(self._real.device)]
         both = torch.cat([real, synthetic])
-        owner = torch.full((len(both),), label, device=problem.device)
+        owner = torch.full((len(both),), label, device=task.device)
         augmented = augment(both, drawn.take(owner))
         with torch.no_grad():
             target = self._encoder.features(augmented[: len(real)].detach()).mean(0)
@@ -295,7 +295,7 @@ class ReferenceFit:
     """
 
     def __init__(
-        self, skeleton: Network, state: State, data: TrainingData, config: FitConfig, seed: int
+        self, skeleton: Network, state: State, data: TrainingData, config: TrainerConfig, seed: int
     ) -> None:
         self._images = data.batch(slice(None)).clone(memory_format=torch.contiguous_format)
         self._labels, self._config, self._seed = data.labels, config, seed
@@ -310,11 +310,11 @@ class ReferenceFit:
 
     def step(self, rows: torch.Tensor, number: int) -> float:
         """One SGD step on the images at ``rows`` (b,); returns the loss."""
-        config, side = self._config, self._images.shape[-1]
-        draws = generator(self._seed, "augment", number)
-        drawn = siamese.draw(config.augmentation, len(rows), side, draws).to(rows.device)
+        config, resolution = self._config, self._images.shape[-1]
+        generator = keyed_generator(self._seed, "augment", number)
+        drawn = siamese.draw(config.augmentation, len(rows), resolution, generator).to(rows.device)
         images, labels = augment(self._images[rows], drawn), self._labels[rows]
-        mix = cutmix.draw_mix(len(rows), side, config.cutmix, draws)
+        mix = cutmix.draw_mix(len(rows), resolution, config.cutmix, generator)
         if mix is None:
             loss = functional.cross_entropy(self.network(images), labels)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dance.bench import page
 from dance.bench.arithmetic import COUNTED, step_arithmetic
-from dance.bench.contest import (
+from dance.bench.entries import (
     BANK,
     DANCE,
     EXACT,
@@ -27,14 +27,14 @@ from dance.bench.reference import PlainConvNet
 from dance.bench.timing import alternate, ratio, summary
 from dance.bench.training import evaluation, experts_and_tests
 from dance.core.errors import ConfigError, DanceError
+from dance.core.files import write_json, write_text
 from dance.core.progress import log, track
-from dance.core.storage import write_json, write_text
 from dance.data import DataConfig
 from dance.data.find import find
 from dance.engine import RunConfig
-from dance.engine.stage import Stage, stage
-from dance.methods import METHODS, Problem
-from dance.recipes import resolve
+from dance.engine.context import RunContext, prepare
+from dance.methods import METHODS, CondensationTask
+from dance.recipes.resolve import resolve
 
 FORMAT = 1
 _ALWAYS, _WHERE_FOUND = ("digits",), ("cifar10", "cifar100")
@@ -50,7 +50,7 @@ class SpeedConfig:
     Attributes:
         data: names or paths (none: the embedded digits, and CIFAR-10 and CIFAR-100 where found).
         ipc: images per class.
-        methods: that take part beside DANCE (none: all that optimise canvases).
+        methods: that take part beside DANCE (none: all that optimise stored images).
         rounds: in which all contestants take turns, after one to warm up.
         settings: nested plain settings of the runs that win over those of the recipes.
         command: that asked for it, for the record.
@@ -81,7 +81,7 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
             anything is measured.
     """
     runs = _runs(config)
-    first = stage(runs[0])
+    first = prepare(runs[0])
     record: dict[str, Any] = {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,17 +98,17 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
     _keep(record, directory)
     record["machine"]["ceilings"] = ceilings(first.device)
     trained: set[str] = set()
-    with track("measuring", len(runs), "settings") as task:
+    with track("measuring", len(runs), "settings") as bar:
         for run in runs:
-            task.note = f"{run.data}, {run.ipc} images per class"
-            setting, problem = staged(run)
+            bar.note = f"{run.data}, {run.ipc} images per class"
+            context, task = staged(run)
             if run.data not in trained:
                 trained.add(run.data)
-                record["training"] += experts_and_tests(setting, config.rounds)
-            record["training"].append(evaluation(setting, config.rounds))
-            record["steps"].append(_steps(setting, problem, config, record))
+                record["training"] += experts_and_tests(context, config.rounds)
+            record["training"].append(evaluation(context, config.rounds))
+            record["steps"].append(_steps(context, task, config, record))
             _keep(record, directory)
-            task.advance()
+            bar.advance()
     return record
 
 
@@ -119,7 +119,7 @@ def _keep(record: dict[str, Any], directory: Path) -> None:
 
 
 def _runs(config: SpeedConfig) -> list[RunConfig]:
-    """Every run that is measured, checked and with its data and first canvases seen once."""
+    """Every run that is measured, checked and with its data and first stored images seen once."""
     if config.rounds < 1:
         raise ConfigError(f"rounds must be at least 1: got {config.rounds}")
     if not config.ipc:
@@ -128,8 +128,8 @@ def _runs(config: SpeedConfig) -> list[RunConfig]:
         METHODS.get(name)
         if name not in condensers():
             raise ConfigError(
-                f"methods must be ones that optimise canvases, which take steps: got {name!r}; use "
-                f"{', '.join(condensers())}"
+                "methods must be ones that optimise stored images, which take steps: "
+                f"got {name!r}; use {', '.join(condensers())}"
             )
     runs = []
     for data in config.data or _default_data(config):
@@ -137,9 +137,9 @@ def _runs(config: SpeedConfig) -> list[RunConfig]:
             run = resolve(data=data, method=DANCE, ipc=ipc, overrides=config.settings)
             runs.append(with_targets(run, EXACT) or run)
     for run in runs:
-        setting = stage(run)
-        PlainConvNet(setting.network)
-        setting.initial()
+        context = prepare(run)
+        PlainConvNet(context.network)
+        context.initial()
     return runs
 
 
@@ -163,13 +163,13 @@ def _is_here(name: str, source: DataConfig) -> bool:
 
 
 def _steps(
-    setting: Stage, problem: Problem, config: SpeedConfig, record: dict[str, Any]
+    context: RunContext, task: CondensationTask, config: SpeedConfig, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Steps of all contestants at one setting."""
-    run, classes = setting.config, problem.train.num_classes
-    loop = LiteralLoop(setting, problem, _LONGEST)
-    own = min(classes, max(loop.classes, problem.chunk))
-    engine = Engine.of(setting, problem, own)
+    run, classes = context.config, task.train.num_classes
+    loop = LiteralLoop(context, task, _LONGEST)
+    own = min(classes, max(loop.classes, task.chunk))
+    engine = Engine.of(context, task, own)
     runs, parts = {REFERENCE: run, EXACT: run}, {REFERENCE: loop.classes, EXACT: own}
     contestants = {REFERENCE: loop.contestant(), EXACT: engine.contestant()}
     if (banked := with_targets(run, BANK)) is not None:
@@ -186,7 +186,7 @@ def _steps(
             skipped = {"data": run.data, "ipc": run.ipc, "method": name, "reason": str(error)}
             record["skipped"].append(skipped)
     samples = alternate(contestants, config.rounds, dict.fromkeys(others, _LONGEST))
-    needed = step_arithmetic(problem, setting.method.config)
+    needed = step_arithmetic(task, context.method.config)
     operations = {REFERENCE: needed.exact, EXACT: needed.exact, BANK: needed.synthetic}
     rows = []
     for name, seconds in samples.items():
@@ -213,13 +213,13 @@ def _steps(
     names = dict.fromkeys(name for split in splits for name in split)
     return {
         "data": run.data,
-        "name": problem.train.name,
-        "fingerprint": problem.train.fingerprint,
+        "name": task.train.name,
+        "fingerprint": task.train.fingerprint,
         "classes": classes,
         "ipc": run.ipc,
         "factor": run.factor,
-        "side": problem.train.side,
-        "chunk": problem.chunk,
+        "resolution": task.train.resolution,
+        "chunk": task.chunk,
         "contestants": rows,
         "phases": {name: summary([split.get(name, 0.0) for split in splits]) for name in names},
         "watched": ratio([sum(split.values()) for split in splits], unwatched),

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from dance.bench.contest import EXACT, REFERENCE
+from dance.bench.entries import EXACT, REFERENCE
 from dance.bench.reference import ReferenceFit, plain_network, predict, standardised
 from dance.bench.timing import Contestant, alternate, ratio, summary, timed
 from dance.core.device import policy
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import load
+from dance.engine.context import RunContext
 from dance.engine.package import package
-from dance.engine.stage import Stage
 from dance.evaluation import PROTOCOLS
 from dance.networks import State
-from dance.training import Fit, FitConfig, TrainingData
-from dance.training import fit as training
+from dance.training import Trainer, TrainerConfig, TrainingData
+from dance.training import trainer as training
 
 _LEAST = 0.2
 """Seconds that one sample lasts about."""
@@ -29,66 +29,66 @@ _TESTED = 1024
 """Test images that are predicted in one go."""
 
 
-def experts_and_tests(setting: Stage, rounds: int) -> list[dict[str, Any]]:
+def experts_and_tests(context: RunContext, rounds: int) -> list[dict[str, Any]]:
     """Rows of the training of experts, and of the testing of a network on unseen images."""
-    train, config = setting.train, setting.config
+    train, config = context.train, context.config
     data = TrainingData(train.images, train.labels, train.mean, train.std)
-    members = policy(setting.device).together(config.experts.count)
+    members = policy(context.device).together(config.experts.count)
     rows = [
-        _training(setting, "experts", data, config.experts, members, rounds),
+        _training(context, "experts", data, config.experts, members, rounds),
     ]
-    test = load(config.data, "test", config.source).to(setting.device)
+    test = load(config.data, "test", config.source).to(context.device)
     some = replace(test, images=test.images[:_TESTED], labels=test.labels[:_TESTED])
     testing = TrainingData(some.images, some.labels, train.mean, train.std)
-    state = _initial(setting, 0)
+    state = _initial(context, 0)
     floats = standardised(replace(some, mean=train.mean, std=train.std), torch.float32)
-    network = plain_network(setting.network, floats)
+    network = plain_network(context.network, floats)
     network.load_state_dict(state)
     found = _compare(
         {
             REFERENCE: lambda _: predict(network, floats),
             EXACT: lambda _: training.predict(
-                setting.network, state, testing, bfloat16=setting.bfloat16
+                context.network, state, testing, bfloat16=context.bfloat16
             ),
         },
         {REFERENCE: len(some.labels), EXACT: len(some.labels)},
-        setting.device,
+        context.device,
         rounds,
     )
-    rows.append(_row(setting, "testing", found, ipc=None, members=1, batch=len(some.labels)))
+    rows.append(_row(context, "testing", found, ipc=None, members=1, batch=len(some.labels)))
     return rows
 
 
-def evaluation(setting: Stage, rounds: int) -> dict[str, Any]:
-    """Row of the training of evaluation networks, on the first canvases."""
-    config, train, device = setting.config, setting.train, setting.device
+def evaluation(context: RunContext, rounds: int) -> dict[str, Any]:
+    """Row of the training of evaluation networks, on the first stored images."""
+    config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
-    condensed = package(setting.initial(), setting)
+    condensed = package(context.initial(), context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     data = TrainingData(images, targets, train.mean, train.std)
-    fit = protocol.schedule(len(data), train.num_classes, train.side)
-    repeats = config.evaluation.repeats or protocol.networks(train.side)
-    members = policy(setting.device).together(repeats)
-    return _training(setting, "evaluation", data, fit, members, rounds, ipc=setting.config.ipc)
+    fit = protocol.schedule(len(data), train.num_classes, train.resolution)
+    repeats = config.evaluation.repeats or protocol.networks(train.resolution)
+    members = policy(context.device).together(repeats)
+    return _training(context, "evaluation", data, fit, members, rounds, ipc=context.config.ipc)
 
 
 def _training(
-    setting: Stage,
+    context: RunContext,
     what: str,
     data: TrainingData,
-    config: FitConfig,
+    config: TrainerConfig,
     members: int,
     rounds: int,
     ipc: int | None = None,
 ) -> dict[str, Any]:
     """SGD steps: one network after the other, and as many at once as the engine trains."""
-    states = [_initial(setting, member) for member in range(members)]
+    states = [_initial(context, member) for member in range(members)]
     seeds = list(range(members))
-    fit = Fit(setting.network, states, data, config, seeds, bfloat16=setting.bfloat16)
-    literal = ReferenceFit(setting.network, states[0], data, config, 0)
+    fit = Trainer(context.network, states, data, config, seeds, bfloat16=context.bfloat16)
+    literal = ReferenceFit(context.network, states[0], data, config, 0)
     size = min(config.batch_size, len(data))
-    order = torch.randperm(len(data), generator=generator(0, "measured order"))
-    batches = [rows.to(setting.device) for rows in order.split(size) if len(rows) == size]
+    order = torch.randperm(len(data), generator=keyed_generator(0, "measured order"))
+    batches = [rows.to(context.device) for rows in order.split(size) if len(rows) == size]
 
     def rows(number: int) -> torch.Tensor:
         """Of a step's batch."""
@@ -101,10 +101,10 @@ def _training(
             EXACT: lambda number: fit.step(rows(number)[None].expand(members, -1), number),
         },
         {REFERENCE: size, EXACT: size * members},
-        setting.device,
+        context.device,
         rounds,
     )
-    return _row(setting, what, found, ipc=ipc, members=members, batch=size)
+    return _row(context, what, found, ipc=ipc, members=members, batch=size)
 
 
 def _compare(
@@ -146,18 +146,18 @@ def _compare(
 
 
 def _row(
-    setting: Stage, what: str, found: Mapping[str, Sequence[float]], **facts: Any
+    context: RunContext, what: str, found: Mapping[str, Sequence[float]], **facts: Any
 ) -> dict[str, Any]:
     return {
         "what": what,
-        "data": setting.config.data,
-        "name": setting.train.name,
+        "data": context.config.data,
+        "name": context.train.name,
         **facts,
         "images_per_second": {name: summary(rates) for name, rates in found.items()},
         "times_reference": ratio(found[EXACT], found[REFERENCE]),
     }
 
 
-def _initial(setting: Stage, member: int) -> State:
-    state = setting.network.initial(generator(0, "measured weights", member))
-    return {name: tensor.to(setting.device) for name, tensor in state.items()}
+def _initial(context: RunContext, member: int) -> State:
+    state = context.network.initial(keyed_generator(0, "measured weights", member))
+    return {name: tensor.to(context.device) for name, tensor in state.items()}

@@ -37,7 +37,7 @@ def run(parsed: argparse.Namespace) -> None:
     """Do it and print what is in the file."""
     asked = merge(_BANK, nested(parsed.settings))
     done = engine.bank(resolved(parsed, asked), parsed.output)
-    if not join().leader:
+    if not join().is_rank_zero:
         return
     if parsed.json:
         print_json(done)

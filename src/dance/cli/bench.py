@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dance.bench import MethodsConfig, SpeedConfig, league, methods, page, speed
+from dance.bench import MethodsConfig, SpeedConfig, methods, page, results_table, speed
 from dance.cli.options import Parser, add_json, add_settings
 from dance.cli.output import print_json, print_table
 from dance.core.config import nested
@@ -61,7 +61,7 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
         metavar="NAME",
         nargs="*",
         help="methods that take part (default: all; of speed: beside DANCE, those that optimise "
-        "canvases)",
+        "stored images)",
     )
     parser.add_argument(
         "--rounds",
@@ -151,7 +151,7 @@ def _methods(parsed: argparse.Namespace) -> None:
     if parsed.json:
         print_json(record)
         return
-    for table in league.tables(record, brief=True):
+    for table in results_table.tables(record, brief=True):
         print_table(table.columns, table.rows, table.title)
     for skip in record["skipped"]:
         print(f"left out: {skip['method']}, {skip['data']}, ipc {skip['ipc']}: {skip['reason']}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import print_json, print_scores
-from dance.core.storage import read_json
+from dance.core.files import read_json
 from dance.core.world import join
 
 
@@ -53,7 +53,7 @@ def run(parsed: argparse.Namespace) -> None:
         resume=parsed.resume,
         snapshots=parsed.snapshots,
     )
-    if not join().leader:
+    if not join().is_rank_zero:
         return
     page = report.build(place)
     scores = read_json(place / "scores.json")

@@ -65,7 +65,7 @@ def run(parsed: argparse.Namespace) -> None:
         labels=config.labels,
         teacher=config.teacher,
     )
-    if not join().leader:
+    if not join().is_rank_zero:
         return
     if parsed.json:
         print_json({"scores": scores})

@@ -24,7 +24,7 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Do it and print what there is now."""
     experts = engine.experts(resolved(parsed))
-    if not join().leader:
+    if not join().is_rank_zero:
         return
     if parsed.json:
         print_json({"experts": experts})

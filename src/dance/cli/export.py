@@ -24,7 +24,7 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
     )
     form.candidates = kinds  # type: ignore[attr-defined]
     parser.add_argument(
-        "--canvases",
+        "--stored-images",
         action="store_true",
         help="write the stored images, not the decoded ones that networks are trained on",
     )
@@ -34,7 +34,7 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Do it and print where it is."""
     source = condensed.load_set(condensed_file(parsed.target))
-    done = formats.export(source, parsed.to, parsed.destination, canvases=parsed.canvases)
+    done = formats.export(source, parsed.to, parsed.destination, stored_images=parsed.stored_images)
     if parsed.json:
         print_json(asdict(done))
     else:

@@ -18,7 +18,7 @@ from dance.engine import RunConfig
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS
-from dance.recipes import generic, method_of, resolve
+from dance.recipes.resolve import generic, method_of, resolve
 
 SHORT: Mapping[str, str] = {
     "memory_limit": "--memory-limit",
@@ -42,7 +42,7 @@ _NAMES: Mapping[str, Registry[Any]] = {
 """Settings whose values are names of something registered."""
 _METAVARS = {"source.root": "DIR", "device": "DEVICE", "memory_limit": "BYTES"}
 _WIDTH = 100
-_SIDE = 32
+_RESOLUTION = 32
 """Help shows the defaults for images of this side."""
 
 
@@ -163,12 +163,12 @@ def add_settings(
         short: short names by dotted name.
     """
     method = _method(parser, words) if not sections or "options" in sections else RunConfig.method
-    config = generic("DATA", method, RunConfig.ipc, _SIDE)
+    config = generic("DATA", method, RunConfig.ipc, _RESOLUTION)
     defaults = flat(to_plain(config))
     top = parser.add_argument_group(
         "settings",
-        f"Defaults shown are those for images of {_SIDE} pixels; `dance show NAME` prints those of "
-        "a recipe. none leaves a value to the program.",
+        f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "
+        "those of a recipe. none leaves a value to the program.",
     )
     for setting in settings(RunConfig):
         if setting.name == "data" or (sections and setting.name not in sections):

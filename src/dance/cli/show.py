@@ -17,7 +17,7 @@ from dance.methods import METHODS
 from dance.networks import NETWORKS, NetworkConfig, build
 from dance.recipes import QUICK, RECIPES
 
-_CHANNELS, _SIDE, _CLASSES = 3, 32, 10
+_CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
 """Images for which the size of a network is told."""
 
 
@@ -78,13 +78,13 @@ def _dataset(name: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _network(name: str) -> tuple[str, Mapping[str, Any]]:
-    network = build(NetworkConfig(name=name), _CHANNELS, _SIDE, _CLASSES)
+    network = build(NetworkConfig(name=name), _CHANNELS, _RESOLUTION, _CLASSES)
     facts = {
         "name": name,
         "about": headline(NETWORKS.get(name)),
         "parameters": network.parameter_count(),
         "embedding": network.embedding_size,
-        "for": f"{_CHANNELS} x {_SIDE} x {_SIDE} pixels and {_CLASSES} classes",
+        "for": f"{_CHANNELS} x {_RESOLUTION} x {_RESOLUTION} pixels and {_CLASSES} classes",
     }
     return to_yaml(facts), facts
 

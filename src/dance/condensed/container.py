@@ -16,7 +16,7 @@ from torch import Tensor
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import check_factor, decode, decode_labels
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.files import read_tensors, write_tensors
 from dance.data.whitening import Whitening
 
 KIND = "condensed set"
@@ -39,12 +39,12 @@ class CondensedSet:
     """A small synthetic training set that describes itself.
 
     Attributes:
-        pixels: (K * ipc, C, S, S) float32, the stored canvases in ``space``, class by class.
+        pixels: (K * ipc, C, S, S) float32, the stored images in ``space``, class by class.
         labels: (K * ipc,) int64: ``0`` ipc times, then ``1`` ipc times, and so on.
         classes: K names; the index is the label.
         mean: per channel, of pixels in [0, 1]; what images are standardised with.
         std: per channel, likewise.
-        factor: each canvas holds factor x factor pictures (see
+        factor: each stored image holds factor x factor pictures (see
             :func:`~dance.condensed.decoders.decode`).
         space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly),
             ``standardised`` is (unit - mean) / std, ``whitened`` is ZCA's.
@@ -89,11 +89,11 @@ class CondensedSet:
 
     @property
     def ipc(self) -> int:
-        """Stored canvases per class."""
+        """Stored stored images per class."""
         return len(self.pixels) // len(self.classes)
 
     @property
-    def side(self) -> int:
+    def resolution(self) -> int:
         """S, in pixels."""
         return self.pixels.shape[-1]
 
@@ -152,7 +152,7 @@ class CondensedSet:
         labels = self.targets() if self.soft_labels is None else self.soft_labels.detach()
         return CondensedDataset(self.images().detach().cpu(), labels.cpu(), augment, seed)
 
-    def canvases(self) -> tuple[Tensor, Tensor]:
+    def stored_images(self) -> tuple[Tensor, Tensor]:
         """What is stored, in unit space: (K * ipc, C, S, S), not clamped, and labels (K * ipc,)."""
         return self._unit(), self.labels
 
@@ -160,7 +160,7 @@ class CondensedSet:
         """What a person sees: clamped to [0, 1] and rounded to 8 bits, on the CPU.
 
         Args:
-            decoded: the decoded images instead of the stored canvases.
+            decoded: the decoded images instead of the stored images.
         """
         unit = self.decode()[0] if decoded else self._unit()
         return (unit.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
@@ -168,7 +168,7 @@ class CondensedSet:
     def storage_bytes(self) -> int:
         """The budget that tables compare, in bytes.
 
-        The stored canvases count 8 bits a value; soft labels, where there are some, 4 bytes a
+        The stored images count 8 bits a value; soft labels, where there are some, 4 bytes a
         number, as they are stored.
         """
         soft = 0 if self.soft_labels is None else _LABEL_BYTES * self.soft_labels.numel()
@@ -205,7 +205,7 @@ class CondensedSet:
         write_tensors(Path(path), tensors, header, KIND)
 
     def _unit(self) -> Tensor:
-        """Stored canvases in unit space."""
+        """Stored stored images in unit space."""
         if self.space == "unit":
             return self.pixels
         if self.whitening is not None:
@@ -301,7 +301,7 @@ def _check(condensed: CondensedSet) -> None:
     _check_whitening(condensed)
     if not isinstance(condensed.factor, int):
         raise ConfigError(f"factor must be a whole number: got {condensed.factor!r}")
-    check_factor(condensed.factor, condensed.side)
+    check_factor(condensed.factor, condensed.resolution)
     if not isinstance(condensed.provenance, dict) or not isinstance(condensed.scores, list):
         raise ConfigError("provenance must be a mapping and scores a list")
     try:

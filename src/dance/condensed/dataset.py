@@ -50,7 +50,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
         if self._augment is None:
             return image, label
         index %= len(self)
-        generator = rng.generator(self._seed, "dataset", index, int(self._draws[index]))
+        generator = rng.keyed_generator(self._seed, "dataset", index, int(self._draws[index]))
         self._draws[index] += 1
         parameters = siamese.draw(self._augment, 1, image.shape[-1], generator)
         return siamese.apply(image.unsqueeze(0), parameters).squeeze(0), label

@@ -1,8 +1,9 @@
-"""From stored canvases to the images a network eats: pure, differentiable, without state.
+"""From stored images to the images a network eats: pure, differentiable, without state.
 
-A *canvas* of side S holds f x f small pictures in a grid; decoding cuts the grid and enlarges each
-cell to S x S (IDC's "single" decoder, which DANCE uses: Kim et al. 2022, section 4.1). Factor 1 is
-the identity. IDC's other two decoders read canvases at several factors while condensing.
+A *stored image* of side S holds f x f small pictures in a grid; decoding cuts the grid and
+enlarges each cell to S x S (IDC's "single" decoder, which DANCE uses: Kim et al. 2022, section
+4.1). Factor 1 is the identity. IDC's other two decoders read stored images at several factors
+while condensing.
 """
 
 from __future__ import annotations
@@ -14,45 +15,48 @@ from torch.nn import functional
 from dance.core.errors import ConfigError
 
 PADDING = 0.5
-"""Grey in unit space, put right of and below a canvas whose side the factor does not divide."""
+"""Grey in unit space, put right of and below an image whose side the factor does not divide."""
 
 
-def check_factor(factor: int, side: int) -> None:
-    """Say whether a canvas can be cut in factor x factor cells, each of at least one real pixel.
+def check_factor(factor: int, resolution: int) -> None:
+    """Refuse a factor that leaves cells of a stored image without a real pixel.
 
     Args:
         factor: cells along a side.
-        side: of the canvas, in pixels.
+        resolution: of the stored image, in pixels.
 
     Raises:
         ConfigError: the factor does not fit; the message names those that do.
     """
-    if factor >= 1 and _fits(factor, side):
+    if factor >= 1 and _fits(factor, resolution):
         return
-    fitting = [str(number) for number in range(1, min(side // 2, 8) + 1) if _fits(number, side)]
+    fitting = [
+        str(number) for number in range(1, min(resolution // 2, 8) + 1) if _fits(number, resolution)
+    ]
     raise ConfigError(
-        f"factor must leave every cell of a canvas at least 2 pixels of side: got factor {factor} "
-        f"for images of {side} x {side} pixels; use one of {', '.join(fitting or ['1'])}"
+        "factor must leave every cell of a stored image at least 2 pixels of side: "
+        f"got factor {factor} for images of {resolution} x {resolution} pixels; "
+        f"use one of {', '.join(fitting or ['1'])}"
     )
 
 
-def _fits(factor: int, side: int) -> bool:
-    cell = cell_side(factor, side)
-    return factor == 1 or (factor <= side // 2 and side - (factor - 1) * cell >= 1)
+def _fits(factor: int, resolution: int) -> bool:
+    cell = cell_side(factor, resolution)
+    return factor == 1 or (factor <= resolution // 2 and resolution - (factor - 1) * cell >= 1)
 
 
-def cell_side(factor: int, side: int) -> int:
+def cell_side(factor: int, resolution: int) -> int:
     """Side of a cell in pixels, ceil(side / factor); the last ones may reach into the padding."""
-    return -(-side // factor)
+    return -(-resolution // factor)
 
 
 def decode(pixels: Tensor, factor: int) -> Tensor:
-    """Cut every canvas in factor x factor cells and enlarge each to the canvas' size.
+    """Cut every stored image in factor x factor cells and enlarge each to the stored image' size.
 
     The right and bottom edge is padded with 0.5 where the factor does not divide the side.
     Enlarging is bilinear with ``align_corners=False`` and no antialiasing. The authors' code puts
-    all first cells first; here the cells of one canvas stay together, row by row, so that classes
-    stay together too.
+    all first cells first; here the cells of one stored image stay together, row by row, so that
+    classes stay together too.
 
     Args:
         pixels: (n, C, S, S) floats in unit space; channels-last input gives channels-last output.
@@ -60,17 +64,17 @@ def decode(pixels: Tensor, factor: int) -> Tensor:
 
     Returns:
         (n * factor^2, C, S, S) of the same dtype; entry ``(i * factor + row) * factor + column`` is
-        that cell of canvas i.
+        that cell of stored image i.
 
     Raises:
         ConfigError: the factor does not fit the side.
     """
     if factor == 1:
         return pixels
-    count, channels, side, _ = pixels.shape
-    check_factor(factor, side)
-    cell = cell_side(factor, side)
-    if missing := factor * cell - side:
+    count, channels, resolution, _ = pixels.shape
+    check_factor(factor, resolution)
+    cell = cell_side(factor, resolution)
+    if missing := factor * cell - resolution:
         pixels = functional.pad(pixels, (0, missing, 0, missing), value=PADDING)
     if pixels.is_contiguous(memory_format=torch.channels_last) and not pixels.is_contiguous():
         rows_first = pixels.permute(0, 2, 3, 1).reshape(count, factor, cell, factor, cell, channels)
@@ -78,11 +82,13 @@ def decode(pixels: Tensor, factor: int) -> Tensor:
     else:
         grid = pixels.reshape(count, channels, factor, cell, factor, cell)
         cells = grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, cell, cell)
-    return functional.interpolate(cells, size=(side, side), mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        cells, size=(resolution, resolution), mode="bilinear", align_corners=False
+    )
 
 
 def decode_multi(pixels: Tensor, factor: int) -> Tensor:
-    """Every canvas at every factor from 1 to ``factor`` (IDC's "multi" decoder).
+    """Every stored image at every factor from 1 to ``factor`` (IDC's "multi" decoder).
 
     Args:
         pixels: (n,C,S,S) as for :func:`decode`, of one class.
@@ -95,18 +101,19 @@ def decode_multi(pixels: Tensor, factor: int) -> Tensor:
 
 
 def decode_bound(pixels: Tensor, factor: int, bound: int) -> Tensor:
-    """Every canvas at one factor, the largest that a bound allows (IDC's "bound" decoder).
+    """Every stored image at one factor, the largest that a bound allows (IDC's "bound" decoder).
 
-    From ``factor`` down to 2, the next canvases are read at that factor, as many as fit when each
-    canvas that is left, these included, has one picture set aside; the rest is read whole.
+    From ``factor`` down to 2, the next stored images are read at that factor, as many as fit when
+    each stored image that is left, these included, has one picture set aside; the rest is read
+    whole.
 
     Args:
         pixels: (n,C,S,S) as for :func:`decode`, of one class.
         factor: the largest.
-        bound: pictures in all, unless there are more canvases.
+        bound: pictures in all, unless there are more stored images.
 
     Returns:
-        (m,C,S,S), canvas after canvas.
+        (m,C,S,S), stored image after stored image.
     """
     found, left, room = [], pixels, bound
     for each in range(factor, 0, -1):

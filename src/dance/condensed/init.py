@@ -24,11 +24,11 @@ def initial_pixels(
     seed: int,
     classes: range | None = None,
 ) -> Tensor:
-    """Canvases to start from: real images, or noise.
+    """Stored images to start from: real images, or noise.
 
-    Cells are counted row by row; cell k of canvas j of a class receives the class's real image
-    number k * ipc + j (modulo the size of the class when ipc * factor^2 exceeds it), brought to the
-    cell's size by nearest-neighbour interpolation (the "mix" start of IDC and DANCE).
+    Cells are counted row by row; cell k of stored image j of a class receives the class's real
+    image number k * ipc + j (modulo the size of the class when ipc * factor^2 exceeds it), brought
+    to the cell's size by nearest-neighbour interpolation (the "mix" start of IDC and DANCE).
 
     Each image is put exactly where :func:`~dance.condensed.decoders.decode` cuts. The authors' code
     spreads the remainder over the first rows and columns instead, which is the same grid for every
@@ -37,14 +37,14 @@ def initial_pixels(
 
     Args:
         train: real images.
-        ipc: stored canvases per class.
-        factor: cells along a side of a canvas.
+        ipc: stored images per class.
+        factor: cells along a side of a stored image.
         rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
             takes them in a random order (the paper), ``collage`` too, but shrinks them bilinearly
             without antialiasing (Zhao et al. 2023, IDM), ``noise`` takes uniform noise, ``normal``
             noise that is N(0,1) in standardised space (Zhao et al. 2021).
         seed: of the random order and of the noise.
-        classes: labels to make canvases for (none: all K).
+        classes: labels to make stored images for (none: all K).
 
     Returns:
         (K * ipc, C, S, S) float32 in unit space on the images' device, class by class.
@@ -55,7 +55,7 @@ def initial_pixels(
     """
     if ipc < 1:
         raise ConfigError(f"images per class must be at least 1: got {ipc}")
-    check_factor(factor, train.side)
+    check_factor(factor, train.resolution)
     labels = range(train.num_classes) if classes is None else classes
     if rule in ("noise", "normal"):
         return _noise(train, ipc, rule, seed, labels)
@@ -71,7 +71,7 @@ def initial_pixels(
                 f"class {name!r} has {len(rows)} training images; use a smaller --ipc"
             )
         if rule in ("random", "collage"):
-            order = torch.randperm(len(rows), generator=rng.generator(seed, "init", label))
+            order = torch.randperm(len(rows), generator=rng.keyed_generator(seed, "init", label))
             rows = rows[order.to(rows.device)]
         chosen.append(rows[cells.to(rows.device) % len(rows)].view(1, factor**2, ipc))
     index = torch.cat(chosen).transpose(1, 2).reshape(-1, factor**2)
@@ -84,7 +84,7 @@ def place(
     factor: int,
     shrink: Literal["nearest", "bilinear"] = "nearest",
 ) -> Tensor:
-    """Canvases with real images in their cells.
+    """Stored images with real images in their cells.
 
     Args:
         images: (N,C,S,S) uint8.
@@ -95,21 +95,21 @@ def place(
     Returns:
         (n,C,S,S) float32 in unit space.
     """
-    side = images.shape[-1]
-    cell = cell_side(factor, side)
-    canvases = images.new_zeros((len(index), *images.shape[1:]), dtype=torch.float32)
+    resolution = images.shape[-1]
+    cell = cell_side(factor, resolution)
+    stored_images = images.new_zeros((len(index), *images.shape[1:]), dtype=torch.float32)
     for k in range(factor**2):
         top, left = k // factor * cell, k % factor * cell
-        spot = canvases[:, :, top : top + cell, left : left + cell]
+        spot = stored_images[:, :, top : top + cell, left : left + cell]
         real = images[index[:, k]].float() / 255
         spot.copy_(functional.interpolate(real, size=spot.shape[-2:], mode=shrink))
-    return canvases
+    return stored_images
 
 
 def _noise(train: ImageSet, ipc: int, rule: InitRule, seed: int, labels: range) -> Tensor:
-    shape = (ipc, train.channels, train.side, train.side)
+    shape = (ipc, train.channels, train.resolution, train.resolution)
     draw = torch.rand if rule == "noise" else torch.randn
-    drawn = [draw(shape, generator=rng.generator(seed, "init", label)) for label in labels]
+    drawn = [draw(shape, generator=rng.keyed_generator(seed, "init", label)) for label in labels]
     noise = torch.cat([torch.empty(0, *shape[1:]), *drawn])
     if rule == "normal":
         mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (train.mean, train.std))

@@ -44,9 +44,9 @@ class Policy:
     chunk: int | None
     shrinks: bool
 
-    def fitting(self, images: int, side: int) -> int:
-        """Of ``images`` images of 32 pixels how many they are at ``side`` pixels, at least 32."""
-        return max(32, images * 32**2 // side**2) if self.shrinks else images
+    def fitting(self, images: int, resolution: int) -> int:
+        """How many images of ``resolution`` pixels equal ``images`` ones of 32; at least 32."""
+        return max(32, images * 32**2 // resolution**2) if self.shrinks else images
 
     def together(self, members: int) -> int:
         """Of ``members`` networks how many are trained at once; at least 1."""

@@ -22,7 +22,7 @@ def key(seed: int, purpose: str, *steps: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator(seed: int, purpose: str, *steps: int) -> torch.Generator:
+def keyed_generator(seed: int, purpose: str, *steps: int) -> torch.Generator:
     """A fresh CPU generator for one purpose at one step.
 
     Args:

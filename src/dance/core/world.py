@@ -25,15 +25,15 @@ from torch.distributed.rendezvous import rendezvous
 
 from dance.core import progress
 from dance.core.errors import ConfigError, PeerError
+from dance.core.files import Json
 from dance.core.launch import launched
-from dance.core.storage import Json
 
 _MEET = timedelta(minutes=10)
 """How long processes wait for each other at the start."""
 _PATIENCE = timedelta(days=30)
 """How long one may work while the others wait; that a process died is noticed at once."""
 _LINGER = timedelta(seconds=5)
-"""How long the leader waits for the others at its end."""
+"""How long rank 0 waits for the others at its end."""
 
 Tensors = Mapping[str, torch.Tensor]
 Result = TypeVar("Result")
@@ -57,14 +57,14 @@ class World:
     local_rank: int = 0
 
     @property
-    def leader(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process decides, writes the run's files and speaks."""
         return self.rank == 0
 
-    def share(self, count: int, rank: int | None = None) -> range:
+    def shard(self, count: int, rank: int | None = None) -> range:
         """The contiguous part of ``range(count)`` that a rank owns (none: this one).
 
-        >>> [World(rank, 3).share(7) for rank in range(3)]
+        >>> [World(rank, 3).shard(7) for rank in range(3)]
         [range(0, 3), range(3, 5), range(5, 7)]
         """
         number = self.rank if rank is None else rank
@@ -94,7 +94,7 @@ class World:
             total += part.view(tensor.dtype)
         return total.view(tensor.shape).to(tensor.device)
 
-    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """The rows of all processes in the order of the ranks, on all of them.
 
         Args:
@@ -106,8 +106,8 @@ class World:
         rows = [part.view(tensor.dtype).view(-1, *tensor.shape[1:]) for part in parts]
         return torch.cat(rows).to(tensor.device)
 
-    def collect(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """As :meth:`gather`, but on the leader only, on the CPU; None elsewhere.
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """As :meth:`all_gather`, but on rank 0 only, on the CPU; None elsewhere.
 
         No other process needs memory for the rows of all.
         """
@@ -116,7 +116,7 @@ class World:
         sizes = self._sizes(tensor)
         own = _bytes(tensor)
         with _peers():
-            if not self.leader:
+            if not self.is_rank_zero:
                 if len(own):
                     distributed.send(own, 0)
                 return None
@@ -127,16 +127,16 @@ class World:
                     distributed.recv(parts[-1], source)
         return torch.cat(parts).view(tensor.dtype).view(-1, *tensor.shape[1:])
 
-    def deal(self, whole: torch.Tensor | None, own: torch.Tensor) -> torch.Tensor:
-        """The reverse of :meth:`collect`: every process gets its rows of what the leader has.
+    def scatter(self, whole: torch.Tensor | None, own: torch.Tensor) -> torch.Tensor:
+        """The reverse of :meth:`gather`: every process gets its rows of what rank 0 has.
 
         Args:
-            whole: on the leader, the rows of all; not looked at elsewhere.
+            whole: on rank 0, the rows of all; not looked at elsewhere.
             own: a tensor of the shape, dtype and device that this process is to get.
         """
         sizes = self._sizes(own) if self.size > 1 else [0]
         with _peers():
-            if self.leader:
+            if self.is_rank_zero:
                 assert whole is not None
                 start = len(own)
                 each = whole[:1].nbytes
@@ -160,7 +160,7 @@ class World:
             distributed.broadcast(sent, source)
         return sent.view(tensor.dtype).view(tensor.shape).to(tensor.device)
 
-    def tell(self, content: Json, source: int = 0) -> Json:
+    def broadcast_object(self, content: Json, source: int = 0) -> Json:
         """The JSON of one process, on all; what the others give is not looked at."""
         if self.size == 1:
             return content
@@ -169,7 +169,7 @@ class World:
         sent = torch.frombuffer(bytearray(text or bytes(length)), dtype=torch.uint8)
         return json.loads(self.broadcast(sent, source).numpy().tobytes())
 
-    def tell_all(self, content: Json) -> list[Json]:
+    def all_gather_object(self, content: Json) -> list[Json]:
         """The JSON of every process, in the order of the ranks, on all."""
         if self.size == 1:
             return [content]
@@ -177,7 +177,9 @@ class World:
         parts = self._all(text, self._sizes(text))
         return [json.loads(part.numpy().tobytes()) for part in parts]
 
-    def send(self, tensors: Tensors | None, source: int = 0) -> dict[str, torch.Tensor]:
+    def broadcast_tensors(
+        self, tensors: Tensors | None, source: int = 0
+    ) -> dict[str, torch.Tensor]:
         """The named tensors of one process, on all, on the CPU; the others need not know them."""
         if self.size == 1:
             return dict(tensors or {})
@@ -187,7 +189,7 @@ class World:
             for name, tensor in held.items()
         }
         found = {}
-        for name, (dtype, shape) in self.tell(described, source).items():
+        for name, (dtype, shape) in self.broadcast_object(described, source).items():
             own = held[name].detach().cpu() if self.rank == source else None
             blank = torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own
             found[name] = self.broadcast(blank, source)
@@ -212,7 +214,7 @@ class World:
     def speaks(self) -> bool:
         """Whether this process is the one that says why the run ends: the first that asks.
 
-        When the leader held the meeting point and is gone, it is the process after it.
+        When rank 0 held the meeting point and is gone, it is the process after it.
         """
         if self.size == 1:
             return True
@@ -241,7 +243,7 @@ class World:
 def join() -> World:
     """Meet the other processes that torchrun or SLURM started, once; alone without them.
 
-    Only the leader shows progress and logs from here on.
+    Only rank 0 shows progress and logs from here on.
 
     Raises:
         ConfigError: the variables are wrong, or not all processes come.
@@ -286,7 +288,7 @@ def _meet(rank: int, size: int, address: str, port: int) -> None:
 
 
 def _leave(rank: int, size: int) -> None:
-    """Cut the connections, which the others notice; the leader may hold the meeting point.
+    """Cut the connections, which the others notice; rank 0 may hold the meeting point.
 
     It stays for a moment, so that the others can still ask there who speaks.
     """

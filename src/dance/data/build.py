@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from dance.core.errors import DataError
+from dance.core.files import Json
 from dance.core.progress import Task
-from dance.core.rng import generator
-from dance.core.storage import Json
+from dance.core.rng import keyed_generator
 from dance.data.cache import ArrayFile
 from dance.data.checks import check_classes
 from dance.data.decode import BadImageError, bad_image, decode
@@ -34,7 +34,7 @@ class Plan:
         found: the source.
         kept: labels of the source to labels of the set.
         held_out: which train records go to the test split, (n,); None: the source has one.
-        side: of the square images, in pixels.
+        resolution: of the square images, in pixels.
         channels: 1 or 3.
         skip_bad: leave out images that cannot be used instead of stopping.
     """
@@ -42,14 +42,14 @@ class Plan:
     found: Found
     kept: dict[int, int]
     held_out: npt.NDArray[np.bool_] | None
-    side: int
+    resolution: int
     channels: int
     skip_bad: bool
 
     def decode(self, record: Record) -> tuple[Record, Pixels | BadImageError]:
         """One image, or what is wrong with it."""
         try:
-            return record, decode(record, self.side, self.channels)
+            return record, decode(record, self.resolution, self.channels)
         except BadImageError as error:
             return record, error
 
@@ -69,7 +69,7 @@ def build(plan: Plan, folder: Path, task: Task) -> Json:
     Raises:
         DataError: an image cannot be used, or too few are left of a class.
     """
-    source, shape = plan.found.source, (plan.channels, plan.side, plan.side)
+    source, shape = plan.found.source, (plan.channels, plan.resolution, plan.resolution)
     histogram = np.zeros((plan.channels, 256), dtype=np.int64)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
     skipped: list[tuple[str, str]] = []
@@ -109,7 +109,7 @@ def build(plan: Plan, folder: Path, task: Task) -> Json:
     }
     return {
         "name": name,
-        "side": plan.side,
+        "resolution": plan.resolution,
         "channels": plan.channels,
         "mean": mean,
         "std": std,
@@ -137,7 +137,7 @@ def hold_out(labels: Labels, count: int, fraction: float) -> npt.NDArray[np.bool
         if len(rows) < 2:
             continue
         size = min(max(round(len(rows) * fraction), 1), len(rows) - 1)
-        order = torch.randperm(len(rows), generator=generator(0, "hold-out", label)).numpy()
+        order = torch.randperm(len(rows), generator=keyed_generator(0, "hold-out", label)).numpy()
         held[rows[order[:size]]] = True
     return held
 

@@ -26,10 +26,10 @@ import numpy.typing as npt
 import torch
 
 from dance.core.errors import ArtifactError
+from dance.core.files import Json
 from dance.core.lock import locked
 from dance.core.places import cache_dir
 from dance.core.progress import log
-from dance.core.storage import Json
 
 FORMAT = 1
 CHECK_WHOLE_BYTES = 64 * 2**20

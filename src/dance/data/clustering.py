@@ -12,7 +12,7 @@ _ROUNDING = 32
 """Units in the last place of the longest feature's square that distances may be wrong by."""
 
 
-def k_means(features: torch.Tensor, clusters: int, draws: torch.Generator) -> torch.Tensor:
+def k_means(features: torch.Tensor, clusters: int, generator: torch.Generator) -> torch.Tensor:
     """Centroids (clusters,D) by Lloyd's iteration in Euclidean distance.
 
     It begins at random features, no one twice, and ends when the centroids stand still or after 100
@@ -22,9 +22,9 @@ def k_means(features: torch.Tensor, clusters: int, draws: torch.Generator) -> to
     Args:
         features: (n,D) floats.
         clusters: at most n.
-        draws: keyed generator on the CPU.
+        generator: keyed generator on the CPU.
     """
-    chosen = torch.randperm(len(features), generator=draws)[:clusters].to(features.device)
+    chosen = torch.randperm(len(features), generator=generator)[:clusters].to(features.device)
     centroids = features[chosen]
     for _ in range(_ITERATIONS):
         owners = _towards(features, centroids).argmin(1)
@@ -37,7 +37,9 @@ def k_means(features: torch.Tensor, clusters: int, draws: torch.Generator) -> to
     return centroids
 
 
-def representatives(features: torch.Tensor, clusters: int, draws: torch.Generator) -> torch.Tensor:
+def representatives(
+    features: torch.Tensor, clusters: int, generator: torch.Generator
+) -> torch.Tensor:
     """The feature nearest to each centroid of :func:`k_means`: (clusters,) int64, some maybe twice.
 
     As many clusters as features or more give every feature once. Of features equally near up to
@@ -45,7 +47,7 @@ def representatives(features: torch.Tensor, clusters: int, draws: torch.Generato
     """
     if clusters >= len(features):
         return torch.arange(len(features), device=features.device)
-    distances = _distances(features, k_means(features, clusters, draws))
+    distances = _distances(features, k_means(features, clusters, generator))
     slack = _ROUNDING * torch.finfo(features.dtype).eps * features.square().sum(1).max()
     return (distances <= distances.amin(0) + slack).int().argmax(0)
 

@@ -143,7 +143,7 @@ def _square(image: Image.Image, size: int, where: str) -> Pixels:
     width, height = image.size
     shorter = min(width, height)
     if shorter != size:
-        scaled = [int(size * side / shorter) for side in (width, height)]
+        scaled = [int(size * resolution / shorter) for resolution in (width, height)]
         if scaled[0] * scaled[1] > MAX_PIXELS:
             raise BadImageError(f"{where} is too elongated to be scaled: it has {width} x {height}")
         width, height = scaled

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from dance.core.errors import ArtifactError, DataError
+from dance.core.files import read_json
 from dance.core.progress import log, track
-from dance.core.storage import read_json
 from dance.data.cache import entry_folder, write_memo
 from dance.data.decode import BadImageError, bad_image, examine
 from dance.data.find import Found
@@ -47,7 +47,7 @@ class Survey:
     grey: bool
 
     @property
-    def side(self) -> int:
+    def resolution(self) -> int:
         """Side of the square images when none is asked for.
 
         The common shorter side if all images share one; else the median, rounded down to 28, 32,
@@ -56,7 +56,10 @@ class Survey:
         """
         if self.shortest == self.longest:
             return self.shortest
-        return max((side for side in USUAL_SIDES if side <= self.typical), default=self.typical)
+        return max(
+            (resolution for resolution in USUAL_SIDES if resolution <= self.typical),
+            default=self.typical,
+        )
 
 
 def survey(found: Found, skip_bad: bool) -> Survey:
@@ -77,7 +80,7 @@ def survey(found: Found, skip_bad: bool) -> Survey:
 
 
 def _survey(found: Found, skip_bad: bool) -> Survey:
-    sides: list[int] = []
+    resolutions: list[int] = []
     all_grey = True
     first_bad: BadImageError | None = None
     source = found.source
@@ -91,20 +94,20 @@ def _survey(found: Found, skip_bad: bool) -> Survey:
                         raise DataError(bad_image(str(result)))
                     first_bad = first_bad or result
                     continue
-                side, grey = result
-                sides.append(side)
+                resolution, grey = result
+                resolutions.append(resolution)
                 all_grey &= grey
-    if not sides:
+    if not resolutions:
         raise first_bad or DataError(f"{found.name} holds no images")
     surveyed = Survey(
-        content=source.content(found.keep), shortest=min(sides), longest=max(sides),
-        typical=int(median(sides)), grey=all_grey,
+        content=source.content(found.keep), shortest=min(resolutions), longest=max(resolutions),
+        typical=int(median(resolutions)), grey=all_grey,
     )  # fmt: skip
     if surveyed.shortest != surveyed.longest:
         log(
             f"{found.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
             f"{surveyed.typical} in the "
-            f"middle; without --size images are brought to {surveyed.side}"
+            f"middle; without --size images are brought to {surveyed.resolution}"
         )
     return surveyed
 

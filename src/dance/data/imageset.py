@@ -74,7 +74,7 @@ class ImageSet:
             )
 
     @property
-    def side(self) -> int:
+    def resolution(self) -> int:
         """Height and width in pixels."""
         return int(self.images.shape[-1])
 

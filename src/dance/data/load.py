@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from dance.core.errors import ConfigError, DataError
+from dance.core.files import Json
 from dance.core.progress import log, track
-from dance.core.storage import Json
 from dance.data.build import SPLITS, Plan, build, hold_out
 from dance.data.cache import Entry, obtain
 from dance.data.checks import check_classes
@@ -89,20 +89,23 @@ def _entry(found: Found, config: DataConfig) -> tuple[Entry, bool]:
             "held out"
         )
     surveyed = survey(found, config.skip_bad)
-    side = config.size or (found.known.size if found.known else surveyed.side)
+    resolution = config.size or (found.known.size if found.known else surveyed.resolution)
     channels = 1 if surveyed.grey else 3
     rule = config.test_fraction if held_out else None
-    key = fingerprint(surveyed.content, found.keep, found.classes, side, channels, rule)
+    key = fingerprint(surveyed.content, found.keep, found.classes, resolution, channels, rule)
     total = sum(map(len, labels.values()))
 
     def make(folder: Path) -> Json:
-        log(f"decoding {total:,} images of {found.name} to {side} x {side}, into {folder.parent}")
+        log(
+            f"decoding {total:,} images of {found.name} to {resolution} x {resolution}, "
+            f"into {folder.parent}"
+        )
         mask = hold_out(labels["train"], len(found.classes), rule) if rule is not None else None
-        plan = Plan(found, kept, mask, side, channels, config.skip_bad)
+        plan = Plan(found, kept, mask, resolution, channels, config.skip_bad)
         with track(f"decoding {found.name}", total, "images") as task:
             return build(plan, folder, task)
 
-    entry = obtain(key, make, room=total * (channels * side * side + 8))
+    entry = obtain(key, make, room=total * (channels * resolution * resolution + 8))
     if entry.meta["skipped"] and not config.skip_bad:
         raise DataError(bad_image(entry.meta["skipped"][0][1]))
     return entry, held_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dance.core.errors import DataError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.imageset import ImageSet
 
 
@@ -77,7 +77,7 @@ class ClassSampler:
     def _shuffle(self, place: int, turn: int) -> None:
         """Bring a class into the order of a pass."""
         start, count = int(self._starts[place]), int(self._counts[place])
-        draws = generator(self._seed, "real", self._classes[place], turn)
-        order = torch.randperm(count, generator=draws)
+        generator = keyed_generator(self._seed, "real", self._classes[place], turn)
+        order = torch.randperm(count, generator=generator)
         self._orders[start : start + count] = self._rows[start : start + count][order]
         self._turns[place] = turn

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import read_tensors, write_tensors
 from dance.core.places import cache_dir
 from dance.core.progress import log
-from dance.core.storage import read_tensors, write_tensors
 
 EPSILON = 0.1
 """Added to the eigenvalues."""

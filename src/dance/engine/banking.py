@@ -9,8 +9,8 @@ from typing import Any
 
 from dance.core.world import join
 from dance.engine.config import RunConfig
-from dance.engine.portable import made_with, need_images
-from dance.engine.stage import stage
+from dance.engine.context import prepare
+from dance.engine.portable import need_images, settings_of
 from dance.experts.portable import check_output, write_portable
 
 
@@ -33,29 +33,29 @@ def bank(config: RunConfig, output: Path) -> dict[str, Any]:
     started = time.monotonic()
     check_output(output)
     need_images(config.data, "making a bank")
-    made = made_with(config)
+    made = settings_of(config)
     world = join()
-    setting = stage(replace(config, ipc=1, factor=1, init="noise"), world)
-    found = setting.pool().ensure(config.experts.count)
-    problem = setting.with_bank(setting.problem(setting.initial(), found))
-    assert problem.bank is not None
-    entries, _, features = problem.bank.shape
-    means = world.collect(problem.bank.transpose(0, 1))
+    context = prepare(replace(config, ipc=1, factor=1, init="noise"), world)
+    found = context.pool().ensure(config.experts.count)
+    task = context.with_bank(context.task(context.initial(), found))
+    assert task.bank is not None
+    entries, _, features = task.bank.shape
+    means = world.gather(task.bank.transpose(0, 1))
     if means is not None:
         write_portable(
             output,
-            setting.train,
+            context.train,
             found,
             means.transpose(0, 1).contiguous(),
             made,
-            setting.bank_seconds(),
+            context.bank_seconds(),
         )
     return {
         "path": str(output),
-        "bytes": output.stat().st_size if world.leader else 0,
+        "bytes": output.stat().st_size if world.is_rank_zero else 0,
         "entries": entries,
         "experts": len(found),
-        "classes": setting.train.num_classes,
+        "classes": context.train.num_classes,
         "features": features,
         "seconds": time.monotonic() - started,
     }

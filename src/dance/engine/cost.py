@@ -13,20 +13,20 @@ import torch
 from torch.nn import functional
 
 from dance.core import device as devices
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.engine.config import RunConfig
+from dance.engine.context import RunContext, named_network, network_for, prepare
 from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.relabel import CHOICE
-from dance.engine.stage import Stage, named_network, network_for, stage
 from dance.evaluation import PROTOCOLS
 from dance.experts import Expert, ExpertConfig
 from dance.experts.trajectories import untrained
 from dance.methods import Condenser
 from dance.networks import Network, State
-from dance.training import Fit, FitConfig, TrainingData
-from dance.training.fit import predict
+from dance.training import Trainer, TrainerConfig, TrainingData
+from dance.training.trainer import predict
 
 _STEPS = 3
 _PATIENCE = 10.0
@@ -49,32 +49,32 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
     need_images(config.data, "an estimate")
-    setting = stage(config)
-    initial = setting.initial()
+    context = prepare(config)
+    initial = context.initial()
     phases = []
-    state_bytes = 4 * setting.network.parameter_count()
-    missing = setting.missing_experts()
-    if setting.method.needs_experts() or "whole" in config.evaluation.baselines:
-        phases.append(_training(setting, "experts", missing, config.experts))
+    state_bytes = 4 * context.network.parameter_count()
+    missing = context.missing_experts()
+    if context.method.needs_experts() or "whole" in config.evaluation.baselines:
+        phases.append(_training(context, "experts", missing, config.experts))
     snapshots = 0
-    if setting.method.trajectory_epochs():
+    if context.method.trajectory_epochs():
         asked = config.trajectories
-        absent = setting.trajectory_pool().missing(asked.count)
-        phases.append(_training(setting, "trajectories", absent, asked))
+        absent = context.trajectory_pool().missing(asked.count)
+        phases.append(_training(context, "trajectories", absent, asked))
         snapshots = absent * (asked.epochs + 1)
-    if isinstance(setting.method, Condenser):
-        phases += _condense(setting, setting.method, initial)
-    elif setting.method.needs_experts():
-        phases.append(_features(setting))
+    if isinstance(context.method, Condenser):
+        phases += _condense(context, context.method, initial)
+    elif context.method.needs_experts():
+        phases.append(_features(context))
     if config.labels == "soft":
-        phases += _labels(setting, initial)
-    phases += _evaluate(setting, initial)
+        phases += _labels(context, initial)
+    phases += _evaluate(context, initial)
     return {
         "phases": phases,
         "seconds": sum(phase["seconds"] for phase in phases),
-        "peak_memory_bytes": devices.peak_memory(setting.device),
+        "peak_memory_bytes": devices.peak_memory(context.device),
         "disk_bytes": 3 * initial.numel() * 4 + (2 * missing + snapshots) * state_bytes,
-        "measured": f"up to {_STEPS} steps of each phase on {devices.description(setting.device)}",
+        "measured": f"up to {_STEPS} steps of each phase on {devices.description(context.device)}",
     }
 
 
@@ -100,108 +100,114 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _training(setting: Stage, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
+def _training(context: RunContext, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
     """Training of so many networks on the real images."""
-    train = setting.train
+    train = context.train
     data = TrainingData(
         train.images, train.labels, train.mean, train.std, whitening=train.whitening
     )
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
-    step = _fit_step(setting, setting.network, data, config)
-    return _phase(name, steps, step, setting.device)
+    step = _fit_step(context, context.network, data, config)
+    return _phase(name, steps, step, context.device)
 
 
-def _initial(setting: Stage, network: Network) -> State:
-    state = network.initial(generator(0, "estimate"))
-    return {name: tensor.to(setting.device) for name, tensor in state.items()}
+def _initial(context: RunContext, network: Network) -> State:
+    state = network.initial(keyed_generator(0, "estimate"))
+    return {name: tensor.to(context.device) for name, tensor in state.items()}
 
 
 def _fit_step(
-    setting: Stage, network: Network, data: TrainingData, config: FitConfig
+    context: RunContext, network: Network, data: TrainingData, config: TrainerConfig
 ) -> Callable[[int], object]:
     """One SGD step of one network on ``data``."""
-    state = _initial(setting, network)
-    fit = Fit(network, [state], data, config, [0], bfloat16=setting.bfloat16)
-    rows = torch.arange(min(config.batch_size, len(data)), device=setting.device)[None]
+    state = _initial(context, network)
+    fit = Trainer(network, [state], data, config, [0], bfloat16=context.bfloat16)
+    rows = torch.arange(min(config.batch_size, len(data)), device=context.device)[None]
     return lambda number: fit.step(rows, number)
 
 
-def _condense(setting: Stage, method: Condenser, initial: torch.Tensor) -> list[dict[str, Any]]:
+def _condense(
+    context: RunContext, method: Condenser, initial: torch.Tensor
+) -> list[dict[str, Any]]:
     """Steps with untrained experts, which cost what trained ones cost."""
-    states = [setting.network.initial(generator(0, "estimate", number)) for number in range(2)]
+    states = [
+        context.network.initial(keyed_generator(0, "estimate", number)) for number in range(2)
+    ]
     expert = Expert(0, states[0], states[1], {}, Path(), trained_now=False)
-    problem = setting.problem(initial, [expert] if method.needs_experts() else [])
+    task = context.task(initial, [expert] if method.needs_experts() else [])
     if epochs := method.trajectory_epochs():
-        problem = replace(problem, trajectories=untrained(setting.network, epochs))
-    phases, count, device = [], method.bank_draws(), setting.device
+        task = replace(task, trajectories=untrained(context.network, epochs))
+    phases, count, device = [], method.bank_draws(), context.device
     if count:
-        entry = partial(method.bank_entry, problem)
-        missing = max(0, count - setting.bank().finished()[0])
+        entry = partial(method.bank_entry, task)
+        missing = max(0, count - context.bank().finished()[0])
         phases.append(_phase("bank of real features", missing, entry, device))
-        shape = (count, len(problem.classes), setting.network.embedding_size)
-        problem = replace(problem, bank=torch.zeros(shape, device=device))
-    state = method.setup(problem)
+        shape = (count, len(task.classes), context.network.embedding_size)
+        task = replace(task, bank=torch.zeros(shape, device=device))
+    state = method.setup(task)
     name = f"condensing with {method.title}"
-    step = lambda number: method.step(problem, state, number)  # noqa: E731
+    step = lambda number: method.step(task, state, number)  # noqa: E731
     return [*phases, _phase(name, method.iterations, step, device)]
 
 
-def _features(setting: Stage) -> dict[str, Any]:
+def _features(context: RunContext) -> dict[str, Any]:
     """What a selection looks at: one forward of every real image."""
-    train = setting.train
+    train = context.train
     some = TrainingData(train.images[:_TESTED], train.labels[:_TESTED], train.mean, train.std)
-    state = _initial(setting, setting.network)
-    look = partial(predict, setting.network, state, some, bfloat16=setting.bfloat16)
-    name = f"features for {setting.method.title}"
-    return _phase(name, -(-len(train.labels) // len(some)), lambda _: look(), setting.device)
+    state = _initial(context, context.network)
+    look = partial(predict, context.network, state, some, bfloat16=context.bfloat16)
+    name = f"features for {context.method.title}"
+    return _phase(name, -(-len(train.labels) // len(some)), lambda _: look(), context.device)
 
 
-def _labels(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:
+def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
     """Teachers of all lengths, those on disk too, the longest for the last; and their students."""
-    config, train, device = setting.config, setting.train, setting.device
+    config, train, device = context.config, context.train, context.device
     data = TrainingData(train.images, train.labels, train.mean, train.std)
     tried = config.teacher.tried(config.experts.epochs)
     lengths = sorted({epochs for epochs, _ in tried})
     epochs = lengths[-1] + (sum(lengths) if len(tried) > 1 else 0)
     each = -(-len(data) // config.experts.batch_size)
     steps = config.teacher.count * epochs * each
-    step = _fit_step(setting, setting.network, data, config.experts)
+    step = _fit_step(context, context.network, data, config.experts)
     phases = [_phase("teachers of soft labels", steps, step, device)]
     if len(tried) > 1:
-        condensed = package(initial, setting)
+        condensed = package(initial, context)
         images, targets = condensed.images().to(device), condensed.targets().to(device)
         soft = functional.one_hot(targets, train.num_classes).float()
         learned = TrainingData(images, targets, train.mean, train.std, soft)
-        fit = PROTOCOLS.get(CHOICE).schedule(len(targets), train.num_classes, train.side)
+        fit = PROTOCOLS.get(CHOICE).schedule(len(targets), train.num_classes, train.resolution)
         passes = config.teacher.epochs or fit.epochs
         count = len(tried) * config.teacher.students * passes * -(-len(targets) // fit.batch_size)
-        student = _fit_step(setting, setting.network, learned, fit)
+        student = _fit_step(context, context.network, learned, fit)
         phases.append(_phase("choosing soft labels", count, student, device))
     return phases
 
 
-def _evaluate(setting: Stage, initial: torch.Tensor) -> list[dict[str, Any]]:
+def _evaluate(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
     """Training and testing of every network, the baselines counted as so many sets more."""
-    config, train, device = setting.config, setting.train, setting.device
+    config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
-    condensed = package(initial, setting)
+    condensed = package(initial, context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     data = TrainingData(images, targets, train.mean, train.std)
-    fit = protocol.schedule(len(data), train.num_classes, train.side)
+    fit = protocol.schedule(len(data), train.num_classes, train.resolution)
     fit = replace(fit, epochs=config.evaluation.epochs or fit.epochs)
-    repeats = config.evaluation.repeats or protocol.networks(train.side)
+    repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     test = load(config.data, "test", config.source).to(device)
     some = TrainingData(test.images[:_TESTED], test.labels[:_TESTED], train.mean, train.std)
     baselines = sum(name != "whole" for name in config.evaluation.baselines)
-    tests = len(protocol.test_epochs(fit.epochs, train.side)) * -(-len(test.labels) // len(some))
+    tests = len(protocol.test_epochs(fit.epochs, train.resolution)) * -(
+        -len(test.labels) // len(some)
+    )
     phases = []
     for place, name in enumerate(config.networks):
         network = network_for(named_network(name, config.network, protocol.norm), train)
         sets = repeats * (1 + (baselines if place == 0 else 0))
         steps = sets * fit.epochs * -(-len(data) // fit.batch_size)
-        trained = _fit_step(setting, network, data, fit)
+        trained = _fit_step(context, network, data, fit)
         phases.append(_phase(f"scoring {name}: training", steps, trained, device))
-        state = _initial(setting, network)
-        tested = partial(predict, network, state, some, bfloat16=setting.bfloat16)
+        state = _initial(context, network)
+        tested = partial(predict, network, state, some, bfloat16=context.bfloat16)
         phases.append(_phase(f"scoring {name}: testing", sets * tests, lambda _: tested(), device))  # noqa: B023
     return phases

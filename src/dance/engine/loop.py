@@ -16,20 +16,20 @@ import torch
 from dance import __version__
 from dance.condensed import CondensedSet
 from dance.core import device as devices
-from dance.core.checkpoint import Checkpoints, save_seconds
+from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import read_json, write_json
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
 from dance.core.rng import key
-from dance.core.storage import read_json, write_json
 from dance.core.world import World, join
 from dance.engine.config import RunConfig
+from dance.engine.context import RunContext, prepare
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
 from dance.engine.snapshots import snapshot_steps
-from dance.engine.stage import Stage, stage
-from dance.methods import Condenser, Coreset, Method, Problem
+from dance.methods import CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import Tensors
 
 _LOG_SECONDS = 2.0
@@ -70,23 +70,23 @@ def run(
     """
     started, world = time.monotonic(), join()
     directory = RunDirectory(output or default_place(config))
-    if resume and not world.tell(directory.begun()):
+    if resume and not world.broadcast_object(directory.begun()):
         raise ArtifactError(
             f"--resume must find a run to go on with: there is none of these settings at "
             f"{directory.path}; name its directory with --output, or leave --resume out to begin"
         )
-    setting = stage(config, world)
-    steps = _snapshot_steps(setting.method, snapshots)
-    initial = setting.initial()
-    if world.leader:
+    context = prepare(config, world)
+    steps = _snapshot_steps(context.method, snapshots)
+    initial = context.initial()
+    if world.is_rank_zero:
         directory.claim(config)
-        _write_environment(directory, setting, command)
-    if not world.tell(directory.condensed.exists()):
-        _condense(setting, initial, directory, steps)
-    if world.leader:
+        _write_environment(directory, context, command)
+    if not world.broadcast_object(directory.condensed.exists()):
+        _condense(context, initial, directory, steps)
+    if world.is_rank_zero:
         _note_missing(directory, steps)
-    score_run(setting, directory)
-    if world.leader:
+    score_run(context, directory)
+    if world.is_rank_zero:
         if not directory.done.exists():
             spent = time.monotonic() - started
             write_json(directory.environment, read_json(directory.environment) | {"seconds": spent})
@@ -122,66 +122,66 @@ def _note_missing(directory: RunDirectory, steps: frozenset[int]) -> None:
 
 
 def _condense(
-    setting: Stage, initial: torch.Tensor, directory: RunDirectory, steps: frozenset[int]
+    context: RunContext, initial: torch.Tensor, directory: RunDirectory, steps: frozenset[int]
 ) -> None:
     """Make the condensed set and store it beside its initial state.
 
     Args:
-        setting: of the run.
-        initial: first canvases of the own classes.
-        directory: of the run, which the leader writes.
+        context: of the run.
+        initial: first stored images of the own classes.
+        directory: of the run, which rank 0 writes.
         steps: after which a snapshot is stored.
     """
-    method, config, world = setting.method, setting.config, setting.world
+    method, config, world = context.method, context.config, context.world
     started = time.monotonic()
-    found = setting.pool().ensure(config.experts.count) if method.needs_experts() else []
-    if found and world.leader:
+    found = context.pool().ensure(config.experts.count) if method.needs_experts() else []
+    if found and world.is_rank_zero:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
         _add_wait(directory, "experts_wait_seconds", started)
     started = time.monotonic()
-    trajectories = setting.trajectories()
-    if trajectories is not None and world.leader:
+    trajectories = context.trajectories()
+    if trajectories is not None and world.is_rank_zero:
         directory.add_costs(trajectories_seconds=trajectories.seconds)
         _add_wait(directory, "trajectories_wait_seconds", started)
     if isinstance(method, Coreset) or (
-        isinstance(method, Condenser) and method.couples(setting.network)
+        isinstance(method, Condenser) and method.couples(context.network)
     ):
-        if not world.leader:
+        if not world.is_rank_zero:
             return
-        setting = setting.alone()
-        initial, world = setting.initial(), setting.world
+        context = context.alone()
+        initial, world = context.initial(), context.world
     if isinstance(method, Coreset):
         started = time.monotonic()
-        rows = method.select(setting.problem(initial, found))
+        rows = method.select(context.task(initial, found))
         directory.add_costs(condense_seconds=time.monotonic() - started)
-        package(setting.train.images[rows].float() / 255, setting).save(directory.condensed)
+        package(context.train.images[rows].float() / 255, context).save(directory.condensed)
         return
     if not isinstance(method, Condenser):
         raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")
     started = time.monotonic()
-    problem = setting.with_bank(setting.problem(initial, found))
-    problem = replace(problem, trajectories=trajectories)
-    if problem.bank is not None and world.leader:
-        directory.add_costs(bank_seconds=setting.bank_seconds())
+    task = context.with_bank(context.task(initial, found))
+    task = replace(task, trajectories=trajectories)
+    if task.bank is not None and world.is_rank_zero:
+        directory.add_costs(bank_seconds=context.bank_seconds())
         _add_wait(directory, "bank_wait_seconds", started)
-    whole = world.collect(initial)
+    whole = world.gather(initial)
     if whole is not None:
-        package(whole, setting).save(directory.initial)
-    state = _iterate(method, problem, setting, directory, steps)
-    done = _packaged(method, state, setting, directory)
+        package(whole, context).save(directory.initial)
+    state = _iterate(method, task, context, directory, steps)
+    done = _packaged(method, state, context, directory)
     if done is not None:
         done.save(directory.condensed)
 
 
 def _packaged(
-    method: Condenser, state: Tensors, setting: Stage, directory: RunDirectory
+    method: Condenser, state: Tensors, context: RunContext, directory: RunDirectory
 ) -> CondensedSet | None:
-    """The state of all processes as a set; None except in the leader."""
-    whole = setting.world.collect(state["pixels"])
+    """The state of all processes as a set; None except in rank 0."""
+    whole = context.world.gather(state["pixels"])
     if whole is None:
         return None
     rate = float(state["learning_rate"]) if "learning_rate" in state else None
-    found = package(whole, setting, space=method.space, learning_rate=rate)
+    found = package(whole, context, space=method.space, learning_rate=rate)
     if returns := directory.costs_so_far().get("returns"):
         found.provenance["notes"].append(f"diverged and went back to a good state {returns} times")
     return found
@@ -203,8 +203,8 @@ class _Diverged(Exception):  # noqa: N818 (told apart from errors: it is handled
 
 def _iterate(
     method: Condenser,
-    problem: Problem,
-    setting: Stage,
+    task: CondensationTask,
+    context: RunContext,
     directory: RunDirectory,
     steps: frozenset[int],
 ) -> Tensors:
@@ -219,11 +219,11 @@ def _iterate(
     retries = 0
     while True:
         try:
-            return _attempt(method, problem, setting, directory, steps, retries)
+            return _attempt(method, task, context, directory, steps, retries)
         except _Diverged as failure:
             retries = failure.retries + 1
             found = f"got {dict(failure.values)} at step {failure.step}"
-            advice = f"lower --options.{method.knob}"
+            advice = f"lower --options.{method.divergence_hint}"
             if retries > _RETRIES:
                 raise ConfigError(
                     f"{_FINITE}: {found}, after {_RETRIES} returns to "
@@ -234,14 +234,14 @@ def _iterate(
                 f"state, on with other random numbers ({retries} of {_RETRIES}); if that happens "
                 f"again, {advice}"
             )
-            if setting.world.leader:
+            if context.world.is_rank_zero:
                 directory.add_costs(returns=retries)
 
 
 def _attempt(
     method: Condenser,
-    problem: Problem,
-    setting: Stage,
+    task: CondensationTask,
+    context: RunContext,
     directory: RunDirectory,
     steps: frozenset[int],
     retries: int,
@@ -254,23 +254,23 @@ def _attempt(
     Raises:
         _Diverged: losses or state are not finite.
     """
-    world, state = setting.world, method.setup(problem)
-    checkpoints = _checkpoints(setting, directory)
+    world, state = context.world, method.setup(task)
+    checkpoints = _checkpoints(context, directory)
     first, spent, before = _restore(method, state, checkpoints, world)
     retries = max(retries, before)
     if retries:
-        problem = replace(problem, seed=key(problem.seed, "return", retries))
-        fresh = method.setup(problem)
+        task = replace(task, seed=key(task.seed, "return", retries))
+        fresh = method.setup(task)
         state = state if first else fresh
-    if world.leader:
+    if world.is_rank_zero:
         directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
     started = logged = time.monotonic()
     meeting = first + 1
     name = f"condensing with {method.title}"
-    with deferred_interrupt() as interrupt, track(name, method.iterations, "steps", first) as task:
+    with deferred_interrupt() as interrupt, track(name, method.iterations, "steps", first) as bar:
         for iteration in range(first, method.iterations):
-            losses = method.step(problem, state, iteration)
+            losses = method.step(task, state, iteration)
             pending.append((iteration, losses))
             done = iteration + 1
             if world.size == 1:
@@ -288,35 +288,35 @@ def _attempt(
                 for step, values in found:
                     if not all(map(math.isfinite, values.values())):
                         raise _Diverged(step, values, retries)
-                if world.leader:
-                    task.note = _log(directory, found, seconds)
+                if world.is_rank_zero:
+                    bar.note = _log(directory, found, seconds)
                 ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
-                save, meeting = world.tell([stop or checkpoints.due(), done + ahead])
+                save, meeting = world.broadcast_object([stop or checkpoints.due(), done + ahead])
                 kept = save or snapshot or done == method.iterations
-                if kept and not all(world.tell_all(_sound(state))):
+                if kept and not all(world.all_gather_object(_sound(state))):
                     raise _Diverged(iteration, found[-1][1], retries)
                 if snapshot:
-                    held = _packaged(method, state, setting, directory)
+                    held = _packaged(method, state, context, directory)
                     if held is not None:
                         held.save(directory.snapshot(done))
                 if save:
                     whole = {
-                        part: tensor if part in method.shared else world.collect(tensor)
+                        part: tensor if part in method.shared else world.gather(tensor)
                         for part, tensor in state.items()
                     }
-                    if world.leader:
+                    if world.is_rank_zero:
                         header = {"step": done, "seconds": seconds, "returns": retries}
                         checkpoints.save(done, whole, header)  # type: ignore[arg-type]  # not None
                 if stop:
-                    task.advance()
+                    bar.advance()
                     raise KeyboardInterrupt
-            task.advance()
-    if world.leader:
+            bar.advance()
+    if world.is_rank_zero:
         seconds = spent + time.monotonic() - started
         directory.add_costs(
             condense_seconds=seconds,
             seconds_per_step=seconds / method.iterations,
-            peak_memory_bytes=devices.peak_memory(setting.device),
+            peak_memory_bytes=devices.peak_memory(context.device),
         )
     return state
 
@@ -355,11 +355,11 @@ def _log(
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-def _checkpoints(setting: Stage, directory: RunDirectory) -> Checkpoints:
+def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
     """Of the condensation, with what they must agree with."""
     stamp = {
-        "config": identity(setting.config),
-        "data_fingerprint": setting.train.fingerprint,
+        "config": identity(context.config),
+        "data_fingerprint": context.train.fingerprint,
     }
     return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
 
@@ -367,15 +367,15 @@ def _checkpoints(setting: Stage, directory: RunDirectory) -> Checkpoints:
 def _restore(
     method: Condenser, state: Tensors, checkpoints: Checkpoints, world: World
 ) -> tuple[int, float, int]:
-    """Load the leader's checkpoint into ``state``, each process its own rows.
+    """Load rank 0's checkpoint into ``state``, each process its own rows.
 
     A checkpoint holds the rows of all classes, so another number of processes can go on with it.
 
     Returns:
         The next iteration, the seconds spent so far, and how often it went back to a good state.
     """
-    tensors, header = (checkpoints.latest() if world.leader else None) or ({}, None)
-    header = world.tell(header)
+    tensors, header = (checkpoints.latest() if world.is_rank_zero else None) or ({}, None)
+    header = world.broadcast_object(header)
     if header is None:
         if checkpoints.numbers():
             log("none of the checkpoints is whole; starting from the first step")
@@ -384,12 +384,14 @@ def _restore(
         if name in method.shared:
             tensor.copy_(world.broadcast(tensors.get(name, tensor)))
         else:
-            tensor.copy_(world.deal(tensors.get(name), tensor))
+            tensor.copy_(world.scatter(tensors.get(name), tensor))
     log(f"going on after step {header['step']}")
     return int(header["step"]), float(header["seconds"]), int(header["returns"])
 
 
-def _write_environment(directory: RunDirectory, setting: Stage, command: Sequence[str]) -> None:
+def _write_environment(
+    directory: RunDirectory, context: RunContext, command: Sequence[str]
+) -> None:
     if directory.done.exists():
         return
     content = {
@@ -399,8 +401,8 @@ def _write_environment(directory: RunDirectory, setting: Stage, command: Sequenc
         "platform": platform.platform(),
         "processor": devices.description(torch.device("cpu")),
         "threads": torch.get_num_threads(),
-        "device": devices.description(setting.device),
-        "precision": setting.config.precision,
+        "device": devices.description(context.device),
+        "precision": context.config.precision,
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -13,7 +13,7 @@ import torch
 
 from dance.core.errors import ConfigError
 from dance.core.memory import amount
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.networks import Network
 
 _WORK = 2
@@ -36,7 +36,12 @@ class ImageCost:
 
 
 def image_cost(
-    network: Network, channels: int, side: int, device: torch.device, *, bfloat16: bool = False
+    network: Network,
+    channels: int,
+    resolution: int,
+    device: torch.device,
+    *,
+    bfloat16: bool = False,
 ) -> ImageCost:
     """Measure one image.
 
@@ -47,11 +52,11 @@ def image_cost(
     Args:
         network: skeleton, in evaluation mode.
         channels: C of the image.
-        side: H = W in pixels.
+        resolution: H = W in pixels.
         device: where.
         bfloat16: arithmetic of the network.
     """
-    fresh = network.initial(generator(0, "memory"))
+    fresh = network.initial(keyed_generator(0, "memory"))
     state = {name: tensor.to(device) for name, tensor in fresh.items()}
     weights = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
 
@@ -65,7 +70,9 @@ def image_cost(
                 sizes[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        images = torch.zeros(count, channels, side, side, device=device, requires_grad=True)
+        images = torch.zeros(
+            count, channels, resolution, resolution, device=device, requires_grad=True
+        )
         with (
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
             torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
@@ -75,7 +82,9 @@ def image_cost(
         return list(sizes.values())
 
     one, two = kept(1), kept(2)
-    gradient = sum(two) - sum(one) + _WORK * max(two) // 2 + _PICTURES * 4 * channels * side**2
+    gradient = (
+        sum(two) - sum(one) + _WORK * max(two) // 2 + _PICTURES * 4 * channels * resolution**2
+    )
     return ImageCost(gradient, gradient // 2)
 
 

@@ -1,4 +1,4 @@
-"""The finished canvases as a set that says where it is from."""
+"""The finished stored images as a set that says where it is from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dance import __version__
 from dance.condensed import CondensedSet
 from dance.condensed.container import Space
 from dance.core.config import digest, to_plain
+from dance.engine.context import RunContext
 from dance.engine.rundir import identity
-from dance.engine.stage import Stage
 from dance.methods import Method
 
 
 def package(
     pixels: torch.Tensor,
-    setting: Stage,
+    context: RunContext,
     method: Method | None = None,
     factor: int | None = None,
     space: Space = "unit",
@@ -24,20 +24,20 @@ def package(
     """A self-describing set; nothing in it tells one run of the same settings from another.
 
     Args:
-        pixels: (K*ipc,C,S,S) canvases, class-major.
-        setting: what they were made with.
+        pixels: (K*ipc,C,S,S) stored images, class-major.
+        context: what they were made with.
         method: that made them (none: the run's).
         factor: of the decoder (none: the run's).
         space: of ``pixels``; with whitened data, ``unit`` ones are whitened and all others are.
         learning_rate: that was learned with them.
     """
-    config, train = setting.config, setting.train
+    config, train = context.config, context.train
     white = train.whitening
     if white is not None:
         if space == "unit":
             pixels = white.apply(pixels.detach().to(white.mean))
         space = "whitened"
-    maker = method or setting.method
+    maker = method or context.method
     return CondensedSet(
         pixels=pixels.detach().float().cpu(),
         labels=torch.arange(train.num_classes).repeat_interleave(len(pixels) // train.num_classes),
@@ -51,7 +51,7 @@ def package(
         provenance={
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,
-            "train_images": setting.train_images,
+            "train_images": context.train_images,
             "label": maker.title,
             "config": to_plain(config),
             "config_hash": digest(identity(config)),

@@ -17,7 +17,7 @@ _REAL = ("random", "whole")
 """Baselines that are made of real images."""
 
 
-def made_with(config: RunConfig) -> dict[str, Any]:
+def settings_of(config: RunConfig) -> dict[str, Any]:
     """The settings that decide experts and bank, as nested plain data.
 
     Raises:
@@ -47,12 +47,12 @@ def starting_point(config: RunConfig, header: dict[str, Any]) -> dict[str, Any]:
             f"{config.method}; it holds no real image"
         )
     baselines = [name for name in config.evaluation.baselines if name not in _REAL]
-    draws = {"options": {"bank_draws": header["entries"]}}
+    generator = {"options": {"bank_draws": header["entries"]}}
     own = {"init": "noise", "evaluation": {"baselines": baselines}}
-    return merge(merge(merge(to_plain(config), made), draws), own)
+    return merge(merge(merge(to_plain(config), made), generator), own)
 
 
-def opened(config: RunConfig) -> Portable | None:
+def open_portable(config: RunConfig) -> Portable | None:
     """The file of experts and bank that ``config.data`` names; None where it names images.
 
     Raises:
@@ -83,7 +83,7 @@ def opened(config: RunConfig) -> Portable | None:
             f"labels must be hard: got soft, whose teacher is chosen on real images, and {data} "
             "holds none"
         )
-    if differing := differences(made, made_with(config)):
+    if differing := differences(made, settings_of(config)):
         raise ConfigError(
             f"{data} was made with other settings ({'; '.join(differing)}); leave them as they "
             "were, or make another file with dance bank where the images are"
@@ -93,10 +93,10 @@ def opened(config: RunConfig) -> Portable | None:
             f"options.bank_draws must be at most {header['entries']}, the entries of {data}: got "
             f"{config.options.bank_draws}"
         )
-    side = header["data"]["shape"][-1]
-    if config.source.size not in (None, side):
+    resolution = header["data"]["shape"][-1]
+    if config.source.size not in (None, resolution):
         raise ConfigError(
-            f"source.size must be {side}, that of the images {data} was made from: got "
+            f"source.size must be {resolution}, that of the images {data} was made from: got "
             f"{config.source.size}; leave it out"
         )
     return read_portable(Path(data))

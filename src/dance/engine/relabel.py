@@ -23,19 +23,19 @@ from typing import Any
 import torch
 
 from dance.condensed import CondensedSet
-from dance.core.checkpoint import Checkpoints
+from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest, to_plain
 from dance.core.errors import ConfigError
+from dance.core.files import checksum
 from dance.core.progress import log
 from dance.core.rng import key
-from dance.core.storage import checksum
 from dance.core.world import World
 from dance.data import ImageSet
-from dance.engine.stage import network_for
+from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertPool
 from dance.experts.recipe import ExpertConfig
-from dance.experts.teacher import TeacherConfig, kept_back, mean_probabilities
+from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
 from dance.networks import NetworkConfig
 
 ORIGIN = "soft_labels"
@@ -104,8 +104,8 @@ class Relabeller:
             "epochs": epochs,
             "temperature": temperature,
             "tried": [
-                {"epochs": length, "temperature": heat, "accuracy": accuracy}
-                for (length, heat), accuracy in zip(self._tried, accuracies, strict=False)
+                {"epochs": length, "temperature": temperature, "accuracy": accuracy}
+                for (length, temperature), accuracy in zip(self._tried, accuracies, strict=False)
             ],
         }
         if accuracies:
@@ -134,7 +134,7 @@ class Relabeller:
     @cached_property
     def _parts(self) -> tuple[ImageSet, ImageSet]:
         """Training images of the teachers that are tried, and those kept back."""
-        return kept_back(self.train, self.seed)
+        return train_val_split(self.train, self.seed)
 
     def _teachers(self, train: ImageSet, epochs: int) -> list[dict[str, torch.Tensor]]:
         """Weights of experts trained for so long, on the device; those on disk are taken."""
@@ -154,14 +154,14 @@ class Relabeller:
         ]
 
     def _labels(
-        self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], heat: float
+        self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], temperature: float
     ) -> torch.Tensor:
         """(K*ipc*factor^2,K) float32 on the CPU."""
         return mean_probabilities(
             condensed.images().to(self.device),
             network_for(self.network, self.train),
             states,
-            heat,
+            temperature,
             bfloat16=self.precision == "bfloat16",
         ).cpu()
 
@@ -177,14 +177,14 @@ class Relabeller:
             "data_fingerprint": self.train.fingerprint,
         }
         made = Checkpoints(self.directory, "relabel", stamp)
-        found = made.latest() if world.leader else None
-        accuracies: list[float] = world.tell(found[1] if found else [])
+        found = made.latest() if world.is_rank_zero else None
+        accuracies: list[float] = world.broadcast_object(found[1] if found else [])
         states: list[dict[str, torch.Tensor]] = []
         last = None
-        for place, (epochs, heat) in list(enumerate(tried))[len(accuracies) :]:
+        for place, (epochs, temperature) in list(enumerate(tried))[len(accuracies) :]:
             if epochs != last:
                 states, last = self._teachers(rest, epochs), epochs
-            labels = world.broadcast(self._labels(condensed, states, heat))
+            labels = world.broadcast(self._labels(condensed, states, temperature))
             part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
             row = Checkpoints(self.directory, f"teacher-{place}{part}", {**stamp, "place": place})
             score = score_set(
@@ -196,23 +196,23 @@ class Relabeller:
                     protocol=CHOICE, repeats=self.config.students, epochs=self.config.epochs
                 ),
                 subject="teacher",
-                label=f"labels of {epochs} epochs at temperature {heat:g}",
+                label=f"labels of {epochs} epochs at temperature {temperature:g}",
                 seed=key(self.seed, "teacher"),
                 bfloat16=self.precision == "bfloat16",
                 checkpoints=row,
                 world=world,
             )
             accuracies.append(score["last"]["mean"])
-            if world.leader:
+            if world.is_rank_zero:
                 numbers = torch.tensor(accuracies)
                 made.save(len(accuracies), {"accuracies": numbers}, accuracies)
             row.clear()
         best = max(range(len(tried)), key=accuracies.__getitem__)
-        epochs, heat = tried[best]
+        epochs, temperature = tried[best]
         log(
-            f"labels: experts of {epochs} epochs at temperature {heat:g} train best "
+            f"labels: experts of {epochs} epochs at temperature {temperature:g} train best "
             f"({100 * accuracies[best]:.1f} % of the training images kept back)"
         )
-        if world.leader:
+        if world.is_rank_zero:
             made.clear()
-        return epochs, heat, accuracies
+        return epochs, temperature, accuracies

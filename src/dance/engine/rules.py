@@ -42,7 +42,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("patience", "ahead", "amplitude", "phase", "calibration_weight"), _ZERO),
     **dict.fromkeys(("seed", "count", "expert", "real_batch", "weight_decay"), _ZERO),
     **dict.fromkeys(("balance", "ce_weight", "model_weight_decay"), _ZERO),
-    **dict.fromkeys(("learning_rate", "model_learning_rate", "decay"), _POSITIVE),
+    **dict.fromkeys(("learning_rate", "model_learning_rate", "gamma"), _POSITIVE),
     **dict.fromkeys(("network_learning_rate", "sampler_learning_rate"), _POSITIVE),
     **dict.fromkeys(("momentum", "model_momentum", "sampler_momentum"), _BELOW_ONE),
     "cutmix": _SHARE,
@@ -125,6 +125,6 @@ def check(config: RunConfig) -> None:
             f"trajectories.epochs must be at least {asked} for {config.method} with these options: "
             f"got {kept.epochs}; raise it, or lower options.start_epochs"
         )
-    side = config.source.size or (KNOWN[config.data].size if config.data in KNOWN else None)
-    if side is not None:
-        check_factor(config.factor, side)
+    resolution = config.source.size or (KNOWN[config.data].size if config.data in KNOWN else None)
+    if resolution is not None:
+        check_factor(config.factor, resolution)

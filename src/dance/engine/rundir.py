@@ -10,14 +10,14 @@ from typing import Any
 
 from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import is_temporary, read_json, remove_leftovers, write_json, write_text
+from dance.core.files import is_temporary, read_json, remove_leftovers, write_json, write_text
 from dance.engine.config import RunConfig
 from dance.methods import METHODS
 
 _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
 )  # fmt: skip
-"""Settings that do not decide the canvases: where they are made, labelled and scored, and how."""
+"""Settings that do not decide the stored images: where they are made, and how they are scored."""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _without_effect(config: RunConfig) -> tuple[str, ...]:
-    """Settings that do not decide the canvases of this run."""
+    """Settings that do not decide the stored images of this run."""
     without = list(_NO_EFFECT)
     if not METHODS.get(config.method)(config.options).trajectory_epochs():
         without.append("trajectories")

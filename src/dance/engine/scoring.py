@@ -11,18 +11,18 @@ from typing import Any
 import torch
 
 from dance.condensed import CondensedSet, load_set
-from dance.core.checkpoint import Checkpoints
+from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import checksum, write_json
 from dance.core.progress import log
-from dance.core.storage import checksum, write_json
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
+from dance.engine.context import RunContext, named_network, network_for, own_device
 from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.relabel import ORIGIN, Relabeller
 from dance.engine.rundir import RunDirectory
-from dance.engine.stage import Stage, named_network, network_for, own_device
 from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
 from dance.experts.recipe import ExpertConfig
 from dance.experts.teacher import TeacherConfig
@@ -34,22 +34,22 @@ _MEASURED = ("seconds", "peak_memory_bytes", "device")
 """Parts of a score that differ between equal runs; the condensed set does not carry them."""
 
 
-def score_run(setting: Stage, directory: RunDirectory) -> None:
+def score_run(context: RunContext, directory: RunDirectory) -> None:
     """Score the condensed set on every network and the baselines on the first; skip what is there.
 
     Rows are written as they are made, and networks in training are checkpointed. Soft labels are
     made first, where they are asked for; the baselines get those of the same teachers.
     """
-    config, world = setting.config, setting.world
+    config, world = context.config, context.world
     condensed = _from_leader(directory.condensed, world)
     made_from = condensed.provenance.get("data_fingerprint")
-    if made_from != setting.train.fingerprint:
+    if made_from != context.train.fingerprint:
         raise ArtifactError(
             f"{directory.condensed} must be scored on the data that it is of: {config.data} "
             "has changed since; choose another --output"
         )
-    if setting.portable is not None:
-        if world.leader:
+    if context.portable is not None:
+        if world.is_rank_zero:
             write_json(directory.scores, directory.scores_so_far())
         if not directory.scores_so_far():
             log(
@@ -59,13 +59,13 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
         return
     teacher = None
     if config.labels == "soft":
-        teacher = _relabeller(setting, directory)
+        teacher = _relabeller(context, directory)
         condensed = _relabelled(teacher, condensed, directory)
-    test = world.in_turn(lambda: load(config.data, "test", config.source)).to(setting.device)
-    board = Scoreboard(setting, directory, test, condensed if teacher else None)
+    test = world.in_turn(lambda: load(config.data, "test", config.source)).to(context.device)
+    board = Scoreboard(context, directory, test, condensed if teacher else None)
     for name in config.networks:
         board.add(
-            "condensed", setting.method.title, name, condensed if teacher else condensed.hard()
+            "condensed", context.method.title, name, condensed if teacher else condensed.hard()
         )
     first, baselines = config.networks[0], config.evaluation.baselines
 
@@ -77,45 +77,47 @@ def score_run(setting: Stage, directory: RunDirectory) -> None:
             beside = teacher.labelled(beside, condensed.provenance[ORIGIN])
         board.add(subject, label, first, beside)
 
-    if "initial" in baselines and isinstance(setting.method, Condenser):
-        compare("initial", "Initial canvases", directory.initial)
+    if "initial" in baselines and isinstance(context.method, Condenser):
+        compare("initial", "Initial stored images", directory.initial)
     if "random" in baselines and config.method != _RANDOM:
-        if world.leader:
-            _select_random(setting, directory)
+        if world.is_rank_zero:
+            _select_random(context, directory)
         compare("random", "Random selection", directory.random)
     if "whole" in baselines:
         board.add_whole()
     condensed.scores = [
         _lasting(score) for score in board.scores if score["subject"] == "condensed"
     ]
-    if world.leader:
+    if world.is_rank_zero:
         condensed.save(directory.condensed)
 
 
 def _from_leader(path: Path, world: World) -> CondensedSet:
-    """A condensed set that the leader has on its disk."""
-    held = load_set(path) if world.leader else None
+    """A condensed set that rank 0 has on its disk."""
+    held = load_set(path) if world.is_rank_zero else None
     if world.size == 1 and held is not None:
         return held
     parts = {part.name: getattr(held, part.name) for part in fields(CondensedSet)} if held else {}
     tensors = {name: part for name, part in parts.items() if isinstance(part, torch.Tensor)}
-    sent: dict[str, Any] = world.send(tensors)
-    facts = world.tell({name: part for name, part in parts.items() if name not in tensors})
+    sent: dict[str, Any] = world.broadcast_tensors(tensors)
+    facts = world.broadcast_object(
+        {name: part for name, part in parts.items() if name not in tensors}
+    )
     return CondensedSet(**sent, **facts)
 
 
-def _relabeller(setting: Stage, directory: RunDirectory) -> Relabeller:
+def _relabeller(context: RunContext, directory: RunDirectory) -> Relabeller:
     """The experts of a run as teachers."""
-    config = setting.config
+    config = context.config
     return Relabeller(
-        train=setting.train,
+        train=context.train,
         network=config.network,
         experts=config.experts,
         config=config.teacher,
         seed=config.seed,
         precision=config.precision,
-        device=setting.device,
-        world=setting.world,
+        device=context.device,
+        world=context.world,
         directory=directory.checkpoints,
     )
 
@@ -126,7 +128,7 @@ def _relabelled(
     """The run's set with soft labels, stored with them."""
     started = time.monotonic()
     found = teacher.relabelled(condensed)
-    if found is not condensed and teacher.world.leader:
+    if found is not condensed and teacher.world.is_rank_zero:
         found.save(directory.condensed)
         spent = directory.costs_so_far().get("labels_seconds", 0.0)
         directory.add_costs(labels_seconds=spent + time.monotonic() - started)
@@ -137,7 +139,7 @@ class Scoreboard:
     """The rows of a run's ``scores.json``.
 
     Args:
-        setting: of the run.
+        context: of the run.
         directory: of the run.
         test: unseen images.
         soft: the set, where rows with soft labels are made, which are other rows.
@@ -145,14 +147,14 @@ class Scoreboard:
 
     def __init__(
         self,
-        setting: Stage,
+        context: RunContext,
         directory: RunDirectory,
         test: ImageSet,
         soft: CondensedSet | None = None,
     ) -> None:
-        self._setting, self._directory, self._test = setting, directory, test
-        self._words = _asked(setting.config.evaluation, setting.config.seed, soft)
-        self.scores: list[Score] = setting.world.tell(directory.scores_so_far())
+        self._setting, self._directory, self._test = context, directory, test
+        self._words = _asked(context.config.evaluation, context.config.seed, soft)
+        self.scores: list[Score] = context.world.broadcast_object(directory.scores_so_far())
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
         """Score one set on one network, unless that row exists."""
@@ -189,29 +191,29 @@ class Scoreboard:
 
     def add_whole(self) -> None:
         """Test the experts: networks trained on the whole real set."""
-        setting, config = self._setting, self._setting.config
+        context, config = self._setting, self._setting.config
         if self.held("whole", config.network.name):
             return
-        experts = setting.pool().ensure(config.experts.count)
+        experts = context.pool().ensure(config.experts.count)
         seconds = sum(expert.header["seconds"] for expert in experts)
         score = score_states(
             [expert.final for expert in experts],
             self._test,
-            setting.network,
+            context.network,
             config.network.name,
             epochs=config.experts.epochs,
-            train_images=len(setting.train.labels),
-            storage_bytes=setting.train.images.numel(),
+            train_images=len(context.train.labels),
+            storage_bytes=context.train.images.numel(),
             seconds=seconds,
             seeds=[expert.index for expert in experts],
-            bfloat16=setting.bfloat16,
+            bfloat16=context.bfloat16,
         )
         kept = ("index", "train_accuracy", "epochs", "seconds")
         rows = [
             {name: expert.header[name] for name in kept} | {"test_accuracy": accuracy}
             for expert, accuracy in zip(experts, score["last"]["values"], strict=True)
         ]
-        if setting.world.leader:
+        if context.world.is_rank_zero:
             self._directory.add_costs(experts=rows)
         self._keep(score)
 
@@ -226,7 +228,7 @@ class Scoreboard:
 
     def _keep(self, score: Score) -> None:
         self.scores.append({**score, "asked": self._words})
-        if not self._setting.world.leader:
+        if not self._setting.world.is_rank_zero:
             return
         write_json(self._directory.scores, self.scores)
         seconds = sum(row["seconds"] for row in self.scores if row["subject"] != "whole")
@@ -287,17 +289,17 @@ def _checkpoints(
     return Checkpoints(directory, name, stamp)
 
 
-def _select_random(setting: Stage, directory: RunDirectory) -> None:
+def _select_random(context: RunContext, directory: RunDirectory) -> None:
     """Store a random selection of as many real images per class as the set stores."""
     if directory.random.exists():
         return
-    setting = setting.alone()
+    context = context.alone()
     method = METHODS.get(_RANDOM)
     selector = method(method.Config())
     assert isinstance(selector, Coreset)
-    rows = selector.select(setting.problem(setting.initial(), []))
-    pixels = setting.train.images[rows].float() / 255
-    package(pixels, setting, selector, factor=1).save(directory.random)
+    rows = selector.select(context.task(context.initial(), []))
+    pixels = context.train.images[rows].float() / 255
+    package(pixels, context, selector, factor=1).save(directory.random)
 
 
 def evaluate(
@@ -344,7 +346,7 @@ def evaluate(
     need_images(name, "scoring")
     world = join()
     place = own_device(device, world)
-    source = replace(source, size=condensed.side)
+    source = replace(source, size=condensed.resolution)
     test = world.in_turn(lambda: load(name, "test", source)).to(place)
     if test.classes != condensed.classes:
         raise ConfigError(
@@ -369,7 +371,7 @@ def evaluate(
             directory=begun,
         )
         learned = condensed = relabeller.relabelled(condensed)
-        if world.leader:
+        if world.is_rank_zero:
             condensed.save(path)
     words = _asked(config, seed, condensed if labels == "soft" else None)
     scores = []
@@ -402,7 +404,7 @@ def evaluate(
             score["notes"].append("scored on data with another fingerprint than it was made from")
         scores.append({**score, "asked": words})
         condensed.scores = _replaced(condensed.scores, _lasting(scores[-1]))
-        if not world.leader:
+        if not world.is_rank_zero:
             continue
         condensed.save(path)
         if beside.begun():

@@ -12,18 +12,18 @@ import torch
 
 from dance.condensed import CondensedSet
 from dance.core import device as devices
-from dance.core.checkpoint import Checkpoints, Tensors
+from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
-from dance.core.rng import generator, key
+from dance.core.rng import key, keyed_generator
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.data.whitening import Whitening
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.evaluation.stats import summary
 from dance.networks import Network, State
-from dance.training import Fit, TrainingData
-from dance.training.fit import predict
+from dance.training import Trainer, TrainingData
+from dance.training.trainer import predict
 
 Score = dict[str, Any]
 """Plain JSON; accuracies are fractions."""
@@ -74,13 +74,17 @@ def score_set(
     protocol = PROTOCOLS.get(config.protocol)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     fit_config = protocol.schedule(
-        len(targets), condensed.num_classes, condensed.side, test.name, condensed.learning_rate
+        len(targets),
+        condensed.num_classes,
+        condensed.resolution,
+        test.name,
+        condensed.learning_rate,
     )
     name = protocol.name
     if config.epochs is not None and config.epochs != fit_config.epochs:
         fit_config = replace(fit_config, epochs=config.epochs)
         name = f"{protocol.name}, {config.epochs} epochs"
-    repeats = config.repeats or protocol.networks(condensed.side)
+    repeats = config.repeats or protocol.networks(condensed.resolution)
     seeds = [key(seed, "evaluation", member) for member in range(repeats)]
     soft = condensed.soft_labels
     training = TrainingData(
@@ -98,7 +102,7 @@ def score_set(
         condensed.std,
         whitening=None if transform is None else Whitening.unpacked(transform.to(device)),
     )
-    stops = protocol.test_epochs(fit_config.epochs, condensed.side)
+    stops = protocol.test_epochs(fit_config.epochs, condensed.resolution)
     row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
     begun = row.restore(checkpoints) if checkpoints is not None else []
     name_of_work = f"scoring {label} on {network_name}"
@@ -109,24 +113,25 @@ def score_set(
     steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
     with (
         deferred_interrupt() as interrupt,
-        track(name_of_work, len(own) * steps, "steps", start=row.steps) as task,
+        track(name_of_work, len(own) * steps, "steps", start=row.steps) as bar,
     ):
         while len(row.curves) < len(own):
             first = len(row.curves)
             members = own[first : first + (len(begun) or together)]
             initial = [
-                _to(network.initial(generator(member, "weights")), device) for member in members
+                _to(network.initial(keyed_generator(member, "weights")), device)
+                for member in members
             ]
-            fit = Fit(network, initial, training, fit_config, members, bfloat16=bfloat16)
+            fit = Trainer(network, initial, training, fit_config, members, bfloat16=bfloat16)
             if begun:
                 fit.restore(begun)
                 begun = []
             else:
                 row.found = [[] for _ in members]
 
-            def after_step(steps: int, fit: Fit = fit) -> None:
+            def after_step(steps: int, fit: Trainer = fit) -> None:
                 row.steps += steps * len(fit.seeds)
-                task.advance(steps * len(fit.seeds))
+                bar.advance(steps * len(fit.seeds))
                 if checkpoints is not None and (checkpoints.due() or interrupt.requested):
                     row.save(checkpoints, fit)
                 if interrupt.requested:
@@ -141,9 +146,9 @@ def score_set(
                         row.found[member].append(accuracy(predicted, test.labels))
                         if last:
                             row.confusion += _confusion(predicted, test.labels, test.num_classes)
-                    task.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
+                    bar.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
             row.curves += row.found
-    shared = world.tell_all(row.curves)
+    shared = world.all_gather_object(row.curves)
     curves = [shared[member % world.size][member // world.size] for member in range(repeats)]
     return _score(
         subject=subject,
@@ -197,7 +202,7 @@ class _Row:
         """Spent on the row, in all attempts up to their checkpoints."""
         return self._spent + time.monotonic() - self._started
 
-    def save(self, checkpoints: Checkpoints, fit: Fit) -> None:
+    def save(self, checkpoints: Checkpoints, fit: Trainer) -> None:
         """Store the row in the middle of a group."""
         tensors = {"confusion": self.confusion}
         for member, snapshot in enumerate(fit.snapshot()):

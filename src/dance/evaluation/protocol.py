@@ -8,7 +8,7 @@ from typing import Literal
 
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
-from dance.training import FitConfig
+from dance.training import TrainerConfig
 
 Baseline = Literal["random", "whole", "initial"]
 Norm = Literal["instance", "batch"]
@@ -21,9 +21,9 @@ class Protocol:
     Attributes:
         name: such as ``dance-v1``.
         source: where its values come from.
-        fit: training of one network; its ``epochs`` counts for images below ``large_side``.
+        fit: training of one network; its ``epochs`` counts for images below ``large_resolution``.
         large_epochs: for larger images: (decoded images per class up to, epochs), rising.
-        large_side: side in pixels from which images are large.
+        large_resolution: side in pixels from which images are large.
         exceptions: epochs for named data sets: (name, decoded images per class up to, epochs),
             rising for each.
         unflipped: data sets whose images are not mirrored, such as those of digits.
@@ -40,9 +40,9 @@ class Protocol:
 
     name: str
     source: str
-    fit: FitConfig
+    fit: TrainerConfig
     large_epochs: tuple[tuple[float, int], ...] = ()
-    large_side: int = 128
+    large_resolution: int = 128
     exceptions: tuple[tuple[str, float, int], ...] = ()
     unflipped: tuple[str, ...] = ()
     steps: int | None = None
@@ -58,22 +58,22 @@ class Protocol:
         self,
         images: int,
         classes: int,
-        side: int,
+        resolution: int,
         dataset: str = "",
         learning_rate: float | None = None,
-    ) -> FitConfig:
+    ) -> TrainerConfig:
         """The training of one network.
 
         Args:
             images: decoded, of all classes.
             classes: K.
-            side: of the images in pixels.
+            resolution: of the images in pixels.
             dataset: name of the data set.
             learning_rate: that the set brings, if it brings one.
         """
         fit, per_class = self.fit, images / classes
         own = [(most, epochs) for name, most, epochs in self.exceptions if name == dataset]
-        rule = own or (self.large_epochs if side >= self.large_side else ())
+        rule = own or (self.large_epochs if resolution >= self.large_resolution else ())
         if self.steps is not None:
             fit = replace(fit, epochs=math.ceil(self.steps / math.ceil(images / fit.batch_size)))
         elif rule:
@@ -85,16 +85,16 @@ class Protocol:
             fit = replace(fit, learning_rate=learning_rate)
         return fit
 
-    def test_epochs(self, epochs: int, side: int) -> list[int]:
+    def test_epochs(self, epochs: int, resolution: int) -> list[int]:
         """After which epochs the network is tested, counted from 1; ends with the last."""
-        large = side >= self.large_side
+        large = resolution >= self.large_resolution
         interval = self.large_tests_every if large else None
         every = interval or self.tests_every or max(1, epochs // self.tests)
         return sorted({*range(every, epochs + 1, every), epochs})
 
-    def networks(self, side: int) -> int:
+    def networks(self, resolution: int) -> int:
         """Networks trained for images of this side."""
-        return (self.large_repeats if side >= self.large_side else None) or self.repeats
+        return (self.large_repeats if resolution >= self.large_resolution else None) or self.repeats
 
 
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "dance.evaluation.protocols")
@@ -111,7 +111,7 @@ class EvaluationConfig:
         epochs: passes over the decoded set (none: the protocol's number; the score says when it is
             another).
         baselines: rows beside the condensed set: ``random`` selection at the same budget, the
-            ``whole`` set, the ``initial`` canvases.
+            ``whole`` set, the ``initial`` stored images.
     """
 
     protocol: str = "dance-v1"

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from dance.core.checkpoint import Checkpoints
+from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest
 from dance.core.errors import ArtifactError
+from dance.core.files import read_header, read_tensors, write_tensors
 from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
-from dance.core.storage import read_header, read_tensors, write_tensors
 from dance.core.world import World
 
 _KIND = "feature bank"
@@ -72,12 +72,14 @@ class Bank:
             ArtifactError: the file cannot be written, or the making was begun by other code.
         """
         world = self._world
-        whole, seconds, finished = self._begun(count) if world.leader else (torch.empty(0), 0.0, 0)
-        sent = world.send({_MEANS: whole[:count]} if world.leader else None)
+        whole, seconds, finished = (
+            self._begun(count) if world.is_rank_zero else (torch.empty(0), 0.0, 0)
+        )
+        sent = world.broadcast_tensors({_MEANS: whole[:count]} if world.is_rank_zero else None)
         entries = [row[own.start : own.stop] for row in sent[_MEANS]]
         if len(entries) < count:
             whole, seconds = self._make(count, entry, list(whole), entries, seconds)
-        if world.leader and len(whole) > finished:
+        if world.is_rank_zero and len(whole) > finished:
             self._store(whole, seconds)
         world.barrier()
         return torch.stack(entries).contiguous()
@@ -93,17 +95,17 @@ class Bank:
         """Add the missing rows of the own classes to ``entries``.
 
         Returns:
-            On the leader, the entries with the rows of all classes, and the seconds spent.
+            On rank 0, the entries with the rows of all classes, and the seconds spent.
         """
         started, first = time.monotonic(), len(entries)
         with (
             deferred_interrupt() as interrupt,
-            track("bank of real features", count, "entries", start=first) as task,
+            track("bank of real features", count, "entries", start=first) as bar,
         ):
             for number in range(first, count):
                 entries.append(entry(number).detach().float().cpu())
-                rows = self._world.collect(entries[-1])
-                task.advance()
+                rows = self._world.gather(entries[-1])
+                bar.advance()
                 if rows is not None:
                     whole.append(rows)
                     if interrupt.requested or self._checkpoints.due():

@@ -8,7 +8,7 @@ import torch
 
 from dance.data.imageset import ImageSet
 from dance.networks import Network, State
-from dance.training.fit import standardise
+from dance.training.trainer import standardise
 
 _TOGETHER = {"cpu": 64, "cuda": 1024}
 """Images that go through one forward: what fits the cache, or fills the GPU."""

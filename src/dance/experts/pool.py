@@ -15,29 +15,29 @@ from typing import Any, ClassVar
 
 import torch
 
-from dance.core.checkpoint import Checkpoints, Tensors
+from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.device import policy
 from dance.core.errors import ArtifactError
+from dance.core.files import read_tensors, remove_leftovers, write_tensors
 from dance.core.interrupt import deferred_interrupt
 from dance.core.lock import locked
 from dance.core.places import cache_dir
 from dance.core.progress import log, track
-from dance.core.rng import generator, key
-from dance.core.storage import read_tensors, remove_leftovers, write_tensors
+from dance.core.rng import key, keyed_generator
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.data.whitening import EPSILON
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, NetworkConfig, State
-from dance.training import Fit, TrainingData
+from dance.training import Trainer, TrainingData
 
 _NOTES = "note."
-_LATER = ("augment", "drops", "reset", "optimiser")
+_LATER = ("augment", "milestones", "reset_momentum", "optimiser")
 """Settings that the first pools did not have: named only where they are not as they were then."""
 
 
 _Begun = tuple[Tensors, dict[str, Any]]
-"""A member of a :class:`~dance.training.Fit` and a header, from a checkpoint."""
+"""A member of a :class:`~dance.training.Trainer` and a header, from a checkpoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ class ExpertPool:
         for index in held:  # a kill between the last write and their removal leaves them
             self._checkpoints(index).clear()
             remove_leftovers(self.directory, self.path(index).name)
-        there = {index for disk in world.tell_all(list(held)) for index in disk}
+        there = {index for disk in world.all_gather_object(list(held)) for index in disk}
         missing = [index for index in range(count) if index not in there]
         missing = [missing[turn] for turn in world.turns(len(missing))]
         together = policy(self._device).together(min(len(missing), self._most or len(missing)))
@@ -175,15 +175,17 @@ class ExpertPool:
                     yield from self._train_group(group, count)
 
     def _share(self, index: int, mine: Expert | None) -> Expert:
-        """One expert, from the first process that has it; the leader's disk keeps it."""
+        """One expert, from the first process that has it; rank 0's disk keeps it."""
         world = self._world
         if world.size == 1 and mine is not None:
             return mine
-        source = world.tell_all(mine is not None).index(True)
-        sent = world.send(None if mine is None else _merged(mine.initial, mine.final), source)
+        source = world.all_gather_object(mine is not None).index(True)
+        sent = world.broadcast_tensors(
+            None if mine is None else _merged(mine.initial, mine.final), source
+        )
         facts = [mine.header, mine.trained_now] if mine is not None else None
-        header, trained_now = world.tell(facts, source)
-        if world.leader and mine is None and not self.path(index).exists():
+        header, trained_now = world.broadcast_object(facts, source)
+        if world.is_rank_zero and mine is None and not self.path(index).exists():
             write_tensors(self.path(index), sent, header, self.kind)
         return Expert(index, *_split(sent), header, self.path(index), trained_now)
 
@@ -240,9 +242,9 @@ class ExpertPool:
         """Train some experts at once, going on from their checkpoints when they have some."""
         config, device, indices = self._config, self._device, list(begun)
         seeds = [key(self._seed, "expert", index) for index in indices]
-        initial = [self._network.initial(generator(seed, "weights")) for seed in seeds]
+        initial = [self._network.initial(keyed_generator(seed, "weights")) for seed in seeds]
         train = self._train.to(device)
-        fit = Fit(
+        fit = Trainer(
             self._network,
             [{name: tensor.to(device) for name, tensor in state.items()} for state in initial],
             TrainingData(
@@ -276,7 +278,7 @@ class ExpertPool:
             return spent[member] + (time.monotonic() - started) / len(indices)
 
         def after_step(steps: int) -> None:
-            task.advance(steps)
+            bar.advance(steps)
             # Experts of a group are stored one after another: a kill in between must find the rest.
             last = fit.steps_done() == total and len(indices) > 1
             if last or interrupt.requested or checkpoints[0].due():
@@ -288,7 +290,7 @@ class ExpertPool:
 
         with (
             deferred_interrupt() as interrupt,
-            track(f"{names} of {count}", total, "steps", start=fit.steps_done()) as task,
+            track(f"{names} of {count}", total, "steps", start=fit.steps_done()) as bar,
         ):
             while fit.epoch < config.epochs:
                 result = fit.train_epoch(after_step)
@@ -296,7 +298,7 @@ class ExpertPool:
                     accuracies[member].append(accuracy)
                     self._note(notes[member], fit.state(member), fit.epoch)
                 mean = sum(result.accuracy) / len(result.accuracy)
-                task.note = f"epoch {fit.epoch}, training accuracy {100 * mean:.1f} %"
+                bar.note = f"epoch {fit.epoch}, training accuracy {100 * mean:.1f} %"
             experts = []
             for member, index in enumerate(indices):
                 final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}

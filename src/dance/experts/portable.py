@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from dance.core.errors import ArtifactError, ConfigError, DataError
-from dance.core.storage import read_header, read_tensors, write_tensors
+from dance.core.files import read_header, read_tensors, write_tensors
 from dance.data.imageset import ImageSet
 from dance.experts.pool import Expert
 from dance.networks import Network

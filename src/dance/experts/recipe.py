@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dance.training import FitConfig
+from dance.training import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpertConfig(FitConfig):
+class ExpertConfig(TrainerConfig):
     """Training of the experts on the whole real set.
 
     Attributes:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.imageset import ImageSet
 from dance.networks import Network, State
 from dance.training import TrainingData
-from dance.training.fit import probabilities
+from dance.training.trainer import probabilities
 
 _PART = 10
 """One image of so many is kept back."""
@@ -58,10 +58,14 @@ class TeacherConfig:
             epochs: of the experts.
         """
         lengths = dict.fromkeys(max(1, round(part * epochs)) for part in self.lengths)
-        return [(length, heat) for length in lengths for heat in dict.fromkeys(self.temperatures)]
+        return [
+            (length, temperature)
+            for length in lengths
+            for temperature in dict.fromkeys(self.temperatures)
+        ]
 
 
-def kept_back(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+def train_val_split(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
     """Nine tenths of every class to train teachers on, and one tenth to choose among them.
 
     Args:
@@ -79,7 +83,7 @@ def kept_back(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
                 "soft labels need two images of every class, one of them to choose the teacher "
                 f"with: class {name!r} has {len(own)}; use --labels hard"
             )
-        order = torch.randperm(len(own), generator=generator(seed, "held out", label))
+        order = torch.randperm(len(own), generator=keyed_generator(seed, "held out", label))
         rows.append(own[order[: max(1, len(own) // _PART)]])
     held = torch.zeros(len(train.labels), dtype=torch.bool)
     held[torch.cat(rows)] = True

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
-from dance.core.checkpoint import Tensors
+from dance.core.checkpoints import Tensors
 from dance.core.errors import MissingExpertsError
+from dance.core.files import digest_of, read_header, read_part, read_tensors, write_tensors
 from dance.core.progress import log
-from dance.core.rng import generator
-from dance.core.storage import digest_of, read_header, read_part, read_tensors, write_tensors
+from dance.core.rng import keyed_generator
 from dance.experts.pool import Expert, ExpertPool, note
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, State
@@ -48,7 +48,7 @@ class TrajectoryConfig(ExpertConfig):
     augmentation: str = "color_crop_cutout_flip_scale_rotate"
     cutmix: float = 0.0
     augment: Literal["chain", "single", "none"] = "single"
-    drops: tuple[str, ...] = ()
+    milestones: tuple[str, ...] = ()
 
 
 class Trajectories(Protocol):
@@ -94,7 +94,7 @@ class HeldTrajectories:
 
 def untrained(network: Network, epochs: int) -> HeldTrajectories:
     """Fresh weights at every epoch of one network: to measure with, since they cost the same."""
-    fresh = (network.initial(generator(0, "untrained", epoch)) for epoch in range(epochs + 1))
+    fresh = (network.initial(keyed_generator(0, "untrained", epoch)) for epoch in range(epochs + 1))
     return HeldTrajectories(torch.stack([flatten(network, state) for state in fresh])[None])
 
 
@@ -135,14 +135,16 @@ class StoredTrajectories:
         return read_part(path, TrajectoryPool.kind, _name(epoch), digests[epoch])
 
 
-def long_enough(held: Trajectories | None, epochs: int, who: str, knob: str) -> Trajectories:
-    """The trajectories of a problem, where they reach far enough.
+def long_enough(
+    held: Trajectories | None, epochs: int, who: str, divergence_hint: str
+) -> Trajectories:
+    """The trajectories of a task, where they reach far enough.
 
     Args:
-        held: of the problem.
+        held: of the task.
         epochs: that they must have.
         who: the method, for the message.
-        knob: its setting that asks for fewer.
+        divergence_hint: its setting that asks for fewer.
 
     Raises:
         MissingExpertsError: there are none, or they are too short.
@@ -151,7 +153,7 @@ def long_enough(held: Trajectories | None, epochs: int, who: str, knob: str) -> 
         there = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
         raise MissingExpertsError(
             f"{who} with these settings needs trajectories of at least {epochs} epochs: got "
-            f"{there}; raise trajectories.epochs or lower options.{knob}"
+            f"{there}; raise trajectories.epochs or lower options.{divergence_hint}"
         )
     return held
 
@@ -172,7 +174,7 @@ class TrajectoryPool(ExpertPool):
         """Trajectories 0 to count-1: find what is there and sound, train what is missing.
 
         Ends like :meth:`ExpertPool.ensure` when it is interrupted. Of several processes each
-        trains some of them, and the leader's disk gets all: it alone is sure to have them.
+        trains some of them, and rank 0's disk gets all: it alone is sure to have them.
 
         Raises:
             ArtifactError: a file cannot be written, or a trajectory was begun by other code.
@@ -191,19 +193,22 @@ class TrajectoryPool(ExpertPool):
         return sum(self._header(index, quiet=True) is None for index in range(count))
 
     def _collect(self, index: int) -> None:
-        """Bring one trajectory to the leader's disk, if it lies on another's only."""
+        """Bring one trajectory to rank 0's disk, if it lies on another's only."""
         world = self._world
         if world.size == 1:
             return
-        there = world.tell_all(self._header(index, quiet=True) is not None)
+        there = world.all_gather_object(self._header(index, quiet=True) is not None)
         if there[0]:
             return
         source = there.index(True)
         tensors, header = (
             read_tensors(self.path(index), self.kind) if there[world.rank] else ({}, {})
         )
-        sent, header = world.send(tensors, source), world.tell(header, source)
-        if world.leader:
+        sent, header = (
+            world.broadcast_tensors(tensors, source),
+            world.broadcast_object(header, source),
+        )
+        if world.is_rank_zero:
             write_tensors(self.path(index), sent, header, self.kind)
 
     def _header(self, index: int, *, quiet: bool = False) -> dict[str, Any] | None:

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from dance.core.errors import ArtifactError
+from dance.core.files import write_atomic
 from dance.core.places import cache_dir
 from dance.core.progress import log
-from dance.core.storage import write_atomic
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 _LIBRARY = ("-fPIC", "-shared")

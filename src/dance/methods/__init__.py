@@ -1,5 +1,5 @@
 """Methods, a file each: its settings, its state and its step. ``dance list methods`` shows all."""
 
-from dance.methods.base import METHODS, Condenser, Coreset, Method, Problem
+from dance.methods.base import METHODS, CondensationTask, Condenser, Coreset, Method
 
-__all__ = ["METHODS", "Condenser", "Coreset", "Method", "Problem"]
+__all__ = ["METHODS", "CondensationTask", "Condenser", "Coreset", "Method"]

@@ -1,6 +1,6 @@
 """What a method is.
 
-A *condenser* optimises canvases: ``setup`` makes its state, ``step`` is one iteration of its
+A *condenser* optimises stored images: ``setup`` makes its state, ``step`` is one iteration of its
 algorithm box. A *coreset* selects real images. Both are found by the registry; the engine, the
 command line and the tests know none by name.
 """
@@ -24,15 +24,15 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class CondensationTask:
     """All that a method may see. There is no test image in it, nor a way to one.
 
     Attributes:
         train: the real training set, on the device.
-        initial: (k*ipc,C,S,S) float32 first canvases in the method's space, class-major, on the
-            device.
+        initial: (k*ipc,C,S,S) float32 first stored images in the method's space, class-major, on
+            the device.
         ipc: stored images per class.
-        factor: l; each canvas holds l*l images.
+        factor: l; each stored image holds l*l images.
         network: skeleton of the matching network, in evaluation mode.
         experts: (initial, final) states by expert, on the device; empty where none is needed.
         seed: of the run, first argument of every keyed draw.
@@ -94,30 +94,30 @@ class Method(ABC):
         self.config = config
 
     def needs_experts(self) -> bool:
-        """Whether trained experts must be in the problem."""
+        """Whether trained experts must be in the task."""
         return False
 
     def trajectory_epochs(self) -> int:
-        """Epochs of trajectories that must be in the problem; 0 where none are needed."""
+        """Epochs of trajectories that must be in the task; 0 where none are needed."""
         return 0
 
 
 class Condenser(Method):
-    """A method that optimises canvases.
+    """A method that optimises stored images.
 
     Attributes:
         shared: names of state tensors that are the same for every process; all others hold rows of
             the own classes, class-major.
         whole: whether one process must condense all classes, since they do not come apart (one
             network trained on all synthetic images, batch norm); the others then wait.
-        space: of the canvases: ``unit`` is [0,1], ``standardised`` is (unit - mean) / std.
-        knob: the setting to lower when the numbers stop being finite.
+        space: of the stored images: ``unit`` is [0,1], ``standardised`` is (unit - mean) / std.
+        divergence_hint: the setting to lower when the numbers stop being finite.
     """
 
     shared: ClassVar[frozenset[str]] = frozenset()
     whole: ClassVar[bool] = False
     space: ClassVar[Space] = "unit"
-    knob: ClassVar[str] = "learning_rate"
+    divergence_hint: ClassVar[str] = "learning_rate"
 
     def couples(self, network: Network) -> bool:
         """Whether classes do not come apart with this network: :attr:`whole`, or batch norm."""
@@ -132,8 +132,8 @@ class Condenser(Method):
         """Images of one class that go through one forward with gradients."""
         return ipc * factor**2
 
-    def real_images(self, device: torch.device, side: int) -> int:
-        """Most images of ``side`` pixels that go through one forward without gradients."""
+    def real_images(self, device: torch.device, resolution: int) -> int:
+        """Most images of ``resolution`` pixels that go through one forward without gradients."""
         return 0
 
     def networks_held(self) -> int:
@@ -141,14 +141,14 @@ class Condenser(Method):
         return 0
 
     def bank_draws(self) -> int:
-        """Entries of a bank that the method asks for: N of ``Problem.bank``; 0 for none."""
+        """Entries of the bank that the method asks for, N of ``CondensationTask.bank``; or 0."""
         return 0
 
     def bank_settings(self) -> dict[str, Any]:
         """The settings that decide an entry of the bank, as plain data."""
         return {}
 
-    def bank_entry(self, problem: Problem, number: int) -> torch.Tensor:
+    def bank_entry(self, task: CondensationTask, number: int) -> torch.Tensor:
         """One entry (k,D) of the bank: mean real features of the own classes.
 
         A function of the experts, :meth:`bank_settings`, the seed and its number alone: not of
@@ -157,15 +157,15 @@ class Condenser(Method):
         raise NotImplementedError(f"{self.title} asks for a bank and does not say how to make one")
 
     @abstractmethod
-    def setup(self, problem: Problem) -> Tensors:
+    def setup(self, task: CondensationTask) -> Tensors:
         """The state before the first step, all of it checkpointed.
 
-        ``pixels`` are the canvases; ``learning_rate``, where there, is a learned one of networks
-        that are to be trained on them, and is stored with them.
+        ``pixels`` are the stored images; ``learning_rate``, where there, is a learned one of
+        networks that are to be trained on them, and is stored with them.
         """
 
     @abstractmethod
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration, from 0, changing ``state`` in place.
 
         Returns:
@@ -177,22 +177,22 @@ class Condenser(Method):
 class Coreset(Method):
     """A method that selects real images."""
 
-    def rows(self, problem: Problem, label: int) -> torch.Tensor:
+    def rows(self, task: CondensationTask, label: int) -> torch.Tensor:
         """Rows (n,) int64 of a class on the CPU, in dataset order, to select from.
 
         Raises:
             ConfigError: it has fewer than ipc images.
         """
-        rows = problem.train.rows(label).cpu()
-        if len(rows) < problem.ipc:
+        rows = task.train.rows(label).cpu()
+        if len(rows) < task.ipc:
             raise ConfigError(
-                f"images per class must not exceed the size of any class: got {problem.ipc}, "
-                f"and class {problem.train.classes[label]!r} has {len(rows)}; use a smaller --ipc"
+                f"images per class must not exceed the size of any class: got {task.ipc}, "
+                f"and class {task.train.classes[label]!r} has {len(rows)}; use a smaller --ipc"
             )
         return rows
 
     @abstractmethod
-    def select(self, problem: Problem) -> torch.Tensor:
+    def select(self, task: CondensationTask) -> torch.Tensor:
         """Rows (k*ipc,) int64 of the training set, of the own classes, class-major."""
 
 

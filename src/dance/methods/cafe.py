@@ -14,7 +14,7 @@ Networks follow each other, each untrained at first. With one network theta, rep
 3. train theta on the synthetic images, measuring after every epoch, until the last 10 values
    spread by more than lambda_2 (inner loop).
 
-One :meth:`Cafe.step` is one image step and the inner loop after it. The network, the window of the
+One :meth:`CAFE.step` is one image step and the inner loop after it. The network, the window of the
 outer loop and the place in it are in the state, so a run goes on from inside both loops.
 Standardised space, no clamp; noise as start (``init: normal`` in the run). CAFE+DSA puts both
 sides of a class through one random operation, begins at real images (``init: random``) and
@@ -59,13 +59,12 @@ from typing import ClassVar, Literal
 import torch
 
 from dance.augment import single
-from dance.condensed.class_sgd import ClassSGD
 from dance.condensed.container import Space
-from dance.core.rng import generator, key
+from dance.core.rng import key, keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.matching import standardised, together
-from dance.methods.sides import (
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.classwise_sgd import ClassSGD
+from dance.methods.toolkit.distribution import (
     Change,
     Embed,
     Owners,
@@ -74,7 +73,8 @@ from dance.methods.sides import (
     pictures,
     single_operation,
 )
-from dance.methods.trainee import SHARED, Trainee
+from dance.methods.toolkit.gradient import standardised, together
+from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
 from dance.networks import State
 from dance.objectives.discrimination import centre_cross_entropy
 from dance.objectives.moments import class_means
@@ -86,7 +86,7 @@ _DROPS = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
 
 
 @dataclass(frozen=True, kw_only=True)
-class CafeConfig:
+class CAFEConfig:
     """Settings of CAFE; the defaults are those of the released code.
 
     Attributes:
@@ -132,14 +132,14 @@ class CafeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CafeDsaConfig(CafeConfig):
+class CAFEDSAConfig(CAFEConfig):
     """Settings of CAFE+DSA: those of CAFE, augmented (without ``flip`` for digits)."""
 
     augmentation: str = "color_crop_cutout_flip_scale_rotate"
 
 
 @METHODS.register("cafe")
-class Cafe(Condenser):
+class CAFE(Condenser):
     """CAFE; see the module's text.
 
     Beside the network the state has ``window`` (10,), the latest accuracies of the outer loop, the
@@ -150,8 +150,8 @@ class Cafe(Condenser):
     paper = "Wang et al., CVPR 2022"
     year = 2022
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
-    Config = CafeConfig
-    config: CafeConfig
+    Config = CAFEConfig
+    config: CAFEConfig
     shared = SHARED | {"window", "steps", "networks"}
     whole = True
     space: ClassVar[Space] = "standardised"
@@ -165,22 +165,22 @@ class Cafe(Condenser):
         """Those of a class, counted by the memory of all their layers."""
         return _LAYERS * super().synthetic_images(ipc, factor)
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a forward with all layers, or of a training batch, whose gradients take more."""
-        return _LAYERS * max(together(device, side), self.config.network_batch)
+        return _LAYERS * max(together(device, resolution), self.config.network_batch)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases at rest, room for a network, and an empty window."""
-        config, train, initial = self.config, problem.train, problem.initial
-        self._trainee = Trainee(problem)
-        self._sampler = ClassSampler(train, config.real_batch, problem.seed)
-        self._monitor = ClassSampler(train, config.monitor_batch, key(problem.seed, "monitor"))
-        self._coupled = has_batch_norm(problem.network)
-        self._together = together(problem.device, train.side)
-        self._weights = self._layer_weights(problem)
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images at rest, room for a network, and an empty window."""
+        config, train, initial = self.config, task.train, task.initial
+        self._trainee = InnerNetwork(task)
+        self._sampler = ClassSampler(train, config.real_batch, task.seed)
+        self._monitor = ClassSampler(train, config.monitor_batch, key(task.seed, "monitor"))
+        self._coupled = has_batch_norm(task.network)
+        self._together = together(task.device, train.resolution)
+        self._weights = self._layer_weights(task)
         labels = torch.arange(train.num_classes)
-        self._labels = labels.repeat_interleave(problem.ipc * problem.factor**2)
-        counts = torch.zeros(2, dtype=torch.int64, device=problem.device)
+        self._labels = labels.repeat_interleave(task.ipc * task.factor**2)
+        counts = torch.zeros(2, dtype=torch.int64, device=task.device)
         return self._trainee.start() | {
             "pixels": initial.clone(),
             "velocity": torch.zeros_like(initial),
@@ -189,45 +189,45 @@ class Cafe(Condenser):
             "networks": counts[1].clone(),
         }
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One step of the images and what follows it in the two loops."""
         config = self.config
         if not int(state["steps"]):
-            draws = generator(problem.seed, "network", int(state["networks"]))
-            self._trainee.renew(state, draws)
+            generator = keyed_generator(task.seed, "network", int(state["networks"]))
+            self._trainee.renew(state, generator)
             state["networks"] += 1
-        losses = self._match(problem, state, iteration)
+        losses = self._match(task, state, iteration)
         state["steps"] += 1
         made = int(state["steps"])
-        accuracy = self._accuracy(problem, state, iteration, 0)
-        spread = self._spread(problem, state["window"], made, accuracy)
+        accuracy = self._accuracy(task, state, iteration, 0)
+        spread = self._spread(task, state["window"], made, accuracy)
         if (spread is not None and spread < config.outer_spread) or made == config.outer_cap:
             state["steps"].zero_()  # the next network
         else:
-            self._train(problem, state, iteration)
+            self._train(task, state, iteration)
         return losses
 
-    def _match(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One step of all images on the sum of both terms, shown as means over classes."""
-        config, classes = self.config, problem.train.num_classes
-        change = single_operation(problem, config.augmentation, iteration)
+        config, classes = self.config, task.train.num_classes
+        change = single_operation(task, config.augmentation, iteration)
         network = self._trainee.apart(self._trainee.weights(state))
         network = self._trainee.eaten(network)
 
         def layers(images: torch.Tensor) -> torch.Tensor:
-            return forward(problem, self._layers, network, images)
+            return forward(task, self._layers, network, images)
 
-        last = problem.network.embedding_size
-        chunk = classes if self._coupled else problem.chunk
+        last = task.network.embedding_size
+        chunk = classes if self._coupled else task.chunk
         chunks = [range(classes)[first : first + chunk] for first in range(0, classes, chunk)]
-        parts = [state["pixels"][o.start * problem.ipc : o.stop * problem.ipc] for o in chunks]
+        parts = [state["pixels"][o.start * task.ipc : o.stop * task.ipc] for o in chunks]
         leaves = [part.detach().requires_grad_() for part in parts]
         pairs = list(zip(leaves, chunks, strict=True))
         with torch.set_grad_enabled(len(chunks) == 1):
-            means = [self._synthetic(problem, leaf, change, layers, own) for leaf, own in pairs]
+            means = [self._synthetic(task, leaf, change, layers, own) for leaf, own in pairs]
         synthetic = torch.cat(means).detach()
         real, discrimination, slope = self._real(
-            problem, change, layers, synthetic[:, -last:], iteration
+            task, change, layers, synthetic[:, -last:], iteration
         )
         apart = synthetic - real
         cotangent = 2 * self._weights * apart
@@ -237,7 +237,7 @@ class Cafe(Condenser):
         for leaf, own in pairs:
             found = means[0]
             if len(chunks) > 1:
-                found = self._synthetic(problem, leaf, change, layers, own)
+                found = self._synthetic(task, leaf, change, layers, own)
             gradients += torch.autograd.grad(found, leaf, cotangent[own.start : own.stop])
         gradient = torch.cat(gradients)
         rate = config.learning_rate * self._share(iteration)
@@ -246,17 +246,22 @@ class Cafe(Condenser):
         return {"features": features / classes, "discrimination": discrimination / classes}
 
     def _synthetic(
-        self, problem: Problem, canvases: torch.Tensor, change: Change, layers: Embed, own: range
+        self,
+        task: CondensationTask,
+        stored_images: torch.Tensor,
+        change: Change,
+        layers: Embed,
+        own: range,
     ) -> torch.Tensor:
-        """Mean layers (k,L) of the canvases of some classes."""
-        each = problem.ipc * problem.factor**2
-        owners = Owners.of(self._labels[own.start * each : own.stop * each], problem.device)
-        seen = change(pictures(problem, canvases, self.space), owners)
+        """Mean layers (k,L) of the stored images of some classes."""
+        each = task.ipc * task.factor**2
+        owners = Owners.of(self._labels[own.start * each : own.stop * each], task.device)
+        seen = change(pictures(task, stored_images, self.space), owners)
         return class_means(layers(seen), [each] * len(own))
 
     def _real(
         self,
-        problem: Problem,
+        task: CondensationTask,
         change: Change,
         layers: Embed,
         centres: torch.Tensor,
@@ -265,19 +270,19 @@ class Cafe(Condenser):
         """The real batch: mean layers (K,L), the discrimination's sum and its slope (K,D)."""
         sizes, last = self._sampler.sizes(), centres.shape[1]
         rows = self._sampler.batch(iteration)
-        labels = torch.arange(problem.train.num_classes).repeat_interleave(torch.tensor(sizes))
+        labels = torch.arange(task.train.num_classes).repeat_interleave(torch.tensor(sizes))
         means = centres.new_zeros(len(sizes), len(self._weights))
         total, slope = centres.new_zeros(()), torch.zeros_like(centres)
         for part in self._parts(sizes):
-            seen = standardised(problem, rows[part])
-            owners = Owners.of(labels[part], problem.device)
+            seen = standardised(task, rows[part])
+            owners = Owners.of(labels[part], task.device)
             with torch.no_grad():
                 found = layers(change(seen, owners))
             counts = torch.bincount(labels[part], minlength=len(sizes)).tolist()
             for label, own in enumerate(found.split(counts)):
                 if len(own):
                     means[label] += own.sum(0) / sizes[label]
-            loss, pull = centre_cross_entropy(found[:, -last:], owners.there, centres)
+            loss, pull = centre_cross_entropy(found[:, -last:], owners.device, centres)
             total += loss
             slope += pull
         return means, total, slope
@@ -288,41 +293,46 @@ class Cafe(Condenser):
         most = count if self._coupled else self._together
         return [slice(start, start + most) for start in range(0, count, most)]
 
-    def _train(self, problem: Problem, state: Tensors, iteration: int) -> None:
+    def _train(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
         """The inner loop: epochs on the synthetic images until the accuracy has moved."""
         config, window = self.config, torch.zeros_like(state["window"])
-        images = pictures(problem, state["pixels"], self.space)
+        images = pictures(task, state["pixels"], self.space)
         for epoch in range(1, config.inner_cap + 1):
-            self._epoch(problem, state, images, iteration, epoch)
-            accuracy = self._accuracy(problem, state, iteration, epoch)
-            spread = self._spread(problem, window, epoch, accuracy)
+            self._epoch(task, state, images, iteration, epoch)
+            accuracy = self._accuracy(task, state, iteration, epoch)
+            spread = self._spread(task, window, epoch, accuracy)
             if spread is not None and spread > config.inner_spread:
                 return
 
     def _epoch(
-        self, problem: Problem, state: Tensors, images: torch.Tensor, iteration: int, epoch: int
+        self,
+        task: CondensationTask,
+        state: Tensors,
+        images: torch.Tensor,
+        iteration: int,
+        epoch: int,
     ) -> None:
         """One epoch of the network on the synthetic images."""
         config, labels = self.config, self._labels.to(images.device)
-        draws = generator(problem.seed, "inner order", iteration, epoch)
-        order = torch.randperm(len(images), generator=draws).to(images.device)
+        generator = keyed_generator(task.seed, "inner order", iteration, epoch)
+        order = torch.randperm(len(images), generator=generator).to(images.device)
         for number, rows in enumerate(order.split(config.network_batch)):
-            batch = self._augmented(problem, images[rows], (iteration, epoch, number))
+            batch = self._augmented(task, images[rows], (iteration, epoch, number))
             self._trainee.train(state, batch, labels[rows], config.network_learning_rate)
 
     def _augmented(
-        self, problem: Problem, batch: torch.Tensor, place: tuple[int, int, int]
+        self, task: CondensationTask, batch: torch.Tensor, place: tuple[int, int, int]
     ) -> torch.Tensor:
         """A training batch under one operation with parameters for each image, or as it is."""
         strategy = self.config.augmentation
         if not strategy:
             return batch
-        draws = generator(problem.seed, "inner augment", *place)
-        drawn = single.draw(strategy, len(batch), problem.train.side, draws, shared=True)
+        generator = keyed_generator(task.seed, "inner augment", *place)
+        drawn = single.draw(strategy, len(batch), task.train.resolution, generator, shared=True)
         return single.apply(batch, drawn)
 
     def _accuracy(
-        self, problem: Problem, state: Tensors, iteration: int, number: int
+        self, task: CondensationTask, state: Tensors, iteration: int, number: int
     ) -> torch.Tensor:
         """Mean over classes, 0-dim, of the accuracy on training images; ``number`` in its step."""
         turn = iteration * (self.config.inner_cap + 1) + number
@@ -333,17 +343,17 @@ class Cafe(Condenser):
         with torch.no_grad():
             for part in self._parts(sizes):
                 call: Callable[[State, torch.Tensor], torch.Tensor] = self._trainee.network.logits
-                logits = forward(problem, call, network, standardised(problem, rows[part]))
-                wanted = problem.train.labels[rows[part].to(problem.train.labels.device)]
+                logits = forward(task, call, network, standardised(task, rows[part]))
+                wanted = task.train.labels[rows[part].to(task.train.labels.device)]
                 hits.append(logits.argmax(1) == wanted.to(logits.device))
-        return class_means(torch.cat(hits)[:, None].to(problem.initial), sizes).mean()
+        return class_means(torch.cat(hits)[:, None].to(task.initial), sizes).mean()
 
     def _spread(
-        self, problem: Problem, window: torch.Tensor, count: int, accuracy: torch.Tensor
+        self, task: CondensationTask, window: torch.Tensor, count: int, accuracy: torch.Tensor
     ) -> float | None:
         """Put the latest of ``count`` accuracies into a window; its spread, if it is full."""
         if self.config.monitor == "faithful" and count > 1:
-            accuracy = accuracy + window[-1] / problem.train.num_classes
+            accuracy = accuracy + window[-1] / task.train.num_classes
         window.copy_(torch.cat([window[1:], accuracy[None]]))
         return float(window.max() - window.min()) if count >= len(window) else None
 
@@ -356,20 +366,20 @@ class Cafe(Condenser):
         found = self._trainee.network.maps(network, images, last=True)
         return torch.cat([maps.flatten(1) for maps in found], 1)
 
-    def _layer_weights(self, problem: Problem) -> torch.Tensor:
+    def _layer_weights(self, task: CondensationTask) -> torch.Tensor:
         """(L,) weight of each number in :meth:`_layers`."""
-        config, train = self.config, problem.train
-        image = torch.empty(1, train.channels, train.side, train.side, device="meta")
+        config, train = self.config, task.train
+        image = torch.empty(1, train.channels, train.resolution, train.resolution, device="meta")
         *maps, embedding = self._trainee.network.activations(image, last=True)
         weights = [config.shallow_weight] * (len(maps) - 1)
         weights += [config.last_weight, config.embedding_weight]
         parts = zip(weights, [*maps, embedding], strict=True)
-        return torch.cat([problem.initial.new_full((m.numel(),), weight) for weight, m in parts])
+        return torch.cat([task.initial.new_full((m.numel(),), weight) for weight, m in parts])
 
 
 @METHODS.register("cafe_dsa")
-class CafeDsa(Cafe):
+class CAFEDSA(CAFE):
     """CAFE+DSA; see the module's text."""
 
     title = "CAFE+DSA"
-    Config = CafeDsaConfig
+    Config = CAFEDSAConfig

@@ -13,9 +13,11 @@ option that gives the paper's form is in brackets:
   random augmentation, not whole classes without one (``real_batch: 0``, ``augmentation: ""``).
 * Eq. 5 is averaged over each class, so a pixel's gradient is K times that of the mean over the
   whole set (``calibration_mean: set``).
-* Every class takes its own optimiser step with momentum 0.5 on the shared canvases, in closed form
-  (:mod:`dance.condensed.class_sgd`), not one plain step (``steps: joint``, ``momentum: 0``).
-* The canvases start from the first real images of each class (``init: random`` in the run).
+* Every class takes its own optimiser step with momentum 0.5 on the shared stored images, in closed
+  form
+  (:mod:`dance.methods.toolkit.classwise_sgd`), not one plain step (``steps: joint``, ``momentum:
+  0``).
+* The stored images start from the first real images of each class (``init: random`` in the run).
 * Average pooling is 2x2 (``network.pooling: 3`` in the run).
 
 Deviations from the released code: experts are loaded once, not twice an iteration; network weights
@@ -47,18 +49,18 @@ from dance.augment import siamese
 from dance.condensed import decode
 from dance.core.device import send
 from dance.core.errors import ConfigError, MissingExpertsError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.experts.interpolate import interpolate
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.distribution import (
     Chunk,
     Owners,
-    RealSide,
+    RealFeatures,
+    SyntheticImages,
     channels,
     forward,
     fresh_network,
-    real_together,
+    real_batch_size,
 )
 from dance.networks import State
 from dance.objectives.calibration import class_cross_entropy
@@ -66,7 +68,7 @@ from dance.objectives.moments import class_means, mean_distance
 
 
 @dataclass(frozen=True, kw_only=True)
-class DanceConfig:
+class DANCEConfig:
     """Settings of DANCE; the defaults are those that made the published numbers.
 
     Attributes:
@@ -122,7 +124,7 @@ class Drawn:
 
 
 @METHODS.register("dance")
-class Dance(Condenser):
+class DANCE(Condenser):
     """DANCE; see the module's text."""
 
     title = "DANCE"
@@ -132,10 +134,10 @@ class Dance(Condenser):
         ("cifar10", 1), ("cifar10", 10), ("digits", 1), ("digits", 10), ("fashion_mnist", 1),
         ("fashion_mnist", 10),
     )  # fmt: skip
-    Config = DanceConfig
-    config: DanceConfig
+    Config = DANCEConfig
+    config: DANCEConfig
 
-    def __init__(self, config: DanceConfig) -> None:
+    def __init__(self, config: DANCEConfig) -> None:
         """Refuse settings that exclude each other.
 
         Raises:
@@ -147,7 +149,7 @@ class Dance(Condenser):
                 "real_targets bank needs encoder mid, whose networks come from the experts that a "
                 f"bank is stored with: got encoder {config.encoder}; use --real-targets exact"
             )
-        self._real: RealSide | None = None
+        self._real: RealFeatures | None = None
 
     @property
     def iterations(self) -> int:
@@ -167,36 +169,38 @@ class Dance(Condenser):
         config = self.config
         return {"augmentation": config.augmentation, "real_batch": config.real_batch}
 
-    def bank_entry(self, problem: Problem, number: int) -> torch.Tensor:
+    def bank_entry(self, task: CondensationTask, number: int) -> torch.Tensor:
         """The mean real features (k,D) that an exact step of this number matches."""
-        side, train = self._side(problem), problem.train
-        draws = generator(problem.seed, "alignment", number)
-        augment = siamese.draw(self.config.augmentation, train.num_classes, train.side, draws)
-        rows, *sent = send([side.rows(number), *augment.tensors()], problem.device)
-        _, encoder = self._encoders(problem, number)
-        return self._means(side, encoder, augment.like(sent), rows)
+        resolution, train = self._resolution(task), task.train
+        generator = keyed_generator(task.seed, "alignment", number)
+        augment = siamese.draw(
+            self.config.augmentation, train.num_classes, train.resolution, generator
+        )
+        rows, *sent = send([resolution.rows(number), *augment.tensors()], task.device)
+        _, encoder = self._encoders(task, number)
+        return self._means(resolution, encoder, augment.like(sent), rows)
 
     def synthetic_images(self, ipc: int, factor: int) -> int:
         """Decoded images up to the cap."""
         return min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a group; on a GPU fewer of larger images."""
-        return real_together(device, side)
+        return real_batch_size(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases and their momentum; everything else that a step needs is made here, once.
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images and their momentum; everything else that a step needs is made here, once.
 
         Raises:
-            MissingExpertsError: the problem holds no experts, or no bank of as many entries as are
+            MissingExpertsError: the task holds no experts, or no bank of as many entries as are
                 asked for, and these settings need them.
         """
-        if self.needs_experts() and not problem.experts:
+        if self.needs_experts() and not task.experts:
             raise MissingExpertsError(
                 "DANCE with mid encoders or calibration needs at least one expert: got none; train "
                 "some (dance experts DATA) or set encoder random and calibration false"
             )
-        held = 0 if problem.bank is None else len(problem.bank)
+        held = 0 if task.bank is None else len(task.bank)
         if held != self.bank_draws():
             raise MissingExpertsError(
                 f"DANCE with real_targets {self.config.real_targets} needs a bank of "
@@ -204,156 +208,160 @@ class Dance(Condenser):
                 "real_targets exact"
             )
         self._real = None  # a bank may have been made with the images, which are not needed then
-        if problem.bank is None:
-            self._side(problem)
+        if task.bank is None:
+            self._resolution(task)
         self._turn: tuple[int, list[int]] = (-1, [])
-        self._each = problem.ipc * problem.factor**2
-        self._kept = self.synthetic_images(problem.ipc, problem.factor)
-        config, rate = self.config, self.config.learning_rate * problem.ipc
-        self._canvases = Canvases(problem, rate, config.momentum, config.steps, kept=self._kept)
-        self._mean, self._std = channels(problem)
-        return self._canvases.start()
+        self._each = task.ipc * task.factor**2
+        self._kept = self.synthetic_images(task.ipc, task.factor)
+        config, rate = self.config, self.config.learning_rate * task.ipc
+        self._synthetic = SyntheticImages(
+            task, rate, config.momentum, config.steps, kept=self._kept
+        )
+        self._mean, self._std = channels(task)
+        return self._synthetic.start()
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration of Algorithm 1.
 
-        The views share neither decoding nor a forward: each takes its own step on the canvases, so
-        the second sees other images than the first.
+        The views share neither decoding nor a forward: each takes its own step on the stored
+        images, so the second sees other images than the first.
         """
         config = self.config
         views = ["alignment"]
         if config.calibration and iteration % config.calibration_interval == 0:
             views.append("calibration")
-        number = self._number(problem, iteration)
-        expert, encoder = self._encoders(problem, number)
-        if problem.bank is None:
-            side = self._side(problem)
-            drawn, rows = self._draw(problem, views, iteration, number, side)
-            real = self._means(side, encoder, drawn[0].augment, rows)
+        number = self._number(task, iteration)
+        expert, encoder = self._encoders(task, number)
+        if task.bank is None:
+            resolution = self._resolution(task)
+            drawn, rows = self._draw(task, views, iteration, number, resolution)
+            real = self._means(resolution, encoder, drawn[0].augment, rows)
         else:
-            drawn, _ = self._draw(problem, views, iteration, number)
-            real = problem.bank[number]
+            drawn, _ = self._draw(task, views, iteration, number)
+            real = task.bank[number]
         state["pixels"].clamp_(0, 1)
 
         def alignment(chunk: Chunk, images: torch.Tensor) -> Tensors:
             """Eq. 4, a number for each class of the chunk."""
-            found = forward(problem, problem.network.embed, encoder, images)
+            found = forward(task, task.network.embed, encoder, images)
             return {
                 "alignment": mean_distance(real[chunk.classes], class_means(found, chunk.sizes))
             }
 
         def calibration(chunk: Chunk, images: torch.Tensor) -> Tensors:
             """Eq. 5, a number for each class of the chunk."""
-            logits = forward(problem, problem.network.logits, expert, images)
+            logits = forward(task, task.network.logits, expert, images)
             return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
 
         def view(number: int) -> Callable[[torch.Tensor, Chunk], torch.Tensor]:
-            return lambda canvases, chunk: self._view(problem, canvases, chunk, drawn[number])
+            return lambda stored_images, chunk: self._view(
+                task, stored_images, chunk, drawn[number]
+            )
 
-        share = 1 / problem.train.num_classes if config.calibration_mean == "set" else 1.0
-        losses = self._canvases.descend(state, view(0), alignment, {"alignment": 1.0})
+        share = 1 / task.train.num_classes if config.calibration_mean == "set" else 1.0
+        losses = self._synthetic.descend(state, view(0), alignment, {"alignment": 1.0})
         if len(views) > 1:
-            losses |= self._canvases.descend(state, view(1), calibration, {"calibration": share})
+            losses |= self._synthetic.descend(state, view(1), calibration, {"calibration": share})
         return losses
 
     def _view(
-        self, problem: Problem, canvases: torch.Tensor, chunk: Chunk, drawn: Drawn
+        self, task: CondensationTask, stored_images: torch.Tensor, chunk: Chunk, drawn: Drawn
     ) -> torch.Tensor:
-        """What a network eats of the canvases of a chunk: decoded, standardised and augmented."""
-        images = decode(canvases, problem.factor)
+        """Network input of the stored images of a chunk: decoded, standardised and augmented."""
+        images = decode(stored_images, task.factor)
         if drawn.subset is not None:
             images = images.index_select(0, drawn.subset[chunk.images])
         images = (images - self._mean) / self._std
         return siamese.apply(images, drawn.augment.take(chunk.labels))
 
     def _means(
-        self, side: RealSide, encoder: State, augment: siamese.Draw, rows: torch.Tensor
+        self, resolution: RealFeatures, encoder: State, augment: siamese.Draw, rows: torch.Tensor
     ) -> torch.Tensor:
         """Mean real features (k,D) under an encoder and an augmentation, all on the device."""
-        problem = side.problem
+        task = resolution.task
 
         def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(problem, problem.network.embed, encoder, images)
+            return forward(task, task.network.embed, encoder, images)
 
         def change(images: torch.Tensor, owners: Owners) -> torch.Tensor:
-            return siamese.apply(images, augment.take(owners.there))
+            return siamese.apply(images, augment.take(owners.device))
 
-        return side.means(embed, change, rows)
+        return resolution.means(embed, change, rows)
 
-    def _number(self, problem: Problem, iteration: int) -> int:
+    def _number(self, task: CondensationTask, iteration: int) -> int:
         """Whose real side an iteration has: its own, or that of an entry of the bank."""
-        if problem.bank is None:
+        if task.bank is None:
             return iteration
-        count = len(problem.bank)
+        count = len(task.bank)
         turn, place = divmod(iteration, count)
         if self._turn[0] != turn:
-            order = torch.randperm(count, generator=generator(problem.seed, "bank order", turn))
+            order = torch.randperm(count, generator=keyed_generator(task.seed, "bank order", turn))
             self._turn = (turn, order.tolist())
         return self._turn[1][place]
 
-    def _side(self, problem: Problem) -> RealSide:
-        """The real side of a problem, made once for it."""
-        if self._real is None or self._real.problem is not problem:
-            together = self.real_images(problem.device, problem.train.side)
-            self._real = RealSide(problem, self.config.real_batch, together)
+    def _resolution(self, task: CondensationTask) -> RealFeatures:
+        """The real side of a task, made once for it."""
+        if self._real is None or self._real.task is not task:
+            together = self.real_images(task.device, task.train.resolution)
+            self._real = RealFeatures(task, self.config.real_batch, together)
         return self._real
 
     def _draw(
         self,
-        problem: Problem,
+        task: CondensationTask,
         views: Sequence[str],
         iteration: int,
         number: int,
-        side: RealSide | None = None,
+        resolution: RealFeatures | None = None,
     ) -> tuple[list[Drawn], torch.Tensor]:
         """What is random in every view, made on the CPU for all classes and sent in one copy.
 
         Args:
-            problem: as in :meth:`step`.
+            task: as in :meth:`step`.
             views: of the iteration; the first is the alignment.
             iteration: t.
             number: whose real side it has.
-            side: to draw real images from; none where a bank holds their means.
+            resolution: to draw real images from; none where a bank holds their means.
 
         Returns:
             What is drawn for each view, and rows of the real images (none without a side).
         """
-        classes, pixels = problem.train.num_classes, problem.train.side
-        rows = torch.empty(0, dtype=torch.int64) if side is None else side.rows(number)
+        classes, pixels = task.train.num_classes, task.train.resolution
+        rows = torch.empty(0, dtype=torch.int64) if resolution is None else resolution.rows(number)
         augments, subsets = [], []
         for view in views:
             matched = view == "alignment"
-            draws = generator(problem.seed, view, number if matched else iteration)
-            augments.append(siamese.draw(self.config.augmentation, classes, pixels, draws))
-            if matched and problem.bank is not None:
-                draws = generator(problem.seed, "subset", iteration)
-            subsets.append(self._subset(problem, draws))
+            generator = keyed_generator(task.seed, view, number if matched else iteration)
+            augments.append(siamese.draw(self.config.augmentation, classes, pixels, generator))
+            if matched and task.bank is not None:
+                generator = keyed_generator(task.seed, "subset", iteration)
+            subsets.append(self._subset(task, generator))
         several = [tensor for augment in augments for tensor in augment.tensors()]
-        sent = iter(send([rows, *several, *(s for s in subsets if s is not None)], problem.device))
+        sent = iter(send([rows, *several, *(s for s in subsets if s is not None)], task.device))
         rows = next(sent)
         there = [augment.like(list(islice(sent, len(augment.tensors())))) for augment in augments]
         kept = [None if subset is None else next(sent) for subset in subsets]
         return [Drawn(*pair) for pair in zip(there, kept, strict=True)], rows
 
-    def _subset(self, problem: Problem, draws: torch.Generator) -> torch.Tensor | None:
+    def _subset(self, task: CondensationTask, generator: torch.Generator) -> torch.Tensor | None:
         """Rows (k*kept,) of a random choice of each class's synthetic images, by chunk, if any."""
         if self._kept == self._each:
             return None
-        every = torch.rand(problem.train.num_classes, self._each, generator=draws)
-        own = every[problem.classes.start : problem.classes.stop]
+        every = torch.rand(task.train.num_classes, self._each, generator=generator)
+        own = every[task.classes.start : task.classes.stop]
         chosen = own.argsort(1)[:, : self._kept]
-        place = torch.arange(len(problem.classes)) % problem.chunk
+        place = torch.arange(len(task.classes)) % task.chunk
         return (chosen + place[:, None] * self._each).flatten()
 
-    def _encoders(self, problem: Problem, number: int) -> tuple[State, State]:
+    def _encoders(self, task: CondensationTask, number: int) -> tuple[State, State]:
         """The drawn expert and the encoder for matching (Eq. 3)."""
-        draws = generator(problem.seed, "encoder", number)
+        generator = keyed_generator(task.seed, "encoder", number)
         expert: State = {}
-        if problem.experts:
-            drawn = int(torch.randint(len(problem.experts), (), generator=draws))
-            initial, expert = problem.experts[drawn]
+        if task.experts:
+            drawn = int(torch.randint(len(task.experts), (), generator=generator))
+            initial, expert = task.experts[drawn]
         if self.config.encoder == "mid":
-            return expert, interpolate(initial, expert, float(torch.rand((), generator=draws)))
+            return expert, interpolate(initial, expert, float(torch.rand((), generator=generator)))
         if self.config.encoder == "fixed_random":
-            draws = generator(problem.seed, "fixed encoder")
-        return expert, fresh_network(problem, draws)
+            generator = keyed_generator(task.seed, "fixed encoder")
+        return expert, fresh_network(task, generator)

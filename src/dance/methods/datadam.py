@@ -24,9 +24,9 @@ A network of one block, which images of 8 pixels get by default, has no attentio
 left is DM's distance.
 
 Deviations from the released code: classes smaller than the real batch give all their images, where
-the code stops; the code's own initial tensors are not used; whitening does not whiten the canvases
-a second time. With batch norm all real images go through one forward in training mode and all
-synthetic ones through another, as in DM; with instance norm chunks of classes are exact.
+the code stops; the code's own initial tensors are not used; whitening does not whiten the stored
+images a second time. With batch norm all real images go through one forward in training mode and
+all synthetic ones through another, as in DM; with instance norm chunks of classes are exact.
 """
 
 from __future__ import annotations
@@ -35,10 +35,16 @@ from dataclasses import dataclass
 
 import torch
 
-from dance.core.rng import generator
-from dance.methods.base import METHODS, Problem, Tensors
+from dance.core.rng import keyed_generator
+from dance.methods.base import METHODS, CondensationTask, Tensors
 from dance.methods.dm import DM, DMConfig
-from dance.methods.sides import Chunk, forward, fresh_network, pictures, single_operation
+from dance.methods.toolkit.distribution import (
+    Chunk,
+    forward,
+    fresh_network,
+    pictures,
+    single_operation,
+)
 from dance.networks import State
 from dance.objectives.attention import spatial_attention
 from dance.objectives.moments import class_means, mean_distance
@@ -52,7 +58,7 @@ class DataDAMConfig(DMConfig):
     """Settings of DataDAM; the defaults are those of the released code.
 
     Attributes:
-        iterations: steps on the canvases, each with a network of its own (8000 in the paper).
+        iterations: steps on the stored images, each with a network of its own (8000 in the paper).
         learning_rate: of SGD on standardised pixels (10 above 50 images per class).
         momentum: of SGD on the pixels.
         real_batch: real images per class and iteration; 0 takes all.
@@ -76,20 +82,20 @@ class DataDAM(DM):
     Config = DataDAMConfig
     config: DataDAMConfig
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration of Algorithm 1."""
-        config, last = self.config, problem.network.embedding_size
-        network = fresh_network(problem, generator(problem.seed, "network", iteration))
-        change = single_operation(problem, config.augmentation, iteration)
+        config, last = self.config, task.network.embedding_size
+        network = fresh_network(task, keyed_generator(task.seed, "network", iteration))
+        change = single_operation(task, config.augmentation, iteration)
 
         def embed(images: torch.Tensor) -> torch.Tensor:
             """Attention of all layers, then the embedding: (n,places+D)."""
-            return forward(problem, self._attention, network, images)
+            return forward(task, self._attention, network, images)
 
-        real = self._real.means(embed, change, self._real.rows(iteration).to(problem.device))
+        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
 
-        def view(canvases: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(problem, canvases, self.space), chunk.owners)
+        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+            return change(pictures(task, stored_images, self.space), chunk.owners)
 
         def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
             wanted = real[chunk.classes]
@@ -98,7 +104,7 @@ class DataDAM(DM):
             output = mean_distance(wanted[:, -last:], means[:, -last:])
             return {"matching": attention + config.balance * output}
 
-        return self._canvases.descend(state, view, losses, {"matching": _SCALE})
+        return self._synthetic.descend(state, view, losses, {"matching": _SCALE})
 
     def _attention(self, network: State, images: torch.Tensor) -> torch.Tensor:
         """What is matched of images (n,C,H,W); the maps themselves are dropped at once."""

@@ -7,7 +7,7 @@ Algorithm 1. K times a new random network; T times each
 2. one step of the images on the sum over classes of D(g_T, g_S), D by layers and rows (Eq. 10),
 3. except after the last, some epochs of training the network on the synthetic images.
 
-One :meth:`Dc.step` is one of the T: the network in training is in the state, so a run goes on from
+One :meth:`DC.step` is one of the T: the network in training is in the state, so a run goes on from
 inside an inner loop. Standardised space, no clamp; the published runs of DC begin at N(0,1) noise
 (``init: normal`` in the run), those of DSA at random real images (``init: random``).
 
@@ -49,13 +49,14 @@ from typing import ClassVar, Literal
 import torch
 
 from dance.augment import single
-from dance.condensed.class_sgd import ClassSGD
 from dance.condensed.container import Space
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.matching import (
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.classwise_sgd import ClassSGD
+from dance.methods.toolkit.distribution import Change, pictures, single_operation
+from dance.methods.toolkit.gradient import (
     COSINE,
     ROWS,
     SECOND_ORDER,
@@ -65,8 +66,7 @@ from dance.methods.matching import (
     standardised,
     together,
 )
-from dance.methods.sides import Change, pictures, single_operation
-from dance.methods.trainee import SHARED, Trainee
+from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
 
 _INNER = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
 """Epochs of inner training by images per class, as published."""
@@ -77,7 +77,7 @@ _COMPARISONS = {"rows": ROWS, "squared": SQUARED, "cosine": COSINE}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DcConfig:
+class DCConfig:
     """Settings of DC; the defaults are those that made the published numbers.
 
     Attributes:
@@ -121,7 +121,7 @@ class DcConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DsaConfig(DcConfig):
+class DSAConfig(DCConfig):
     """Settings of DSA: those of DC, augmented (without ``flip`` for digits)."""
 
     augmentation: str = "color_crop_cutout_flip_scale_rotate"
@@ -153,15 +153,15 @@ def inner_epochs(ipc: int) -> int:
 
 
 @METHODS.register("dc")
-class Dc(Condenser):
+class DC(Condenser):
     """DC; see the module's text."""
 
     title = "DC"
     paper = "Zhao, Mopuri & Bilen, ICLR 2021"
     year = 2021
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
-    Config = DcConfig
-    config: DcConfig
+    Config = DCConfig
+    config: DCConfig
     shared = SHARED
     whole = True
     space: ClassVar[Space] = "standardised"
@@ -175,81 +175,85 @@ class Dc(Condenser):
         """Those of a class or of a part of it, counted by the memory of second derivatives."""
         return SECOND_ORDER * min(super().synthetic_images(ipc, factor), self.config.network_batch)
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """What is forwarded with gradients, which take twice the memory."""
-        return 2 * together(device, side)
+        return 2 * together(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases at rest, and room for a network."""
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images at rest, and room for a network."""
         config = self.config
-        self._outer = config.outer_steps or outer_steps(problem.ipc)
-        self._epochs = inner_epochs(problem.ipc)
+        self._outer = config.outer_steps or outer_steps(task.ipc)
+        self._epochs = inner_epochs(task.ipc)
         if config.inner_epochs is not None:
             self._epochs = config.inner_epochs
-        self._trainee = Trainee(problem)
-        self._matcher = Matcher(problem, _COMPARISONS[config.distance], problem.network)
-        self._sampler = ClassSampler(problem.train, config.real_batch, problem.seed)
-        each = problem.ipc * problem.factor**2
-        labels = torch.arange(problem.train.num_classes)
-        self._labels = labels.repeat_interleave(each).to(problem.device)
-        initial = problem.initial
-        canvases = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
-        return canvases | self._trainee.start()
+        self._trainee = InnerNetwork(task)
+        self._matcher = Matcher(task, _COMPARISONS[config.distance], task.network)
+        self._sampler = ClassSampler(task.train, config.real_batch, task.seed)
+        each = task.ipc * task.factor**2
+        labels = torch.arange(task.train.num_classes)
+        self._labels = labels.repeat_interleave(each).to(task.device)
+        initial = task.initial
+        stored_images = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
+        return stored_images | self._trainee.start()
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One of the T steps of a network, and its training after it."""
         number, outer = divmod(iteration, self._outer)
         if outer == 0:
-            self._trainee.renew(state, generator(problem.seed, "network", number))
+            self._trainee.renew(state, keyed_generator(task.seed, "network", number))
         if self._trainee.buffers:
-            self._observe(problem, state, iteration)
-        loss = self._match(problem, state, iteration)
+            self._observe(task, state, iteration)
+        loss = self._match(task, state, iteration)
         if outer < self._outer - 1:
-            self._train(problem, state, iteration)
+            self._train(task, state, iteration)
         return {"matching": loss}
 
-    def _match(self, problem: Problem, state: Tensors, iteration: int) -> torch.Tensor:
+    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> torch.Tensor:
         """One step of all images on the sum of distances over classes; their mean."""
-        change = single_operation(problem, self.config.augmentation, iteration)
+        change = single_operation(task, self.config.augmentation, iteration)
         network = self._trainee.eaten(self._trainee.weights(state))
         pixels, gradient = state["pixels"], torch.empty_like(state["pixels"])
         total = pixels.new_zeros(())
-        for label in problem.classes:
-            real = standardised(problem, self._sampler.rows(label, iteration))
+        for label in task.classes:
+            real = standardised(task, self._sampler.rows(label, iteration))
             target = self._matcher.real(network, change(real, owners(label, real)), label)
-            own = slice(label * problem.ipc, (label + 1) * problem.ipc)
-            view = self._view(problem, change, label)
+            own = slice(label * task.ipc, (label + 1) * task.ipc)
+            view = self._view(task, change, label)
             loss, gradient[own] = self._matcher.pull(network, target, pixels[own], label, view)
             total += loss
         config = self.config
         ClassSGD(pixels, state["velocity"], 1, config.learning_rate, config.momentum).step(gradient)
-        return total / problem.train.num_classes
+        return total / task.train.num_classes
 
     def _view(
-        self, problem: Problem, change: Change, label: int
+        self, task: CondensationTask, change: Change, label: int
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """From canvases of a class to what the network eats."""
+        """From stored images of a class to what the network eats."""
 
-        def view(canvases: torch.Tensor) -> torch.Tensor:
-            images = pictures(problem, canvases, self.space)
+        def view(stored_images: torch.Tensor) -> torch.Tensor:
+            images = pictures(task, stored_images, self.space)
             return change(images, owners(label, images))
 
         return view
 
-    def _train(self, problem: Problem, state: Tensors, iteration: int) -> None:
+    def _train(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
         """Some epochs of the network on the synthetic images."""
         config = self.config
-        images = pictures(problem, state["pixels"], self.space)
+        images = pictures(task, state["pixels"], self.space)
         number = 0
         for epoch in range(self._epochs):
-            draws = generator(problem.seed, "inner order", iteration, epoch)
-            order = torch.randperm(len(images), generator=draws).to(images.device)
+            generator = keyed_generator(task.seed, "inner order", iteration, epoch)
+            order = torch.randperm(len(images), generator=generator).to(images.device)
             for rows in order.split(config.network_batch):
                 batch = images[rows]
                 if config.augmentation:
-                    draws = generator(problem.seed, "inner augment", iteration, number)
+                    generator = keyed_generator(task.seed, "inner augment", iteration, number)
                     drawn = single.draw(
-                        config.augmentation, len(rows), problem.train.side, draws, shared=True
+                        config.augmentation,
+                        len(rows),
+                        task.train.resolution,
+                        generator,
+                        shared=True,
                     )
                     batch = single.apply(batch, drawn)
                 self._trainee.train(
@@ -261,16 +265,16 @@ class Dc(Condenser):
                 )
                 number += 1
 
-    def _observe(self, problem: Problem, state: Tensors, iteration: int) -> None:
+    def _observe(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
         """One batch of real images of all classes for batch norm."""
-        chosen = [self._sampler.rows(label, iteration)[:_SEEN] for label in problem.classes]
-        self._trainee.observe(state, standardised(problem, torch.cat(chosen)))
+        chosen = [self._sampler.rows(label, iteration)[:_SEEN] for label in task.classes]
+        self._trainee.observe(state, standardised(task, torch.cat(chosen)))
 
 
 @METHODS.register("dsa")
-class Dsa(Dc):
+class DSA(DC):
     """DSA; see the module's text."""
 
     title = "DSA"
     paper = "Zhao & Bilen, ICML 2021"
-    Config = DsaConfig
+    Config = DSAConfig

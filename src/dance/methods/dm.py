@@ -29,17 +29,17 @@ from dataclasses import dataclass
 
 import torch
 
-from dance.core.rng import generator
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
+from dance.core.rng import keyed_generator
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.distribution import (
     Chunk,
-    RealSide,
+    RealFeatures,
+    SyntheticImages,
     forward,
     fresh_network,
     has_batch_norm,
     pictures,
-    real_together,
+    real_batch_size,
     single_operation,
 )
 from dance.networks import Network
@@ -51,7 +51,7 @@ class DMConfig:
     """Settings of DM; the defaults are those that made the published numbers.
 
     Attributes:
-        iterations: steps on the canvases, each with a network of its own.
+        iterations: steps on the stored images, each with a network of its own.
         learning_rate: of SGD on standardised pixels, for every number of images per class (10 from
             100 images per class on; 0.1 or 0.01 for ResNets).
         momentum: of SGD on the pixels.
@@ -88,40 +88,40 @@ class DM(Condenser):
         """Batch norm normalises all classes together."""
         return has_batch_norm(network)
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a forward where classes do not couple."""
-        return real_together(device, side)
+        return real_batch_size(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases and their momentum."""
-        config, whole = self.config, has_batch_norm(problem.network)
-        self._network = copy.deepcopy(problem.network).train()
-        together = None if whole else self.real_images(problem.device, problem.train.side)
-        self._real = RealSide(problem, config.real_batch, together)
-        self._canvases = Canvases(
-            problem,
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images and their momentum."""
+        config, whole = self.config, has_batch_norm(task.network)
+        self._network = copy.deepcopy(task.network).train()
+        together = None if whole else self.real_images(task.device, task.train.resolution)
+        self._real = RealFeatures(task, config.real_batch, together)
+        self._synthetic = SyntheticImages(
+            task,
             config.learning_rate,
             config.momentum,
             "joint",
-            chunk=problem.train.num_classes if whole else None,
+            chunk=task.train.num_classes if whole else None,
         )
-        return self._canvases.start()
+        return self._synthetic.start()
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration of Algorithm 1."""
-        psi = fresh_network(problem, generator(problem.seed, "network", iteration))
-        change = single_operation(problem, self.config.augmentation, iteration)
+        psi = fresh_network(task, keyed_generator(task.seed, "network", iteration))
+        change = single_operation(task, self.config.augmentation, iteration)
 
         def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(problem, self._network.embed, psi, images)
+            return forward(task, self._network.embed, psi, images)
 
-        real = self._real.means(embed, change, self._real.rows(iteration).to(problem.device))
+        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
 
-        def view(canvases: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(problem, canvases, self.space), chunk.owners)
+        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+            return change(pictures(task, stored_images, self.space), chunk.owners)
 
         def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
             means = class_means(embed(images), chunk.sizes)
             return {"matching": mean_distance(real[chunk.classes], means)}
 
-        return self._canvases.descend(state, view, losses, {"matching": 1.0})
+        return self._synthetic.descend(state, view, losses, {"matching": 1.0})

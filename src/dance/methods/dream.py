@@ -5,7 +5,8 @@ Algorithm 1. As IDC (:mod:`dance.methods.idc`), with two changes:
 1. every 10 steps the real images of each class are clustered by k-means on the features of the
    network in training; the image nearest to each centroid represents its cluster, and the
    representatives are matched until the next clustering, each time under a new augmentation,
-2. the canvases begin at the images nearest to the centroids of as many clusters as they have cells,
+2. the stored images begin at the images nearest to the centroids of as many clusters as they have
+   cells,
    by the features of an untrained network.
 
 The representatives are in the state, since the network that chose them is gone when a run goes on.
@@ -14,8 +15,8 @@ Deviations from the released code: a cluster is keyed by (seed, step, class); a 
 more images than clusters gives all of them; batch norm embeds by its running statistics. As there,
 the images are clustered without augmentation or normalisation, though the network was trained with
 both, and an empty cluster has the zero vector as its centroid. The warm-up that its options name
-and its code ignores works here (``warmup_epochs``). The run's own initial canvases are the baseline
-that reports show, and the start where ``start`` is ``given``.
+and its code ignores works here (``warmup_epochs``). The run's own initial stored images are the
+baseline that reports show, and the start where ``start`` is ``given``.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ import torch
 
 from dance.condensed import init
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
-from dance.methods.base import METHODS, Problem, Tensors
-from dance.methods.idc import Idc, IdcConfig
-from dance.methods.sides import forward, fresh_network, real_together
+from dance.methods.base import METHODS, CondensationTask, Tensors
+from dance.methods.idc import IDC, IDCConfig
+from dance.methods.toolkit.distribution import forward, fresh_network, real_batch_size
 from dance.networks import State
 
 _CHOSEN = "representatives"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamConfig(IdcConfig):
+class DREAMConfig(IDCConfig):
     """Settings of DREAM: those of IDC, and the clustering.
 
     Attributes:
         real_batch: clusters of each class, and so real images per class and step.
         clustering_interval: steps between two clusterings; they begin anew with every network.
-        start: the canvases begin at representatives (``k_means``) or as they are ``given``.
+        start: the stored images begin at representatives (``k_means``) or as they are ``given``.
     """
 
     real_batch: int = 128
@@ -66,59 +67,66 @@ class DreamConfig(IdcConfig):
 
 
 @METHODS.register("dream")
-class Dream(Idc):
+class DREAM(IDC):
     """DREAM; see the module's text."""
 
     title = "DREAM"
     paper = "Liu et al., ICCV 2023"
     year = 2023
-    Config = DreamConfig
-    config: DreamConfig
-    shared = Idc.shared | {_CHOSEN}
+    Config = DREAMConfig
+    config: DREAMConfig
+    shared = IDC.shared | {_CHOSEN}
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases of representatives, and room for a network and the chosen rows."""
-        state = super().setup(problem)
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images of representatives, and room for a network and the chosen rows."""
+        state = super().setup(task)
         sizes = self._sampler.sizes()
         self._places = torch.arange(sum(sizes)).split(sizes)
         state[_CHOSEN] = torch.zeros(sum(sizes), dtype=torch.int64)
         if self.config.start == "k_means":
-            state["pixels"].copy_(self._start(problem))
+            state["pixels"].copy_(self._start(task))
         return state
 
     def real_rows(
-        self, problem: Problem, state: Tensors, label: int, iteration: int
+        self, task: CondensationTask, state: Tensors, label: int, iteration: int
     ) -> torch.Tensor:
         """The representatives of a class, chosen anew when it is time."""
         config, place = self.config, self._places[label]
         if iteration % config.network_steps % config.clustering_interval == 0:
             network = self._trainee.eaten(self._trainee.weights(state))
-            draws = generator(problem.seed, "clusters", iteration, label)
-            chosen = self._nearest(problem, network, label, len(place), draws)
+            generator = keyed_generator(task.seed, "clusters", iteration, label)
+            chosen = self._nearest(task, network, label, len(place), generator)
             state[_CHOSEN][place] = chosen
         return state[_CHOSEN][place]
 
     def _nearest(
-        self, problem: Problem, network: State, label: int, clusters: int, draws: torch.Generator
+        self,
+        task: CondensationTask,
+        network: State,
+        label: int,
+        clusters: int,
+        generator: torch.Generator,
     ) -> torch.Tensor:
         """Rows (clusters,) on the CPU of images of a class, each nearest to a centroid."""
-        rows = problem.train.rows(label)
+        rows = task.train.rows(label)
         features = []
         with torch.no_grad():
-            for part in rows.split(real_together(problem.device, problem.train.side)):
-                images = problem.train.images[part].to(problem.initial) / 255
-                features.append(forward(problem, problem.network.embed, network, images))
-        return rows[representatives(torch.cat(features), clusters, draws)].cpu()
+            for part in rows.split(real_batch_size(task.device, task.train.resolution)):
+                images = task.train.images[part].to(task.initial) / 255
+                features.append(forward(task, task.network.embed, network, images))
+        return rows[representatives(torch.cat(features), clusters, generator)].cpu()
 
-    def _start(self, problem: Problem) -> torch.Tensor:
-        """Canvases (K*ipc,C,S,S) whose cells show representatives by an untrained network."""
-        network = fresh_network(problem, generator(problem.seed, "start network"))
-        count, cells = problem.ipc * problem.factor**2, problem.factor**2
+    def _start(self, task: CondensationTask) -> torch.Tensor:
+        """Stored images (K*ipc,C,S,S) whose cells show representatives by an untrained network."""
+        network = fresh_network(task, keyed_generator(task.seed, "start network"))
+        count, cells = task.ipc * task.factor**2, task.factor**2
         index = []
-        for label in problem.classes:
-            draws = generator(problem.seed, "start clusters", label)
-            chosen = self._nearest(problem, network, label, count, draws)
-            cell = torch.arange(count) % len(chosen)  # cell k of canvas j has number k * ipc + j
-            index.append(chosen[cell].view(cells, problem.ipc).T)
-        train = problem.train
-        return init.place(train.images, torch.cat(index).to(train.images.device), problem.factor)
+        for label in task.classes:
+            generator = keyed_generator(task.seed, "start clusters", label)
+            chosen = self._nearest(task, network, label, count, generator)
+            cell = torch.arange(count) % len(
+                chosen
+            )  # cell k of stored image j has number k * ipc + j
+            index.append(chosen[cell].view(cells, task.ipc).T)
+        train = task.train
+        return init.place(train.images, torch.cat(index).to(train.images.device), task.factor)

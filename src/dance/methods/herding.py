@@ -32,7 +32,7 @@ from typing import Literal
 import torch
 
 from dance.methods.base import METHODS
-from dance.methods.selection import FeatureCoreset, SelectionConfig, first_least
+from dance.methods.toolkit.coreset import FeatureCoreset, SelectionConfig, first_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Herding(FeatureCoreset):
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = HerdingConfig
 
-    def pick(self, features: torch.Tensor, count: int, draws: torch.Generator) -> torch.Tensor:
+    def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """The box above for one class; nothing is drawn."""
         rule = icarl if self.config.rule == "icarl" else welling
         return rule(features, count)

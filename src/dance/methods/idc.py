@@ -1,25 +1,25 @@
 """IDC: efficient synthetic-data parameterization (Kim et al., ICML 2022); IDC-I is factor 1.
 
-Algorithm 1. Each outer iteration takes a new random network and clamps the canvases to [0,1]; then,
-100 times,
+Algorithm 1. Each outer iteration takes a new random network and clamps the stored images to [0,1];
+then, 100 times,
 
 1. for every class, the gradients of the network's loss on a real batch and on the class's decoded
-   synthetic images, both under one augmentation, and one step of the canvases on the distance of
-   their convolution kernels,
+   synthetic images, both under one augmentation, and one step of the stored images on the distance
+   of their convolution kernels,
 2. the network trains on some real images of all classes.
 
-One :meth:`Idc.step` is one of the 100: the network in training is in the state.
+One :meth:`IDC.step` is one of the 100: the network in training is in the state.
 
 Deviations from the paper, which follow the released settings that made the published numbers (the
 option that gives another form is in brackets):
 
 * The distance is the plain sum over convolution kernels of squared (``distance: mse``) or absolute
   (``l1``) differences; the classifier, biases and norms do not enter.
-* Every class takes its own step with momentum 0.5 on the shared canvases, in closed form
-  (:mod:`dance.condensed.class_sgd`).
+* Every class takes its own step with momentum 0.5 on the shared stored images, in closed form
+  (:mod:`dance.methods.toolkit.classwise_sgd`).
 * The learning rate is ``learning_rate`` times the images per class times (side / 32)^2, 28-pixel
   fashion included; the released code takes (side / 28)^2 for MNIST and (side / 224)^2 for ImageNet
-  (``reference_side``).
+  (``reference_resolution``).
 
 Deviations from the released code: the network trains for whole batches, a fixed number after each
 matching, so that a batch that ends a pass early counts as one; where a strategy names several of
@@ -37,13 +37,14 @@ from typing import Literal
 import torch
 
 from dance.augment import cutmix, siamese
-from dance.condensed.class_sgd import ClassSGD
 from dance.condensed.decoders import decode, decode_bound, decode_multi
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.matching import (
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.classwise_sgd import ClassSGD
+from dance.methods.toolkit.distribution import Change, chained_operations, channels
+from dance.methods.toolkit.gradient import (
     KERNELS_ABSOLUTE,
     KERNELS_SQUARED,
     SECOND_ORDER,
@@ -52,30 +53,29 @@ from dance.methods.matching import (
     standardised,
     together,
 )
-from dance.methods.sides import Change, chained_operations, channels
-from dance.methods.trainee import SHARED, Trainee
+from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
 
 _COMPARISONS = {"mse": KERNELS_SQUARED, "l1": KERNELS_ABSOLUTE}
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdcConfig:
+class IDCConfig:
     """Settings of IDC; the defaults are those of CIFAR that made the published numbers.
 
     Attributes:
         iterations: steps in all: outer iterations (2000) times the steps of each network.
         network_steps: matching steps per network.
-        learning_rate: for one image per class of ``reference_side`` pixels: the step is this times
-            the images per class times (side / reference_side)^2.
-        reference_side: of the learning rate, in pixels (28 for MNIST, 224 for ImageNet).
-        momentum: of SGD on the canvases.
+        learning_rate: for one image per class of ``reference_resolution`` pixels: the step is this
+            times the images per class times (side / reference_resolution)^2.
+        reference_resolution: of the learning rate, in pixels (28 for MNIST, 224 for ImageNet).
+        momentum: of SGD on the stored images.
         distance: of convolution kernels: sum of squared (``mse``: CIFAR, SVHN) or absolute (``l1``:
             MNIST, fashion, ImageNet) differences.
         real_batch: real images per class and step; 0 takes all.
         synthetic_cap: decoded images per class and step at most.
         augmentation: siamese strategy, one parameter draw per class; empty for none.
-        decoding: of canvases while condensing: ``single`` factor, ``multi``: all factors up to it,
-            ``bound``: the largest factors that ``synthetic_cap`` allows.
+        decoding: of stored images while condensing: ``single`` factor, ``multi``: all factors up
+            to it, ``bound``: the largest factors that ``synthetic_cap`` allows.
         network_images: real images that the network trains on after each matching step; at most one
             pass.
         network_batch: of that training.
@@ -90,7 +90,7 @@ class IdcConfig:
     iterations: int = 200_000
     network_steps: int = 100
     learning_rate: float = 5e-4
-    reference_side: int = 32
+    reference_resolution: int = 32
     momentum: float = 0.5
     distance: Literal["mse", "l1"] = "mse"
     real_batch: int = 64
@@ -112,22 +112,22 @@ class IdcConfig:
         Raises:
             ConfigError: steps, batches or images below 1, or an unknown augmentation.
         """
-        for name in ("network_steps", "network_images", "network_batch", "reference_side"):
+        for name in ("network_steps", "network_images", "network_batch", "reference_resolution"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"options.{name} must be at least 1: got {getattr(self, name)}")
         siamese.parse(self.network_augmentation)
 
 
 @METHODS.register("idc")
-class Idc(Condenser):
+class IDC(Condenser):
     """IDC; see the module's text."""
 
     title = "IDC"
     paper = "Kim et al., ICML 2022"
     year = 2022
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
-    Config = IdcConfig
-    config: IdcConfig
+    Config = IDCConfig
+    config: IDCConfig
     shared = SHARED
     whole = True
 
@@ -140,65 +140,65 @@ class Idc(Condenser):
         """Decoded images up to the cap, counted by the memory of second derivatives."""
         return SECOND_ORDER * min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """What is forwarded with gradients, which take twice the memory."""
-        return 2 * together(device, side)
+        return 2 * together(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases at rest, and room for a network."""
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images at rest, and room for a network."""
         config = self.config
-        self._trainee = Trainee(problem)
+        self._trainee = InnerNetwork(task)
         self._matcher = Matcher(
-            problem,
+            task,
             _COMPARISONS[config.distance],
             self._trainee.network,
             coupled=self._trainee.buffers,
         )
-        self._sampler = ClassSampler(problem.train, config.real_batch, problem.seed)
-        count = len(problem.train.labels)
+        self._sampler = ClassSampler(task.train, config.real_batch, task.seed)
+        count = len(task.train.labels)
         self._pass = math.ceil(count / config.network_batch)
         self._steps = min(math.ceil(config.network_images / config.network_batch), self._pass)
         self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
-        self._mean, self._std = channels(problem)
-        initial = problem.initial
-        canvases = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
-        return canvases | self._trainee.start()
+        self._mean, self._std = channels(task)
+        initial = task.initial
+        stored_images = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
+        return stored_images | self._trainee.start()
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One of the 100 steps of a network."""
         number, inner = divmod(iteration, self.config.network_steps)
         if inner == 0:
-            self._trainee.renew(state, generator(problem.seed, "network", number))
-            self._warm_up(problem, state, number)
+            self._trainee.renew(state, keyed_generator(task.seed, "network", number))
+            self._warm_up(task, state, number)
             state["pixels"].clamp_(0, 1)
-        loss = self._match(problem, state, iteration)
+        loss = self._match(task, state, iteration)
         for step in range(iteration * self._steps, (iteration + 1) * self._steps):
-            self._train(problem, state, "network", step)
+            self._train(task, state, "network", step)
         return {"matching": loss}
 
     def real_rows(
-        self, problem: Problem, state: Tensors, label: int, iteration: int
+        self, task: CondensationTask, state: Tensors, label: int, iteration: int
     ) -> torch.Tensor:
         """Rows (n,) of the real images of a class that an iteration matches."""
         return self._sampler.rows(label, iteration)
 
-    def _match(self, problem: Problem, state: Tensors, iteration: int) -> torch.Tensor:
-        """Every class's step of its canvases; the mean of the distances."""
+    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> torch.Tensor:
+        """Every class's step of its stored images; the mean of the distances."""
         config, pixels = self.config, state["pixels"]
-        change = chained_operations(problem, config.augmentation, iteration)
+        change = chained_operations(task, config.augmentation, iteration)
         network = self._trainee.eaten(self._trainee.apart(self._trainee.weights(state)))
-        area = (problem.train.side / config.reference_side) ** 2
-        rate = config.learning_rate * problem.ipc * area
-        classes = problem.train.num_classes
+        area = (task.train.resolution / config.reference_resolution) ** 2
+        rate = config.learning_rate * task.ipc * area
+        classes = task.train.num_classes
         optimiser = ClassSGD(pixels, state["velocity"], classes, rate, config.momentum)
         optimiser.before()
         gradient, total = torch.empty_like(pixels), pixels.new_zeros(())
-        for label in problem.classes:
-            rows = self.real_rows(problem, state, label, iteration)
-            real = standardised(problem, rows)
+        for label in task.classes:
+            rows = self.real_rows(task, state, label, iteration)
+            real = standardised(task, rows)
             target = self._matcher.real(network, change(real, owners(label, real)), label)
-            own = slice(label * problem.ipc, (label + 1) * problem.ipc)
-            view = self._view(problem, change, label, iteration)
+            own = slice(label * task.ipc, (label + 1) * task.ipc)
+            view = self._view(task, change, label, iteration)
             loss, gradient[own] = self._matcher.pull(network, target, pixels[own], label, view)
             total += loss
         optimiser.step(gradient)
@@ -206,54 +206,54 @@ class Idc(Condenser):
         return total / classes
 
     def _view(
-        self, problem: Problem, change: Change, label: int, iteration: int
+        self, task: CondensationTask, change: Change, label: int, iteration: int
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """From canvases of a class to what the network eats."""
-        config, factor = self.config, problem.factor
+        """From stored images of a class to what the network eats."""
+        config, factor = self.config, task.factor
 
-        def view(canvases: torch.Tensor) -> torch.Tensor:
+        def view(stored_images: torch.Tensor) -> torch.Tensor:
             if config.decoding == "multi":
-                images = decode_multi(canvases, factor)
+                images = decode_multi(stored_images, factor)
             elif config.decoding == "bound":
-                images = decode_bound(canvases, factor, config.synthetic_cap)
+                images = decode_bound(stored_images, factor, config.synthetic_cap)
             else:
-                images = decode(canvases, factor)
+                images = decode(stored_images, factor)
             if len(images) > config.synthetic_cap:
-                draws = generator(problem.seed, "subset", iteration, label)
-                kept = torch.randperm(len(images), generator=draws)[: config.synthetic_cap]
+                generator = keyed_generator(task.seed, "subset", iteration, label)
+                kept = torch.randperm(len(images), generator=generator)[: config.synthetic_cap]
                 images = images[kept.to(images.device)]
             images = (images - self._mean) / self._std
             return change(images, owners(label, images))
 
         return view
 
-    def _warm_up(self, problem: Problem, state: Tensors, number: int) -> None:
+    def _warm_up(self, task: CondensationTask, state: Tensors, number: int) -> None:
         """Some passes of a new network over the real images."""
         steps = self.config.warmup_epochs * self._pass
         for step in range(number * steps, (number + 1) * steps):
-            self._train(problem, state, "warm up", step)
+            self._train(task, state, "warm up", step)
 
-    def _train(self, problem: Problem, state: Tensors, purpose: str, step: int) -> None:
+    def _train(self, task: CondensationTask, state: Tensors, purpose: str, step: int) -> None:
         """One step of the network on real images, in an order that is drawn anew at every pass.
 
         Args:
-            problem: as in :meth:`step`.
+            task: as in :meth:`step`.
             state: likewise.
             purpose: of the random numbers.
             step: of all steps of this purpose in the run.
         """
-        config, train = self.config, problem.train
+        config, train = self.config, task.train
         turn, place = divmod(step, self._pass)
-        key = generator(problem.seed, f"{purpose} order", turn)
+        key = keyed_generator(task.seed, f"{purpose} order", turn)
         if self._order[0] != key.initial_seed():
             order = torch.randperm(len(train.labels), generator=key)
             self._order = (key.initial_seed(), order)
         rows = self._order[1][place * config.network_batch : (place + 1) * config.network_batch]
-        draws = generator(problem.seed, f"{purpose} batch", step)
-        drawn = siamese.draw(config.network_augmentation, len(rows), train.side, draws)
-        images = siamese.apply(standardised(problem, rows), drawn.to(problem.device))
-        mix = cutmix.draw_mix(len(rows), train.side, config.cutmix, draws)
-        labels = train.labels[rows.to(train.labels.device)].to(problem.device)
+        generator = keyed_generator(task.seed, f"{purpose} batch", step)
+        drawn = siamese.draw(config.network_augmentation, len(rows), train.resolution, generator)
+        images = siamese.apply(standardised(task, rows), drawn.to(task.device))
+        mix = cutmix.draw_mix(len(rows), train.resolution, config.cutmix, generator)
+        labels = train.labels[rows.to(train.labels.device)].to(task.device)
         self._trainee.train(
             state,
             images,

@@ -1,30 +1,30 @@
 """IDM: improved distribution matching (Zhao, Li, Qin & Yu, CVPR 2023).
 
-A queue holds networks that are trained on real images while the canvases are condensed. Each
+A queue holds networks that are trained on real images while the stored images are condensed. Each
 iteration
 
 1. appends a fresh network every ``push_interval`` iterations; a full queue drops its oldest,
 2. draws one network of the queue,
 3. for every class, augments a real batch and the decoded synthetic images (partitioning and
-   expansion: a canvas is cut in four quarters, each enlarged) by one operation of DSA with the same
-   parameters, and takes a step on the squared distance of their mean features plus ``ce_weight``
-   times the network's running training accuracy *in percent* times the cross-entropy of the
-   synthetic images,
+   expansion: a stored image is cut in four quarters, each enlarged) by one operation of DSA with
+   the same parameters, and takes a step on the squared distance of their mean features plus
+   ``ce_weight`` times the network's running training accuracy *in percent* times the cross-entropy
+   of the synthetic images,
 4. draws ``fetch`` networks of the queue and trains each by some SGD steps on real images.
 
 As in the released command list, which made the published numbers: three networks are in the queue
 before the first iteration pushes a fourth; untrained networks are matched too; queue networks are
 trained without augmentation; the accuracy of every network is counted anew every
 ``meter_interval`` iterations (there, at every evaluation, of which there is none here); every class
-takes its own optimiser step with momentum on the shared canvases.
+takes its own optimiser step with momentum on the shared stored images.
 
 Deviations from the released code: the classes share one forward and their steps are made in closed
-form (:mod:`dance.condensed.class_sgd`), so the momentum that is left at the end of an iteration is
-exact too; embedding and logits come from one forward, not two; all four pictures of a canvas stand
-beside each other, not in four blocks, which no mean can tell; the whole class as a real batch is
-``real_batch: 0``. Starting from four real pictures a canvas is ``init: collage`` in the run, for
-TinyImageNet too, where the released script does the opposite of what it says. Left out: the rule
-for one image per class without expansion, which no published command uses.
+form (:mod:`dance.methods.toolkit.classwise_sgd`), so the momentum that is left at the end of an
+iteration is exact too; embedding and logits come from one forward, not two; all four pictures of a
+stored image stand beside each other, not in four blocks, which no mean can tell; the whole class
+as a real batch is ``real_batch: 0``. Starting from four real pictures a stored image is ``init:
+collage`` in the run, for TinyImageNet too, where the released script does the opposite of what it
+says. Left out: the rule for one image per class without expansion, which no published command uses.
 
 Every process would need all real images to train the same queue, so one condenses all classes.
 """
@@ -38,21 +38,21 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from dance.core.rng import generator
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
+from dance.core.rng import keyed_generator
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.distribution import (
     Chunk,
-    RealSide,
+    RealFeatures,
+    SyntheticImages,
     forward,
     pictures,
-    real_together,
+    real_batch_size,
     single_operation,
 )
 from dance.networks import Network, State
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
-from dance.training.fit import standardise
+from dance.training.trainer import standardise
 
 _FIRST = 3
 """Networks in the queue before the first iteration."""
@@ -63,7 +63,7 @@ class IDMConfig:
     """Settings of IDM; the defaults are those of CIFAR-10 with 10 images per class.
 
     Attributes:
-        iterations: steps on the canvases.
+        iterations: steps on the stored images.
         learning_rate: of SGD on standardised pixels.
         momentum: of SGD on the pixels.
         real_batch: real images per class and iteration; 0 takes all.
@@ -162,62 +162,62 @@ class IDM(Condenser):
         """Steps in all."""
         return self.config.iterations
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a group of classes, or a training batch, whose gradients take twice as much."""
-        return max(real_together(device, side), 2 * self.config.model_batch)
+        return max(real_batch_size(device, resolution), 2 * self.config.model_batch)
 
     def networks_held(self) -> int:
         """The queue, with its momentum."""
         return 2 * self.config.queue
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases, their momentum, and the queue with its first networks."""
-        config, initial = self.config, problem.initial
-        self._layout = Layout(problem.network)
-        self._training = copy.deepcopy(problem.network).train()
-        together = real_together(problem.device, problem.train.side)
-        self._real = RealSide(problem, config.real_batch, together)
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images, their momentum, and the queue with its first networks."""
+        config, initial = self.config, task.initial
+        self._layout = Layout(task.network)
+        self._training = copy.deepcopy(task.network).train()
+        together = real_batch_size(task.device, task.train.resolution)
+        self._real = RealFeatures(task, config.real_batch, together)
         rates = (config.learning_rate, config.momentum)
-        self._canvases = Canvases(problem, *rates, "per_class")
-        counts = torch.zeros(2, config.queue, dtype=torch.int64, device=problem.device)
-        state = self._canvases.start() | {
+        self._synthetic = SyntheticImages(task, *rates, "per_class")
+        counts = torch.zeros(2, config.queue, dtype=torch.int64, device=task.device)
+        state = self._synthetic.start() | {
             "networks": initial.new_zeros(config.queue, self._layout.size),
             "network_velocities": initial.new_zeros(config.queue, self._layout.trained),
             "hits": counts[0].clone(),
             "seen": counts[1].clone(),
         }
         for number in range(_FIRST):
-            self._push(problem, state, number)
+            self._push(task, state, number)
         return state
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration: push, match, train."""
         config = self.config
         if iteration % config.meter_interval == 0:
             state["hits"].zero_()
             state["seen"].zero_()
         if iteration % config.push_interval == 0:
-            self._push(problem, state, _FIRST + iteration // config.push_interval)
-        losses = self._match(problem, state, iteration)
-        self._train(problem, state, iteration)
+            self._push(task, state, _FIRST + iteration // config.push_interval)
+        losses = self._match(task, state, iteration)
+        self._train(task, state, iteration)
         return losses
 
-    def _match(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
-        """A step on the canvases with a network of the queue."""
-        draws = generator(problem.seed, "matched network", iteration)
-        place = int(torch.randint(self._held(iteration), (), generator=draws))
+    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
+        """A step on the stored images with a network of the queue."""
+        generator = keyed_generator(task.seed, "matched network", iteration)
+        place = int(torch.randint(self._held(iteration), (), generator=generator))
         network = self._layout.state(state["networks"][place])
         hits, seen = (state[name][place].to(state["pixels"]) for name in ("hits", "seen"))
         percent = 100 * hits / seen.clamp(min=1)
-        change = single_operation(problem, self.config.augmentation, iteration)
+        change = single_operation(task, self.config.augmentation, iteration)
 
         def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(problem, problem.network.embed, network, images)
+            return forward(task, task.network.embed, network, images)
 
-        real = self._real.means(embed, change, self._real.rows(iteration).to(problem.device))
+        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
 
-        def view(canvases: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(problem, canvases, self.space), chunk.owners)
+        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+            return change(pictures(task, stored_images, self.space), chunk.owners)
 
         def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
             found = embed(images)
@@ -232,35 +232,35 @@ class IDM(Condenser):
 
         weights: dict[str, float | torch.Tensor] = {"matching": 1.0}
         weights["cross_entropy"] = self.config.ce_weight * percent
-        return self._canvases.descend(state, view, losses, weights)
+        return self._synthetic.descend(state, view, losses, weights)
 
-    def _train(self, problem: Problem, state: Tensors, iteration: int) -> None:
+    def _train(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
         """Some steps of some networks of the queue on real images."""
-        config, train = self.config, problem.train
-        draws = generator(problem.seed, "queue", iteration)
-        fetched = torch.randperm(self._held(iteration), generator=draws)[: config.fetch]
+        config, train = self.config, task.train
+        generator = keyed_generator(task.seed, "queue", iteration)
+        fetched = torch.randperm(self._held(iteration), generator=generator)[: config.fetch]
         for place in fetched.tolist():
             for _ in range(config.model_steps):
-                every = torch.randperm(len(train.labels), generator=draws)
+                every = torch.randperm(len(train.labels), generator=generator)
                 rows = every[: config.model_batch].to(train.images.device)
-                self._descend(problem, state, place, train.images[rows], train.labels[rows])
+                self._descend(task, state, place, train.images[rows], train.labels[rows])
 
     def _descend(
         self,
-        problem: Problem,
+        task: CondensationTask,
         state: Tensors,
         place: int,
         images: torch.Tensor,
         labels: torch.Tensor,
     ) -> None:
         """One SGD step of a network of the queue on images (b,C,H,W) uint8."""
-        config, layout, train = self.config, self._layout, problem.train
+        config, layout, train = self.config, self._layout, task.train
         row, velocity = state["networks"][place], state["network_velocities"][place]
         weights = layout.state(row)
         leaves = layout.leaves(weights)
-        images, labels = images.to(problem.device), labels.to(problem.device)
-        eaten = standardise(images, train.mean, train.std, problem.initial.dtype)
-        logits = forward(problem, self._training.logits, leaves, eaten)
+        images, labels = images.to(task.device), labels.to(task.device)
+        eaten = standardise(images, train.mean, train.std, task.initial.dtype)
+        logits = forward(task, self._training.logits, leaves, eaten)
         loss = functional.cross_entropy(logits, labels)
         gradients = torch.autograd.grad(loss, layout.parameters(leaves))
         if layout.size > layout.trained:  # what batch norm saw
@@ -272,10 +272,10 @@ class IDM(Condenser):
         state["hits"][place] += (logits.detach().argmax(1) == labels).sum()
         state["seen"][place] += len(labels)
 
-    def _push(self, problem: Problem, state: Tensors, number: int) -> None:
+    def _push(self, task: CondensationTask, state: Tensors, number: int) -> None:
         """Put a fresh network into the queue, where the oldest is when it is full."""
         place = number % self.config.queue
-        fresh = problem.network.initial(generator(problem.seed, "network", number))
+        fresh = task.network.initial(keyed_generator(task.seed, "network", number))
         state["networks"][place].copy_(self._layout.row(fresh))
         state["network_velocities"][place].zero_()
         state["hits"][place] = 0

@@ -24,7 +24,7 @@ from __future__ import annotations
 import torch
 
 from dance.methods.base import METHODS
-from dance.methods.selection import FeatureCoreset, first_least
+from dance.methods.toolkit.coreset import FeatureCoreset, first_least
 
 
 @METHODS.register("k_center")
@@ -36,7 +36,7 @@ class KCenter(FeatureCoreset):
     year = 1985
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
 
-    def pick(self, features: torch.Tensor, count: int, draws: torch.Generator) -> torch.Tensor:
+    def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """The box above for one class; nothing is drawn."""
         return farthest_first(features, count)
 

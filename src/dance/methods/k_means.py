@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 
 from dance.methods.base import METHODS
-from dance.methods.selection import FeatureCoreset, SelectionConfig, first_least
+from dance.methods.toolkit.coreset import FeatureCoreset, SelectionConfig, first_least
 
 _ROUNDS = 100
 
@@ -54,27 +54,27 @@ class KMeans(FeatureCoreset):
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = KMeansConfig
 
-    def pick(self, features: torch.Tensor, count: int, draws: torch.Generator) -> torch.Tensor:
+    def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """The box above for one class."""
         centred = features - features.mean(0)  # distances stay, rounding shrinks
         best, least = torch.empty(0), float("inf")
         for _ in range(self.config.starts if count > 1 else 1):
-            centres = spread(centred, count, draws)
+            centres = spread(centred, count, generator)
             centres, total = lloyd(centred, centres)
             if total < least:
                 best, least = centres, total
         return representatives(centred, best)
 
 
-def spread(features: torch.Tensor, count: int, draws: torch.Generator) -> torch.Tensor:
+def spread(features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
     """First centres (count,D), by k-means++.
 
     Args:
         features: (n,D) float64.
         count: at most n.
-        draws: one number a centre is drawn from it.
+        generator: one number a centre is drawn from it.
     """
-    points = torch.rand(count, generator=draws, dtype=torch.float64).tolist()
+    points = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
     chosen = [int(points[0] * len(features))]
     nearest, lengths = torch.full_like(features[:, 0], torch.inf), _lengths(features)
     for point in points[1:]:

@@ -11,9 +11,9 @@ Each iteration
 What is known: the authors' repository holds no code, so the loss follows the form of it that other
 projects carry (a sum of five gaussian kernels whose bandwidth is the mean distance of the joint
 batch, without gradient), and what surrounds it follows IDC, whose code the authors' work is built
-on: factored canvases in [0,1] that are clamped before every iteration, the first real images as
-start, the chain of augmentations, one optimiser step a class. The paper says that a network serves
-several iterations, not how many.
+on: factored stored images in [0,1] that are clamped before every iteration, the first real images
+as start, the chain of augmentations, one optimiser step a class. The paper says that a network
+serves several iterations, not how many.
 
 Chosen here, since no source gives them: ``real_batch`` and ``iterations`` are DANCE's, and every
 iteration has a network of its own. ``learning_rate`` was chosen among 0.1, 0.3, 1 and 3 on a fifth
@@ -34,17 +34,17 @@ from typing import Literal
 
 import torch
 
-from dance.core.rng import generator
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
+from dance.core.rng import keyed_generator
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.distribution import (
     Chunk,
-    RealSide,
+    RealFeatures,
+    SyntheticImages,
     chained_operations,
     forward,
     fresh_network,
     pictures,
-    real_together,
+    real_batch_size,
 )
 from dance.objectives.kernel import Kernel, discrepancy
 
@@ -54,7 +54,7 @@ class M3DConfig:
     """Settings of M3D; no source publishes the numbers, which are chosen here.
 
     Attributes:
-        iterations: steps on the canvases.
+        iterations: steps on the stored images.
         learning_rate: for one image per class; the step is this times ipc.
         momentum: of SGD on the pixels (IDC's).
         steps: ``per_class``: one optimiser step per class, as IDC; ``joint``: one for all.
@@ -90,34 +90,34 @@ class M3D(Condenser):
         """Steps in all."""
         return self.config.iterations
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a group of classes."""
-        return real_together(device, side)
+        return real_batch_size(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases and their momentum."""
-        config, rate = self.config, self.config.learning_rate * problem.ipc
-        together = self.real_images(problem.device, problem.train.side)
-        self._real = RealSide(problem, config.real_batch, together)
-        self._canvases = Canvases(problem, rate, config.momentum, config.steps)
-        return self._canvases.start()
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images and their momentum."""
+        config, rate = self.config, self.config.learning_rate * task.ipc
+        together = self.real_images(task.device, task.train.resolution)
+        self._real = RealFeatures(task, config.real_batch, together)
+        self._synthetic = SyntheticImages(task, rate, config.momentum, config.steps)
+        return self._synthetic.start()
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration: as many classes as a chunk holds meet their real images at a time."""
         config = self.config
-        drawn = generator(problem.seed, "network", iteration // config.network_interval)
-        encoder = fresh_network(problem, drawn)
-        change = chained_operations(problem, config.augmentation, iteration)
-        rows = self._real.rows(iteration).to(problem.device)
+        drawn = keyed_generator(task.seed, "network", iteration // config.network_interval)
+        encoder = fresh_network(task, drawn)
+        change = chained_operations(task, config.augmentation, iteration)
+        rows = self._real.rows(iteration).to(task.device)
         state["pixels"].clamp_(0, 1)
 
         def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(problem, problem.network.embed, encoder, images)
+            return forward(task, task.network.embed, encoder, images)
 
         real = self._real.features(embed, change, rows)
 
-        def view(canvases: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(problem, canvases, self.space), chunk.owners)
+        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+            return change(pictures(task, stored_images, self.space), chunk.owners)
 
         def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
             own = list(islice(real, len(chunk.sizes)))
@@ -129,4 +129,4 @@ class M3D(Condenser):
             found = [discrepancy(r[None], s[None], config.kernel) for r, s in pairs]
             return {"discrepancy": torch.cat(found)}
 
-        return self._canvases.descend(state, view, losses, {"discrepancy": 1.0})
+        return self._synthetic.descend(state, view, losses, {"discrepancy": 1.0})

@@ -46,13 +46,13 @@ import torch
 from torch.nn import functional
 
 from dance.augment import single
-from dance.condensed.class_sgd import ClassSGD
 from dance.condensed.container import Space
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.kernels import plain_operations
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import forward, forward_along, has_batch_norm, pictures
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.classwise_sgd import ClassSGD
+from dance.methods.toolkit.distribution import forward, forward_along, has_batch_norm, pictures
 from dance.networks import State
 from dance.objectives.gradient import along
 from dance.objectives.trajectory import Pull, follow, pull_back
@@ -62,7 +62,7 @@ _SECOND_ORDER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class MttConfig:
+class MTTConfig:
     """Settings of MTT; what depends on data and images per class is in the recipes.
 
     Attributes:
@@ -106,7 +106,7 @@ class Batch:
 
 
 @METHODS.register("mtt")
-class Mtt(Condenser):
+class MTT(Condenser):
     """MTT; see the module's text."""
 
     title = "MTT"
@@ -114,10 +114,10 @@ class Mtt(Condenser):
     year = 2022
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     whitens = True
-    Config = MttConfig
-    config: MttConfig
+    Config = MTTConfig
+    config: MTTConfig
     shared = frozenset({"learning_rate", "learning_rate_velocity"})
-    knob = "step_size_learning_rate"
+    divergence_hint = "step_size_learning_rate"
     whole = True
     space: ClassVar[Space] = "standardised"
 
@@ -138,29 +138,29 @@ class Mtt(Condenser):
         """The student's path and where it should lead."""
         return self.config.student_steps + 2
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases and step size at rest.
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images and step size at rest.
 
         Raises:
-            MissingExpertsError: the problem has no trajectories, or too short ones.
+            MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        self._experts(problem)
-        self._network = copy.deepcopy(problem.network).train()
-        self._coupled = has_batch_norm(problem.network)
+        self._experts(task)
+        self._network = copy.deepcopy(task.network).train()
+        self._coupled = has_batch_norm(task.network)
         self._buffers: State = {}
-        if dict(problem.network.named_buffers()):
-            fresh = problem.network.initial(generator(problem.seed, "buffers"))
-            names = [name for name, _ in problem.network.named_buffers()]
-            held = {name: fresh[name].to(problem.device) for name in names}
-            dtype = problem.initial.dtype
+        if dict(task.network.named_buffers()):
+            fresh = task.network.initial(keyed_generator(task.seed, "buffers"))
+            names = [name for name, _ in task.network.named_buffers()]
+            held = {name: fresh[name].to(task.device) for name in names}
+            dtype = task.initial.dtype
             self._buffers = {
                 n: t.to(dtype) if t.is_floating_point() else t for n, t in held.items()
             }
-        each = problem.ipc * problem.factor**2
-        labels = torch.arange(problem.train.num_classes)
-        self._labels = labels.repeat_interleave(each).to(problem.device)
-        self._together = problem.chunk * each
-        initial = problem.initial
+        each = task.ipc * task.factor**2
+        labels = torch.arange(task.train.num_classes)
+        self._labels = labels.repeat_interleave(each).to(task.device)
+        self._together = task.chunk * each
+        initial = task.initial
         return {
             "pixels": initial.clone(),
             "velocity": torch.zeros_like(initial),
@@ -168,18 +168,18 @@ class Mtt(Condenser):
             "learning_rate_velocity": initial.new_zeros(()),
         }
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration."""
         config, rate = self.config, state["learning_rate"]
-        first, target = self._segment(problem, iteration)
+        first, target = self._segment(task, iteration)
         leaf = state["pixels"].detach().requires_grad_()
-        images = pictures(problem, leaf, self.space)
-        batches = self._batches(problem, iteration)
+        images = pictures(task, leaf, self.space)
+        batches = self._batches(task, iteration)
 
         still = images.detach()
-        path = follow(first, rate, [partial(self._slope, problem, still, b) for b in batches])
+        path = follow(first, rate, [partial(self._slope, task, still, b) for b in batches])
         pulled = torch.zeros_like(still)
-        reverses = [partial(self._pull, problem, still, pulled, rate, batch) for batch in batches]
+        reverses = [partial(self._pull, task, still, pulled, rate, batch) for batch in batches]
         loss, slope = pull_back(path, target, rate, reverses)
 
         (gradient,) = torch.autograd.grad((images * pulled).sum(), leaf)
@@ -190,24 +190,24 @@ class Mtt(Condenser):
         rate.sub_(velocity, alpha=config.step_size_learning_rate)
         return losses
 
-    def _experts(self, problem: Problem) -> Trajectories:
+    def _experts(self, task: CondensationTask) -> Trajectories:
         """The trajectories, long enough."""
         asked = self.trajectory_epochs()
-        return long_enough(problem.trajectories, asked, self.title, "start_epochs")
+        return long_enough(task.trajectories, asked, self.title, "start_epochs")
 
-    def _segment(self, problem: Problem, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights (P,) to start from and to reach, on the device, in the dtype of the canvases."""
-        held, config = self._experts(problem), self.config
+    def _segment(self, task: CondensationTask, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights (P,) to start from and to reach, on the device, in the dtype of the pixels."""
+        held, config = self._experts(task), self.config
         turn, place = divmod(iteration, len(held))
-        order = torch.randperm(len(held), generator=generator(problem.seed, "experts", turn))
-        draws = generator(problem.seed, "start epoch", iteration)
-        start = int(torch.randint(config.start_epochs, (), generator=draws))
+        order = torch.randperm(len(held), generator=keyed_generator(task.seed, "experts", turn))
+        generator = keyed_generator(task.seed, "start epoch", iteration)
+        start = int(torch.randint(config.start_epochs, (), generator=generator))
         number = int(order[place])
         ends = [held.weights(number, epoch) for epoch in (start, start + config.expert_epochs)]
-        first, target = (weights.to(problem.initial) for weights in ends)
+        first, target = (weights.to(task.initial) for weights in ends)
         return first, target
 
-    def _batches(self, problem: Problem, iteration: int) -> list[Batch]:
+    def _batches(self, task: CondensationTask, iteration: int) -> list[Batch]:
         """The student's mini-batches and what augments them."""
         config, count = self.config, len(self._labels)
         size = min(config.student_batch or count, count)
@@ -215,38 +215,38 @@ class Mtt(Condenser):
         parts: list[torch.Tensor] = []
         for number in range(config.student_steps):
             if not parts:
-                draws = generator(problem.seed, "student order", iteration, number)
-                parts = list(torch.randperm(count, generator=draws).split(size))
-            rows = parts.pop().to(problem.device)
-            change = self._augmentation(problem, len(rows), iteration, number)
+                generator = keyed_generator(task.seed, "student order", iteration, number)
+                parts = list(torch.randperm(count, generator=generator).split(size))
+            rows = parts.pop().to(task.device)
+            change = self._augmentation(task, len(rows), iteration, number)
             batches.append(Batch(rows, self._labels[rows], change))
         return batches
 
     def _augmentation(
-        self, problem: Problem, count: int, iteration: int, number: int
+        self, task: CondensationTask, count: int, iteration: int, number: int
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """One operation for the images of a step, each with parameters of its own."""
-        strategy, side = self.config.augmentation, problem.train.side
+        strategy, resolution = self.config.augmentation, task.train.resolution
         if not strategy:
             return lambda images: images
-        draws = generator(problem.seed, "student augment", iteration, number)
-        drawn = single.draw(strategy, count, side, draws, shared=True)
+        generator = keyed_generator(task.seed, "student augment", iteration, number)
+        drawn = single.draw(strategy, count, resolution, generator, shared=True)
         return lambda images: single.apply(images, drawn)
 
     def _slope(
-        self, problem: Problem, images: torch.Tensor, batch: Batch, weights: torch.Tensor
+        self, task: CondensationTask, images: torch.Tensor, batch: Batch, weights: torch.Tensor
     ) -> torch.Tensor:
         """The gradient g of a step, (P,), of the mean cross-entropy of its images."""
         seen, total = batch.change(images[batch.rows]), torch.zeros_like(weights)
         for part in self._parts(len(seen)):
-            loss, leaves = self._loss(problem, weights, seen[part], batch.labels[part])
+            loss, leaves = self._loss(task, weights, seen[part], batch.labels[part])
             found = torch.autograd.grad(loss, list(leaves.values()))
             total += _flat(found) * (len(seen[part]) / len(seen))
         return total
 
     def _pull(
         self,
-        problem: Problem,
+        task: CondensationTask,
         images: torch.Tensor,
         pulled: torch.Tensor,
         rate: torch.Tensor,
@@ -263,7 +263,7 @@ class Mtt(Condenser):
         for part in self._parts(len(seen)):
             x = seen[part].detach().requires_grad_()
             share = len(x) / len(seen)
-            q, leaves = self._product(problem, weights, x, batch.labels[part], adjoint)
+            q, leaves = self._product(task, weights, x, batch.labels[part], adjoint)
             inputs = [x, *(leaves.values() if wanted else ())]
             second = torch.autograd.grad(q, inputs, materialize_grads=True)
             product += q.detach() * share
@@ -281,7 +281,7 @@ class Mtt(Condenser):
 
     def _product(
         self,
-        problem: Problem,
+        task: CondensationTask,
         weights: torch.Tensor,
         images: torch.Tensor,
         labels: torch.Tensor,
@@ -289,11 +289,11 @@ class Mtt(Condenser):
     ) -> tuple[torch.Tensor, State]:
         """Q = <g, lambda> with its graph, and the weights by name that it depends on."""
         state, way = self._leaves(weights), unflatten(self._network, adjoint)
-        found = forward_along(problem, self._network, state, way, images)
+        found = forward_along(task, self._network, state, way, images)
         if found is not None:
             return along(*found, labels), state
         with plain_operations():
-            loss, leaves = self._loss(problem, weights, images, labels)
+            loss, leaves = self._loss(task, weights, images, labels)
             gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
         products = [(g * v).sum() for g, v in zip(gradients, way.values(), strict=True)]
         return torch.stack(products).sum(), leaves
@@ -304,12 +304,16 @@ class Mtt(Condenser):
         return {name: tensor.requires_grad_() for name, tensor in views.items()}
 
     def _loss(
-        self, problem: Problem, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+        self,
+        task: CondensationTask,
+        weights: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor,
     ) -> tuple[torch.Tensor, State]:
         """Mean cross-entropy of augmented images, and the weights by name that it depends on."""
         leaves = self._leaves(weights)
         buffers = {name: tensor.clone() for name, tensor in self._buffers.items()}
-        logits = forward(problem, self._network.logits, {**leaves, **buffers}, images)
+        logits = forward(task, self._network.logits, {**leaves, **buffers}, images)
         return functional.cross_entropy(logits, labels), leaves
 
 

@@ -8,14 +8,14 @@ Each iteration
    functions at random frequencies (:mod:`dance.objectives.characteristic`),
 3. lowers the expert's cross-entropy on the synthetic images, under another augmentation,
 
-with AdamW on canvases in [0,1], which are clamped before every iteration, and a learning rate that
-is halved whenever the sum of both losses over classes has not fallen for 500 iterations.
+with AdamW on stored images in [0,1], which are clamped before every iteration, and a learning rate
+that is halved whenever the sum of both losses over classes has not fallen for 500 iterations.
 
 The defaults are the released code, which computes the paper's row "fixed frequencies". Where the
 paper has something else, the option that gives it is in brackets:
 
 * Frequencies are normal. In the paper a network makes the scales of a mixture of normals, 16
-  frequencies for each, and learns to raise the distance that the canvases lower (``sampling:
+  frequencies for each, and learns to raise the distance that the stored images lower (``sampling:
   learned``, ``frequencies: 1024``). The released code switches that off, and what it would do with
   it on is nothing: it adds the network's gradient and takes it away again. Here its ascent has a
   gradient of its own, once per iteration, of the mean over classes.
@@ -26,17 +26,18 @@ paper has something else, the option that gives it is in brackets:
   difference, whatever is said of amplitude and phase (``amplitude``, ``phase``).
 * Weight decay acts on the pixels: with 100 classes it would shrink them to 0.14 in a run at a
   constant rate (``weight_decay: 0``).
-* Every class takes its own optimiser step on the shared canvases, so that a class moves by about
+* Every class takes its own optimiser step on the shared stored images, so that a class moves by
+  about
   sqrt(K) learning rates an iteration; over 8 processes the released code splits the classes, and
   its numbers come from either (``steps: joint``: one step of all, as if each class had its own).
 
 Deviations from the released code: its synthetic batches are made ahead, so that a gradient may be
-that of canvases up to ten steps old; here never. Frequencies are drawn once for all classes of an
-iteration, not for each: what each class sees is distributed as before. Experts are loaded once, not
-from disk at every iteration, and buffers of batch norm are mixed too, as in DANCE. Classes share
-their forwards, and their steps, those without a gradient included, are made together
-(:mod:`dance.condensed.class_adamw`). The sampling network, which is made for features of 2048
-numbers there, fits any.
+that of stored images up to ten steps old; here never. Frequencies are drawn once for all classes
+of an iteration, not for each: what each class sees is distributed as before. Experts are loaded
+once, not from disk at every iteration, and buffers of batch norm are mixed too, as in DANCE.
+Classes share their forwards, and their steps, those without a gradient included, are made together
+(:mod:`dance.methods.toolkit.classwise_adamw`). The sampling network, which is made for features of
+2048 numbers there, fits any.
 """
 
 from __future__ import annotations
@@ -50,21 +51,21 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from dance.condensed.class_adamw import ClassAdamW
-from dance.condensed.class_sgd import ClassOptimiser, ClassSGD
 from dance.core.errors import ConfigError, MissingExpertsError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.experts.interpolate import interpolate
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.classwise_adamw import ClassAdamW
+from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD
+from dance.methods.toolkit.distribution import (
     Change,
     Chunk,
-    RealSide,
+    RealFeatures,
+    SyntheticImages,
     chained_operations,
     forward,
     pictures,
-    real_together,
+    real_batch_size,
 )
 from dance.networks import Network, State
 from dance.objectives.calibration import class_cross_entropy
@@ -84,7 +85,7 @@ _FACTOR, _THRESHOLD = 0.5, 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class NcfmConfig:
+class NCFMConfig:
     """Settings of NCFM; the defaults are those of the released code.
 
     Attributes:
@@ -127,21 +128,21 @@ class NcfmConfig:
     sampler_momentum: float = 0.5
 
 
-class Paced(Canvases):
-    """Canvases under the optimiser and at the learning rate that the state says.
+class Paced(SyntheticImages):
+    """Stored images under the optimiser and at the learning rate that the state says.
 
     Args:
-        problem: with the first canvases.
+        task: with the first stored images.
         config: of the method.
     """
 
-    def __init__(self, problem: Problem, config: NcfmConfig) -> None:
-        super().__init__(problem, config.learning_rate, config.momentum, config.steps)
-        self._config, self._own = config, problem.classes
-        self._cycle = problem.train.num_classes
+    def __init__(self, task: CondensationTask, config: NCFMConfig) -> None:
+        super().__init__(task, config.learning_rate, config.momentum, config.steps)
+        self._config, self._own = config, task.classes
+        self._cycle = task.train.num_classes
 
     def start(self) -> Tensors:
-        """The first canvases at rest, the learning rate, and how many steps were made."""
+        """The first stored images at rest, the learning rate, and how many steps were made."""
         state = super().start()
         state["pixel_rate"] = state["pixels"].new_tensor(self._config.learning_rate)
         state["updates"] = torch.zeros((), dtype=torch.int64, device=state["pixels"].device)
@@ -172,14 +173,14 @@ class Sampler:
         block = [torch.Size((size, size)), *[torch.Size((size,))] * 3]
         self._shapes, self._bound = block * _BLOCKS, 1 / math.sqrt(size)
 
-    def start(self, draws: torch.Generator) -> torch.Tensor:
+    def start(self, generator: torch.Generator) -> torch.Tensor:
         """(P,) weights on the CPU, as PyTorch would draw them."""
         parts = []
         for number, shape in enumerate(self._shapes):
             place = number % 4  # weight, bias, scale, shift
             part = torch.full(shape, float(place == 2))
             if place < 2:
-                part.uniform_(-self._bound, self._bound, generator=draws)
+                part.uniform_(-self._bound, self._bound, generator=generator)
             parts.append(part.flatten())
         return torch.cat(parts)
 
@@ -225,20 +226,20 @@ class Frequencies:
 
 
 @METHODS.register("ncfm")
-class Ncfm(Condenser):
+class NCFM(Condenser):
     """NCFM; see the module's text."""
 
     title = "NCFM"
     paper = "Wang et al., CVPR 2025"
     year = 2025
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
-    Config = NcfmConfig
-    config: NcfmConfig
+    Config = NCFMConfig
+    config: NCFMConfig
     shared = frozenset(
         {"pixel_rate", "updates", "lowest", "stalled", "sampler", "sampler_velocity"}
     )
 
-    def __init__(self, config: NcfmConfig) -> None:
+    def __init__(self, config: NCFMConfig) -> None:
         """Refuse frequencies that the sampling network cannot make.
 
         Raises:
@@ -266,111 +267,115 @@ class Ncfm(Condenser):
         """The learning rate depends on the losses of all classes, learned frequencies on them."""
         return bool(self.config.patience) or self.config.sampling == "learned"
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a group of classes."""
-        return real_together(device, side)
+        return real_batch_size(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases, what their optimiser remembers, the schedule, and a network for frequencies.
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images, the state of their optimiser, the schedule, and the frequency network.
 
         Raises:
-            MissingExpertsError: the problem holds no experts.
+            MissingExpertsError: the task holds no experts.
         """
-        if not problem.experts:
+        if not task.experts:
             raise MissingExpertsError(
                 "NCFM needs at least one expert: got none; train some (dance experts DATA)"
             )
-        config, initial = self.config, problem.initial
-        together = self.real_images(problem.device, problem.train.side)
-        self._real = RealSide(problem, config.real_batch, together)
+        config, initial = self.config, task.initial
+        together = self.real_images(task.device, task.train.resolution)
+        self._real = RealFeatures(task, config.real_batch, together)
         self._first: torch.Tensor | None = None
         if config.real == "first":
-            every = [problem.train.rows(label) for label in problem.classes]
+            every = [task.train.rows(label) for label in task.classes]
             self._first = torch.cat([rows[: config.real_batch or None] for rows in every])
-        self._canvases = Paced(problem, config)
-        self._sampler = Sampler(problem.network.embedding_size)
-        state = self._canvases.start() | {
+        self._synthetic = Paced(task, config)
+        self._sampler = Sampler(task.network.embedding_size)
+        state = self._synthetic.start() | {
             "lowest": initial.new_tensor(math.inf),
-            "stalled": torch.zeros((), dtype=torch.int64, device=problem.device),
+            "stalled": torch.zeros((), dtype=torch.int64, device=task.device),
         }
         if config.sampling == "learned":
-            weights = self._sampler.start(generator(problem.seed, "sampler")).to(initial)
+            weights = self._sampler.start(keyed_generator(task.seed, "sampler")).to(initial)
             state |= {"sampler": weights, "sampler_velocity": torch.zeros_like(weights)}
         return state
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration."""
         config = self.config
-        draws = generator(problem.seed, "encoder", iteration)
-        initial, expert = problem.experts[
-            int(torch.randint(len(problem.experts), (), generator=draws))
+        generator = keyed_generator(task.seed, "encoder", iteration)
+        initial, expert = task.experts[
+            int(torch.randint(len(task.experts), (), generator=generator))
         ]
-        encoder = interpolate(initial, expert, float(torch.rand((), generator=draws)))
+        encoder = interpolate(initial, expert, float(torch.rand((), generator=generator)))
         state["pixels"].clamp_(0, 1)
-        losses = self._match(problem, state, iteration, encoder)
+        losses = self._match(task, state, iteration, encoder)
         if config.calibration_weight:
-            losses |= self._calibrate(problem, state, iteration, expert)
+            losses |= self._calibrate(task, state, iteration, expert)
         if config.patience:
             weights = {"matching": 1.0, "calibration": config.calibration_weight}
             total = sum(float(loss) * weights[name] for name, loss in losses.items())
-            self._pace(state, total * problem.train.num_classes)
+            self._pace(state, total * task.train.num_classes)
         return losses
 
-    def _match(self, problem: Problem, state: Tensors, iteration: int, encoder: State) -> Tensors:
+    def _match(
+        self, task: CondensationTask, state: Tensors, iteration: int, encoder: State
+    ) -> Tensors:
         """A step of every class on the distance of characteristic functions."""
         config = self.config
-        change = chained_operations(problem, config.augmentation, 2 * iteration)
-        drawn = self._frequencies(problem, state, iteration)
+        change = chained_operations(task, config.augmentation, 2 * iteration)
+        drawn = self._frequencies(task, state, iteration)
         rows = self._real.rows(iteration) if self._first is None else self._first
 
         def embed(images: torch.Tensor) -> torch.Tensor:
-            return functional.normalize(forward(problem, problem.network.embed, encoder, images))
+            return functional.normalize(forward(task, task.network.embed, encoder, images))
 
-        real = self._real.features(embed, change, rows.to(problem.device))
+        real = self._real.features(embed, change, rows.to(task.device))
 
         def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
             parts = embed(images).split(chunk.sizes)
             pairs = zip(islice(real, len(parts)), parts, strict=True)
             return {"matching": torch.stack([self._distance(*pair, drawn) for pair in pairs])}
 
-        view = self._view(problem, change)
-        found = self._canvases.descend(state, view, losses, {"matching": 1.0})
+        view = self._view(task, change)
+        found = self._synthetic.descend(state, view, losses, {"matching": 1.0})
         if config.sampling == "learned":
             velocity = state["sampler_velocity"].mul_(config.sampler_momentum)
-            velocity.add_(drawn.rise(), alpha=1 / problem.train.num_classes)
+            velocity.add_(drawn.rise(), alpha=1 / task.train.num_classes)
             state["sampler"].add_(velocity, alpha=config.sampler_learning_rate)
         return found
 
     def _calibrate(
-        self, problem: Problem, state: Tensors, iteration: int, expert: State
+        self, task: CondensationTask, state: Tensors, iteration: int, expert: State
     ) -> Tensors:
         """A step of every class on the expert's cross-entropy."""
-        change = chained_operations(problem, self.config.augmentation, 2 * iteration + 1)
+        change = chained_operations(task, self.config.augmentation, 2 * iteration + 1)
 
         def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            logits = forward(problem, problem.network.logits, expert, images)
+            logits = forward(task, task.network.logits, expert, images)
             return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
 
-        view = self._view(problem, change)
+        view = self._view(task, change)
         weights = {"calibration": self.config.calibration_weight}
-        return self._canvases.descend(state, view, losses, weights)
+        return self._synthetic.descend(state, view, losses, weights)
 
     def _view(
-        self, problem: Problem, change: Change
+        self, task: CondensationTask, change: Change
     ) -> Callable[[torch.Tensor, Chunk], torch.Tensor]:
-        """From canvases of a chunk to what a network eats."""
-        return lambda canvases, chunk: change(pictures(problem, canvases, self.space), chunk.owners)
+        """From stored images of a chunk to what a network eats."""
+        return lambda stored_images, chunk: change(
+            pictures(task, stored_images, self.space), chunk.owners
+        )
 
-    def _frequencies(self, problem: Problem, state: Tensors, iteration: int) -> Frequencies:
+    def _frequencies(self, task: CondensationTask, state: Tensors, iteration: int) -> Frequencies:
         """Those of an iteration, for all classes."""
-        config, size = self.config, problem.network.embedding_size
-        draws = generator(problem.seed, "frequencies", iteration)
-        normal = torch.randn(config.frequencies, size, generator=draws).to(problem.initial)
+        config, size = self.config, task.network.embedding_size
+        generator = keyed_generator(task.seed, "frequencies", iteration)
+        normal = torch.randn(config.frequencies, size, generator=generator).to(task.initial)
         if config.sampling == "normal":
             return Frequencies(normal)
-        noise = torch.randn(config.frequencies // _REPEATS, size, generator=draws)
+        noise = torch.randn(config.frequencies // _REPEATS, size, generator=generator)
         leaf = state["sampler"].detach().requires_grad_()
-        scales = self._sampler.scales(leaf, noise.to(problem.initial))
+        scales = self._sampler.scales(leaf, noise.to(task.initial))
         return Frequencies(scales.detach().repeat(_REPEATS, 1) * normal, normal, leaf, scales)
 
     def _distance(

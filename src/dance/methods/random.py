@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dance.core.rng import generator
-from dance.methods.base import METHODS, Coreset, Problem
+from dance.core.rng import keyed_generator
+from dance.methods.base import METHODS, CondensationTask, Coreset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,15 @@ class Random(Coreset):
     )  # fmt: skip
     Config = RandomConfig
 
-    def select(self, problem: Problem) -> torch.Tensor:
+    def select(self, task: CondensationTask) -> torch.Tensor:
         """Rows drawn class by class from keyed generators.
 
         Raises:
             ConfigError: a class has fewer than ipc images.
         """
         chosen = []
-        for label in problem.classes:
-            rows = self.rows(problem, label)
-            order = torch.randperm(len(rows), generator=generator(problem.seed, "select", label))
-            chosen.append(rows[order[: problem.ipc]])
+        for label in task.classes:
+            rows = self.rows(task, label)
+            order = torch.randperm(len(rows), generator=keyed_generator(task.seed, "select", label))
+            chosen.append(rows[order[: task.ipc]])
         return torch.cat(chosen)

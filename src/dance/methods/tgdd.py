@@ -11,8 +11,9 @@ Experts are networks trained on the real set, with their weights after every epo
    features by the weights after epoch j, cross-entropy by those after the later one.
 
 So where DANCE mixes an expert's two ends, the weights are ones that training went through, and its
-two views share decoding, augmentation and step. All else is DANCE's: clamped canvases in [0,1], the
-step for one image per class times ipc, one optimiser step per class on the shared canvases.
+two views share decoding, augmentation and step. All else is DANCE's: clamped stored images in
+[0,1], the step for one image per class times ipc, one optimiser step per class on the shared
+stored images.
 
 What is known is the released code and a reader's notes on the paper, which has alpha 2.5 for 1 and
 10 images per class and 0.5 for 50; 1.0 is the code's default and that of ``calibration_weight``
@@ -36,19 +37,19 @@ from typing import Literal
 
 import torch
 
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.experts.trajectories import Trajectories, long_enough, unflatten
-from dance.methods.base import METHODS, Condenser, Problem, Tensors
-from dance.methods.sides import (
-    Canvases,
+from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.toolkit.distribution import (
     Chunk,
-    RealSide,
+    RealFeatures,
+    SyntheticImages,
     chained_operations,
     forward,
     fresh_network,
     has_batch_norm,
     pictures,
-    real_together,
+    real_batch_size,
 )
 from dance.networks import Network, State
 from dance.objectives.calibration import class_cross_entropy
@@ -56,7 +57,7 @@ from dance.objectives.moments import class_means, mean_distance
 
 
 @dataclass(frozen=True, kw_only=True)
-class TgddConfig:
+class TGDDConfig:
     """Settings of TGDD; the defaults are those of the released code.
 
     Attributes:
@@ -87,7 +88,7 @@ class TgddConfig:
 
 
 @METHODS.register("tgdd")
-class Tgdd(Condenser):
+class TGDD(Condenser):
     """TGDD; see the module's text."""
 
     title = "TGDD"
@@ -95,8 +96,8 @@ class Tgdd(Condenser):
     year = 2026
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     trajectories = True
-    Config = TgddConfig
-    config: TgddConfig
+    Config = TGDDConfig
+    config: TGDDConfig
 
     @property
     def iterations(self) -> int:
@@ -115,51 +116,51 @@ class Tgdd(Condenser):
         """Decoded images up to the cap."""
         return min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
 
-    def real_images(self, device: torch.device, side: int) -> int:
+    def real_images(self, device: torch.device, resolution: int) -> int:
         """Those of a forward where classes do not couple."""
-        return real_together(device, side)
+        return real_batch_size(device, resolution)
 
-    def setup(self, problem: Problem) -> Tensors:
-        """Canvases and their momentum.
+    def setup(self, task: CondensationTask) -> Tensors:
+        """Stored images and their momentum.
 
         Raises:
-            MissingExpertsError: the problem has no trajectories, or too short ones.
+            MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        self._experts(problem)
-        config, whole = self.config, has_batch_norm(problem.network)
-        self._network = copy.deepcopy(problem.network).train()
-        names = [name for name, _ in problem.network.named_buffers()]
-        fresh = fresh_network(problem, generator(problem.seed, "buffers")) if names else {}
+        self._experts(task)
+        config, whole = self.config, has_batch_norm(task.network)
+        self._network = copy.deepcopy(task.network).train()
+        names = [name for name, _ in task.network.named_buffers()]
+        fresh = fresh_network(task, keyed_generator(task.seed, "buffers")) if names else {}
         self._buffers = {name: fresh[name] for name in names}  # moved, and never read
-        together = None if whole else self.real_images(problem.device, problem.train.side)
-        self._real = RealSide(problem, config.real_batch, together)
-        self._each = problem.ipc * problem.factor**2
-        self._kept = self.synthetic_images(problem.ipc, problem.factor)
-        self._chunk = problem.train.num_classes if whole else problem.chunk
-        self._canvases = Canvases(
-            problem,
-            config.learning_rate * problem.ipc,
+        together = None if whole else self.real_images(task.device, task.train.resolution)
+        self._real = RealFeatures(task, config.real_batch, together)
+        self._each = task.ipc * task.factor**2
+        self._kept = self.synthetic_images(task.ipc, task.factor)
+        self._chunk = task.train.num_classes if whole else task.chunk
+        self._synthetic = SyntheticImages(
+            task,
+            config.learning_rate * task.ipc,
             config.momentum,
             config.steps,
             kept=self._kept,
             chunk=self._chunk,
         )
-        return self._canvases.start()
+        return self._synthetic.start()
 
-    def step(self, problem: Problem, state: Tensors, iteration: int) -> Tensors:
+    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
         """One iteration."""
-        encoder, classifier = self._networks(problem, iteration)
-        change = chained_operations(problem, self.config.augmentation, iteration)
-        subset = self._subset(problem, iteration)
+        encoder, classifier = self._networks(task, iteration)
+        change = chained_operations(task, self.config.augmentation, iteration)
+        subset = self._subset(task, iteration)
         state["pixels"].clamp_(0, 1)
 
         def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(problem, self._network.embed, encoder, images)
+            return forward(task, self._network.embed, encoder, images)
 
-        real = self._real.means(embed, change, self._real.rows(iteration).to(problem.device))
+        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
 
-        def view(canvases: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            images = pictures(problem, canvases, self.space)
+        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+            images = pictures(task, stored_images, self.space)
             if subset is not None:
                 images = images.index_select(0, subset[chunk.images])
             return change(images, chunk.owners)
@@ -172,40 +173,40 @@ class Tgdd(Condenser):
             means = class_means(embed(images), chunk.sizes)
             found = {"matching": mean_distance(real[chunk.classes], means)}
             if "calibration" in weights:
-                logits = forward(problem, self._network.logits, classifier, images)
+                logits = forward(task, self._network.logits, classifier, images)
                 found["calibration"] = class_cross_entropy(logits, chunk.labels, chunk.sizes)
             return found
 
-        return self._canvases.descend(state, view, losses, weights)
+        return self._synthetic.descend(state, view, losses, weights)
 
-    def _networks(self, problem: Problem, iteration: int) -> tuple[State, State]:
+    def _networks(self, task: CondensationTask, iteration: int) -> tuple[State, State]:
         """Weights that make features, and those that classify."""
-        held = self._experts(problem)
+        held = self._experts(task)
         last = self.config.expert_epochs or held.epochs
-        draws = generator(problem.seed, "encoder", iteration)
-        number = int(torch.randint(len(held), (), generator=draws))
-        first = int(torch.randint(last + 1, (), generator=draws))
+        generator = keyed_generator(task.seed, "encoder", iteration)
+        number = int(torch.randint(len(held), (), generator=generator))
+        first = int(torch.randint(last + 1, (), generator=generator))
         end = min(first + self.config.ahead, last)
-        second = int(torch.randint(first, end + 1, (), generator=draws))
+        second = int(torch.randint(first, end + 1, (), generator=generator))
         snapshots = (held.weights(number, epoch) for epoch in (first, second))
         early, late = (
-            unflatten(self._network, weights.to(problem.initial)) | self._buffers
+            unflatten(self._network, weights.to(task.initial)) | self._buffers
             for weights in snapshots
         )
         return early, late
 
-    def _subset(self, problem: Problem, iteration: int) -> torch.Tensor | None:
+    def _subset(self, task: CondensationTask, iteration: int) -> torch.Tensor | None:
         """Rows (k*kept,) of each class's chosen synthetic images, each in its chunk, if not all."""
         if self._kept == self._each:
             return None
-        draws = generator(problem.seed, "subset", iteration)
-        every = torch.rand(problem.train.num_classes, self._each, generator=draws)
-        own = every[problem.classes.start : problem.classes.stop]
+        generator = keyed_generator(task.seed, "subset", iteration)
+        every = torch.rand(task.train.num_classes, self._each, generator=generator)
+        own = every[task.classes.start : task.classes.stop]
         chosen = own.argsort(1)[:, : self._kept]
-        place = torch.arange(len(problem.classes)) % self._chunk
-        return (chosen + place[:, None] * self._each).flatten().to(problem.device)
+        place = torch.arange(len(task.classes)) % self._chunk
+        return (chosen + place[:, None] * self._each).flatten().to(task.device)
 
-    def _experts(self, problem: Problem) -> Trajectories:
+    def _experts(self, task: CondensationTask) -> Trajectories:
         """The trajectories, long enough."""
         asked = self.trajectory_epochs()
-        return long_enough(problem.trajectories, asked, self.title, "expert_epochs")
+        return long_enough(task.trajectories, asked, self.title, "expert_epochs")

@@ -22,15 +22,15 @@ _SMALLEST = 8
 class AlexNet(Network):
     """The network; see the module's text for its form."""
 
-    def __init__(self, norm: str, channels: int, side: int, classes: int) -> None:
+    def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
-        if side < _SMALLEST:
+        if resolution < _SMALLEST:
             raise ConfigError(
-                f"alexnet needs images of at least {_SMALLEST} pixels: got {side}; use another "
-                "network (mlp takes any), or larger images (--size)"
+                f"alexnet needs images of at least {_SMALLEST} pixels: got {resolution}; "
+                "use another network (mlp takes any), or larger images (--size)"
             )
-        extra = (32 - side) // 2 if channels == 1 and 28 <= side < 32 else 0
-        inputs, size = channels, side + 2 * extra
+        extra = (32 - resolution) // 2 if channels == 1 and 28 <= resolution < 32 else 0
+        inputs, size = channels, resolution + 2 * extra
         blocks = []
         for filters, kernel, pool in _LAYERS:
             layers = [
@@ -47,12 +47,12 @@ class AlexNet(Network):
 
 
 @NETWORKS.register("alexnet")
-def alexnet(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def alexnet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """AlexNet for small images, without norm as published."""
-    return AlexNet("none", channels, side, classes)
+    return AlexNet("none", channels, resolution, classes)
 
 
 @NETWORKS.register("alexnet_norm")
-def alexnet_norm(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def alexnet_norm(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """AlexNet for small images with a norm after every convolution."""
-    return AlexNet(config.norm, channels, side, classes)
+    return AlexNet(config.norm, channels, resolution, classes)

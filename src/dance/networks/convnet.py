@@ -30,13 +30,13 @@ _LEAK = 0.01
 """Slope of the leaky ReLU below 0."""
 
 
-def default_depth(side: int) -> int:
-    """Blocks for images of ``side`` pixels: the last maps are 4x4 (28 acts as 32).
+def default_depth(resolution: int) -> int:
+    """Blocks for images of ``resolution`` pixels: the last maps are 4x4 (28 acts as 32).
 
-    >>> [default_depth(side) for side in (8, 16, 28, 32, 64, 128, 224)]
+    >>> [default_depth(resolution) for resolution in (8, 16, 28, 32, 64, 128, 224)]
     [1, 2, 3, 3, 4, 5, 5]
     """
-    padded = 32 if 28 <= side < 32 else side
+    padded = 32 if 28 <= resolution < 32 else resolution
     return max(1, int(math.log2(padded / _LAST_SIDE)))
 
 
@@ -48,21 +48,21 @@ class ConvNet(Network):
     """
 
     def __init__(
-        self, config: NetworkConfig, channels: int, side: int, classes: int, depth: int
+        self, config: NetworkConfig, channels: int, resolution: int, classes: int, depth: int
     ) -> None:
         super().__init__()
         width, norm, pooling = config.width, config.norm, config.pooling
         padding = 1
         if channels == 1:
-            padding += (-side % 2**depth) // 2
+            padding += (-resolution % 2**depth) // 2
         layers = []
         inputs = channels
-        size = side + 2 * (padding - 1)
+        size = resolution + 2 * (padding - 1)
         for block in range(depth):
             if size < (2 if pooling in (2, "max") else 1):
                 raise ConfigError(
                     f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got "
-                    f"{side}"
+                    f"{resolution}"
                 )
             layers.append(
                 nn.Sequential(
@@ -162,9 +162,9 @@ def _pool(pooling: int | str) -> nn.Module:
 
 
 @NETWORKS.register("convnet")
-def convnet(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def convnet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """ConvNet-D, width 128: the field's network for condensing and evaluating."""
-    depth = default_depth(side) if config.depth is None else config.depth
+    depth = default_depth(resolution) if config.depth is None else config.depth
     if depth < 1:
         raise ConfigError(f"network.depth must be at least 1: got {depth}")
-    return ConvNet(config, channels, side, classes, depth)
+    return ConvNet(config, channels, resolution, classes, depth)

@@ -24,13 +24,15 @@ _SMALLEST = 8
 class Layer(nn.Module):
     """One dense layer: its new maps in front of what it was given."""
 
-    def __init__(self, inputs: int, norm: str, side: int) -> None:
+    def __init__(self, inputs: int, norm: str, resolution: int) -> None:
         super().__init__()
         self.squeeze = nn.Sequential(
-            norm_layer(norm, inputs, side), nn.ReLU(), nn.Conv2d(inputs, 4 * _GROWTH, 1, bias=False)
+            norm_layer(norm, inputs, resolution),
+            nn.ReLU(),
+            nn.Conv2d(inputs, 4 * _GROWTH, 1, bias=False),
         )
         self.grow = nn.Sequential(
-            norm_layer(norm, 4 * _GROWTH, side),
+            norm_layer(norm, 4 * _GROWTH, resolution),
             nn.ReLU(),
             nn.Conv2d(4 * _GROWTH, _GROWTH, 3, padding=1, bias=False),
         )
@@ -43,7 +45,7 @@ class Layer(nn.Module):
 class DenseNet(Network):
     """The network; see the module's text for its form."""
 
-    def __init__(self, norm: str, channels: int, side: int, classes: int) -> None:
+    def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
         width = 2 * _GROWTH
         self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
@@ -51,19 +53,19 @@ class DenseNet(Network):
         for index, count in enumerate(_LAYERS):
             block: list[nn.Module] = []
             for _ in range(count):
-                block.append(Layer(width, norm, side))
+                block.append(Layer(width, norm, resolution))
                 width += _GROWTH
             if index < len(_LAYERS) - 1:
                 block += [
-                    norm_layer(norm, width, side),
+                    norm_layer(norm, width, resolution),
                     nn.ReLU(),
                     nn.Conv2d(width, width // 2, 1, bias=False),
                     nn.AvgPool2d(2),
                 ]
-                width, side = width // 2, side // 2
+                width, resolution = width // 2, resolution // 2
             blocks.append(nn.Sequential(*block))
         self.blocks = nn.ModuleList(blocks)
-        self.last = norm_layer(norm, width, side)
+        self.last = norm_layer(norm, width, resolution)
         self.embedding_size = width
         self.classifier = nn.Linear(width, classes)
 
@@ -73,8 +75,10 @@ class DenseNet(Network):
 
 
 @NETWORKS.register("densenet121")
-def densenet121(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def densenet121(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """DenseNet-121, growth 12: one million parameters."""
-    if side < _SMALLEST:
-        raise ConfigError(f"densenet121 needs images of at least {_SMALLEST} pixels: got {side}")
-    return DenseNet(config.norm, channels, side, classes)
+    if resolution < _SMALLEST:
+        raise ConfigError(
+            f"densenet121 needs images of at least {_SMALLEST} pixels: got {resolution}"
+        )
+    return DenseNet(config.norm, channels, resolution, classes)

@@ -23,13 +23,13 @@ _SMALLEST = 16
 class LeNet(Network):
     """The network; see the module's text for its form."""
 
-    def __init__(self, channels: int, side: int, classes: int) -> None:
+    def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
         padding = 2 if channels == 1 else 0
-        if side + 2 * padding < _SMALLEST:
+        if resolution + 2 * padding < _SMALLEST:
             raise ConfigError(
-                f"lenet needs images of at least {_SMALLEST - 2 * padding} pixels: got {side}; use "
-                "another network (mlp takes any), or larger images (--size)"
+                f"lenet needs images of at least {_SMALLEST - 2 * padding} pixels: "
+                f"got {resolution}; use another network (mlp takes any), or larger images (--size)"
             )
         first, second = _FILTERS
         self.stem = nn.Identity()
@@ -41,7 +41,7 @@ class LeNet(Network):
                 nn.Sequential(nn.Conv2d(first, second, 5), nn.ReLU(), nn.MaxPool2d(2)),
             ]
         )
-        last = ((side + 2 * padding - 4) // 2 - 4) // 2
+        last = ((resolution + 2 * padding - 4) // 2 - 4) // 2
         self.hidden = nn.Sequential(
             nn.Linear(second * last * last, _UNITS[0]),
             nn.ReLU(),
@@ -58,6 +58,6 @@ class LeNet(Network):
 
 
 @NETWORKS.register("lenet")
-def lenet(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def lenet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """LeNet: the smallest of DC's networks, without norm."""
-    return LeNet(channels, side, classes)
+    return LeNet(channels, resolution, classes)

@@ -25,6 +25,6 @@ class MLP(Network):
 
 
 @NETWORKS.register("mlp")
-def mlp(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def mlp(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """MLP of two hidden layers: no convolution, no norm."""
-    return MLP(channels * side * side, config.width, classes)
+    return MLP(channels * resolution * resolution, config.width, classes)

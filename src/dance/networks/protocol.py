@@ -196,7 +196,9 @@ class Network(nn.Module):
 class Builder(Protocol):
     """Signature of what is registered under a network's name."""
 
-    def __call__(self, config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+    def __call__(
+        self, config: NetworkConfig, channels: int, resolution: int, classes: int
+    ) -> Network:
         """Build the skeleton for images (channels, side, side) and ``classes`` classes."""
         ...
 
@@ -205,14 +207,14 @@ NETWORKS: Registry[Builder] = Registry("network", "dance.networks")
 
 
 def build(
-    config: NetworkConfig, channels: int, side: int, classes: int, dataset: str = ""
+    config: NetworkConfig, channels: int, resolution: int, classes: int, dataset: str = ""
 ) -> Network:
     """The skeleton that ``config`` describes, on the meta device.
 
     Args:
         config: which network.
         channels: C of the images, 1 or 3.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
         classes: K, number of logits.
         dataset: name of the data set, which decides the ResNet layout where the configuration does
             not.
@@ -225,11 +227,11 @@ def build(
         config = replace(config, layout="cifar" if dataset.startswith("cifar") else "imagenet")
     try:
         with torch.device("meta"):
-            return builder(config, channels, side, classes)
+            return builder(config, channels, resolution, classes)
     except _SingleValueError as error:
         raise ConfigError(
             f"{config.name} with {config.norm} norm needs maps larger than 1x1 to normalise, and "
-            f"images of {side} pixels shrink to 1x1 in it; use --network.norm batch, another "
+            f"images of {resolution} pixels shrink to 1x1 in it; use --network.norm batch, another "
             "--network.name, or larger images (--size)"
         ) from error
 
@@ -242,13 +244,13 @@ _GROUPS = 4
 """Groups of a group norm, as the field's ConvNet has them."""
 
 
-def norm_layer(norm: str, channels: int, side: int, *, every: bool = False) -> nn.Module:
+def norm_layer(norm: str, channels: int, resolution: int, *, every: bool = False) -> nn.Module:
     """A norm with scale and shift; instance norm is a GroupNorm of one channel per group.
 
     Args:
         norm: its name.
         channels: of the maps.
-        side: of the maps in pixels.
+        resolution: of the maps in pixels.
         every: whether the network may also have a layer norm or none, its convolutions a bias.
 
     Raises:
@@ -262,13 +264,13 @@ def norm_layer(norm: str, channels: int, side: int, *, every: bool = False) -> n
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "layer":
-        return nn.LayerNorm([channels, side, side])
+        return nn.LayerNorm([channels, resolution, resolution])
     groups = channels if norm == "instance" else _GROUPS
     if channels % groups:
         raise ConfigError(
             f"group norm needs a width that {_GROUPS} divides: got {channels}; change "
             "--network.width"
         )
-    if channels // groups * side**2 <= 1:
+    if channels // groups * resolution**2 <= 1:
         raise _SingleValueError
     return nn.GroupNorm(groups, channels)

@@ -25,24 +25,24 @@ _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
 _STRIDES = (1, 2, 2, 2)
 
 
-def _halved(side: int, average: bool) -> int:
+def _halved(resolution: int, average: bool) -> int:
     """Side in pixels after a stride or a maximum pool, or after an average pool."""
-    return side // 2 if average else (side + 1) // 2
+    return resolution // 2 if average else (resolution + 1) // 2
 
 
 class Block(nn.Module):
     """Two convolutions and a shortcut; strides by the first one, or by pooling (ResNet-AP)."""
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, norm: str, average: bool, side: int
+        self, inputs: int, outputs: int, stride: int, norm: str, average: bool, resolution: int
     ) -> None:
         super().__init__()
         step = 1 if average else stride
-        last = _halved(side, average) if stride > 1 else side
+        last = _halved(resolution, average) if stride > 1 else resolution
         pool = [nn.AvgPool2d(stride)] if average and stride > 1 else []
         self.first = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=step, padding=1, bias=False),
-            norm_layer(norm, outputs, side if average else last),
+            norm_layer(norm, outputs, resolution if average else last),
             nn.ReLU(),
             *pool,
         )
@@ -71,32 +71,32 @@ class ResNet(Network):
         depth: int,
         average: bool,
         channels: int,
-        side: int,
+        resolution: int,
         classes: int,
     ) -> None:
         super().__init__()
-        if average and side < _SMALLEST:
+        if average and resolution < _SMALLEST:
             raise ConfigError(
-                f"{config.name} needs images of at least {_SMALLEST} pixels: got {side}"
+                f"{config.name} needs images of at least {_SMALLEST} pixels: got {resolution}"
             )
         cifar = config.layout == "cifar"
         widths = (32, 64, 128, 256) if cifar else (64, 128, 256, 512)
         counts = ((depth - 2) // 6,) * 4 if cifar else _BLOCKS[depth]
-        large = side > _MIDDLE and not cifar
+        large = resolution > _MIDDLE and not cifar
         if large:
             stem = nn.Conv2d(
                 channels, widths[0], 7, stride=1 if average else 2, padding=3, bias=False
             )
-            side = side if average else _halved(side, average)
+            resolution = resolution if average else _halved(resolution, average)
         else:
             stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
-        norm = norm_layer(config.norm, widths[0], side)
+        norm = norm_layer(config.norm, widths[0], resolution)
         shrink: list[nn.Module] = []
         if large and average:
-            shrink, side = [nn.AvgPool2d(4)], side // 4
-        elif large or (side > _SMALL and not cifar):
+            shrink, resolution = [nn.AvgPool2d(4)], resolution // 4
+        elif large or (resolution > _SMALL and not cifar):
             shrink = [nn.AvgPool2d(2) if average else nn.MaxPool2d(3, stride=2, padding=1)]
-            side = _halved(side, average)
+            resolution = _halved(resolution, average)
         self.stem = nn.Sequential(stem, norm, nn.ReLU(), *shrink)
         stages = []
         inputs = widths[0]
@@ -104,8 +104,11 @@ class ResNet(Network):
             blocks = []
             for block in range(count):
                 step = stride if block == 0 else 1
-                blocks.append(Block(inputs, outputs, step, config.norm, average, side))
-                inputs, side = outputs, _halved(side, average) if step > 1 else side
+                blocks.append(Block(inputs, outputs, step, config.norm, average, resolution))
+                inputs, resolution = (
+                    outputs,
+                    _halved(resolution, average) if step > 1 else resolution,
+                )
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.ModuleList(stages)
         self.embedding_size = widths[-1]
@@ -128,18 +131,18 @@ class ResNet(Network):
 
 
 @NETWORKS.register("resnet10")
-def resnet10(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def resnet10(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """ResNet-10: the first of the cross-architecture columns of DANCE's Table 3."""
-    return ResNet(config, 10, False, channels, side, classes)
+    return ResNet(config, 10, False, channels, resolution, classes)
 
 
 @NETWORKS.register("resnet18")
-def resnet18(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def resnet18(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """ResNet-18."""
-    return ResNet(config, 18, False, channels, side, classes)
+    return ResNet(config, 18, False, channels, resolution, classes)
 
 
 @NETWORKS.register("resnet_ap10")
-def resnet_ap10(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def resnet_ap10(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """ResNet-AP-10: strides replaced by average pooling, IDC's network for large images."""
-    return ResNet(config, 10, True, channels, side, classes)
+    return ResNet(config, 10, True, channels, resolution, classes)

@@ -23,14 +23,16 @@ _SMALLEST = 32
 class VGG(Network):
     """The network; see the module's text for its form."""
 
-    def __init__(self, norm: str, channels: int, side: int, classes: int) -> None:
+    def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
-        extra = (_SMALLEST - side) // 2 if channels == 1 and 28 <= side < _SMALLEST else 0
-        inputs, size = channels, side + 2 * extra
+        extra = (
+            (_SMALLEST - resolution) // 2 if channels == 1 and 28 <= resolution < _SMALLEST else 0
+        )
+        inputs, size = channels, resolution + 2 * extra
         if size < _SMALLEST:
             raise ConfigError(
-                f"vgg11 needs images of at least {_SMALLEST} pixels (grey ones: 28): got {side}; "
-                "use another network (mlp takes any), or larger images (--size)"
+                f"vgg11 needs images of at least {_SMALLEST} pixels (grey ones: 28): "
+                f"got {resolution}; use another network (mlp takes any), or larger images (--size)"
             )
         blocks = []
         for stage in _STAGES:
@@ -55,6 +57,6 @@ class VGG(Network):
 
 
 @NETWORKS.register("vgg11")
-def vgg11(config: NetworkConfig, channels: int, side: int, classes: int) -> Network:
+def vgg11(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """VGG-11 for small images."""
-    return VGG(config.norm, channels, side, classes)
+    return VGG(config.norm, channels, resolution, classes)

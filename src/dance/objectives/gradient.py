@@ -61,7 +61,7 @@ def row_cosine(real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor]) 
 
 def cosine(real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor]) -> Distance:
     """The same of all tensors laid end to end as one row: DC's ablation."""
-    a, b = (torch.cat([g.flatten() for g in side])[None] for side in (real, synthetic))
+    a, b = (torch.cat([g.flatten() for g in resolution])[None] for resolution in (real, synthetic))
     distances, slopes = _cosine(a, b)
     parts = slopes[0].split([g.numel() for g in synthetic])
     slope = [part.view_as(g) for part, g in zip(parts, synthetic, strict=True)]

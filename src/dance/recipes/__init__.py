@@ -2,15 +2,6 @@
 
 from dance.recipes.base import RECIPES, Recipe
 from dance.recipes.build import build_run
-from dance.recipes.meaning import generic, method_of, resolve
 from dance.recipes.quick import QUICK
 
-__all__ = [
-    "QUICK",
-    "RECIPES",
-    "Recipe",
-    "build_run",
-    "generic",
-    "method_of",
-    "resolve",
-]
+__all__ = ["QUICK", "RECIPES", "Recipe", "build_run"]

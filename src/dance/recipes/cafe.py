@@ -32,14 +32,14 @@ _CAFE_DSA: Rows = {
 }
 
 
-def cafe_config(method: str, data: str, ipc: int, side: int) -> RunConfig:
-    """CAFE for images of ``side`` pixels; nothing but the digits' augmentation depends on them.
+def cafe_config(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
+    """CAFE for images of ``resolution`` pixels; only the augmentation of digits depends on them.
 
     Args:
         method: cafe, which begins at noise, or cafe_dsa, which begins at real images.
         data: name or path.
         ipc: images per class.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     options = METHODS.get(method).Config()
     if method == "cafe":
@@ -52,8 +52,8 @@ def cafe_config(method: str, data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def _published(method: str, data: str, ipc: int, side: int) -> RunConfig:
-    config = cafe_config(method, data, ipc, side)
+def _published(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
+    config = cafe_config(method, data, ipc, resolution)
     if method == "cafe_dsa":
         return by_protocol(config, "dsa-v1")
     config = by_protocol(config, "dc-v1")

@@ -57,19 +57,19 @@ _ORIGIN = {
 """Where the DANCE paper's Table 1 has its numbers from, and what made them."""
 
 
-def coreset_config(method: str, data: str, ipc: int, side: int) -> RunConfig:
-    """A selection for images of ``side`` pixels, with one expert where the method asks for some.
+def coreset_config(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
+    """A selection for images of ``resolution`` pixels, with one expert where one is needed.
 
     Args:
         method: random, herding, k_center or k_means.
         data: name or path.
         ipc: images per class.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     chosen = METHODS.get(method)
     config = RunConfig(data=data, method=method, ipc=ipc, options=chosen.Config())
     if chosen(config.options).needs_experts():
-        experts = replace(dance_config(data, ipc, side).experts, count=1)
+        experts = replace(dance_config(data, ipc, resolution).experts, count=1)
         return replace(config, experts=experts)
     # Training experts only to be compared with is dear.
     kept = tuple(name for name in config.evaluation.baselines if name != "whole")
@@ -104,7 +104,7 @@ for _data, _row in _LEADERBOARD.items():
     for _ipc, (_best, _average) in _row.items():
         _text = (
             f"accuracy {_best:.2f} % at best and {_average:.2f} % on average over augmentations, "
-            "as published on the leaderboard of DC-Bench (where it is called K-Center): one "
+            "as published on rank 0board of DC-Bench (where it is called K-Center): one "
             "selection, 5 networks"
         )
         _paper = "K-means selection, DC-Bench (Cui et al., NeurIPS 2022)"

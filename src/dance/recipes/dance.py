@@ -44,26 +44,26 @@ _UNPUBLISHED = {"digits": (1, 10)}
 
 
 @SETTINGS.register("dance")
-def dance_config(data: str, ipc: int, side: int) -> RunConfig:
-    """The paper's settings for images of ``side`` pixels; the same rule serves every other set.
+def dance_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """The paper's settings for images of ``resolution`` pixels, a rule for every other set too.
 
     Args:
         data: name or path.
         ipc: images per class; the step on the pixels grows with it by itself.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     settings = METHODS.get("dance").Config
-    if side > _SMALL:
+    if resolution > _SMALL:
         experts = ExpertConfig(epochs=80, batch_size=128)
         options = settings(learning_rate=0.1)
         return RunConfig(data=data, ipc=ipc, factor=3, experts=experts, options=options)
-    if side < _TINY:
+    if resolution < _TINY:
         return RunConfig(data=data, ipc=ipc, factor=1, options=settings(learning_rate=0.001))
     return RunConfig(data=data, ipc=ipc, factor=2, options=settings())
 
 
-def _quick_config(data: str, ipc: int, side: int) -> RunConfig:
-    return build_run(merge(to_plain(dance_config(data, ipc, side)), quick_settings(data)))
+def _quick_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    return build_run(merge(to_plain(dance_config(data, ipc, resolution)), quick_settings(data)))
 
 
 def _register(data: str, ipc: int, source: str, published: str) -> None:

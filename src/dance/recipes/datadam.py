@@ -40,20 +40,20 @@ _TABLE_2 = {
 
 
 @SETTINGS.register("datadam")
-def datadam_config(data: str, ipc: int, side: int) -> RunConfig:
-    """DataDAM as released for images of ``side`` pixels, its network with batch norm.
+def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """DataDAM as released for images of ``resolution`` pixels, its network with batch norm.
 
     Args:
         data: name or path.
         ipc: images per class; above 50 the steps are larger.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     options = METHODS.get("datadam").Config()
     if data in DIGITS:
         options = replace(options, augmentation=UNFLIPPED)
     if ipc > _MANY:
         options = replace(options, learning_rate=10.0)
-    if side >= _LARGE:
+    if resolution >= _LARGE:
         options = replace(options, balance=0.02)
     network = NetworkConfig(norm="batch")
     return without_experts(
@@ -63,22 +63,22 @@ def datadam_config(data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def published_config(data: str, ipc: int, side: int) -> RunConfig:
+def published_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """The same as the published numbers were made, as far as that is known; CIFAR is whitened."""
-    config = _code(data, ipc, side)
+    config = _code(data, ipc, resolution)
     return replace(config, whitening="zca") if data in _WHITENED else config
 
 
-def paper_config(data: str, ipc: int, side: int) -> RunConfig:
+def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """The same as the paper's table has it, with instance norm; scored as DSA is."""
-    config = datadam_config(data, ipc, side)
+    config = datadam_config(data, ipc, resolution)
     options = replace(config.options, power=4, iterations=8000)
     config = replace(config, network=NetworkConfig(), options=options)
     return by_protocol(config, "dsa-v1")
 
 
-def _code(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(datadam_config(data, ipc, side), "datadam-v1")
+def _code(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(datadam_config(data, ipc, resolution), "datadam-v1")
 
 
 _PAPER = "DataDAM (Sajedi et al., ICCV 2023)"

@@ -35,13 +35,13 @@ _DSA_TINY = {"tiny_imagenet": {1: (5.7, 0.1), 10: (16.3, 0.2), 50: (5.1, 0.2)}}
 
 
 @SETTINGS.register("dc")
-def dc_config(data: str, ipc: int, side: int) -> RunConfig:
+def dc_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """DC: 1000 networks, and as many steps of the images under each as the images per class ask.
 
     Args:
         data: name or path.
         ipc: images per class.
-        side: H = W of the images in pixels; nothing depends on it.
+        resolution: H = W of the images in pixels; nothing depends on it.
     """
     options = METHODS.get("dc").Config(iterations=_NETWORKS * outer_steps(ipc))
     return without_experts(
@@ -50,13 +50,13 @@ def dc_config(data: str, ipc: int, side: int) -> RunConfig:
 
 
 @SETTINGS.register("dsa")
-def dsa_config(data: str, ipc: int, side: int) -> RunConfig:
+def dsa_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """DSA: as DC, from real images, augmented; digits are not mirrored.
 
     Args:
         data: name or path.
         ipc: images per class.
-        side: H = W of the images in pixels; nothing depends on it.
+        resolution: H = W of the images in pixels; nothing depends on it.
     """
     options = METHODS.get("dsa").Config(iterations=_NETWORKS * outer_steps(ipc))
     if data in DIGITS:
@@ -66,12 +66,12 @@ def dsa_config(data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def _dc(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(dc_config(data, ipc, side), "dc-v1")
+def _dc(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(dc_config(data, ipc, resolution), "dc-v1")
 
 
-def _dsa(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(dsa_config(data, ipc, side), "dsa-v1")
+def _dsa(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(dsa_config(data, ipc, resolution), "dsa-v1")
 
 
 _TABLE = "Table 1 of the DANCE paper, which takes them from the authors"

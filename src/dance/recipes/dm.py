@@ -32,13 +32,13 @@ _TABLE_2 = {
 
 
 @SETTINGS.register("dm")
-def dm_config(data: str, ipc: int, side: int) -> RunConfig:
-    """DM for images of ``side`` pixels; nothing but the digits' augmentation depends on them.
+def dm_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """DM for images of ``resolution`` pixels; nothing but the digits' augmentation depends on them.
 
     Args:
         data: name or path.
         ipc: images per class; from 100 on, CIFAR-10 takes larger steps.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     options = METHODS.get("dm").Config()
     if data in DIGITS:
@@ -50,8 +50,8 @@ def dm_config(data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(dm_config(data, ipc, side), "dsa-v1")
+def _published(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(dm_config(data, ipc, resolution), "dsa-v1")
 
 
 _PAPER = "DM (Zhao & Bilen, WACV 2023)"

@@ -25,27 +25,29 @@ _TINY_IMAGENET_MANY, _TINY_IMAGENET_RATE = 50, 1e-7
 
 
 @SETTINGS.register("dream")
-def dream_config(data: str, ipc: int, side: int) -> RunConfig:
-    """DREAM for images of ``side`` pixels; it has none above 64, where CIFAR's settings are taken.
+def dream_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """DREAM for images of ``resolution`` pixels; above 64, where it has none, CIFAR's settings.
 
     Args:
         data: name or path.
-        ipc: images per class; the step on the canvases grows with it by itself.
-        side: H = W of the images in pixels.
+        ipc: images per class; the step on the stored images grows with it by itself.
+        resolution: H = W of the images in pixels.
     """
-    changes = scaled_options(side) | dict(KNOWN_DATA.get(data, {}))
+    changes = scaled_options(resolution) | dict(KNOWN_DATA.get(data, {}))
     if data == "tiny_imagenet":
         changes |= _TINY_IMAGENET
         if ipc >= _TINY_IMAGENET_MANY:
             changes["learning_rate"] = _TINY_IMAGENET_RATE
     options = METHODS.get("dream").Config(**changes)
     return without_experts(
-        RunConfig(data=data, method="dream", ipc=ipc, factor=factor_for(side), options=options)
+        RunConfig(
+            data=data, method="dream", ipc=ipc, factor=factor_for(resolution), options=options
+        )
     )
 
 
-def _published(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(dream_config(data, ipc, side), "idc-v1")
+def _published(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(dream_config(data, ipc, resolution), "idc-v1")
 
 
 published_rows(

@@ -27,12 +27,12 @@ _WHOLE = {
     "cifar10": {1: (36.7, None), 10: (58.3, None), 50: (69.5, None)},
     "cifar100": {10: (36.6, None), 20: (41.5, None)},
 }
-"""IDC-I: canvases that are images."""
+"""IDC-I: stored images that are images."""
 
 KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
     "svhn": {"network_images": 500},
     "mnist": {
-        "distance": "l1", "learning_rate": 1e-5, "reference_side": 28, "network_images": 500,
+        "distance": "l1", "learning_rate": 1e-5, "reference_resolution": 28, "network_images": 500,
     },
     "fashion_mnist": {"distance": "l1", "learning_rate": 1e-5, "network_images": 500},
 }  # fmt: skip
@@ -43,7 +43,7 @@ _LARGE: Mapping[str, Any] = {
     "iterations": 50_000,
     "distance": "l1",
     "learning_rate": 3e-4,
-    "reference_side": 224,
+    "reference_resolution": 224,
     "network_images": 500,
     "cutmix": 1.0,
     "warmup_epochs": 10,
@@ -51,7 +51,7 @@ _LARGE: Mapping[str, Any] = {
 """ImageNet-10 at 224 pixels."""
 _LARGE_NETWORK = NetworkConfig(name="resnet_ap10")
 _BOUND = 20
-"""Images per class from which large canvases are decoded at several factors while condensing."""
+"""Images per class from which large images are decoded at several factors while condensing."""
 _SMALL_SIDE, _TINY_SIDE = 64, 16
 """Largest side that is not large; smallest side whose images are shrunk into cells."""
 _TINY_RATE = 0.05
@@ -59,30 +59,34 @@ _TINY_RATE = 0.05
 not fall."""
 
 
-def scaled_options(side: int) -> dict[str, Any]:
+def scaled_options(resolution: int) -> dict[str, Any]:
     """What differs for images too small for any paper, for IDC and DREAM."""
-    return {} if side >= _TINY_SIDE else {"learning_rate": _TINY_RATE, "reference_side": side}
+    return (
+        {}
+        if resolution >= _TINY_SIDE
+        else {"learning_rate": _TINY_RATE, "reference_resolution": resolution}
+    )
 
 
-def factor_for(side: int) -> int:
+def factor_for(resolution: int) -> int:
     """Cells along a side: 3 for large images, 2 for small ones, 1 for very small ones."""
-    return 3 if side > _SMALL_SIDE else 2 if side >= _TINY_SIDE else 1
+    return 3 if resolution > _SMALL_SIDE else 2 if resolution >= _TINY_SIDE else 1
 
 
 @SETTINGS.register("idc")
-def idc_config(data: str, ipc: int, side: int) -> RunConfig:
-    """IDC for images of ``side`` pixels; above 64 the settings of ImageNet-10, else of CIFAR.
+def idc_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """IDC for images of ``resolution`` pixels; above 64 the settings of ImageNet-10, else of CIFAR.
 
     Args:
         data: name or path.
-        ipc: images per class; the step on the canvases grows with it by itself.
-        side: H = W of the images in pixels.
+        ipc: images per class; the step on the stored images grows with it by itself.
+        resolution: H = W of the images in pixels.
     """
-    factor, network = factor_for(side), NetworkConfig()
-    changes = scaled_options(side) | dict(KNOWN_DATA.get(data, {}))
+    factor, network = factor_for(resolution), NetworkConfig()
+    changes = scaled_options(resolution) | dict(KNOWN_DATA.get(data, {}))
     if data == "mnist":
         changes |= _SHRUNK_MNIST
-    if side > _SMALL_SIDE:
+    if resolution > _SMALL_SIDE:
         changes, network = dict(_LARGE), _LARGE_NETWORK
         if ipc >= _BOUND:
             changes["decoding"] = "bound"
@@ -92,12 +96,12 @@ def idc_config(data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(idc_config(data, ipc, side), "idc-v1")
+def _published(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(idc_config(data, ipc, resolution), "idc-v1")
 
 
-def _images(data: str, ipc: int, side: int) -> RunConfig:
-    return replace(_published(data, ipc, side), factor=1)
+def _images(data: str, ipc: int, resolution: int) -> RunConfig:
+    return replace(_published(data, ipc, resolution), factor=1)
 
 
 _PAPER = "IDC (Kim et al., ICML 2022)"

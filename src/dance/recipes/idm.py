@@ -57,17 +57,17 @@ _TINY_DEPTH = 3
 
 
 @SETTINGS.register("idm")
-def idm_config(data: str, ipc: int, side: int) -> RunConfig:
-    """IDM for images of ``side`` pixels; very small images are kept whole.
+def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """IDM for images of ``resolution`` pixels; very small images are kept whole.
 
     Args:
         data: name or path.
         ipc: images per class.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     known = _COMMANDS.get(data, {10: {}, 50: _COMMANDS["cifar10"][50]})
     row = dict(known[min(known, key=lambda number: abs(number - ipc))])
-    if data not in _COMMANDS and side > _SMALL_SIDE:
+    if data not in _COMMANDS and resolution > _SMALL_SIDE:
         row = dict(_LARGE)
     if data in DIGITS:
         row["augmentation"] = UNFLIPPED
@@ -77,7 +77,7 @@ def idm_config(data: str, ipc: int, side: int) -> RunConfig:
             data=data,
             method="idm",
             ipc=ipc,
-            factor=2 if side >= _TINY_SIDE else 1,
+            factor=2 if resolution >= _TINY_SIDE else 1,
             init="collage",
             network=NetworkConfig(depth=depth),
             options=METHODS.get("idm").Config(**row),
@@ -85,8 +85,8 @@ def idm_config(data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(idm_config(data, ipc, side), "dsa-v1", repeats=5)
+def _published(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(idm_config(data, ipc, resolution), "dsa-v1", repeats=5)
 
 
 published_rows(

@@ -1,7 +1,7 @@
 """M3D at settings chosen here, and its numbers as later papers list them.
 
 Zhang et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy (AAAI 2024). Of its
-settings only that canvases are factored as IDC's is known; see :mod:`dance.methods.m3d`.
+settings only that stored images are factored as IDC's is known; see :mod:`dance.methods.m3d`.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ _TINY: Mapping[str, Any] = {"learning_rate": 0.1}
 
 
 @SETTINGS.register("m3d")
-def m3d_config(data: str, ipc: int, side: int) -> RunConfig:
-    """M3D for images of ``side`` pixels; the factor is DANCE's, which is IDC's.
+def m3d_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """M3D for images of ``resolution`` pixels; the factor is DANCE's, which is IDC's.
 
     Args:
         data: name or path.
         ipc: images per class; the step on the pixels grows with it by itself.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
-    config = dance_config(data, ipc, side)
-    options = METHODS.get("m3d").Config(**(_TINY if side < _TINY_SIDE else {}))
+    config = dance_config(data, ipc, resolution)
+    options = METHODS.get("m3d").Config(**(_TINY if resolution < _TINY_SIDE else {}))
     return without_experts(replace(config, method="m3d", options=options))
 
 
-def _published(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(m3d_config(data, ipc, side), "idc-v1")
+def _published(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(m3d_config(data, ipc, resolution), "idc-v1")
 
 
 published_rows(

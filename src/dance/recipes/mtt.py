@@ -79,8 +79,8 @@ _PUBLISHED_128 = {
 
 
 @SETTINGS.register("mtt")
-def mtt_config(data: str, ipc: int, side: int) -> RunConfig:
-    """MTT for images of ``side`` pixels.
+def mtt_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """MTT for images of ``resolution`` pixels.
 
     Sets that are not in its table take the row of one of that size, at the largest published
     number of images per class that is not above ``ipc``.
@@ -88,9 +88,9 @@ def mtt_config(data: str, ipc: int, side: int) -> RunConfig:
     Args:
         data: name or path.
         ipc: images per class.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
-    rows = _rows(data, side)
+    rows = _rows(data, resolution)
     nearest = max(each for each in rows if each <= max(1, ipc))
     options = METHODS.get("mtt").Config(**rows[nearest])
     config = RunConfig(data=data, method="mtt", ipc=ipc, init="random", options=options)
@@ -103,14 +103,14 @@ def mtt_config(data: str, ipc: int, side: int) -> RunConfig:
     return by_protocol(without_experts(config), "mtt-v1")
 
 
-def _rows(data: str, side: int) -> Mapping[int, Mapping[str, Any]]:
+def _rows(data: str, resolution: int) -> Mapping[int, Mapping[str, Any]]:
     """The settings of a data set by images per class."""
     known = {"cifar10": _CIFAR10, "cifar100": _CIFAR100, "digits": _DIGITS}
     if data in known:
         return known[data]
-    if side <= _SMALL:
+    if resolution <= _SMALL:
         return _PLAIN
-    return _TINY if side <= _MIDDLE else _IMAGENET
+    return _TINY if resolution <= _MIDDLE else _IMAGENET
 
 
 _PAPER = "MTT (Cazenavette et al., CVPR 2022)"

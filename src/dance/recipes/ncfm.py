@@ -49,41 +49,41 @@ _ABLATION: Mapping[str, Mapping[int, tuple[float, float]]] = {
 
 
 @SETTINGS.register("ncfm")
-def ncfm_config(data: str, ipc: int, side: int) -> RunConfig:
-    """NCFM as released for images of ``side`` pixels: canvases of four images, at 128 pixels too.
+def ncfm_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """NCFM as released for images of ``resolution`` pixels, at factor 2 for 128 pixels too.
 
     Those that are too small to be shared, by DANCE's rule, are kept whole.
 
     Args:
         data: name or path.
         ipc: images per class; 10 of CIFAR-100 have another optimiser.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
     options = METHODS.get("ncfm").Config()
     if data == "cifar100" and ipc == 10:
         options = replace(options, optimiser="sgd", learning_rate=0.01)
-    experts = ExpertConfig(count=20, epochs=80 if side > _LARGE else 60, batch_size=128)
-    factor = min(2, dance_config(data, ipc, side).factor)
+    experts = ExpertConfig(count=20, epochs=80 if resolution > _LARGE else 60, batch_size=128)
+    factor = min(2, dance_config(data, ipc, resolution).factor)
     return RunConfig(
         data=data, method="ncfm", ipc=ipc, factor=factor, experts=experts, options=options
     )
 
 
-def paper_config(data: str, ipc: int, side: int) -> RunConfig:
+def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """The same as the paper's text has it, where it says something; what it leaves out is kept."""
-    config = ncfm_config(data, ipc, side)
+    config = ncfm_config(data, ipc, resolution)
     options = replace(
         config.options, sampling="learned", frequencies=1024, real="random", weight_decay=0.0
     )
     return replace(config, options=options)
 
 
-def _released(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(ncfm_config(data, ipc, side), "ncfm-v1")
+def _released(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(ncfm_config(data, ipc, resolution), "ncfm-v1")
 
 
-def _paper(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(paper_config(data, ipc, side), "ncfm-v1")
+def _paper(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(paper_config(data, ipc, resolution), "ncfm-v1")
 
 
 def _register(name: str, source: str, expect: str, config: partial[RunConfig]) -> None:

@@ -34,15 +34,15 @@ _LISTED: Rows = {
 
 
 @SETTINGS.register("tgdd")
-def tgdd_config(data: str, ipc: int, side: int) -> RunConfig:
-    """TGDD for images of ``side`` pixels: what depends on it is DANCE's.
+def tgdd_config(data: str, ipc: int, resolution: int) -> RunConfig:
+    """TGDD for images of ``resolution`` pixels: what depends on it is DANCE's.
 
     Args:
         data: name or path.
         ipc: images per class; from 50 on the cross-entropy weighs 0.5, before 2.5.
-        side: H = W of the images in pixels.
+        resolution: H = W of the images in pixels.
     """
-    config = dance_config(data, ipc, side)
+    config = dance_config(data, ipc, resolution)
     recipe = {field.name: getattr(config.experts, field.name) for field in fields(ExpertConfig)}
     options = METHODS.get("tgdd").Config(
         learning_rate=config.options.learning_rate,
@@ -53,8 +53,8 @@ def tgdd_config(data: str, ipc: int, side: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, side: int) -> RunConfig:
-    return by_protocol(tgdd_config(data, ipc, side), "dance-v1")
+def _published(data: str, ipc: int, resolution: int) -> RunConfig:
+    return by_protocol(tgdd_config(data, ipc, resolution), "dance-v1")
 
 
 published_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dance.core.storage import write_atomic, write_text
+from dance.core.files import write_atomic, write_text
 from dance.report.page import render
 from dance.report.preview import draw
 from dance.report.record import read_run

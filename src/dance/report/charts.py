@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dance.core.format import ABSENT, percent, plural
 from dance.report.record import Score
-from dance.report.words import ABSENT, percent, plural
 
 _MOST_POINTS = 240
 """Points of a line; more cannot be told apart at the width of the page."""

@@ -8,11 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dance.report import words
+from dance.core import format
 from dance.report.charts import accuracy_chart, loss_chart
 from dance.report.pictures import gallery
 from dance.report.record import Run
-from dance.report.standings import class_results, interval, protocol_tables, spread
 from dance.report.summary import (
     build_seconds,
     command,
@@ -26,6 +25,7 @@ from dance.report.summary import (
     tiles,
     title,
 )
+from dance.report.tables import class_results, interval, protocol_tables, spread
 
 
 def render(run: Run) -> str:
@@ -37,7 +37,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (words.count, words.percent, words.size, words.seconds, words.plural):
+    for function in (format.count, format.percent, format.size, format.seconds, format.plural):
         environment.filters[function.__name__] = function
     environment.filters["interval"] = interval
     environment.filters["spread"] = spread
@@ -60,7 +60,7 @@ def _content(run: Run) -> dict[str, Any]:
         "result": result(run.scores),
         "tiles": tiles(run),
         "label": label(run),
-        "side": run.condensed.side,
+        "resolution": run.condensed.resolution,
         "build_seconds": build_seconds(run.costs),
         "tables": tables,
         "gallery": gallery(run.condensed, run.initial),

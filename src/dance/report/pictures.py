@@ -13,7 +13,7 @@ from torch import Tensor
 from dance.condensed import CondensedSet
 
 _STORED_PIXELS = 600_000
-"""Pixels shown of the stored canvases, before and after each: about 2 MB of PNG."""
+"""Pixels shown of the stored images, before and after each: about 2 MB of PNG."""
 _DECODED_PIXELS = 1_500_000
 """Pixels shown of the decoded images, which are smooth and pack better."""
 _MOST_CLASSES = 20
@@ -41,13 +41,13 @@ class Gallery:
 
     classes: tuple[ClassPictures, ...]
     per_class: int
-    """Canvases shown per class."""
+    """Stored images shown per class."""
     decoded_per_class: int
     complete: bool
-    """Every canvas of every class is shown."""
+    """Every stored image of every class is shown."""
     pixelated: bool
     single: bool
-    """One canvas per class: the page draws cards instead of rows."""
+    """One stored image per class: the page draws cards instead of rows."""
 
 
 def chosen_classes(total: int, most: int) -> list[int]:
@@ -68,7 +68,7 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
         condensed: the final set.
         initial: the set it started from, of the same shape; None where it was not kept.
     """
-    area = condensed.side**2
+    area = condensed.resolution**2
     single = condensed.ipc == 1
     most = _MOST_CLASSES_SINGLE if single else _MOST_CLASSES
     labels = chosen_classes(condensed.num_classes, max(1, min(most, _STORED_PIXELS // area)))
@@ -104,7 +104,7 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
         per_class=per_class,
         decoded_per_class=decoded_per_class,
         complete=len(labels) == condensed.num_classes and per_class == condensed.ipc,
-        pixelated=condensed.side <= PIXELATED_UP_TO,
+        pixelated=condensed.resolution <= PIXELATED_UP_TO,
         single=single,
     )
 

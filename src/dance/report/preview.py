@@ -8,11 +8,11 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from dance.report import words
+from dance.core import format
 from dance.report.pictures import PIXELATED_UP_TO, chosen_classes, to_pillow
 from dance.report.record import Run
-from dance.report.standings import headline, spread
 from dance.report.summary import label, title
+from dance.report.tables import headline, spread
 
 _WIDTH = 1200
 _MARGIN = 48
@@ -45,7 +45,7 @@ def draw(run: Run) -> Image.Image:
         left = _MARGIN + column * across * (cell + _GAP)
         _write(pen, (left, 104), condensed.classes[number], 15, _INK, across * (cell + _GAP) - 10)
     top = 134
-    crisp = cell > condensed.side and condensed.side <= PIXELATED_UP_TO
+    crisp = cell > condensed.resolution and condensed.resolution <= PIXELATED_UP_TO
     resample = Image.Resampling.NEAREST if crisp else Image.Resampling.LANCZOS
     for name, images in parts:
         for column, number in enumerate(labels):
@@ -77,19 +77,19 @@ def _score_line(run: Run) -> str:
     parts = [spread(main.last)]
     for subject, name in (("random", "random"), ("whole", "whole set")):
         if subject in compared:
-            parts.append(f"{name} {words.percent(compared[subject].last.mean)}")
+            parts.append(f"{name} {format.percent(compared[subject].last.mean)}")
     parts.append(f"{main.network}, {main.protocol}")
-    parts.append(words.plural(len(main.last.values), "network"))
+    parts.append(format.plural(len(main.last.values), "network"))
     return "Test accuracy " + " · ".join(parts)
 
 
 def _sample_line(run: Run, classes: int, images: int) -> str:
     condensed = run.condensed
     images = min(images, condensed.ipc)
-    shown = f"{classes} of {words.plural(condensed.num_classes, 'class', 'classes')}"
+    shown = f"{classes} of {format.plural(condensed.num_classes, 'class', 'classes')}"
     return (
-        f"Shown: {shown}, {images} of {words.plural(condensed.ipc, 'image')} per class, "
-        f"{words.square(condensed.side)} pixels each"
+        f"Shown: {shown}, {images} of {format.plural(condensed.ipc, 'image')} per class, "
+        f"{format.square(condensed.resolution)} pixels each"
     )
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from dance.condensed import CondensedSet, load_set
 from dance.core.errors import ArtifactError
-from dance.core.storage import read_json
+from dance.core.files import read_json
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dance.report import words
+from dance.core import format
 from dance.report.record import Run, Score
-from dance.report.standings import SUBJECTS, headline, spread
+from dance.report.tables import SUBJECTS, headline, spread
 
 
 def label(run: Run) -> str:
@@ -20,7 +20,7 @@ def label(run: Run) -> str:
 
 def title(run: Run) -> str:
     """The heading of the page."""
-    per_class = words.plural(run.condensed.ipc, "image")
+    per_class = format.plural(run.condensed.ipc, "image")
     return f"{_source(run)}, {per_class} per class"
 
 
@@ -29,18 +29,18 @@ def sentence(run: Run) -> str:
     condensed = run.condensed
     images = len(condensed.pixels)
     train = run.condensed.provenance.get("train_images")
-    side = f"{words.square(condensed.side)} pixels"
-    start = words.plural(int(train), "training image") if train else "the training images"
+    resolution = f"{format.square(condensed.resolution)} pixels"
+    start = format.plural(int(train), "training image") if train else "the training images"
     text = (
         f"{label(run)} condensed {start} of {_source(run)} "
-        f"({words.plural(condensed.num_classes, 'class', 'classes')}) into "
-        f"{words.plural(images, 'stored image')} of {side}, {condensed.ipc} per class."
+        f"({format.plural(condensed.num_classes, 'class', 'classes')}) into "
+        f"{format.plural(images, 'stored image')} of {resolution}, {condensed.ipc} per class."
     )
     if condensed.factor > 1:
         cells = condensed.factor**2
         text += (
-            f" Each stored image holds {words.square(condensed.factor)} smaller ones, which "
-            f"are enlarged for training: a network sees {words.plural(images * cells, 'image')}."
+            f" Each stored image holds {format.square(condensed.factor)} smaller ones, which "
+            f"are enlarged for training: a network sees {format.plural(images * cells, 'image')}."
         )
     return text
 
@@ -51,15 +51,17 @@ def result(scores: Sequence[Score]) -> str:
     if not compared:
         return ""
     main = compared["condensed"]
-    tested = words.plural(main.test_images, "test image") if main.test_images else "the test images"
+    tested = (
+        format.plural(main.test_images, "test image") if main.test_images else "the test images"
+    )
     text = (
         f"Trained on nothing but this set, {main.network} classifies {spread(main.last)} "
         f"of {tested} correctly (protocol {main.setting}, last epoch, "
-        f"{words.plural(len(main.last.values), 'network')})."
+        f"{format.plural(len(main.last.values), 'network')})."
     )
     names = {"random": "random selection", "whole": "the whole training set"}
     rest = [
-        f"{name} {words.percent(compared[subject].last.mean)}"
+        f"{name} {format.percent(compared[subject].last.mean)}"
         for subject, name in names.items()
         if subject in compared
     ]
@@ -75,17 +77,17 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
             score = compared[subject]
             name = SUBJECTS.get(subject, score.label)
             place = f"{score.network}, {score.setting}"
-            found.append((name, words.percent(score.last.mean), place))
+            found.append((name, format.percent(score.last.mean), place))
     train = run.condensed.provenance.get("train_images")
     part = "8-bit pixels"
     if train:
         fraction = len(run.condensed.pixels) / int(train)
-        part = f"as much as {words.share(fraction)} of the training images"
+        part = f"as much as {format.share(fraction)} of the training images"
     if (soft := run.condensed.storage_bytes() - run.condensed.hard().storage_bytes()) > 0:
-        part = f"{part}; {words.size(soft)} of it are soft labels"
-    found.append(("Storage", words.size(run.condensed.storage_bytes()), part))
+        part = f"{part}; {format.size(soft)} of it are soft labels"
+    found.append(("Storage", format.size(run.condensed.storage_bytes()), part))
     if (build := build_seconds(run.costs)) is not None:
-        found.append(("Build time", words.seconds(build), "experts and condensation"))
+        found.append(("Build time", format.seconds(build), "experts and condensation"))
     return found
 
 
@@ -121,10 +123,10 @@ def experts(costs: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "index": str(row.get("index", position)),
-            "train": words.percent(row.get("train_accuracy")),
-            "test": words.percent(row.get("test_accuracy")),
-            "epochs": words.count(row.get("epochs")),
-            "seconds": words.seconds(row.get("seconds")),
+            "train": format.percent(row.get("train_accuracy")),
+            "test": format.percent(row.get("test_accuracy")),
+            "epochs": format.count(row.get("epochs")),
+            "seconds": format.seconds(row.get("seconds")),
         }
         for position, row in enumerate(costs.get("experts") or [])
     ]
@@ -134,20 +136,20 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
     """What the run cost, and on which machine."""
     costs, environment = run.costs, run.environment
     rows = [
-        ("Experts", words.seconds(costs.get("experts_seconds"))),
-        ("Bank", words.seconds(costs.get("bank_seconds"))),
-        ("Trajectories", words.seconds(costs.get("trajectories_seconds"))),
-        ("Condensation", words.seconds(costs.get("condense_seconds"))),
-        ("Soft labels", words.seconds(costs.get("labels_seconds"))),
-        ("Seconds per step", words.seconds(costs.get("seconds_per_step"))),
-        ("Evaluation", words.seconds(costs.get("evaluate_seconds"))),
-        ("Peak memory", words.size(costs.get("peak_memory_bytes"))),
-        ("Device", str(environment.get("device") or words.ABSENT)),
-        ("Processor", str(environment.get("processor") or words.ABSENT)),
-        ("Threads", str(environment.get("threads") or words.ABSENT)),
-        ("Precision", str(environment.get("precision") or words.ABSENT)),
+        ("Experts", format.seconds(costs.get("experts_seconds"))),
+        ("Bank", format.seconds(costs.get("bank_seconds"))),
+        ("Trajectories", format.seconds(costs.get("trajectories_seconds"))),
+        ("Condensation", format.seconds(costs.get("condense_seconds"))),
+        ("Soft labels", format.seconds(costs.get("labels_seconds"))),
+        ("Seconds per step", format.seconds(costs.get("seconds_per_step"))),
+        ("Evaluation", format.seconds(costs.get("evaluate_seconds"))),
+        ("Peak memory", format.size(costs.get("peak_memory_bytes"))),
+        ("Device", str(environment.get("device") or format.ABSENT)),
+        ("Processor", str(environment.get("processor") or format.ABSENT)),
+        ("Threads", str(environment.get("threads") or format.ABSENT)),
+        ("Precision", str(environment.get("precision") or format.ABSENT)),
     ]
-    return [row for row in rows if row[1] != words.ABSENT]
+    return [row for row in rows if row[1] != format.ABSENT]
 
 
 def data_facts(run: Run) -> list[tuple[str, str]]:
@@ -160,30 +162,30 @@ def data_facts(run: Run) -> list[tuple[str, str]]:
     spreads = ", ".join(f"{value:.4f}" for value in condensed.std)
     rows = [
         ("Name", _source(run)),
-        ("Classes", words.count(condensed.num_classes)),
-        ("Training images", words.count(int(train) if train else None)),
-        ("Test images", words.count(test)),
-        ("Pixels", f"{words.square(condensed.side)}, {colour}"),
+        ("Classes", format.count(condensed.num_classes)),
+        ("Training images", format.count(int(train) if train else None)),
+        ("Test images", format.count(test)),
+        ("Pixels", f"{format.square(condensed.resolution)}, {colour}"),
         ("Mean of the pixels", channels),
         ("Standard deviation", spreads),
-        ("Fingerprint", str(provenance.get("data_fingerprint") or words.ABSENT)),
+        ("Fingerprint", str(provenance.get("data_fingerprint") or format.ABSENT)),
         ("Learned learning rate", _rate(condensed.learning_rate)),
         ("Soft labels", _teachers(provenance.get("soft_labels"))),
     ]
-    return [row for row in rows if row[1] != words.ABSENT]
+    return [row for row in rows if row[1] != format.ABSENT]
 
 
 def _rate(learned: float | None) -> str:
-    return words.ABSENT if learned is None else f"{learned:.4g}"
+    return format.ABSENT if learned is None else f"{learned:.4g}"
 
 
 def _teachers(origin: Any) -> str:
     """Whose soft labels they are, in words."""
     if not isinstance(origin, dict):
-        return words.ABSENT
+        return format.ABSENT
     names = ("teachers", "epochs", "temperature", "chosen_on")
-    count, epochs, heat, chosen = (origin.get(name) for name in names)
-    text = f"the mean of {count} experts of {epochs} epochs at temperature {heat}"
+    count, epochs, temperature, chosen = (origin.get(name) for name in names)
+    text = f"the mean of {count} experts of {epochs} epochs at temperature {temperature}"
     return text + (f", chosen on {chosen}" if chosen else "")
 
 
@@ -193,7 +195,7 @@ def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, value in environment.items():
         if key == "command" or value is None:
             continue
-        text = words.seconds(float(value)) if key == "seconds" else str(value)
+        text = format.seconds(float(value)) if key == "seconds" else str(value)
         rows.append((key.replace("_", " "), text))
     return rows
 

@@ -1,5 +1,5 @@
 """The only classifier training loop: experts and evaluation both call it."""
 
-from dance.training.fit import Fit, FitConfig, TrainingData
+from dance.training.trainer import Trainer, TrainerConfig, TrainingData
 
-__all__ = ["Fit", "FitConfig", "TrainingData"]
+__all__ = ["Trainer", "TrainerConfig", "TrainingData"]

@@ -18,12 +18,19 @@ EVERYTHING = "color_crop_cutout_flip_scale_rotate"
 MANY = 20_000
 
 
-def generator(seed: int = 0) -> torch.Generator:
+def keyed_generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count: int = 3, channels: int = 3, side: int = 8, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, channels, side, side, generator=generator(seed), dtype=torch.float64)
+def pictures(count: int = 3, channels: int = 3, resolution: int = 8, seed: int = 0) -> torch.Tensor:
+    return torch.randn(
+        count,
+        channels,
+        resolution,
+        resolution,
+        generator=keyed_generator(seed),
+        dtype=torch.float64,
+    )
 
 
 def matrix(*rows: tuple[float, float]) -> torch.Tensor:
@@ -53,16 +60,16 @@ def same(found: torch.Tensor, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", [7, 8])
+@pytest.mark.parametrize("resolution", [7, 8])
 @pytest.mark.parametrize(
     "strategy",
     ["flip", "color", "crop", "cutout", "scale", "rotate", "color_crop_cutout", EVERYTHING],
 )
-def test_is_the_sheets(strategy: str, side: int, channels: int) -> None:
+def test_is_the_sheets(strategy: str, resolution: int, channels: int) -> None:
     for seed in range(4):
-        images = pictures(3, channels, side, seed)
+        images = pictures(3, channels, resolution, seed)
         before = images.clone()
-        drawn = draw(strategy, 3, side, generator(seed))
+        drawn = draw(strategy, 3, resolution, keyed_generator(seed))
         found = apply(images, drawn)
         for number in range(3):
             same(found[number], literal(images[number].numpy(), drawn, number))
@@ -71,7 +78,7 @@ def test_is_the_sheets(strategy: str, side: int, channels: int) -> None:
 
 def test_the_empty_strategy_does_nothing() -> None:
     images = pictures()
-    assert torch.equal(apply(images, draw("", 3, 8, generator())), images)
+    assert torch.equal(apply(images, draw("", 3, 8, keyed_generator())), images)
 
 
 def test_each_number_of_a_draw_means_what_it_says() -> None:
@@ -143,7 +150,7 @@ def test_a_positive_angle_turns_the_picture_counter_clockwise() -> None:
 def test_gradients(strategy: str, channels: int) -> None:
     images = pictures(2, channels, 5).requires_grad_()
     for seed in range(2):
-        drawn = draw(strategy, 2, 5, generator(seed))
+        drawn = draw(strategy, 2, 5, keyed_generator(seed))
         assert torch.autograd.gradcheck(lambda x, drawn=drawn: apply(x, drawn), (images,))
 
 
@@ -160,11 +167,11 @@ def test_the_shift_and_its_own_gradient(shift: tuple[int, int]) -> None:
 
 @given(st.integers(4, 12), st.integers(-12, 12), st.integers(-12, 12), st.integers(0, 99))
 def test_the_gradient_of_a_shift_is_its_adjoint(
-    side: int, down: int, right: int, seed: int
+    resolution: int, down: int, right: int, seed: int
 ) -> None:
     """<y, shift(x)> = <shift*(y), x>."""
-    x, y = pictures(1, 1, side, seed).requires_grad_(), pictures(1, 1, side, seed + 100)
-    shifted = apply(x, Draw(side, shift=torch.tensor([[down, right]])))
+    x, y = pictures(1, 1, resolution, seed).requires_grad_(), pictures(1, 1, resolution, seed + 100)
+    shifted = apply(x, Draw(resolution, shift=torch.tensor([[down, right]])))
     (back,) = torch.autograd.grad(shifted, x, y)
     torch.testing.assert_close((y * shifted).sum(), (back * x).sum(), rtol=1e-10, atol=1e-10)
 
@@ -172,7 +179,7 @@ def test_the_gradient_of_a_shift_is_its_adjoint(
 def test_memory_layout_does_not_matter() -> None:
     images = pictures(4)
     for seed in range(6):
-        drawn = draw(EVERYTHING, 4, 8, generator(seed))
+        drawn = draw(EVERYTHING, 4, 8, keyed_generator(seed))
         found = apply(images.contiguous(memory_format=torch.channels_last), drawn)
         torch.testing.assert_close(found, apply(images, drawn), rtol=1e-12, atol=1e-12)
 
@@ -181,7 +188,7 @@ def test_memory_layout_does_not_matter() -> None:
 def test_the_dtype_is_kept(dtype: torch.dtype) -> None:
     images = pictures().to(dtype)
     for seed in range(6):
-        assert apply(images, draw(EVERYTHING, 3, 8, generator(seed))).dtype == dtype
+        assert apply(images, draw(EVERYTHING, 3, 8, keyed_generator(seed))).dtype == dtype
 
 
 def test_siamese_images_of_a_class_get_one_transformation() -> None:
@@ -190,7 +197,7 @@ def test_siamese_images_of_a_class_get_one_transformation() -> None:
     images = pictures(1).expand(6, -1, -1, -1)
     found = set()
     for seed in range(8):
-        drawn = draw(EVERYTHING, 3, 8, generator(seed))
+        drawn = draw(EVERYTHING, 3, 8, keyed_generator(seed))
         together = apply(images, drawn.take(owners))
         for number, owner in enumerate(owners.tolist()):
             alone = apply(images[:1], drawn.take(torch.tensor([owner])))
@@ -200,7 +207,7 @@ def test_siamese_images_of_a_class_get_one_transformation() -> None:
 
 
 def test_a_draw_does_not_depend_on_what_is_taken_of_it() -> None:
-    full = draw(EVERYTHING, 5, 8, generator())
+    full = draw(EVERYTHING, 5, 8, keyed_generator())
     part = full.take(torch.arange(2, 4))
     for name in ("flip", "color", "shift", "cutout", "grid"):
         whole, some = getattr(full, name), getattr(part, name)
@@ -241,7 +248,7 @@ def independent(values: torch.Tensor) -> None:
 
 
 def test_color_draws() -> None:
-    color = draw("color", MANY, 32, generator()).color
+    color = draw("color", MANY, 32, keyed_generator()).color
     assert color is not None
     uniform(color[:, 0], -0.5, 0.5)
     uniform(color[:, 1], 0, 2)
@@ -250,14 +257,14 @@ def test_color_draws() -> None:
 
 
 def test_flips_are_one_half() -> None:
-    flip = draw("flip", MANY, 32, generator()).flip
+    flip = draw("flip", MANY, 32, keyed_generator()).flip
     assert flip is not None
     assert abs(float(flip.double().mean()) - 0.5) < 4 * 0.5 / MANY**0.5
 
 
-@pytest.mark.parametrize(("side", "reach"), [(8, 1), (28, 4), (32, 4), (64, 8), (128, 16)])
-def test_shifts(side: int, reach: int) -> None:
-    shift = draw("crop", MANY, side, generator()).shift
+@pytest.mark.parametrize(("resolution", "reach"), [(8, 1), (28, 4), (32, 4), (64, 8), (128, 16)])
+def test_shifts(resolution: int, reach: int) -> None:
+    shift = draw("crop", MANY, resolution, keyed_generator()).shift
     assert shift is not None
     uniform_integers(shift[:, 0], -reach, reach)
     uniform_integers(shift[:, 1], -reach, reach)
@@ -265,20 +272,20 @@ def test_shifts(side: int, reach: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "hole"), [(8, 4), (9, 5), (28, 14), (30, 15), (32, 16), (64, 32), (128, 64)]
+    ("resolution", "hole"), [(8, 4), (9, 5), (28, 14), (30, 15), (32, 16), (64, 32), (128, 64)]
 )
-def test_holes(side: int, hole: int) -> None:
+def test_holes(resolution: int, hole: int) -> None:
     """Top left is o - k//2, o in {0..side} for even k and {0..side-1} for odd k."""
-    corner = draw("cutout", MANY, side, generator()).cutout
+    corner = draw("cutout", MANY, resolution, keyed_generator()).cutout
     assert corner is not None
-    last = side if hole % 2 == 0 else side - 1
+    last = resolution if hole % 2 == 0 else resolution - 1
     for axis in range(2):
         uniform_integers(corner[:, axis], -(hole // 2), last - hole // 2)
     independent(corner)
 
 
 def test_holes_of_32_pixels_cover_64_to_256_and_190_on_average() -> None:
-    drawn = draw("cutout", 4000, 32, generator())
+    drawn = draw("cutout", 4000, 32, keyed_generator())
     kept = apply(torch.ones(4000, 1, 32, 32), drawn)
     area = (kept == 0).sum((1, 2, 3)).double()
     assert bool(((kept == 0) | (kept == 1)).all())
@@ -289,7 +296,7 @@ def test_holes_of_32_pixels_cover_64_to_256_and_190_on_average() -> None:
 
 
 def test_scales() -> None:
-    grid = draw("scale", MANY, 32, generator()).grid
+    grid = draw("scale", MANY, 32, keyed_generator()).grid
     assert grid is not None
     uniform(grid[:, 0, 0], 1 / 1.2, 1.2)
     uniform(grid[:, 1, 1], 1 / 1.2, 1.2)
@@ -298,7 +305,7 @@ def test_scales() -> None:
 
 
 def test_rotations() -> None:
-    grid = draw("rotate", MANY, 32, generator()).grid
+    grid = draw("rotate", MANY, 32, keyed_generator()).grid
     assert grid is not None
     angle = torch.atan2(grid[:, 1, 0].double(), grid[:, 0, 0].double())
     uniform(angle, -math.pi / 12, math.pi / 12)
@@ -317,7 +324,7 @@ def chosen(drawn: Draw) -> str:
 def test_one_of_the_pool_is_drawn_for_a_call_and_the_rest_is_always_on() -> None:
     counts = dict.fromkeys(("crop", "rotate", "scale"), 0)
     for seed in range(600):
-        drawn = draw(EVERYTHING, 4, 32, generator(seed))
+        drawn = draw(EVERYTHING, 4, 32, keyed_generator(seed))
         counts[chosen(drawn)] += 1
         assert drawn.flip is not None
         assert drawn.color is not None
@@ -326,19 +333,21 @@ def test_one_of_the_pool_is_drawn_for_a_call_and_the_rest_is_always_on() -> None
 
 
 def test_an_absent_operation_is_not_drawn() -> None:
-    drawn = draw("color_crop", 4, 32, generator())
+    drawn = draw("color_crop", 4, 32, keyed_generator())
     assert (drawn.flip, drawn.grid, drawn.cutout) == (None, None, None)
     assert drawn.shift is not None
-    drawn = draw("color_cutout", 4, 32, generator())
+    drawn = draw("color_cutout", 4, 32, keyed_generator())
     assert (drawn.flip, drawn.grid, drawn.shift) == (None, None, None)
     for seed in range(20):
-        drawn = draw("scale_rotate", 4, 32, generator(seed))
+        drawn = draw("scale_rotate", 4, 32, keyed_generator(seed))
         assert chosen(drawn) != "crop"
         assert drawn.color is None
 
 
 def test_the_order_of_the_names_does_not_matter() -> None:
-    first, other = (draw(s, 4, 32, generator()) for s in ("color_crop_flip", "flip_crop_color"))
+    first, other = (
+        draw(s, 4, 32, keyed_generator()) for s in ("color_crop_flip", "flip_crop_color")
+    )
     for name in ("flip", "color", "shift"):
         assert torch.equal(getattr(first, name), getattr(other, name))
 
@@ -347,6 +356,6 @@ def test_an_unknown_operation_names_its_neighbours() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cutout'"):
         parse("color_cutuot")
     with pytest.raises(ConfigError, match="unknown augmentation 'zoom'"):
-        draw("zoom", 1, 8, generator())
+        draw("zoom", 1, 8, keyed_generator())
     with pytest.raises(ConfigError):
         parse("color__crop")

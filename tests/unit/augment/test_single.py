@@ -7,7 +7,7 @@ import torch
 
 from dance.augment import siamese, single
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 
 ALL = "color_crop_cutout_flip_scale_rotate"
 ORDER = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -18,7 +18,7 @@ def images(count: int) -> torch.Tensor:
 
 
 def test_every_image_gets_its_one_operation_with_its_own_parameters() -> None:
-    drawn = single.draw(ALL, 40, 8, generator(0, "x"))
+    drawn = single.draw(ALL, 40, 8, keyed_generator(0, "x"))
     assert set(drawn.operation.tolist()) == set(range(6))
     x = images(40)
     found = single.apply(x, drawn)
@@ -27,20 +27,20 @@ def test_every_image_gets_its_one_operation_with_its_own_parameters() -> None:
         alone = siamese.apply(x[row : row + 1], own.take(torch.tensor([row])))
         torch.testing.assert_close(found[row : row + 1], alone)
     for place, name in enumerate(ORDER):
-        named = {field for field in vars(drawn.parameters[place]) if field != "side"}
+        named = {field for field in vars(drawn.parameters[place]) if field != "resolution"}
         given = {field for field in named if getattr(drawn.parameters[place], field) is not None}
         expected = {"crop": "shift", "scale": "grid", "rotate": "grid"}.get(name, name)
         assert given == {expected}
 
 
 def test_operations_are_as_likely_as_each_other() -> None:
-    drawn = single.draw(ALL, 6000, 8, generator(3, "x"))
+    drawn = single.draw(ALL, 6000, 8, keyed_generator(3, "x"))
     counts = torch.bincount(drawn.operation, minlength=6)
     assert int((counts - 1000).abs().max()) < 120  # four standard deviations
 
 
 def test_a_class_is_transformed_alike_whoever_its_images_are() -> None:
-    drawn = single.draw(ALL, 7, 8, generator(1, "x"))
+    drawn = single.draw(ALL, 7, 8, keyed_generator(1, "x"))
     x = images(1).expand(14, -1, -1, -1)
     owner = torch.arange(7).repeat(2)
     found = single.apply(x, drawn.take(owner))
@@ -50,7 +50,7 @@ def test_a_class_is_transformed_alike_whoever_its_images_are() -> None:
 
 def test_a_batch_shares_the_operation_and_not_the_parameters() -> None:
     for seed in range(12):
-        drawn = single.draw("color_crop", 9, 8, generator(seed, "x"), shared=True)
+        drawn = single.draw("color_crop", 9, 8, keyed_generator(seed, "x"), shared=True)
         assert len(set(drawn.operation.tolist())) == 1
         found = single.apply(images(1).expand(9, -1, -1, -1), drawn)
         assert len({tuple(image.flatten().tolist()) for image in found}) > 2
@@ -58,7 +58,7 @@ def test_a_batch_shares_the_operation_and_not_the_parameters() -> None:
 
 def test_gradient_is_the_adjoint() -> None:
     """Every operation is affine in the pixels: <A x - A 0, y> = <x, gradient of <A x, y>>."""
-    drawn = single.draw(ALL, 12, 8, generator(2, "x"))
+    drawn = single.draw(ALL, 12, 8, keyed_generator(2, "x"))
     x = images(12).double().requires_grad_()
     y = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     forward = single.apply(x, drawn) - single.apply(torch.zeros_like(x), drawn)
@@ -67,8 +67,8 @@ def test_gradient_is_the_adjoint() -> None:
 
 
 def test_no_image_and_no_operation() -> None:
-    assert single.apply(images(0), single.draw(ALL, 0, 8, generator(0, "x"))).shape[0] == 0
+    assert single.apply(images(0), single.draw(ALL, 0, 8, keyed_generator(0, "x"))).shape[0] == 0
     with pytest.raises(ConfigError, match="must name an operation"):
-        single.draw("", 3, 8, generator(0, "x"))
+        single.draw("", 3, 8, keyed_generator(0, "x"))
     with pytest.raises(ConfigError, match="unknown augmentation"):
-        single.draw("crop_flop", 3, 8, generator(0, "x"))
+        single.draw("crop_flop", 3, 8, keyed_generator(0, "x"))

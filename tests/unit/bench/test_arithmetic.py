@@ -8,16 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dance.bench.arithmetic import forward_operations, step_arithmetic
 from dance.bench.reference import Reference
-from dance.methods.dance import DanceConfig
+from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig, build
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 
-def convnet(side: int, channels: int, width: int, depth: int) -> int:
+def convnet(resolution: int, channels: int, width: int, depth: int) -> int:
     """Two operations for every multiplication of 3x3 convolutions of the same size, pooled by 2."""
     total, inputs = 0, channels
     for block in range(depth):
-        total += 2 * (side // 2**block) ** 2 * width * inputs * 9
+        total += 2 * (resolution // 2**block) ** 2 * width * inputs * 9
         inputs = width
     return total
 
@@ -40,8 +40,8 @@ def test_a_step_has_the_operations_that_pytorch_counts(
     calibration: bool, ipc: int, factor: int, cap: int
 ) -> None:
     """In the reference with its weights frozen, so that nothing but what is needed is computed."""
-    given = problem(ipc, factor, train=image_set((7, 12, 4)))  # one class smaller than the batch
-    options = DanceConfig(real_batch=5, synthetic_cap=cap, calibration=calibration)
+    given = task(ipc, factor, train=image_set((7, 12, 4)))  # one class smaller than the batch
+    options = DANCEConfig(real_batch=5, synthetic_cap=cap, calibration=calibration)
     loop = Reference(given, options)
     for network in (loop._encoder, loop._expert):
         network.requires_grad_(False)

@@ -10,20 +10,20 @@ import torch
 from dance.bench import reference
 from dance.bench.reference import Reference, ReferenceFit
 from dance.core.errors import ConfigError
-from dance.methods import Problem
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig, build
-from dance.training import Fit, FitConfig, TrainingData
-from dance.training.fit import predict
-from unit.methods.problems import image_set, problem
+from dance.training import Trainer, TrainerConfig, TrainingData
+from dance.training.trainer import predict
+from unit.methods.tasks import image_set, task
 
 FAST: dict[str, Any] = {"learning_rate": 0.3, "real_batch": 5}
 
 
-def both(given: Problem, count: int, **options: Any) -> tuple[torch.Tensor, ...]:
-    """Canvases of the engine and of the reference after some steps, whose losses agree."""
-    config = DanceConfig(**options)
-    method, loop = Dance(config), Reference(given, config)
+def both(given: CondensationTask, count: int, **options: Any) -> tuple[torch.Tensor, ...]:
+    """Stored images of the engine and of the reference after some steps, whose losses agree."""
+    config = DANCEConfig(**options)
+    method, loop = DANCE(config), Reference(given, config)
     state = method.setup(given)
     for iteration in range(count):
         losses = {name: float(x) for name, x in method.step(given, state, iteration).items()}
@@ -35,7 +35,7 @@ def both(given: Problem, count: int, **options: Any) -> tuple[torch.Tensor, ...]
 @pytest.mark.parametrize("ipc", [1, 2])
 @pytest.mark.parametrize("factor", [1, 2, 3])
 def test_one_step_in_float32_is_the_engines(ipc: int, factor: int) -> None:
-    given = problem(ipc, factor, dtype=torch.float32)
+    given = task(ipc, factor, dtype=torch.float32)
     found, expected = both(given, 1, real_batch=5)
     assert (expected - given.initial).abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
@@ -57,21 +57,21 @@ def test_one_step_in_float32_is_the_engines(ipc: int, factor: int) -> None:
     ids=str,
 )
 def test_several_steps_in_float64_are_the_engines(options: dict[str, Any]) -> None:
-    found, expected = both(problem(2, 2), 4, **{**FAST, **options})
+    found, expected = both(task(2, 2), 4, **{**FAST, **options})
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
 def test_grey_images_that_the_network_pads() -> None:
-    train = image_set((6, 9, 7), channels=1, side=10)
-    given = problem(1, 3, train=train, network=NetworkConfig(width=6, depth=2))
+    train = image_set((6, 9, 7), channels=1, resolution=10)
+    given = task(1, 3, train=train, network=NetworkConfig(width=6, depth=2))
     found, expected = both(given, 2, **FAST)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
 def test_a_loop_over_some_classes_is_the_beginning_of_the_whole_loop() -> None:
-    """Without calibration nothing comes after it, so these canvases are final but for drift."""
-    given = problem(2, 1)
-    options = DanceConfig(calibration=False, momentum=0.0, real_batch=5)
+    """Without calibration nothing comes after it, so these images are final but for drift."""
+    given = task(2, 1)
+    options = DANCEConfig(calibration=False, momentum=0.0, real_batch=5)
     whole, part = Reference(given, options), Reference(given, options)
     whole.step(0)
     part.step(0, classes=2)
@@ -82,7 +82,7 @@ def test_a_loop_over_some_classes_is_the_beginning_of_the_whole_loop() -> None:
 
 def test_the_parameters_of_its_networks_require_gradients_and_get_them() -> None:
     """That is the formulation which is measured."""
-    loop = Reference(problem(1, 1), DanceConfig(real_batch=5))
+    loop = Reference(task(1, 1), DANCEConfig(real_batch=5))
     loop.step(0)
     for network in (loop._encoder.blocks, loop._expert):
         assert all(parameter.grad is not None for parameter in network.parameters())
@@ -95,9 +95,9 @@ def test_training_steps_are_those_of_fit(cutmix: float, augmentation: str) -> No
     train = image_set((9, 9, 9))
     data = TrainingData(train.images, train.labels, train.mean, train.std)
     skeleton = build(NetworkConfig(width=6, depth=2), 3, 8, 3)
-    config = FitConfig(epochs=3, cutmix=cutmix, augmentation=augmentation)
+    config = TrainerConfig(epochs=3, cutmix=cutmix, augmentation=augmentation)
     state = skeleton.initial(torch.Generator().manual_seed(1))
-    ours = Fit(skeleton, [{n: t.clone() for n, t in state.items()}], data, config, [7])
+    ours = Trainer(skeleton, [{n: t.clone() for n, t in state.items()}], data, config, [7])
     theirs = ReferenceFit(skeleton, state, data, config, 7)
     for number in range(6):
         rows = torch.arange(12) + number

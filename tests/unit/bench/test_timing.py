@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
-from dance.bench.contest import Engine, Phases
+from dance.bench.entries import Engine, Phases
 from dance.bench.timing import Stopwatch, Watched, alternate, ratio, summary
-from dance.methods.dance import Dance, DanceConfig
-from unit.methods.problems import problem
+from dance.methods.dance import DANCE, DANCEConfig
+from unit.methods.tasks import task
 
 CPU = torch.device("cpu")
 
@@ -82,8 +82,8 @@ def test_the_stopwatch_puts_the_functions_back_after_an_error() -> None:
 
 def test_every_phase_of_a_step_of_dance_is_seen() -> None:
     """The functions that are watched are those that a step calls."""
-    given = problem(2, 2, dtype=torch.float32)
-    engine = Engine(Dance(DanceConfig(real_batch=5)), given, 3)
+    given = task(2, 2, dtype=torch.float32)
+    engine = Engine(DANCE(DANCEConfig(real_batch=5)), given, 3)
     splits, plain = engine.split(2)
     views = ("matching", "calibration")
     passes = {f"{view}: {way}" for view in views for way in ("forward", "backward")}
@@ -95,8 +95,8 @@ def test_every_phase_of_a_step_of_dance_is_seen() -> None:
 
 
 def test_watching_does_not_change_a_step() -> None:
-    given = problem(2, 2)
-    method = Dance(DanceConfig(real_batch=5))
+    given = task(2, 2)
+    method = DANCE(DANCEConfig(real_batch=5))
     states = []
     for watched in ([], Phases().watched()):
         state = method.setup(given)

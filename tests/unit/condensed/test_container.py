@@ -20,15 +20,16 @@ from safetensors.torch import save_file
 from dance.condensed import CondensedSet, decode, load_set
 from dance.condensed.container import FORMAT, KIND
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.files import read_tensors, write_tensors
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
 
-def make(count: int = 3, ipc: int = 2, side: int = 6, **changes: Any) -> CondensedSet:
+def make(count: int = 3, ipc: int = 2, resolution: int = 6, **changes: Any) -> CondensedSet:
     generator = torch.Generator().manual_seed(0)
     parts: dict[str, Any] = {
-        "pixels": torch.rand(count * ipc, 3, side, side, generator=generator) * 1.2 - 0.1,
+        "pixels": torch.rand(count * ipc, 3, resolution, resolution, generator=generator) * 1.2
+        - 0.1,
         "labels": torch.arange(count).repeat_interleave(ipc),
         "classes": tuple(f"class {k}" for k in range(count)),
         "mean": MEAN,
@@ -51,8 +52,8 @@ def same(one: CondensedSet, other: CondensedSet) -> bool:
 
 
 def test_sizes() -> None:
-    condensed = make(count=3, ipc=2, side=6)
-    assert (condensed.num_classes, condensed.ipc, condensed.side, condensed.channels) == (
+    condensed = make(count=3, ipc=2, resolution=6)
+    assert (condensed.num_classes, condensed.ipc, condensed.resolution, condensed.channels) == (
         3,
         2,
         6,
@@ -84,10 +85,10 @@ def test_classes_can_be_chosen() -> None:
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_a_standardised_set_is_the_same_set(factor: int) -> None:
-    unit = make(side=5, factor=factor)  # side 5: the padding is grey in unit space
+    unit = make(resolution=5, factor=factor)  # side 5: the padding is grey in unit space
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     standardised = make(
-        side=5, factor=factor, space="standardised", pixels=(unit.pixels - mean) / std
+        resolution=5, factor=factor, space="standardised", pixels=(unit.pixels - mean) / std
     )
     torch.testing.assert_close(standardised.images(), unit.images())
     torch.testing.assert_close(standardised.decode()[0], unit.decode()[0])
@@ -152,7 +153,7 @@ JSON = st.recursive(
 @given(
     names=st.lists(st.text(max_size=20), min_size=1, max_size=4),
     ipc=st.integers(1, 3),
-    side=st.integers(4, 9),
+    resolution=st.integers(4, 9),
     factor=st.sampled_from([1, 2]),
     grey=st.booleans(),
     space=st.sampled_from(["unit", "standardised"]),
@@ -162,7 +163,7 @@ JSON = st.recursive(
 def test_saved_is_loaded(
     names: list[str],
     ipc: int,
-    side: int,
+    resolution: int,
     factor: int,
     grey: bool,
     space: Any,
@@ -170,9 +171,9 @@ def test_saved_is_loaded(
     scores: list[dict[str, Any]],
 ) -> None:
     channels = 1 if grey else 3
-    generator = torch.Generator().manual_seed(side)
+    generator = torch.Generator().manual_seed(resolution)
     condensed = CondensedSet(
-        pixels=torch.randn(len(names) * ipc, channels, side, side, generator=generator),
+        pixels=torch.randn(len(names) * ipc, channels, resolution, resolution, generator=generator),
         labels=torch.arange(len(names)).repeat_interleave(ipc),
         classes=tuple(names),
         mean=(0.1,) * channels,
@@ -313,7 +314,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, full_disk: None) -> Non
     old = make()
     old.save(path)
     with pytest.raises(ArtifactError, match="cannot write"):
-        make(side=60).save(path)
+        make(resolution=60).save(path)
     assert same(load_set(path), old)
     assert list(tmp_path.iterdir()) == [path]
 

@@ -29,18 +29,20 @@ def line_weights(source: int, target: int) -> list[list[float]]:
 
 def reference(pixels: torch.Tensor, factor: int) -> torch.Tensor:
     """Pad with 0.5 right and below, cut cells row by row, enlarge each; float64."""
-    count, channels, side, _ = pixels.shape
-    missing = (factor - side % factor) % factor
-    cell = math.ceil(side / factor)
-    padded = torch.full((count, channels, side + missing, side + missing), 0.5, dtype=torch.float64)
-    padded[:, :, :side, :side] = pixels.double()
-    weights = torch.tensor(line_weights(cell, side), dtype=torch.float64)
+    count, channels, resolution, _ = pixels.shape
+    missing = (factor - resolution % factor) % factor
+    cell = math.ceil(resolution / factor)
+    padded = torch.full(
+        (count, channels, resolution + missing, resolution + missing), 0.5, dtype=torch.float64
+    )
+    padded[:, :, :resolution, :resolution] = pixels.double()
+    weights = torch.tensor(line_weights(cell, resolution), dtype=torch.float64)
     decoded = []
-    for canvas in padded:
+    for stored_image in padded:
         for row in range(factor):
             for column in range(factor):
                 top, left = row * cell, column * cell
-                crop = canvas[:, top : top + cell, left : left + cell]
+                crop = stored_image[:, top : top + cell, left : left + cell]
                 decoded.append(torch.einsum("yi,cij,xj->cyx", weights, crop, weights))
     return torch.stack(decoded)
 
@@ -50,11 +52,11 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("side", "factor"),
+    ("resolution", "factor"),
     [(28, 2), (32, 2), (64, 2), (128, 3), (64, 3), (28, 3), (32, 3), (32, 4), (7, 3), (5, 2)],
 )
-def test_decode_is_the_sheets(side: int, factor: int) -> None:
-    pixels = numbers(2, 3, side, side)
+def test_decode_is_the_sheets(resolution: int, factor: int) -> None:
+    pixels = numbers(2, 3, resolution, resolution)
     expected = reference(pixels, factor)
     torch.testing.assert_close(decode(pixels, factor), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(decode(pixels.float(), factor), expected.float(), rtol=0, atol=1e-5)
@@ -63,13 +65,13 @@ def test_decode_is_the_sheets(side: int, factor: int) -> None:
 def test_every_pixel_of_a_small_case_by_hand() -> None:
     """S=3, f=2: padded to 4, cells of 2; a line (a, b) becomes a, (a+b)/2, b."""
     a, b, c = 0.1, 0.4, 0.9
-    canvas = torch.tensor([a, b, c]).repeat(3, 1).view(1, 1, 3, 3)
-    decoded = decode(canvas, 1)[0, 0]
-    assert torch.equal(decoded, canvas[0, 0])
+    stored_image = torch.tensor([a, b, c]).repeat(3, 1).view(1, 1, 3, 3)
+    decoded = decode(stored_image, 1)[0, 0]
+    assert torch.equal(decoded, stored_image[0, 0])
     with pytest.raises(ConfigError):
-        decode(canvas, 2)  # cells of 2 pixels need a side of 4
-    canvas = torch.tensor([a, b, c, a, b]).repeat(5, 1).view(1, 1, 5, 5)
-    left, right, lower_left, _ = decode(canvas, 2)[:, 0]
+        decode(stored_image, 2)  # cells of 2 pixels need a side of 4
+    stored_image = torch.tensor([a, b, c, a, b]).repeat(5, 1).view(1, 1, 5, 5)
+    left, right, lower_left, _ = decode(stored_image, 2)[:, 0]
     # cells of 3 to 5 pixels: sources at -0.2 (clamped), 0.4, 1, 1.6, 2.2 (clamped)
     torch.testing.assert_close(
         left[0], torch.tensor([a, 0.6 * a + 0.4 * b, b, 0.4 * b + 0.6 * c, c])
@@ -81,26 +83,26 @@ def test_every_pixel_of_a_small_case_by_hand() -> None:
     torch.testing.assert_close(lower_left[4], torch.full((5,), 0.5))
 
 
-@pytest.mark.parametrize(("side", "factor"), [(4, 2), (5, 2), (7, 3)])
-def test_gradient(side: int, factor: int) -> None:
-    pixels = numbers(2, 1, side, side).requires_grad_()
+@pytest.mark.parametrize(("resolution", "factor"), [(4, 2), (5, 2), (7, 3)])
+def test_gradient(resolution: int, factor: int) -> None:
+    pixels = numbers(2, 1, resolution, resolution).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: decode(x, factor), (pixels,))
 
 
 def test_cells_of_a_canvas_stay_together_row_by_row() -> None:
-    canvases = torch.zeros(2, 1, 4, 4)
+    stored_images = torch.zeros(2, 1, 4, 4)
     for i in range(2):
         for row in range(2):
             for column in range(2):
-                area = canvases[i, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                area = stored_images[i, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
                 area.fill_(100 * i + 10 * row + column)
-    assert decode(canvases, 2)[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 100, 101, 110, 111]
+    assert decode(stored_images, 2)[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 100, 101, 110, 111]
     assert decode_labels(torch.tensor([3, 5]), 2).tolist() == [3] * 4 + [5] * 4
 
 
-@pytest.mark.parametrize(("side", "factor"), [(8, 2), (7, 3)])
-def test_channels_last_stays_channels_last(side: int, factor: int) -> None:
-    pixels = numbers(2, 3, side, side)
+@pytest.mark.parametrize(("resolution", "factor"), [(8, 2), (7, 3)])
+def test_channels_last_stays_channels_last(resolution: int, factor: int) -> None:
+    pixels = numbers(2, 3, resolution, resolution)
     last = pixels.to(memory_format=torch.channels_last)
     decoded = decode(last, factor)
     assert decoded.is_contiguous(memory_format=torch.channels_last)
@@ -119,36 +121,36 @@ def test_factor_one_copies_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "side"), [(0, 8), (-1, 8), (5, 8), (13, 28), (9, 8), (17, 32), (2, 3)]
+    ("factor", "resolution"), [(0, 8), (-1, 8), (5, 8), (13, 28), (9, 8), (17, 32), (2, 3)]
 )
-def test_factor_that_does_not_fit(factor: int, side: int) -> None:
+def test_factor_that_does_not_fit(factor: int, resolution: int) -> None:
     with pytest.raises(ConfigError, match=rf"got factor {factor} .* use one of 1"):
-        check_factor(factor, side)
+        check_factor(factor, resolution)
     with pytest.raises(ConfigError):
-        decode(numbers(1, 1, side, side), factor)
+        decode(numbers(1, 1, resolution, resolution), factor)
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_a_factor_that_fits_leaves_no_cell_without_pixels(side: int, factor: int) -> None:
+def test_a_factor_that_fits_leaves_no_cell_without_pixels(resolution: int, factor: int) -> None:
     try:
-        check_factor(factor, side)
+        check_factor(factor, resolution)
     except ConfigError:
         return
-    pixels = torch.ones(1, 1, side, side)
+    pixels = torch.ones(1, 1, resolution, resolution)
     decoded = decode(pixels, factor)
-    assert decoded.shape == (factor**2, 1, side, side)
-    # 0.5 is padding: the first pixel of every cell must come from the canvas
+    assert decoded.shape == (factor**2, 1, resolution, resolution)
+    # 0.5 is padding: the first pixel of every cell must come from the stored image
     assert (decoded[:, 0, 0, 0] == 1).all()
 
 
 class TestSeveralFactors:
     def test_multi_reads_every_canvas_at_every_factor(self) -> None:
-        draws = torch.Generator().manual_seed(0)
-        canvases = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=draws)
-        found = decode_multi(canvases, 3)
-        expected = [reference(canvases, each) for each in (2, 3)]
-        torch.testing.assert_close(found, torch.cat([canvases, *expected]))
-        assert torch.equal(decode_multi(canvases, 1), canvases)
+        generator = torch.Generator().manual_seed(0)
+        stored_images = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=generator)
+        found = decode_multi(stored_images, 3)
+        expected = [reference(stored_images, each) for each in (2, 3)]
+        torch.testing.assert_close(found, torch.cat([stored_images, *expected]))
+        assert torch.equal(decode_multi(stored_images, 1), stored_images)
 
     @pytest.mark.parametrize(
         ("count", "factor", "bound", "each"),
@@ -158,14 +160,16 @@ class TestSeveralFactors:
             (4, 3, 128, [4, 0, 0]),
             (50, 2, 128, [0, 19, 31]),
             (10, 2, 10, [0, 0, 10]),
-            (10, 3, 4, [0, 0, 10]),  # never fewer than the canvases
+            (10, 3, 4, [0, 0, 10]),  # never fewer than the stored images
         ],
     )
     def test_bound_takes_the_largest_factors_that_fit(
         self, count: int, factor: int, bound: int, each: list[int]
     ) -> None:
-        canvases = torch.arange(count, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 6, 6)
-        found = decode_bound(canvases, factor, bound)
+        stored_images = (
+            torch.arange(count, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 6, 6)
+        )
+        found = decode_bound(stored_images, factor, bound)
         owners = []
         for size, taken in zip((3, 2, 1), each, strict=True):
             owners += [
@@ -175,7 +179,7 @@ class TestSeveralFactors:
         assert len(found) <= max(bound, count)
 
     def test_gradients_flow(self) -> None:
-        canvases = torch.full((3, 1, 6, 6), 0.3, requires_grad=True)
-        for decoded in (decode_multi(canvases, 2), decode_bound(canvases, 2, 8)):
-            (found,) = torch.autograd.grad(decoded.sum(), canvases)
+        stored_images = torch.full((3, 1, 6, 6), 0.3, requires_grad=True)
+        for decoded in (decode_multi(stored_images, 2), decode_bound(stored_images, 2, 8)):
+            (found,) = torch.autograd.grad(decoded.sum(), stored_images)
             assert bool((found > 0).all())

@@ -128,13 +128,13 @@ def test_folder(channels: int, mode: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/classes.json").read_text()) == {"cat": "cat", "dog": "dog"}
 
 
-def test_canvases(tmp_path: Path) -> None:
+def test_synthetic(tmp_path: Path) -> None:
     condensed = make()
-    done = export(condensed, "folder", tmp_path / "out", canvases=True)
+    done = export(condensed, "folder", tmp_path / "out", stored_images=True)
     assert done.images == 4
     files = sorted((tmp_path / "out").rglob("*.png"))
     assert torch.equal(pictures(files), condensed.to_uint8().permute(0, 2, 3, 1))
-    export(condensed, "pt", tmp_path / "out.pt", canvases=True)
+    export(condensed, "pt", tmp_path / "out.pt", stored_images=True)
     stored = torch.load(tmp_path / "out.pt", weights_only=True)
     assert torch.equal(stored["images"], condensed.pixels)
     assert stored["factor"] == 2

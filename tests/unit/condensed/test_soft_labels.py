@@ -15,13 +15,13 @@ from dance.condensed import CondensedSet, load_set
 from dance.condensed.container import KIND
 from dance.condensed.formats import export
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.files import read_tensors, write_tensors
 from unit.condensed.test_container import make, same
 
 
 def soft(images: int = 24, classes: int = 3) -> torch.Tensor:
-    draws = torch.randn(images, classes, generator=torch.Generator().manual_seed(1))
-    return draws.softmax(1)
+    generator = torch.randn(images, classes, generator=torch.Generator().manual_seed(1))
+    return generator.softmax(1)
 
 
 def full(**changes: Any) -> CondensedSet:
@@ -147,14 +147,16 @@ class TestExports:
         assert "50.00%" in hard and "75.00%" not in hard and "75.00%" in rest
 
     @pytest.mark.parametrize(
-        ("kind", "canvases", "said"),
+        ("kind", "stored_images", "said"),
         [
             ("folder", False, "hold images only: the soft labels and the learned learning rate"),
-            ("npz", True, "of the decoded images and not of canvases: the soft labels"),
+            ("npz", True, "of the decoded images and not of stored images: the soft labels"),
         ],
     )
-    def test_what_is_left_out_is_said(self, kind, canvases, said, tmp_path: Path, capsys) -> None:
-        export(full(), kind, tmp_path / "x", canvases=canvases)
+    def test_what_is_left_out_is_said(
+        self, kind, stored_images, said, tmp_path: Path, capsys
+    ) -> None:
+        export(full(), kind, tmp_path / "x", stored_images=stored_images)
         assert said in capsys.readouterr().err
-        export(make(), kind, tmp_path / "y", canvases=canvases)
+        export(make(), kind, tmp_path / "y", stored_images=stored_images)
         assert "left out" not in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 
 from dance.condensed import CondensedSet, load_set
 from dance.core.errors import ConfigError
-from dance.core.storage import read_header
+from dance.core.files import read_header
 from dance.data import load
 from dance.data.whitening import Whitening, fit
 

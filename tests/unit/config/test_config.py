@@ -61,7 +61,7 @@ class Whole:
 
     name: str
     """What it is called."""
-    side: int | None = None
+    resolution: int | None = None
     """In pixels."""
     kind: Literal["first", "random"] = "first"
     pooling: Literal[2, 3] = 2
@@ -85,10 +85,10 @@ class TestBuild:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({"side": "ten"}, "side must be a whole number or null: got 'ten'"),
-            ({"side": 2.5}, "side must be a whole number or null: got 2.5"),
-            ({"side": 2.0}, "side must be a whole number or null: got 2.0"),
-            ({"side": True}, "side must be a whole number or null: got true"),
+            ({"resolution": "ten"}, "resolution must be a whole number or null: got 'ten'"),
+            ({"resolution": 2.5}, "resolution must be a whole number or null: got 2.5"),
+            ({"resolution": 2.0}, "resolution must be a whole number or null: got 2.0"),
+            ({"resolution": True}, "resolution must be a whole number or null: got true"),
             ({"name": 3}, "name must be text: got 3"),
             ({"name": None}, "name must be text: got null"),
             ({"kind": "firs"}, "kind must be 'first' or 'random': got 'firs'"),
@@ -144,7 +144,7 @@ class TestBuild:
 class TestSettings:
     def test_carry_type_default_and_both_kinds_of_explanation(self) -> None:
         whole = {setting.name: setting for setting in settings(Whole)}
-        assert (whole["side"].default, whole["side"].text) == (None, "In pixels.")
+        assert (whole["resolution"].default, whole["resolution"].text) == (None, "In pixels.")
         assert whole["training"].nested and not whole["names"].nested
         assert whole["weights"].default == {}
 
@@ -214,7 +214,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 wholes = st.builds(
     Whole,
     name=words,
-    side=st.none() | st.integers(),
+    resolution=st.none() | st.integers(),
     kind=st.sampled_from(["first", "random"]),
     pooling=st.sampled_from([2, 3]),
     names=st.lists(words, max_size=3).map(tuple),

@@ -18,21 +18,21 @@ def test_log_is_a_line_on_stderr(capsys) -> None:
 
 
 def test_short_work_says_nothing(capsys) -> None:
-    with track("work", 3, "steps") as task:
+    with track("work", 3, "steps") as bar:
         for _ in range(3):
-            task.advance()
-    assert task.done == 3
+            bar.advance()
+    assert bar.done == 3
     assert capsys.readouterr() == ("", "")
 
 
 def test_long_work_tells_how_far_and_how_long(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [time.monotonic()]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    with track("work", 100, "steps", start=20) as task:
-        task.note = "accuracy 71.3 %"
+    with track("work", 100, "steps", start=20) as bar:
+        bar.note = "accuracy 71.3 %"
         for _ in range(40):
             now[0] += 1
-            task.advance()
+            bar.advance()
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -46,10 +46,10 @@ def test_long_work_tells_how_far_and_how_long(capsys, monkeypatch: pytest.Monkey
 def test_a_terminal_gets_a_bar(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(progress, "_QUIET_SECONDS", -1.0)
-    with track("work", 3, "steps") as task:
-        task.note = "halfway"
-        task.advance(2)
-        assert task._bar is not None
-        assert task._bar.tasks[0].completed == 2
-        assert task._bar.tasks[0].visible
+    with track("work", 3, "steps") as bar:
+        bar.note = "halfway"
+        bar.advance(2)
+        assert bar._bar is not None
+        assert bar._bar.tasks[0].completed == 2
+        assert bar._bar.tasks[0].visible
     assert capsys.readouterr().out == ""

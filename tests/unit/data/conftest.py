@@ -26,10 +26,14 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pixels():
-    """``pixels(n, side, channels)``: n distinct random images, (n, side, side[, 3]) uint8."""
+    """``pixels(n, resolution, channels)``: n distinct random images, (n, side, side[, 3]) uint8."""
 
-    def draw(count, side=8, channels=3, seed=0):
-        shape = (count, side, side) if channels == 1 else (count, side, side, channels)
+    def draw(count, resolution=8, channels=3, seed=0):
+        shape = (
+            (count, resolution, resolution)
+            if channels == 1
+            else (count, resolution, resolution, channels)
+        )
         return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
     return draw

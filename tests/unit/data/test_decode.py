@@ -163,7 +163,7 @@ def test_a_truncated_image_is_named(kind):
         decode(Record("cut", 0, whole[: len(whole) // 2]), 8, 3)
 
 
-def bomb(side):
+def bomb(resolution):
     """A PNG of side x side black pixels in a few bytes of header; its pixels are never reached."""
 
     def chunk(name, body):
@@ -171,19 +171,21 @@ def bomb(side):
             struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         )
 
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", resolution, resolution, 1, 0, 0, 0, 0)
     pixels = zlib.compress(b"\0" * 1000)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-@pytest.mark.parametrize("side", [10_000, 20_000])  # Pillow warns of one and refuses the other
+@pytest.mark.parametrize(
+    "resolution", [10_000, 20_000]
+)  # Pillow warns of one and refuses the other
 @pytest.mark.parametrize("pillow_bound", [None, MAX_PIXELS])
-def test_decompression_bombs_are_refused(side, pillow_bound, monkeypatch):
+def test_decompression_bombs_are_refused(resolution, pillow_bound, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_bound)
     for use in (examine, lambda item: decode(item, 8, 3)):
         with pytest.raises(BadImageError, match=r"bomb\.png must have at most .* pixels"):
-            use(Record("bomb.png", 0, bomb(side)))
+            use(Record("bomb.png", 0, bomb(resolution)))
 
 
 def test_scaling_cannot_be_made_to_explode():

@@ -38,7 +38,7 @@ def test_rows_are_the_positions_of_a_class_in_dataset_order():
 
 def test_shape_properties():
     images = small()
-    assert (images.side, images.channels, images.num_classes) == (4, 3, 4)
+    assert (images.resolution, images.channels, images.num_classes) == (4, 3, 4)
 
 
 def test_to_keeps_everything_else():

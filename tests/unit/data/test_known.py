@@ -42,7 +42,7 @@ def test_digits_are_the_values_of_scikit_learn():
     bunch = load_digits()
     train, test = load("digits", "train"), load("digits", "test")
     assert len(train.labels) + len(test.labels) == 1797
-    assert (train.channels, train.side, train.classes) == (1, 8, tuple("0123456789"))
+    assert (train.channels, train.resolution, train.classes) == (1, 8, tuple("0123456789"))
     # 0..16 to the nearest of 256 levels, and every image once
     expected = sorted(
         np.rint(image / 16 * 255).astype(np.uint8).tobytes() for image in bunch.images
@@ -95,7 +95,7 @@ def test_subsets_are_cut_out_of_imagenet_by_id(name, tmp_path, class_folder, pix
     class_folder(tmp_path / "imagenet" / "train", content | others)
     class_folder(tmp_path / "imagenet" / "val", content | others)
     train = load(name, "train", DataConfig(root=str(tmp_path)))
-    assert train.side == 128
+    assert train.resolution == 128
     assert train.classes == known.classes
     assert train.counts().tolist() == [3] * 10
     assert train.images[:, 0, 64, 64].tolist() == [20 * x for x in train.labels.tolist()]

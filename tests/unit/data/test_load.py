@@ -36,7 +36,7 @@ def photographs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "side"),
+    ("sizes", "resolution"),
     [
         ([(40, 40), (40, 40)], 40),  # all agree: native
         ([(50, 40), (40, 90)], 40),  # all shorter sides agree
@@ -46,14 +46,14 @@ def photographs(tmp_path):
         ([(10, 10), (12, 20), (11, 40)], 11),  # below 28: the median itself
     ],
 )
-def test_the_size_when_none_is_asked_for(sizes, side, photographs):
+def test_the_size_when_none_is_asked_for(sizes, resolution, photographs):
     images = load(photographs(sizes), "train", HALF)
-    assert tuple(images.images.shape[1:]) == (3, side, side)
+    assert tuple(images.images.shape[1:]) == (3, resolution, resolution)
 
 
 def test_the_size_that_is_asked_for(photographs):
     config = DataConfig(size=20, test_fraction=0.5)
-    assert load(photographs([(50, 40), (9, 30)]), "train", config).side == 20
+    assert load(photographs([(50, 40), (9, 30)]), "train", config).resolution == 20
 
 
 def test_asking_for_the_native_size_changes_nothing(photographs):

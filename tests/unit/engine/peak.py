@@ -15,11 +15,11 @@ import torch
 
 from dance.core import device as devices
 from dance.core import memory
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.engine.memory import image_cost
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig, build
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 CPU = torch.device("cpu")
 NETWORKS = [
@@ -47,20 +47,20 @@ def _high() -> int:
 def images() -> list[dict[str, object]]:
     """Forwards with and without gradients: measured and expected bytes of an image."""
     found = []
-    for name, depth, side, count in NETWORKS:
+    for name, depth, resolution, count in NETWORKS:
         norm = "instance" if name == "convnet" else "batch"
-        network = build(NetworkConfig(name=name, depth=depth, norm=norm), 3, side, 10).eval()
-        cost = image_cost(network, 3, side, CPU)
-        state = network.initial(generator(0, "test"))
+        network = build(NetworkConfig(name=name, depth=depth, norm=norm), 3, resolution, 10).eval()
+        cost = image_cost(network, 3, resolution, CPU)
+        state = network.initial(keyed_generator(0, "test"))
 
-        def backward(count: int, network=network, state=state, side=side) -> None:
-            x = torch.zeros(count, 3, side, side, requires_grad=True)
+        def backward(count: int, network=network, state=state, resolution=resolution) -> None:
+            x = torch.zeros(count, 3, resolution, resolution, requires_grad=True)
             y = network.embed(state, x.contiguous(memory_format=torch.channels_last))
             torch.autograd.grad(y.square().sum(), x)
 
-        def forward(count: int, network=network, state=state, side=side) -> None:
+        def forward(count: int, network=network, state=state, resolution=resolution) -> None:
             with torch.no_grad():
-                x = torch.zeros(count, 3, side, side)
+                x = torch.zeros(count, 3, resolution, resolution)
                 network.embed(state, x.contiguous(memory_format=torch.channels_last))
 
         for kind, work in (("gradient", backward), ("forward", forward)):
@@ -68,7 +68,7 @@ def images() -> list[dict[str, object]]:
             measured = peak(lambda work=work, count=count: work(count)) / count
             expected = getattr(cost, kind)
             found.append(
-                {"network": [name, depth, side], "kind": kind, "measured": measured,
+                {"network": [name, depth, resolution], "kind": kind, "measured": measured,
                  "expected": expected}
             )  # fmt: skip
     return found
@@ -78,11 +78,11 @@ def steps() -> list[dict[str, object]]:
     """Steps of DANCE: measured bytes by number of classes, the chunk being the same."""
     found = []
     for classes in (10, 100):
-        case = problem(
-            ipc=8, train=image_set((20,) * classes, side=16),
+        case = task(
+            ipc=8, train=image_set((20,) * classes, resolution=16),
             network=NetworkConfig(width=128, depth=2), chunk=5, dtype=torch.float32, experts=1,
         )  # fmt: skip
-        method = Dance(DanceConfig(real_batch=16))
+        method = DANCE(DANCEConfig(real_batch=16))
         state = method.setup(case)
         method.step(case, state, 0)
         measured = min(

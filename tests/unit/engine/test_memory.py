@@ -16,11 +16,11 @@ import torch
 from dance.core import device as devices
 from dance.core.errors import ConfigError
 from dance.engine import RunConfig
+from dance.engine.context import prepare
 from dance.engine.memory import fitting
-from dance.engine.stage import stage
 from dance.experts.recipe import ExpertConfig
 from dance.methods import METHODS
-from dance.methods.dance import DanceConfig
+from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig
 from unit.engine import peak
 
@@ -31,7 +31,7 @@ ROUGHLY = 2.5
 CONFIG = RunConfig(
     data="digits",
     ipc=5,
-    options=DanceConfig(iterations=1),
+    options=DANCEConfig(iterations=1),
     experts=ExpertConfig(epochs=1),
     network=NetworkConfig(width=16),
     device="cpu",
@@ -62,7 +62,7 @@ def test_an_image_takes_what_is_expected(measured) -> None:
 
 
 def test_a_step_takes_no_more_with_more_classes(measured) -> None:
-    """But for what it holds of every class: canvases, their gradient and mean features.
+    """But for what it holds of every class: stored images, their gradient and mean features.
 
     All activations of ten times the classes would take ten times as much; what the allocator loses
     between more chunks is less than once as much.
@@ -88,18 +88,18 @@ def test_refuses_when_not_one_class_fits() -> None:
 
 
 def test_the_limit_decides_the_chunk_and_a_chunk_that_is_given_wins() -> None:
-    free = stage(CONFIG)
+    free = prepare(CONFIG)
     assert free.chunk(10) == 10
-    tight = stage(replace(CONFIG, memory_limit="1 MB"))
+    tight = prepare(replace(CONFIG, memory_limit="1 MB"))
     with pytest.raises(ConfigError, match="--memory-limit"):
         tight.chunk(10)
-    assert stage(replace(CONFIG, memory_limit="1 MB", chunk=3)).chunk(10) == 3
+    assert prepare(replace(CONFIG, memory_limit="1 MB", chunk=3)).chunk(10) == 3
 
 
 def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a process that is taken to hold nothing yet, so that the numbers are those of the step."""
     monkeypatch.setattr("dance.core.memory.held", lambda device: 0)
-    chunks = [stage(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (600, 800, 1000)]
+    chunks = [prepare(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (600, 800, 1000)]
     assert chunks == sorted(set(chunks))
     assert chunks[-1] <= 10
 
@@ -109,11 +109,11 @@ def test_networks_that_a_method_keeps_leave_less_room(monkeypatch: pytest.Monkey
     monkeypatch.setattr("dance.core.memory.held", lambda device: 0)
     uncut = replace(devices.policy(torch.device("cpu")), chunk=None)
     monkeypatch.setattr(devices, "policy", lambda device: uncut)
-    weights = 4 * stage(CONFIG).network.parameter_count()
+    weights = 4 * prepare(CONFIG).network.parameter_count()
 
     def chunk(limit: int, method: str, **options: int) -> int:
         config = replace(CONFIG, method=method, options=METHODS.get(method).Config(**options))
-        return stage(replace(config, memory_limit=f"{limit}B")).chunk(10)
+        return prepare(replace(config, memory_limit=f"{limit}B")).chunk(10)
 
     def tried(limit: int, method: str, **options: int) -> int:
         """0 where not one class fits."""
@@ -142,4 +142,4 @@ def test_a_limit_does_not_name_another_run(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "GB", "0", "-1GB", "8 gigs", "1e9"])
 def test_refuses_what_is_no_amount(text: str) -> None:
     with pytest.raises(ConfigError, match="memory_limit must be a number above 0 with a unit"):
-        stage(replace(CONFIG, memory_limit=text))
+        prepare(replace(CONFIG, memory_limit=text))

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from dance.condensed import CondensedSet, initial_pixels
-from dance.core.checkpoint import Checkpoints
-from dance.core.rng import generator, key
+from dance.core.checkpoints import Checkpoints
+from dance.core.rng import key, keyed_generator
 from dance.data import ImageSet
 from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
-from dance.training import Fit, TrainingData
-from dance.training.fit import predict
+from dance.training import Trainer, TrainingData
+from dance.training.trainer import predict
 from unit.training.blobs import blobs, start, tiny, training
 
 CONFIG = EvaluationConfig(protocol="quick-v1", epochs=3, repeats=3)
@@ -103,8 +103,8 @@ class TestTraining:
         confusion = torch.zeros(3, 3, dtype=torch.int64)
         for member, seed in enumerate(score["seeds"]):
             assert seed == key(0, "evaluation", member)
-            initial = network.initial(generator(seed, "weights"))
-            fit = Fit(network, [initial], data, recipe, [seed])
+            initial = network.initial(keyed_generator(seed, "weights"))
+            fit = Trainer(network, [initial], data, recipe, [seed])
             for _ in range(3):
                 fit.train_epoch()
             predicted = predict(network, fit.state(0), training(test))
@@ -158,18 +158,18 @@ class TestInterruption:
     @staticmethod
     def stopped(place: Path, config: EvaluationConfig, *steps: int, norm: str = "batch") -> Score:
         """Scored in attempts, each ended by Ctrl-C in this step of its own."""
-        step = Fit.step
+        step = Trainer.step
         for last in steps:
             made: list[int] = []
 
-            def disturbed(self: Fit, *given: Any, made: Any = made, last: int = last) -> Any:
+            def disturbed(self: Trainer, *given: Any, made: Any = made, last: int = last) -> Any:
                 made.append(1)
                 if len(made) == last:
                     os.kill(os.getpid(), signal.SIGINT)
                 return step(self, *given)
 
             with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-                patch.setattr(Fit, "step", disturbed)
+                patch.setattr(Trainer, "step", disturbed)
                 scored(config, norm, checkpoints=Checkpoints(place, "row", {}, 1000))
         return scored(config, norm, checkpoints=Checkpoints(place, "row", {}, 1000))
 
@@ -250,7 +250,9 @@ class TestSetsThatBringMore:
         data = TrainingData(plain.images(), plain.targets(), test.mean, test.std, taught)
         (seed,) = found["seeds"]
         recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=20)
-        fit = Fit(network, [network.initial(generator(seed, "weights"))], data, recipe, [seed])
+        fit = Trainer(
+            network, [network.initial(keyed_generator(seed, "weights"))], data, recipe, [seed]
+        )
         for _ in range(20):
             fit.train_epoch()
         predicted = predict(network, fit.state(0), training(test))
@@ -277,7 +279,7 @@ class TestSetsThatBringMore:
         assert self.row(learned, "mtt-v1")["notes"] == ["told"]
         rates = []
 
-        class Seen(Fit):
+        class Seen(Trainer):
             def __init__(
                 self, network: Any, states: Any, data: Any, fit: Any, *rest: Any, **k: Any
             ):
@@ -285,7 +287,7 @@ class TestSetsThatBringMore:
                 super().__init__(network, states, data, fit, *rest, **k)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("dance.evaluation.evaluator.Fit", Seen)
+            patch.setattr("dance.evaluation.evaluator.Trainer", Seen)
             for protocol in ("mtt-v1", "dsa-v1"):
                 self.row(learned, protocol)
         assert rates == [0.2, 0.01]

@@ -20,8 +20,8 @@ VALUES = {
 """Optimiser, batch, rate, momentum, decay of weights, CutMix, augmentation, its names, reset."""
 
 
-def fit(name: str, images: int = 100, classes: int = 10, side: int = 32, **more):
-    return PROTOCOLS.get(name).schedule(images, classes, side, **more)
+def fit(name: str, images: int = 100, classes: int = 10, resolution: int = 32, **more):
+    return PROTOCOLS.get(name).schedule(images, classes, resolution, **more)
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -29,7 +29,7 @@ def test_values(name) -> None:
     found = fit(name)
     assert (
         found.optimiser, found.batch_size, found.learning_rate, found.momentum, found.weight_decay,
-        found.cutmix, found.augment, found.augmentation, found.reset,
+        found.cutmix, found.augment, found.augmentation, found.reset_momentum,
     ) == VALUES[name]  # fmt: skip
     assert PROTOCOLS.get(name).name == name
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from dance.core.errors import ArtifactError
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.files import read_tensors, write_tensors
 from dance.experts.bank import Bank
 from distributed.processes import finish, start
 
@@ -40,8 +40,8 @@ class Maker:
 
 
 def rows(number: int) -> torch.Tensor:
-    draws = torch.Generator().manual_seed(number)
-    return torch.randn(CLASSES, 3, generator=draws)
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(CLASSES, 3, generator=generator)
 
 
 def expected(count: int) -> torch.Tensor:
@@ -131,7 +131,7 @@ def test_a_longer_bank_that_was_stopped_serves_a_shorter_one_and_itself(tmp_path
 
 def test_what_other_code_began_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(tmp_path, 5, 2)
-    monkeypatch.setattr("dance.core.checkpoint.code_digest", lambda: "another")
+    monkeypatch.setattr("dance.core.checkpoints.code_digest", lambda: "another")
     with pytest.raises(ArtifactError, match="code: "):
         Bank(tmp_path, IDENTITY).ensure(5, Maker(), ALL)
 
@@ -170,7 +170,7 @@ sys.path.insert(0, {tests!r})
 from dance.core.world import join
 from unit.experts.test_bank import CLASSES, IDENTITY, Bank, Maker
 world = join()
-maker = Maker(world.share(CLASSES))
+maker = Maker(world.shard(CLASSES))
 found = Bank(Path({folder!r}), IDENTITY, world).ensure(5, maker, maker.own)
 print(json.dumps([maker.made, found.tolist()]))
 """

@@ -7,14 +7,14 @@ import torch
 
 from dance.experts.features import features
 from dance.networks import NetworkConfig
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_are_the_embeddings_of_standardised_images_in_evaluation_mode(norm, channels) -> None:
     train = image_set((90, 50), channels=channels)
-    given = problem(train=train, network=NetworkConfig(width=4, depth=1, norm=norm))
+    given = task(train=train, network=NetworkConfig(width=4, depth=1, norm=norm))
     state = given.experts[0][1]
     rows = torch.randperm(140, generator=torch.Generator().manual_seed(0))[:101]
     network = given.network.train()  # it must not matter
@@ -30,7 +30,7 @@ def test_are_the_embeddings_of_standardised_images_in_evaluation_mode(norm, chan
 
 def test_arithmetic_is_of_the_weights_dtype_and_results_are_float64() -> None:
     train = image_set((20, 20))
-    given = problem(train=train, dtype=torch.float32)
+    given = task(train=train, dtype=torch.float32)
     found = features(
         given.network, given.experts[0][1], train, torch.arange(40), torch.device("cpu")
     )
@@ -42,8 +42,8 @@ def test_arithmetic_is_of_the_weights_dtype_and_results_are_float64() -> None:
 
 def test_an_image_has_the_same_features_in_any_company() -> None:
     """Copies of an image are ties, which the selection breaks by their order."""
-    given = problem(
-        train=image_set((150, 20), side=16),
+    given = task(
+        train=image_set((150, 20), resolution=16),
         network=NetworkConfig(width=16, depth=2),
         dtype=torch.float32,
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dance.experts import interpolate
-from dance.training import Fit, FitConfig
+from dance.training import Trainer, TrainerConfig
 from unit.training.blobs import blobs, start, tiny, training
 
 
@@ -15,7 +15,7 @@ def ends():
     """Weights and batch-norm buffers before and after an epoch."""
     network = tiny("batch")
     initial = start(network)
-    fit = Fit(network, [initial], training(blobs()), FitConfig(epochs=1), [0])
+    fit = Trainer(network, [initial], training(blobs()), TrainerConfig(epochs=1), [0])
     fit.train_epoch()
     return initial, fit.state(0)
 

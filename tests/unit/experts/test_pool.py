@@ -18,12 +18,12 @@ import torch
 
 import dance.experts.pool as pool_module
 from dance.core.errors import ArtifactError
+from dance.core.files import read_tensors, write_tensors
 from dance.core.lock import locked
-from dance.core.rng import generator, key
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.rng import key, keyed_generator
 from dance.experts import Expert, ExpertConfig, ExpertPool
 from dance.networks import NetworkConfig, build
-from dance.training import Fit
+from dance.training import Trainer
 from unit.training.blobs import blobs, training
 
 RECIPE = ExpertConfig(epochs=4, batch_size=8, count=2, learning_rate=0.05)
@@ -72,8 +72,8 @@ class TestTraining:
         network = build(SHAPE, 3, 8, 3)
         for index, expert in enumerate(undisturbed):
             seed = key(0, "expert", index)
-            initial = network.initial(generator(seed, "weights"))
-            fit = Fit(network, [initial], training(blobs(20)), RECIPE, [seed])
+            initial = network.initial(keyed_generator(seed, "weights"))
+            fit = Trainer(network, [initial], training(blobs(20)), RECIPE, [seed])
             results = [fit.train_epoch() for _ in range(RECIPE.epochs)]
             assert expert.index == expert.header["index"] == index
             assert all(torch.equal(expert.initial[name], initial[name]) for name in initial)
@@ -146,16 +146,16 @@ class TestIdentity:
 @contextmanager
 def at_step(number: int, act: Callable[[], object]) -> Iterator[None]:
     """Let something happen in the middle of this step of the training, from 0, of any expert."""
-    step = Fit.step
+    step = Trainer.step
 
-    def disturbed(self: Fit, rows: torch.Tensor, current: int) -> Any:
+    def disturbed(self: Trainer, rows: torch.Tensor, current: int) -> Any:
         found = step(self, rows, current)
         if current == number:
             act()
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Fit, "step", disturbed)
+        patch.setattr(Trainer, "step", disturbed)
         yield
 
 
@@ -323,9 +323,9 @@ class TestGroups:
         with at_step(7, ctrl_c), pytest.raises(KeyboardInterrupt):
             self.together(tmp_path).ensure(2)
         steps: list[int] = []
-        step = Fit.step
+        step = Trainer.step
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Fit, "step", lambda *given: steps.append(given[2]) or step(*given))
+            patch.setattr(Trainer, "step", lambda *given: steps.append(given[2]) or step(*given))
             found = self.together(tmp_path).ensure(3)
         assert steps == [*range(8, 4 * STEPS), *range(4 * STEPS)]
         assert len(found) == 3 and "expert 1-2 after step 8" in capsys.readouterr().err

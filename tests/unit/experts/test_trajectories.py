@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dance.core.errors import ArtifactError
-from dance.core.rng import generator, key
+from dance.core.rng import key, keyed_generator
 from dance.experts import ExpertConfig, ExpertPool, TrajectoryConfig, TrajectoryPool
 from dance.experts.trajectories import flatten, unflatten, untrained
 from dance.networks import NetworkConfig, build
-from dance.training import Fit
+from dance.training import Trainer
 from unit.training.blobs import blobs, training
 
 RECIPE = TrajectoryConfig(epochs=3, batch_size=8, count=2)
@@ -42,9 +42,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
 def test_a_snapshot_is_a_fit_after_so_many_epochs(undisturbed: torch.Tensor) -> None:
     for number in range(2):
         seed = key(0, "expert", number)
-        fit = Fit(
+        fit = Trainer(
             NETWORK,
-            [NETWORK.initial(generator(seed, "weights"))],
+            [NETWORK.initial(keyed_generator(seed, "weights"))],
             training(blobs(20)),
             RECIPE,
             [seed],
@@ -62,7 +62,7 @@ def test_the_training_is_plain_gradient_descent_at_one_rate() -> None:
 
 def test_flat_weights_and_weights_by_name_are_the_same_numbers() -> None:
     network = build(replace(SHAPE, norm="batch"), 3, 8, 3)
-    state = network.initial(generator(0, "weights"))
+    state = network.initial(keyed_generator(0, "weights"))
     flat = flatten(network, state)
     assert len(flat) == network.parameter_count()
     again = unflatten(network, flat)
@@ -93,18 +93,18 @@ def test_training_goes_on_where_it_was_stopped(
     tmp_path: Path, undisturbed: torch.Tensor, monkeypatch: pytest.MonkeyPatch, stopped: int
 ) -> None:
     monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
-    step, steps = Fit.step, []
+    step, steps = Trainer.step, []
 
-    def stopping(self: Fit, rows: torch.Tensor, number: int) -> object:
+    def stopping(self: Trainer, rows: torch.Tensor, number: int) -> object:
         steps.append(number)
         if len(steps) == stopped + 1:
             raise KeyboardInterrupt
         return step(self, rows, number)
 
-    monkeypatch.setattr(Fit, "step", stopping)
+    monkeypatch.setattr(Trainer, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
         pool(tmp_path).trajectories(1)
-    monkeypatch.setattr(Fit, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     assert torch.equal(everything(pool(tmp_path).trajectories(1)), undisturbed[:1])
     assert sorted(path.name for path in pool(tmp_path).directory.iterdir()) == [
         ".trajectory-000.lock",

@@ -7,7 +7,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.kernels import Weights, dual_block, dual_fits, plain_operations
 from dance.kernels import library as compiling
 from dance.networks import Network, NetworkConfig, build
@@ -27,8 +27,8 @@ def compiled() -> None:
 def parts(shape: tuple[int, ...]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Input and weights (x, convolution, gamma, beta), and how they move."""
     x, weight, _, gamma, beta = given(shape)
-    draws = torch.Generator().manual_seed(6)
-    move = [torch.randn(t.shape, generator=draws) * t.std() for t in (x, weight, gamma, beta)]
+    generator = torch.Generator().manual_seed(6)
+    move = [torch.randn(t.shape, generator=generator) * t.std() for t in (x, weight, gamma, beta)]
     if shape[1] <= 4:
         move[0].zero_()
     return [x, weight, gamma, beta], move
@@ -56,13 +56,13 @@ def exactly(value: list[torch.Tensor], move: list[torch.Tensor], padding: int): 
 def test_values_and_gradients(shape: tuple[int, ...]) -> None:
     """Of both outputs, with respect to input, its move, and the weights."""
     value, move = parts(shape)
-    exact = [[t.double().requires_grad_() for t in side] for side in (value, move)]
-    mine = [[t.requires_grad_() for t in side] for side in (value, move)]
+    exact = [[t.double().requires_grad_() for t in resolution] for resolution in (value, move)]
+    mine = [[t.requires_grad_() for t in resolution] for resolution in (value, move)]
     found, wanted = block(*mine, shape[-1]), exactly(*exact, shape[-1])
     for one, other in zip(found, wanted, strict=True):
         close(one, other, TWICE)
-    draws = torch.Generator().manual_seed(4)
-    upstream = [torch.randn(t.shape, generator=draws) for t in found]
+    generator = torch.Generator().manual_seed(4)
+    upstream = [torch.randn(t.shape, generator=generator) for t in found]
     moved = slice(0, 0 if shape[1] <= 4 else 1)
     ours = torch.autograd.grad(found, [*mine[0], *mine[1][moved]], upstream)
     theirs = torch.autograd.grad(
@@ -92,23 +92,25 @@ def test_the_bytes_of_an_image_do_not_depend_on_the_others_or_on_threads(shape) 
             assert torch.equal(one, other[rows])
 
 
-def network(channels: int, side: int, **settings: object) -> Network:
-    return build(NetworkConfig(width=32, **settings), channels, side, 10).eval()  # type: ignore[arg-type]
+def network(channels: int, resolution: int, **settings: object) -> Network:
+    return build(NetworkConfig(width=32, **settings), channels, resolution, 10).eval()  # type: ignore[arg-type]
 
 
-def case(net: Network, channels: int, side: int):  # type: ignore[no-untyped-def]
-    state = net.initial(generator(3, "state"))
-    images = torch.randn(6, channels, side, side, generator=generator(3, "images"))
-    way = {n: torch.randn(t.shape, generator=generator(3, n)) for n, t in state.items()}
+def case(net: Network, channels: int, resolution: int):  # type: ignore[no-untyped-def]
+    state = net.initial(keyed_generator(3, "state"))
+    images = torch.randn(
+        6, channels, resolution, resolution, generator=keyed_generator(3, "images")
+    )
+    way = {n: torch.randn(t.shape, generator=keyed_generator(3, n)) for n, t in state.items()}
     return state, images, way, torch.arange(6) % 10
 
 
-@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 28), (1, 8)])
+@pytest.mark.parametrize(("channels", "resolution"), [(3, 32), (1, 28), (1, 8)])
 @pytest.mark.parametrize("lacks", [(), ("classifier.weight", "blocks.0.1.weight")])
-def test_a_network_carries_the_product_with_the_gradient(channels, side, lacks) -> None:  # type: ignore[no-untyped-def]
+def test_a_network_carries_the_product_with_the_gradient(channels, resolution, lacks) -> None:  # type: ignore[no-untyped-def]
     """<grad_w L, v> and its gradients, as double backward in float64 has them."""
-    net = network(channels, side)
-    state, images, way, labels = case(net, channels, side)
+    net = network(channels, resolution)
+    state, images, way, labels = case(net, channels, resolution)
     way = {name: move for name, move in way.items() if name not in lacks}
     names = list(way)
 

@@ -13,10 +13,10 @@ import torch
 from torch.nn import functional
 
 from dance.augment import siamese
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
-from dance.methods.dance import DanceConfig
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCEConfig
 from dance.networks import State
 
 
@@ -41,17 +41,17 @@ def bilinear(source: int, target: int) -> torch.Tensor:
     return rows
 
 
-def decode(canvases: torch.Tensor, factor: int) -> torch.Tensor:
-    """The pictures in (n,C,S,S) canvases, canvas after canvas, each enlarged to S."""
+def decode(stored_images: torch.Tensor, factor: int) -> torch.Tensor:
+    """The decoded images of (n,C,S,S) stored images, image by image, each enlarged to S."""
     if factor == 1:
-        return canvases
-    side = canvases.shape[-1]
-    missing = (factor - side % factor) % factor
-    cell = math.ceil(side / factor)
-    enlarge = bilinear(cell, side)
+        return stored_images
+    resolution = stored_images.shape[-1]
+    missing = (factor - resolution % factor) % factor
+    cell = math.ceil(resolution / factor)
+    enlarge = bilinear(cell, resolution)
     found = []
-    for canvas in canvases:
-        padded = functional.pad(canvas, (0, missing, 0, missing), value=0.5)
+    for stored_image in stored_images:
+        padded = functional.pad(stored_image, (0, missing, 0, missing), value=0.5)
         for i in range(factor):
             for j in range(factor):
                 crop = padded[:, i * cell : (i + 1) * cell, j * cell : (j + 1) * cell]
@@ -61,7 +61,7 @@ def decode(canvases: torch.Tensor, factor: int) -> torch.Tensor:
 
 def augment(x: torch.Tensor, drawn: siamese.Draw, label: int) -> torch.Tensor:
     """One transformation of a whole batch: brightness, saturation, contrast, crop, cutout."""
-    side = x.shape[-1]
+    resolution = x.shape[-1]
     if drawn.color is not None:
         brightness, saturation, contrast = drawn.color[label].double().tolist()
         x = x + brightness
@@ -71,12 +71,17 @@ def augment(x: torch.Tensor, drawn: siamese.Draw, label: int) -> torch.Tensor:
         x = level + (x - level) * contrast
     if drawn.shift is not None:
         down, right = drawn.shift[label].tolist()
-        x = functional.pad(x, (side, side, side, side))
-        x = x[:, :, side + down : 2 * side + down, side + right : 2 * side + right]
+        x = functional.pad(x, (resolution, resolution, resolution, resolution))
+        x = x[
+            :,
+            :,
+            resolution + down : 2 * resolution + down,
+            resolution + right : 2 * resolution + right,
+        ]
     if drawn.cutout is not None:
         top, left = drawn.cutout[label].tolist()
-        hole = int(side * 0.5 + 0.5)
-        mask = torch.ones(side, side, dtype=x.dtype)
+        hole = int(resolution * 0.5 + 0.5)
+        mask = torch.ones(resolution, resolution, dtype=x.dtype)
         mask[max(top, 0) : top + hole, max(left, 0) : left + hole] = 0
         x = x * mask
     return x
@@ -101,14 +106,14 @@ def features(state: State, x: torch.Tensor, norm: str) -> torch.Tensor:
 
 
 def condense(
-    problem: Problem, options: DanceConfig, iterations: int, norm: str = "instance"
+    task: CondensationTask, options: DANCEConfig, iterations: int, norm: str = "instance"
 ) -> Trace:
-    """Canvases after some iterations, and the losses on the way."""
-    train, ipc, classes = problem.train, problem.ipc, problem.train.num_classes
+    """Stored images after some iterations, and the losses on the way."""
+    train, ipc, classes = task.train, task.ipc, task.train.num_classes
     mean = torch.tensor(train.mean, dtype=torch.float64).view(-1, 1, 1)
     std = torch.tensor(train.std, dtype=torch.float64).view(-1, 1, 1)
-    sampler = ClassSampler(train, options.real_batch, problem.seed)
-    pixels = torch.nn.Parameter(problem.initial.double().clone())
+    sampler = ClassSampler(train, options.real_batch, task.seed)
+    pixels = torch.nn.Parameter(task.initial.double().clone())
     optimiser = torch.optim.SGD([pixels], lr=options.learning_rate * ipc, momentum=options.momentum)
     trace = Trace(pixels.detach())
 
@@ -116,21 +121,21 @@ def condense(
         number = iteration
         if options.real_targets == "bank":
             turn = iteration // options.bank_draws
-            order = generator(problem.seed, "bank order", turn)
+            order = keyed_generator(task.seed, "bank order", turn)
             shuffled = torch.randperm(options.bank_draws, generator=order).tolist()
             number = shuffled[iteration % options.bank_draws]
-        draws = generator(problem.seed, "encoder", number)
-        if problem.experts:
-            which = int(torch.randint(len(problem.experts), (), generator=draws))
-            initial, expert = problem.experts[which]
+        generator = keyed_generator(task.seed, "encoder", number)
+        if task.experts:
+            which = int(torch.randint(len(task.experts), (), generator=generator))
+            initial, expert = task.experts[which]
             trace.experts.add(which)
         if options.encoder == "mid":
-            share = float(torch.rand((), generator=draws))
+            share = float(torch.rand((), generator=generator))
             encoder = {n: share * initial[n] + (1 - share) * expert[n] for n in expert}
         else:
             if options.encoder == "fixed_random":
-                draws = generator(problem.seed, "fixed encoder")
-            encoder = {n: t.double() for n, t in problem.network.initial(draws).items()}
+                generator = keyed_generator(task.seed, "fixed encoder")
+            encoder = {n: t.double() for n, t in task.network.initial(generator).items()}
 
         with torch.no_grad():
             trace.clamped += int(((pixels < 0) | (pixels > 1)).sum())
@@ -142,19 +147,19 @@ def condense(
         logged = {}
         for view in views:
             turn = number if view == "alignment" else iteration
-            draws = generator(problem.seed, view, turn)
-            drawn = siamese.draw(options.augmentation, classes, train.side, draws)
-            each = ipc * problem.factor**2
+            generator = keyed_generator(task.seed, view, turn)
+            drawn = siamese.draw(options.augmentation, classes, train.resolution, generator)
+            each = ipc * task.factor**2
             if view == "alignment" and options.real_targets == "bank":
-                draws = generator(problem.seed, "subset", iteration)
+                generator = keyed_generator(task.seed, "subset", iteration)
             chosen = None
             if each > options.synthetic_cap:
-                order = torch.rand(classes, each, generator=draws).argsort(1)
+                order = torch.rand(classes, each, generator=generator).argsort(1)
                 chosen = order[:, : options.synthetic_cap]
 
             losses = []
             for c in range(classes):
-                synthetic = decode(pixels[c * ipc : (c + 1) * ipc], problem.factor)
+                synthetic = decode(pixels[c * ipc : (c + 1) * ipc], task.factor)
                 if chosen is not None:
                     synthetic = synthetic[chosen[c]]
                 synthetic = (synthetic - mean) / std

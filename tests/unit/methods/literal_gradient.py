@@ -15,13 +15,13 @@ import torch
 from torch.nn import functional
 
 from dance.augment import cutmix, siamese, single
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
-from dance.methods.dc import DcConfig
-from dance.methods.dream import DreamConfig
-from dance.methods.idc import IdcConfig
+from dance.methods import CondensationTask
+from dance.methods.dc import DCConfig
+from dance.methods.dream import DREAMConfig
+from dance.methods.idc import IDCConfig
 from dance.networks import State
 from unit.augment import by_hand
 from unit.methods.literal import augment, decode
@@ -78,8 +78,8 @@ def trained(state: State) -> dict[str, torch.Tensor]:
     }
 
 
-def fresh(problem: Problem, draws: torch.Generator) -> State:
-    found = {n: t.double() for n, t in problem.network.initial(draws).items()}
+def fresh(task: CondensationTask, generator: torch.Generator) -> State:
+    found = {n: t.double() for n, t in task.network.initial(generator).items()}
     for tensor in trained(found).values():
         tensor.requires_grad_()
     return found
@@ -97,7 +97,10 @@ def distance(kind: str, real: dict[str, torch.Tensor], synthetic: dict[str, torc
                 total = total + 1 - (one * other).sum() / (norms + 0.000001)
         return total
     if kind in ("squared", "cosine"):
-        a, b = (torch.cat([g.flatten() for g in side.values()]) for side in (real, synthetic))
+        a, b = (
+            torch.cat([g.flatten() for g in resolution.values()])
+            for resolution in (real, synthetic)
+        )
         if kind == "squared":
             return ((a - b) ** 2).sum()
         return 1 - (a @ b) / (a.norm() * b.norm() + 0.000001)
@@ -118,25 +121,25 @@ def gradients(
     return dict(zip(weights, found, strict=True))
 
 
-def normalise(problem: Problem, unit: torch.Tensor) -> torch.Tensor:
+def normalise(task: CondensationTask, unit: torch.Tensor) -> torch.Tensor:
     mean, std = (
         torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
-        for part in (problem.train.mean, problem.train.std)
+        for part in (task.train.mean, task.train.std)
     )
     return (unit - mean) / std
 
 
-def pictures(problem: Problem, rows: torch.Tensor) -> torch.Tensor:
-    return normalise(problem, problem.train.images[rows].double() / 255)
+def pictures(task: CondensationTask, rows: torch.Tensor) -> torch.Tensor:
+    return normalise(task, task.train.images[rows].double() / 255)
 
 
 @cache
-def warp(matrix: tuple[tuple[float, ...], ...], side: int) -> torch.Tensor:
+def warp(matrix: tuple[tuple[float, ...], ...], resolution: int) -> torch.Tensor:
     """(side^2, side^2): resampling is linear, so its columns are what it makes of dots."""
     columns = []
-    for place in range(side * side):
-        dot = np.zeros((1, side, side))
-        dot[0, place // side, place % side] = 1
+    for place in range(resolution * resolution):
+        dot = np.zeros((1, resolution, resolution))
+        dot[0, place // resolution, place % resolution] = 1
         columns.append(by_hand.warp(dot, [list(row) for row in matrix]).reshape(-1))
     return torch.tensor(np.stack(columns, 1))
 
@@ -153,29 +156,29 @@ def one_operation(x: torch.Tensor, drawn: single.Draw, row: int) -> torch.Tensor
 
 
 def condense_dc(
-    problem: Problem, config: DcConfig, iterations: int, outer: int, inner: int
+    task: CondensationTask, config: DCConfig, iterations: int, outer: int, inner: int
 ) -> tuple[torch.Tensor, list[float]]:
     """DC and DSA, in standardised space.
 
     Returns:
-        The canvases, and the mean distance of each step.
+        The stored images, and the mean distance of each step.
     """
-    train, ipc, classes = problem.train, problem.ipc, problem.train.num_classes
+    train, ipc, classes = task.train, task.ipc, task.train.num_classes
     mean, std = (
         torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in (train.mean, train.std)
     )
 
-    def decoded(canvases: torch.Tensor) -> torch.Tensor:
-        return (decode(canvases * std + mean, problem.factor) - mean) / std
+    def decoded(stored_images: torch.Tensor) -> torch.Tensor:
+        return (decode(stored_images * std + mean, task.factor) - mean) / std
 
-    pixels = problem.initial.clone().requires_grad_()
+    pixels = task.initial.clone().requires_grad_()
     images = torch.optim.SGD([pixels], lr=config.learning_rate, momentum=config.momentum)
-    sampler = ClassSampler(train, config.real_batch, problem.seed)
+    sampler = ClassSampler(train, config.real_batch, task.seed)
     losses: list[float] = []
     for iteration in range(iterations):
         number, step = divmod(iteration, outer)
         if step == 0:
-            state = fresh(problem, generator(problem.seed, "network", number))
+            state = fresh(task, keyed_generator(task.seed, "network", number))
             network = torch.optim.SGD(
                 list(trained(state).values()),
                 lr=config.network_learning_rate,
@@ -183,14 +186,14 @@ def condense_dc(
             )
         if any("running" in name for name in state):
             rows = torch.cat([sampler.rows(c, iteration)[:16] for c in range(classes)])
-            logits(state, pictures(problem, rows), training=True)
+            logits(state, pictures(task, rows), training=True)
         drawn = None
         if config.augmentation:
-            draws = generator(problem.seed, "augment", iteration)
-            drawn = single.draw(config.augmentation, classes, train.side, draws)
+            generator = keyed_generator(task.seed, "augment", iteration)
+            drawn = single.draw(config.augmentation, classes, train.resolution, generator)
         total = torch.zeros((), dtype=torch.float64)
         for c in range(classes):
-            both = [pictures(problem, sampler.rows(c, iteration)), decoded(pixels[c * ipc :][:ipc])]
+            both = [pictures(task, sampler.rows(c, iteration)), decoded(pixels[c * ipc :][:ipc])]
             if drawn is not None:
                 both = [one_operation(x, drawn, c) for x in both]
             real = gradients(state, both[0], c, training=False, graph=False)
@@ -206,15 +209,15 @@ def condense_dc(
         labels = torch.arange(classes).repeat_interleave(len(whole) // classes)
         number = 0
         for epoch in range(inner):
-            draws = generator(problem.seed, "inner order", iteration, epoch)
-            order = torch.randperm(len(whole), generator=draws)
+            generator = keyed_generator(task.seed, "inner order", iteration, epoch)
+            order = torch.randperm(len(whole), generator=generator)
             for start in range(0, len(whole), config.network_batch):
                 rows = order[start : start + config.network_batch]
                 x = whole[rows]
                 if config.augmentation:
-                    draws = generator(problem.seed, "inner augment", iteration, number)
-                    side, strategy = train.side, config.augmentation
-                    drawn = single.draw(strategy, len(rows), side, draws, shared=True)
+                    generator = keyed_generator(task.seed, "inner augment", iteration, number)
+                    resolution, strategy = train.resolution, config.augmentation
+                    drawn = single.draw(strategy, len(rows), resolution, generator, shared=True)
                     x = torch.cat([one_operation(x[i : i + 1], drawn, i) for i in range(len(x))])
                 number += 1
                 network.zero_grad()
@@ -223,45 +226,45 @@ def condense_dc(
     return pixels.detach(), losses
 
 
-def several(canvases: torch.Tensor, config: IdcConfig, factor: int) -> torch.Tensor:
-    """The canvases of a class under the decoders of IDC."""
+def several(stored_images: torch.Tensor, config: IDCConfig, factor: int) -> torch.Tensor:
+    """The stored images of a class under the decoders of IDC."""
     if config.decoding == "multi":
-        return torch.cat([decode(canvases, each) for each in range(1, factor + 1)])
+        return torch.cat([decode(stored_images, each) for each in range(1, factor + 1)])
     if config.decoding == "bound":
         found: Batch = []
         made, at = 0, 0
         for each in range(factor, 0, -1):
-            left = len(canvases) - at
+            left = len(stored_images) - at
             take = min((config.synthetic_cap - made - left) // each**2, left) if each > 1 else left
             take = max(0, take)
             if take:
-                found.append(decode(canvases[at : at + take], each))
+                found.append(decode(stored_images[at : at + take], each))
             at, made = at + take, made + take * each**2
         return torch.cat(found)
-    return decode(canvases, factor)
+    return decode(stored_images, factor)
 
 
 def train_on_real(
-    problem: Problem,
-    config: IdcConfig,
+    task: CondensationTask,
+    config: IDCConfig,
     state: State,
     optimiser: torch.optim.SGD,
     purpose: str,
     step: int,
 ) -> None:
     """A step of the network, image by image."""
-    train = problem.train
+    train = task.train
     count = len(train.labels)
     per_pass = -(-count // config.network_batch)
     turn, place = divmod(step, per_pass)
-    order = torch.randperm(count, generator=generator(problem.seed, f"{purpose} order", turn))
+    order = torch.randperm(count, generator=keyed_generator(task.seed, f"{purpose} order", turn))
     rows = order[place * config.network_batch :][: config.network_batch]
-    draws = generator(problem.seed, f"{purpose} batch", step)
-    drawn = siamese.draw(config.network_augmentation, len(rows), train.side, draws)
-    whole = pictures(problem, rows)
+    generator = keyed_generator(task.seed, f"{purpose} batch", step)
+    drawn = siamese.draw(config.network_augmentation, len(rows), train.resolution, generator)
+    whole = pictures(task, rows)
     x = torch.cat([augment(whole[i : i + 1], drawn, i) for i in range(len(rows))])
     labels = train.labels[rows]
-    mix = cutmix.draw_mix(len(rows), train.side, config.cutmix, draws)
+    mix = cutmix.draw_mix(len(rows), train.resolution, config.cutmix, generator)
     others, share = labels, 1.0
     if mix is not None:
         top, bottom, left, right = mix.box
@@ -269,7 +272,7 @@ def train_on_real(
         for i, partner in enumerate(mix.partner.tolist()):
             mixed[i, :, top:bottom, left:right] = x[partner, :, top:bottom, left:right]
         x, others = mixed, labels[mix.partner]
-        share = 1 - (bottom - top) * (right - left) / train.side**2
+        share = 1 - (bottom - top) * (right - left) / train.resolution**2
     found = logits(state, x, training=True)
     optimiser.zero_grad()
     (share * cross_entropy(found, labels) + (1 - share) * cross_entropy(found, others)).backward()
@@ -277,18 +280,18 @@ def train_on_real(
 
 
 def condense_idc(
-    problem: Problem, config: IdcConfig, iterations: int, start: torch.Tensor | None = None
+    task: CondensationTask, config: IDCConfig, iterations: int, start: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, list[float], int]:
     """IDC, and DREAM where the settings are its own.
 
     Returns:
-        The canvases, the mean distance of each step, and how many pixels were clamped.
+        The stored images, the mean distance of each step, and how many pixels were clamped.
     """
-    train, ipc, classes = problem.train, problem.ipc, problem.train.num_classes
-    pixels = (problem.initial if start is None else start).clone().requires_grad_()
-    rate = config.learning_rate * ipc * train.side**2 / config.reference_side**2
+    train, ipc, classes = task.train, task.ipc, task.train.num_classes
+    pixels = (task.initial if start is None else start).clone().requires_grad_()
+    rate = config.learning_rate * ipc * train.resolution**2 / config.reference_resolution**2
     images = torch.optim.SGD([pixels], lr=rate, momentum=config.momentum)
-    sampler = ClassSampler(train, config.real_batch, problem.seed)
+    sampler = ClassSampler(train, config.real_batch, task.seed)
     count = len(train.labels)
     per_pass = -(-count // config.network_batch)
     steps = min(-(-config.network_images // config.network_batch), per_pass)
@@ -298,7 +301,7 @@ def condense_idc(
     for iteration in range(iterations):
         number, inner = divmod(iteration, config.network_steps)
         if inner == 0:
-            state = fresh(problem, generator(problem.seed, "network", number))
+            state = fresh(task, keyed_generator(task.seed, "network", number))
             network = torch.optim.SGD(
                 list(trained(state).values()),
                 lr=config.network_learning_rate,
@@ -307,29 +310,29 @@ def condense_idc(
             )
             warm = config.warmup_epochs * per_pass
             for step in range(number * warm, (number + 1) * warm):
-                train_on_real(problem, config, state, network, "warm up", step)
+                train_on_real(task, config, state, network, "warm up", step)
             with torch.no_grad():
                 clamped += int(((pixels < 0) | (pixels > 1)).sum())
                 pixels.clamp_(0, 1)
-        draws = generator(problem.seed, "augment", iteration)
-        drawn = siamese.draw(config.augmentation, classes, train.side, draws)
+        generator = keyed_generator(task.seed, "augment", iteration)
+        drawn = siamese.draw(config.augmentation, classes, train.resolution, generator)
         total = 0.0
         for c in range(classes):
             rows = sampler.rows(c, iteration)
-            if isinstance(config, DreamConfig):
+            if isinstance(config, DREAMConfig):
                 if inner % config.clustering_interval == 0:
                     all_rows = train.rows(c)
                     with torch.no_grad():
                         found = embedded(state, train.images[all_rows].double() / 255)
-                    draws = generator(problem.seed, "clusters", iteration, c)
-                    chosen[c] = all_rows[representatives(found, len(rows), draws)]
+                    generator = keyed_generator(task.seed, "clusters", iteration, c)
+                    chosen[c] = all_rows[representatives(found, len(rows), generator)]
                 rows = chosen[c]
-            synthetic = several(pixels[c * ipc : (c + 1) * ipc], config, problem.factor)
+            synthetic = several(pixels[c * ipc : (c + 1) * ipc], config, task.factor)
             if len(synthetic) > config.synthetic_cap:
-                draws = generator(problem.seed, "subset", iteration, c)
-                kept = torch.randperm(len(synthetic), generator=draws)[: config.synthetic_cap]
+                generator = keyed_generator(task.seed, "subset", iteration, c)
+                kept = torch.randperm(len(synthetic), generator=generator)[: config.synthetic_cap]
                 synthetic = synthetic[kept]
-            both = torch.cat([pictures(problem, rows), normalise(problem, synthetic)])
+            both = torch.cat([pictures(task, rows), normalise(task, synthetic)])
             both = augment(both, drawn, c)
             own = {n: t.clone() if "running" in n else t for n, t in state.items()}
             real = gradients(own, both[: len(rows)].detach(), c, training=True, graph=False)
@@ -341,5 +344,5 @@ def condense_idc(
             total += float(loss.detach())
         losses.append(total / classes)
         for step in range(iteration * steps, (iteration + 1) * steps):
-            train_on_real(problem, config, state, network, "network", step)
+            train_on_real(task, config, state, network, "network", step)
     return pixels.detach(), losses, clamped

@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional
 
 from dance.augment import siamese, single
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.networks import State
 from unit.methods.literal import augment as chain
 from unit.methods.literal import decode
@@ -26,20 +26,20 @@ Loss = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 def warped(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """Bilinear values where ``matrix`` sends the (x, y) of each pixel; 0 outside of the picture."""
-    side = x.shape[-1]
-    weights = torch.zeros(side * side, side * side, dtype=x.dtype)
-    for place in range(side * side):
-        i, j = divmod(place, side)
+    resolution = x.shape[-1]
+    weights = torch.zeros(resolution * resolution, resolution * resolution, dtype=x.dtype)
+    for place in range(resolution * resolution):
+        i, j = divmod(place, resolution)
         across, down = matrix @ torch.tensor(
-            [(2 * j + 1) / side - 1, (2 * i + 1) / side - 1], dtype=x.dtype
+            [(2 * j + 1) / resolution - 1, (2 * i + 1) / resolution - 1], dtype=x.dtype
         )
-        row, column = ((down + 1) * side - 1) / 2, ((across + 1) * side - 1) / 2
+        row, column = ((down + 1) * resolution - 1) / 2, ((across + 1) * resolution - 1) / 2
         top, left = math.floor(row), math.floor(column)
         for r in (top, top + 1):
             for c in (left, left + 1):
-                if 0 <= r < side and 0 <= c < side:
+                if 0 <= r < resolution and 0 <= c < resolution:
                     share = (1 - abs(row - r)) * (1 - abs(column - c))
-                    weights[place, r * side + c] += share
+                    weights[place, r * resolution + c] += share
     return (x.flatten(2) @ weights.T).view(x.shape)
 
 
@@ -76,45 +76,48 @@ def layers(
     return maps, x.flatten(1)
 
 
-def fresh(problem: Problem, number: int) -> State:
+def fresh(task: CondensationTask, number: int) -> State:
     """Network number so and so in float64."""
-    drawn = problem.network.initial(generator(problem.seed, "network", number))
+    drawn = task.network.initial(keyed_generator(task.seed, "network", number))
     return {name: tensor.double() for name, tensor in drawn.items()}
 
 
-class Sides:
+class LiteralSides:
     """Real and synthetic images of every class, standardised and augmented alike.
 
     Args:
-        problem: in float64.
+        task: in float64.
         batch: real images of each class.
         strategy: of the augmentation.
         chained: IDC's form of it; else one operation a class.
-        unit: whether the canvases are pixels in [0,1]; else they are standardised.
+        unit: whether the stored images are pixels in [0,1]; else they are standardised.
     """
 
     def __init__(
-        self, problem: Problem, batch: int, strategy: str, *, chained: bool, unit: bool
+        self, task: CondensationTask, batch: int, strategy: str, *, chained: bool, unit: bool
     ) -> None:
-        self.problem, self._strategy, self._chained, self._unit = problem, strategy, chained, unit
-        self._sampler = ClassSampler(problem.train, batch, problem.seed)
+        self.task, self._strategy, self._chained, self._unit = task, strategy, chained, unit
+        self._sampler = ClassSampler(task.train, batch, task.seed)
         self._mean, self._std = (
             torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
-            for part in (problem.train.mean, problem.train.std)
+            for part in (task.train.mean, task.train.std)
         )
 
     def draw(self, iteration: int) -> None:
         """The augmentation of an iteration."""
-        train, draws = self.problem.train, generator(self.problem.seed, "augment", iteration)
+        train, generator = (
+            self.task.train,
+            keyed_generator(self.task.seed, "augment", iteration),
+        )
         draw = siamese.draw if self._chained else single.draw
-        self._drawn = draw(self._strategy, train.num_classes, train.side, draws)
+        self._drawn = draw(self._strategy, train.num_classes, train.resolution, generator)
         self._iteration = iteration
 
     def of(self, pixels: torch.Tensor, label: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Of a class: real (n,C,S,S) and synthetic (m,C,S,S) images."""
-        train, ipc = self.problem.train, self.problem.ipc
+        train, ipc = self.task.train, self.task.ipc
         stored = train.images[self._sampler.rows(label, self._iteration)].double() / 255
-        synthetic = decode(pixels[label * ipc : (label + 1) * ipc], self.problem.factor)
+        synthetic = decode(pixels[label * ipc : (label + 1) * ipc], self.task.factor)
         if self._unit:
             synthetic = (synthetic - self._mean) / self._std
         change = chain if self._chained else one_operation
@@ -126,8 +129,8 @@ class Sides:
 
 
 def descended(
-    problem: Problem, learning_rate: float, momentum: float
+    task: CondensationTask, learning_rate: float, momentum: float
 ) -> tuple[torch.nn.Parameter, torch.optim.SGD]:
-    """Canvases that an optimiser holds."""
-    pixels = torch.nn.Parameter(problem.initial.double().clone())
+    """Stored images that an optimiser holds."""
+    pixels = torch.nn.Parameter(task.initial.double().clone())
     return pixels, torch.optim.SGD([pixels], lr=learning_rate, momentum=momentum)

@@ -10,13 +10,13 @@ import torch
 
 from dance.augment import siamese
 from dance.core.errors import ConfigError, MissingExpertsError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.experts.interpolate import interpolate
-from dance.methods import Problem
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCE, DANCEConfig
 from unit.methods import literal
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 from unit.methods.test_class_ranges import owned
 
 DRAWS = 3
@@ -24,31 +24,31 @@ BANK: dict[str, Any] = {"real_targets": "bank", "bank_draws": DRAWS}
 FAST: dict[str, Any] = {"learning_rate": 0.3, "real_batch": 5}
 
 
-def entries(given: Problem, **options: Any) -> torch.Tensor:
-    method = Dance(DanceConfig(**{**FAST, **BANK, **options}))
+def entries(given: CondensationTask, **options: Any) -> torch.Tensor:
+    method = DANCE(DANCEConfig(**{**FAST, **BANK, **options}))
     return torch.stack([method.bank_entry(given, e) for e in range(method.bank_draws())])
 
 
-def emptied(given: Problem) -> Problem:
+def emptied(given: CondensationTask) -> CondensationTask:
     """The same problem without a single real image."""
     train = given.train
     return replace(given, train=replace(train, images=train.images[:0], labels=train.labels[:0]))
 
 
-def with_bank(given: Problem, **options: Any) -> Problem:
+def with_bank(given: CondensationTask, **options: Any) -> CondensationTask:
     return emptied(replace(given, bank=entries(given, **options)))
 
 
-def run(given: Problem, iterations: int, **options: Any) -> tuple[torch.Tensor, list[Any]]:
-    method = Dance(DanceConfig(**{**FAST, **options}))
+def run(given: CondensationTask, iterations: int, **options: Any) -> tuple[torch.Tensor, list[Any]]:
+    method = DANCE(DANCEConfig(**{**FAST, **options}))
     state = method.setup(given)
     losses = [method.step(given, state, t) for t in range(iterations)]
     return state["pixels"], [{name: float(x) for name, x in row.items()} for row in losses]
 
 
 def order(seed: int, turn: int) -> list[int]:
-    draws = generator(seed, "bank order", turn)
-    return torch.randperm(DRAWS, generator=draws).tolist()
+    generator = keyed_generator(seed, "bank order", turn)
+    return torch.randperm(DRAWS, generator=generator).tolist()
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def order(seed: int, turn: int) -> list[int]:
 )
 def test_is_the_literal_algorithm_on_the_draws_of_the_entries(options: dict[str, Any]) -> None:
     """Three turns of three entries and a part of a fourth."""
-    given, options = problem(2, 2), {**FAST, **BANK, **options}
-    expected = literal.condense(given, DanceConfig(**options), 10)
+    given, options = task(2, 2), {**FAST, **BANK, **options}
+    expected = literal.condense(given, DANCEConfig(**options), 10)
     assert len(expected.experts) == len(given.experts)
     pixels, losses = run(with_bank(given, **options), 10, **options)
     torch.testing.assert_close(pixels, expected.pixels, rtol=1e-9, atol=1e-10)
@@ -83,15 +83,15 @@ def test_turns_have_orders_of_their_own_and_every_entry_once() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_an_entry_is_what_an_exact_step_of_its_number_matches(dtype: torch.dtype) -> None:
     """Computed here by class, from the images and the draws."""
-    given = problem(1, 2, dtype=dtype)
+    given = task(1, 2, dtype=dtype)
     sampler, train = ClassSampler(given.train, 5, given.seed), given.train
     mean, std = (torch.tensor(v, dtype=dtype).view(-1, 1, 1) for v in (train.mean, train.std))
     for number, found in enumerate(entries(given)):
-        draws = generator(given.seed, "encoder", number)
-        first, last = given.experts[int(torch.randint(2, (), generator=draws))]
-        encoder = interpolate(first, last, float(torch.rand((), generator=draws)))
-        draws = generator(given.seed, "alignment", number)
-        drawn = siamese.draw("color_crop_cutout", 3, train.side, draws)
+        generator = keyed_generator(given.seed, "encoder", number)
+        first, last = given.experts[int(torch.randint(2, (), generator=generator))]
+        encoder = interpolate(first, last, float(torch.rand((), generator=generator)))
+        generator = keyed_generator(given.seed, "alignment", number)
+        drawn = siamese.draw("color_crop_cutout", 3, train.resolution, generator)
         for label in range(3):
             real = train.images[sampler.rows(label, number)].to(dtype) / 255
             images = literal.augment((real - mean) / std, drawn, label)
@@ -103,7 +103,7 @@ def test_an_entry_is_what_an_exact_step_of_its_number_matches(dtype: torch.dtype
 def test_a_bank_run_whose_order_is_straight_makes_the_bytes_of_the_exact_run() -> None:
     """So an entry has the bytes of what the exact step of its number computes."""
     seed = next(s for s in range(1000) if order(s, 0) == list(range(DRAWS)))
-    given = problem(2, 2, seed=seed, dtype=torch.float32)
+    given = task(2, 2, seed=seed, dtype=torch.float32)
     exact, exact_losses = run(given, DRAWS)
     bank, losses = run(with_bank(given), DRAWS, **BANK)
     assert torch.equal(bank, exact)
@@ -111,13 +111,13 @@ def test_a_bank_run_whose_order_is_straight_makes_the_bytes_of_the_exact_run() -
 
 
 def test_an_entry_depends_on_its_number_and_the_real_side_alone() -> None:
-    given = problem(1, 1)
+    given = task(1, 1)
     found = entries(given)
-    others = problem(2, 3, chunk=1)  # other images per class, factor and chunk; the same experts
+    others = task(2, 3, chunk=1)  # other images per class, factor and chunk; the same experts
     assert torch.equal(entries(others), found)
     longer = entries(given, bank_draws=2 * DRAWS)
     assert torch.equal(longer[:DRAWS], found)
-    backwards = Dance(DanceConfig(**FAST, **BANK))
+    backwards = DANCE(DANCEConfig(**FAST, **BANK))
     assert torch.equal(backwards.bank_entry(given, 2), found[2])  # without those before it
     assert torch.equal(backwards.bank_entry(given, 0), found[0])
     assert len({tuple(entry.flatten().tolist()) for entry in longer}) == 2 * DRAWS
@@ -131,8 +131,8 @@ def test_an_entry_depends_on_its_number_and_the_real_side_alone() -> None:
 
 
 def test_processes_with_their_rows_of_the_bank_make_the_bytes_of_one() -> None:
-    train = image_set((50, 70, 36, 49), side=8)
-    given = problem(2, 2, train=train, chunk=1, dtype=torch.float32)
+    train = image_set((50, 70, 36, 49), resolution=8)
+    given = task(2, 2, train=train, chunk=1, dtype=torch.float32)
     options = {**BANK, "real_batch": 35}
     whole = replace(given, bank=entries(given, **options))
     parts = [range(0, 1), range(1, 4)]
@@ -148,9 +148,9 @@ def test_processes_with_their_rows_of_the_bank_make_the_bytes_of_one() -> None:
 
 @pytest.mark.parametrize("cut", [1, 4])
 def test_resumed_inside_a_turn_it_goes_on_as_if_never_stopped(cut: int) -> None:
-    given, config = with_bank(problem(2, 2, dtype=torch.float32)), DanceConfig(**FAST, **BANK)
+    given, config = with_bank(task(2, 2, dtype=torch.float32)), DANCEConfig(**FAST, **BANK)
     straight, _ = run(given, 7, **BANK)
-    first, second = Dance(config), Dance(config)
+    first, second = DANCE(config), DANCE(config)
     state = first.setup(given)
     for iteration in range(cut):
         first.step(given, state, iteration)
@@ -162,17 +162,17 @@ def test_resumed_inside_a_turn_it_goes_on_as_if_never_stopped(cut: int) -> None:
 
 def test_random_encoders_have_no_bank() -> None:
     with pytest.raises(ConfigError, match="real_targets bank needs encoder mid"):
-        Dance(DanceConfig(encoder="random", real_targets="bank"))
+        DANCE(DANCEConfig(encoder="random", real_targets="bank"))
 
 
 @pytest.mark.parametrize(("held", "asked"), [(0, DRAWS), (DRAWS, 0), (2, DRAWS)])
 def test_a_bank_of_another_length_is_refused(held: int, asked: int) -> None:
-    given = problem(1, 1)
+    given = task(1, 1)
     given = replace(given, bank=entries(given)[:held] if held else None)
     with pytest.raises(MissingExpertsError, match=rf"bank of {asked} entries: got {held}"):
         run(given, 1, **(BANK if asked else {}))
 
 
 def test_nothing_is_asked_for_in_the_exact_mode() -> None:
-    assert Dance(DanceConfig()).bank_draws() == 0
-    assert Dance(DanceConfig(real_targets="bank")).bank_draws() == DanceConfig.bank_draws
+    assert DANCE(DANCEConfig()).bank_draws() == 0
+    assert DANCE(DANCEConfig(real_targets="bank")).bank_draws() == DANCEConfig.bank_draws

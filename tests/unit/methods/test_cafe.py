@@ -10,16 +10,16 @@ import torch
 
 from dance.augment import single
 from dance.core.errors import ConfigError
-from dance.core.rng import generator, key
+from dance.core.rng import key, keyed_generator
 from dance.data import load
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.base import Tensors
-from dance.methods.cafe import Cafe, CafeDsa
+from dance.methods.cafe import CAFE, CAFEDSA
 from dance.networks import NetworkConfig, State
 from unit.methods.literal import decode
-from unit.methods.literal_matching import Sides, layers, one_operation
-from unit.methods.problems import image_set, problem
+from unit.methods.literal_matching import LiteralSides, layers, one_operation
+from unit.methods.tasks import image_set, task
 
 SHORT: dict[str, Any] = {
     "real_batch": 5,
@@ -42,7 +42,7 @@ def logits(state: State, x: torch.Tensor, norm: str) -> torch.Tensor:
 class Literal:
     """The program as the description has it, with ``torch.optim.SGD`` for the images."""
 
-    def __init__(self, given: Problem, options: Any, norm: str) -> None:
+    def __init__(self, given: CondensationTask, options: Any, norm: str) -> None:
         self.given, self.options, self.norm = given, options, norm
         self.classes = given.train.num_classes
         self.pixels = torch.nn.Parameter(given.initial.double().clone())
@@ -61,7 +61,7 @@ class Literal:
         given, options = self.given, self.options
         iteration = number = 0
         while True:
-            drawn = given.network.initial(generator(given.seed, "network", number))
+            drawn = given.network.initial(keyed_generator(given.seed, "network", number))
             theta = {name: tensor.double() for name, tensor in drawn.items()}
             outer: list[float] = []
             for made in range(1, options.outer_cap + 1):
@@ -88,11 +88,11 @@ class Literal:
     def image_step(self, theta: State, iteration: int) -> None:
         given, options = self.given, self.options
         if options.augmentation:
-            sides = Sides(
+            resolutions = LiteralSides(
                 given, options.real_batch, options.augmentation, chained=False, unit=False
             )
-            sides.draw(iteration)
-            pairs = [sides.of(self.pixels, label) for label in range(self.classes)]
+            resolutions.draw(iteration)
+            pairs = [resolutions.of(self.pixels, label) for label in range(self.classes)]
         else:
             pairs = [self.pair(label, iteration) for label in range(self.classes)]
         real = self.forward(theta, [pair[0] for pair in pairs])
@@ -146,14 +146,14 @@ class Literal:
         images = decode(self.pixels.detach(), given.factor)
         labels = torch.arange(self.classes).repeat_interleave(given.ipc * given.factor**2)
         order = torch.randperm(
-            len(images), generator=generator(given.seed, "inner order", iteration, epoch)
+            len(images), generator=keyed_generator(given.seed, "inner order", iteration, epoch)
         )
         for number, rows in enumerate(order.split(options.network_batch)):
             batch = images[rows]
             if options.augmentation:
-                draws = generator(given.seed, "inner augment", iteration, epoch, number)
+                generator = keyed_generator(given.seed, "inner augment", iteration, epoch, number)
                 drawn = single.draw(
-                    options.augmentation, len(rows), given.train.side, draws, shared=True
+                    options.augmentation, len(rows), given.train.resolution, generator, shared=True
                 )
                 batch = torch.cat(
                     [one_operation(batch[i][None], drawn, i) for i in range(len(rows))]
@@ -186,7 +186,9 @@ class Literal:
         window.append(total / self.classes)
 
 
-def run(method: Cafe, given: Problem, steps: int) -> tuple[Tensors, list[tuple[float, float]]]:
+def run(
+    method: CAFE, given: CondensationTask, steps: int
+) -> tuple[Tensors, list[tuple[float, float]]]:
     state, losses = method.setup(given), []
     for iteration in range(steps):
         found = method.step(given, state, iteration)
@@ -195,7 +197,11 @@ def run(method: Cafe, given: Problem, steps: int) -> tuple[Tensors, list[tuple[f
 
 
 def check(
-    given: Problem, steps: int, kind: type[Cafe] = Cafe, norm: str = "instance", **options: Any
+    given: CondensationTask,
+    steps: int,
+    kind: type[CAFE] = CAFE,
+    norm: str = "instance",
+    **options: Any,
 ) -> Literal:
     config = kind.Config(**{**SHORT, "iterations": steps, **options})
     expected = Literal(given, config, norm)
@@ -205,42 +211,42 @@ def check(
     for found, wanted in zip(losses, expected.losses, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     moved = (expected.pixels.detach() - given.initial).abs().flatten(1).amax(1)
-    assert bool((moved > 1e-3).all())  # every canvas
+    assert bool((moved > 1e-3).all())  # every stored image
     return expected
 
 
 @pytest.mark.parametrize(("monitor", "spread"), [("faithful", 0.4), ("clean", 0.3)])
 def test_both_loops_end_as_written(monitor: str, spread: float) -> None:
     """By a spread and by a cap, the outer and the inner one."""
-    found = check(problem(2, 1), 12, monitor=monitor, outer_spread=spread)
+    found = check(task(2, 1), 12, monitor=monitor, outer_spread=spread)
     assert len(set(found.lived)) > 1
     assert len(set(found.epochs)) > 1
 
 
 def test_real_digits() -> None:
-    given = problem(1, 1, train=load("digits", "train"), experts=0)
+    given = task(1, 1, train=load("digits", "train"), experts=0)
     check(given, 2, real_batch=6, discrimination_weight=0.3)
 
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_augmented(factor: int) -> None:
-    check(problem(2 if factor == 1 else 1, factor), 6 if factor == 1 else 3, CafeDsa)
+    check(task(2 if factor == 1 else 1, factor), 6 if factor == 1 else 3, CAFEDSA)
 
 
 def test_batch_norm_sees_each_side_as_a_whole() -> None:
-    check(problem(2, 1, network=NetworkConfig(width=6, depth=2, norm="batch")), 5, norm="batch")
+    check(task(2, 1, network=NetworkConfig(width=6, depth=2, norm="batch")), 5, norm="batch")
 
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_weights_of_layers(depth: int) -> None:
-    train = image_set((5, 6), side=8)
-    given = problem(1, 1, train=train, network=NetworkConfig(width=6, depth=depth), experts=0)
+    train = image_set((5, 6), resolution=8)
+    given = task(1, 1, train=train, network=NetworkConfig(width=6, depth=depth), experts=0)
     check(given, 2, shallow_weight=0.7, last_weight=0.3, embedding_weight=1.1)
 
 
 def test_more_real_images_than_go_through_one_forward() -> None:
-    train = image_set((80, 70), side=4)
-    given = problem(1, 1, train=train, network=NetworkConfig(width=4, depth=1), experts=0)
+    train = image_set((80, 70), resolution=4)
+    given = task(1, 1, train=train, network=NetworkConfig(width=4, depth=1), experts=0)
     check(given, 2, real_batch=0, monitor_batch=80)
 
 
@@ -248,8 +254,8 @@ def test_chunks_change_nothing_but_rounding() -> None:
     """One pass with all classes, two with fixed cotangents otherwise."""
     found = []
     for chunk in (1, 2, 3):
-        config = Cafe.Config(**SHORT)
-        found.append(run(Cafe(config), replace(problem(2, 1), chunk=chunk), 3))
+        config = CAFE.Config(**SHORT)
+        found.append(run(CAFE(config), replace(task(2, 1), chunk=chunk), 3))
     for state, losses in found[1:]:
         torch.testing.assert_close(state["pixels"], found[0][0]["pixels"], rtol=1e-10, atol=1e-12)
         assert losses[-1] == pytest.approx(found[0][1][-1], rel=1e-10)
@@ -257,12 +263,12 @@ def test_chunks_change_nothing_but_rounding() -> None:
 
 def test_constant_accuracy_ends_the_loops_as_the_sheet_says() -> None:
     """With the carry a tenth of the accuracy is the first jump: 0.4 ends the inner loop at 10."""
-    given = problem(1, 1, train=image_set((2,) * 10))
+    given = task(1, 1, train=image_set((2,) * 10))
     for monitor, expected in (
         ("faithful", [None] * 9 + [0.0444444444]),
         ("clean", [None] * 9 + [0.0]),
     ):
-        method = Cafe(Cafe.Config(monitor=monitor))
+        method = CAFE(CAFE.Config(monitor=monitor))
         window = torch.zeros(10, dtype=torch.float64)
         level = torch.tensor(0.4, dtype=torch.float64)
         spreads = [method._spread(given, window, count, level) for count in range(1, 11)]
@@ -270,12 +276,12 @@ def test_constant_accuracy_ends_the_loops_as_the_sheet_says() -> None:
 
 
 def test_the_rate_is_halved_three_times() -> None:
-    method = Cafe(Cafe.Config(iterations=20))
+    method = CAFE(CAFE.Config(iterations=20))
     shares = [method._share(iteration) for iteration in range(20)]
     assert shares == [1.0] * 12 + [0.5] * 4 + [0.25] * 2 + [0.125] * 2
 
 
 def test_a_network_without_maps_before_pooling_is_refused() -> None:
-    given = problem(1, 1, network=NetworkConfig(name="resnet10", norm="batch"))
+    given = task(1, 1, network=NetworkConfig(name="resnet10", norm="batch"))
     with pytest.raises(ConfigError, match=r"layers needs .* use --network\.name convnet"):
-        Cafe(Cafe.Config()).setup(given)
+        CAFE(CAFE.Config()).setup(given)

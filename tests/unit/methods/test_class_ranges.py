@@ -10,12 +10,12 @@ import torch
 
 from dance.core.errors import DataError
 from dance.data.sampler import ClassSampler
-from dance.methods import METHODS, Coreset, Problem
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods import METHODS, CondensationTask, Coreset
+from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
-TRAIN = image_set((50, 70, 36, 49, 90, 41), side=8)
+TRAIN = image_set((50, 70, 36, 49, 90, 41), resolution=8)
 BATCH = 35
 """More than half of what is forwarded together, so that real groups never span classes."""
 FAST: dict[str, Any] = {"learning_rate": 0.3, "real_batch": BATCH}
@@ -23,7 +23,7 @@ HALVES = [range(0, 2), range(2, 6)]
 QUARTERS = [range(0, 2), range(2, 4), range(4, 5), range(5, 6)]
 
 
-def owned(given: Problem, classes: range) -> Problem:
+def owned(given: CondensationTask, classes: range) -> CondensationTask:
     """The part of a problem that one process has."""
     rows = slice(classes.start * given.ipc, classes.stop * given.ipc)
     bank = None if given.bank is None else given.bank[:, classes.start : classes.stop]
@@ -37,16 +37,16 @@ def owned(given: Problem, classes: range) -> Problem:
 
 
 def run(
-    given: Problem, iterations: int, **options: Any
+    given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[dict[str, torch.Tensor], list[Any]]:
-    method = Dance(DanceConfig(**{**FAST, **options}))
+    method = DANCE(DANCEConfig(**{**FAST, **options}))
     state = method.setup(given)
     losses = [method.step(given, state, iteration) for iteration in range(iterations)]
     return state, [{name: loss.double() for name, loss in row.items()} for row in losses]
 
 
 def together(
-    given: Problem, parts: list[range], iterations: int, **options: Any
+    given: CondensationTask, parts: list[range], iterations: int, **options: Any
 ) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """What several processes make, put together as the engine does."""
     runs = [run(owned(given, classes), iterations, **options) for classes in parts]
@@ -81,7 +81,7 @@ def test_processes_together_make_the_bytes_of_one(
     dtype: torch.dtype, parts: list[range], options: dict[str, Any]
 ) -> None:
     """Chunks of one class are the same chunks in every process."""
-    given = problem(2, 2, train=TRAIN, chunk=1, dtype=dtype)
+    given = task(2, 2, train=TRAIN, chunk=1, dtype=dtype)
     one, losses = run(given, 4, **options)
     many, summed = together(given, parts, 4, **options)
     assert one.keys() == many.keys()
@@ -91,15 +91,15 @@ def test_processes_together_make_the_bytes_of_one(
 
 
 def test_chunks_of_several_classes_that_begin_where_a_process_begins_are_the_same_too() -> None:
-    given = problem(2, 2, train=TRAIN, chunk=2, dtype=torch.float32)
+    given = task(2, 2, train=TRAIN, chunk=2, dtype=torch.float32)
     one, _ = run(given, 4)
     many, _ = together(given, [range(0, 2), range(2, 6)], 4)
     assert torch.equal(many["pixels"], one["pixels"])
     assert torch.equal(many["velocity"], one["velocity"])
 
 
-# Of canvases (about 1) and, relative, of losses, after 4 steps. Measured on x86: canvases the same
-# bytes in both dtypes; losses, which are summed in another order, 3e-16 and 1e-7.
+# Of stored images (about 1) and, relative, of losses, after 4 steps. Measured on x86: stored
+# images the same bytes in both dtypes; losses, which are summed in another order, 3e-16 and 1e-7.
 BOUNDS = {torch.float64: 1e-12, torch.float32: 2e-6}
 
 
@@ -109,7 +109,7 @@ def test_other_chunks_and_borders_change_nothing_but_rounding(
     dtype: torch.dtype, real_batch: int
 ) -> None:
     """Real images of several classes go through one forward in one process, not in the other."""
-    given = problem(2, 2, train=TRAIN, chunk=6, dtype=dtype)
+    given = task(2, 2, train=TRAIN, chunk=6, dtype=dtype)
     options = {"real_batch": real_batch, "learning_rate": 0.05}
     one, losses = run(given, 4, **options)
     bound = BOUNDS[dtype]
@@ -124,7 +124,7 @@ def test_other_chunks_and_borders_change_nothing_but_rounding(
 
 
 def test_a_process_without_classes_takes_part_with_nothing() -> None:
-    given = owned(problem(2, 2, train=TRAIN), range(6, 6))
+    given = owned(task(2, 2, train=TRAIN), range(6, 6))
     state, losses = run(given, 2)
     assert state["pixels"].shape == (0, 3, 8, 8)
     assert all(float(loss) == 0 for row in losses for loss in row.values())
@@ -132,7 +132,7 @@ def test_a_process_without_classes_takes_part_with_nothing() -> None:
 
 def test_the_images_of_others_do_not_matter_and_the_own_ones_do() -> None:
     """Else the equality above could come from classes that nobody reads."""
-    given = problem(1, 2, train=TRAIN)
+    given = task(1, 2, train=TRAIN)
     classes = range(2, 4)
     part = owned(given, classes)
     kept, _ = run(part, 2)
@@ -162,7 +162,7 @@ def test_a_class_without_images_is_refused() -> None:
 def test_random_selection_of_ranges_is_that_of_the_whole() -> None:
     method = METHODS.get("random")(None)
     assert isinstance(method, Coreset)
-    given = problem(2, 1, train=TRAIN, experts=0)
+    given = task(2, 1, train=TRAIN, experts=0)
     one = TRAIN.images[method.select(given)]
     parts = [owned(given, classes) for classes in QUARTERS]
     many = [part.train.images[method.select(part)] for part in parts]
@@ -170,7 +170,7 @@ def test_random_selection_of_ranges_is_that_of_the_whole() -> None:
 
 
 def test_no_tensor_of_the_state_is_shared_so_all_are_sharded() -> None:
-    assert Dance.shared == frozenset()
-    given = problem(2, 2, train=TRAIN, network=NetworkConfig(width=4, depth=1))
-    state = Dance(DanceConfig()).setup(owned(given, range(1, 3)))
+    assert DANCE.shared == frozenset()
+    given = task(2, 2, train=TRAIN, network=NetworkConfig(width=4, depth=1))
+    state = DANCE(DANCEConfig()).setup(owned(given, range(1, 3)))
     assert all(len(tensor) == 4 for tensor in state.values())

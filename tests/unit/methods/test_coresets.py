@@ -12,13 +12,13 @@ from sklearn.cluster import KMeans as Reference
 from sklearn.datasets import load_digits
 
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.experts.features import features
 from dance.methods import METHODS, Coreset
 from dance.methods.herding import icarl, welling
 from dance.methods.k_center import farthest_first
 from dance.methods.k_means import lloyd, representatives, spread
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 Rows = list[list[Fraction]]
 
@@ -78,8 +78,8 @@ def k_center_by_hand(features: torch.Tensor, count: int) -> list[int]:
 
 def drawn(seed: int, count: int = 24, size: int = 3) -> torch.Tensor:
     """Small whole numbers: many ties and many copies."""
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(-2, 3, (count, size), generator=draws).double()
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(-2, 3, (count, size), generator=generator).double()
 
 
 RULES = [(icarl, herding_by_hand), (welling, welling_by_hand), (farthest_first, k_center_by_hand)]
@@ -95,8 +95,8 @@ def test_ties_and_copies_are_broken_as_by_hand(rule, by_hand, seed) -> None:
 
 @every_rule
 def test_features_far_from_zero_and_of_many_sizes(rule, by_hand) -> None:
-    draws = torch.Generator().manual_seed(9)
-    features = torch.rand(40, 9, generator=draws, dtype=torch.float64) ** 4 * 100 + 50
+    generator = torch.Generator().manual_seed(9)
+    features = torch.rand(40, 9, generator=generator, dtype=torch.float64) ** 4 * 100 + 50
     assert rule(features, 12).tolist() == by_hand(features, 12)
 
 
@@ -117,7 +117,7 @@ def test_one_image_is_the_same_for_all(seed) -> None:
     features = drawn(seed, 30)
     (first,) = icarl(features, 1).tolist()
     assert farthest_first(features, 1).tolist() == [first]
-    centres, _ = lloyd(features, spread(features, 1, generator(seed, "a")))
+    centres, _ = lloyd(features, spread(features, 1, keyed_generator(seed, "a")))
     assert representatives(features, centres).tolist() == [first]
 
 
@@ -150,7 +150,7 @@ class TestKMeans:
     def test_moves_as_another_library_does(self, count) -> None:
         images, labels = load_digits(return_X_y=True)
         features = torch.from_numpy(images[labels == 4])
-        start = spread(features, count, generator(0, "a"))
+        start = spread(features, count, keyed_generator(0, "a"))
         centres, total = lloyd(features, start)
         reference = Reference(
             count, init=start.numpy(), n_init=1, algorithm="lloyd", tol=0, max_iter=100
@@ -161,7 +161,7 @@ class TestKMeans:
     def test_takes_the_nearest_image_of_each_centre(self) -> None:
         images, labels = load_digits(return_X_y=True)
         features = torch.from_numpy(images[labels == 7])
-        centres, _ = lloyd(features, spread(features, 6, generator(1, "a")))
+        centres, _ = lloyd(features, spread(features, 6, keyed_generator(1, "a")))
         nearest = {
             min(range(len(features)), key=lambda k: math.dist(features[k], c)) for c in centres
         }
@@ -173,7 +173,7 @@ class TestKMeans:
         assert sorted(representatives(features, centres).tolist()) == [0, 1, 3, 4]
         assert total == 0
         same = torch.ones(5, 2, dtype=torch.float64)
-        held, _ = lloyd(same, spread(same, 3, generator(0, "a")))
+        held, _ = lloyd(same, spread(same, 3, keyed_generator(0, "a")))
         assert representatives(same, held).tolist() == [0, 1, 2]
 
     def test_the_largest_cluster_chooses_first(self) -> None:
@@ -185,22 +185,22 @@ class TestKMeans:
 
     def test_starts_are_far_apart_and_of_the_key_alone(self) -> None:
         """Two heaps far apart: both centres in one only if the draw is exactly in it."""
-        draws = torch.Generator().manual_seed(0)
-        heaps = torch.rand(50, 2, generator=draws, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(0)
+        heaps = torch.rand(50, 2, generator=generator, dtype=torch.float64)
         heaps[25:] += 1000
         for seed in range(20):
-            start = spread(heaps, 2, generator(seed, "a"))
+            start = spread(heaps, 2, keyed_generator(seed, "a"))
             assert (start > 500).any()
             assert (start < 500).any()
-            assert torch.equal(start, spread(heaps, 2, generator(seed, "a")))
+            assert torch.equal(start, spread(heaps, 2, keyed_generator(seed, "a")))
 
     def test_more_starts_are_no_worse(self) -> None:
         features = drawn(2, 60, 4) + 0.1 * drawn(3, 60, 4)
         sums = []
         for starts in (1, 2, 8):
-            draws, best = generator(5, "a"), math.inf
+            generator, best = keyed_generator(5, "a"), math.inf
             for _ in range(starts):
-                best = min(best, lloyd(features, spread(features, 6, draws))[1])
+                best = min(best, lloyd(features, spread(features, 6, generator))[1])
             sums.append(best)
         assert sums == sorted(sums, reverse=True)
 
@@ -219,7 +219,7 @@ def make(name: str, **options: object) -> Coreset:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_classes_are_chosen_from_by_themselves(name, channels) -> None:
     """All classes at once are each of them alone, from its own features and its own draws."""
-    given = problem(3, train=image_set((9, 14, 6), channels=channels))
+    given = task(3, train=image_set((9, 14, 6), channels=channels))
     method = make(name)
     chosen = method.select(given).view(3, 3)
     for label in range(3):
@@ -227,7 +227,7 @@ def test_classes_are_chosen_from_by_themselves(name, channels) -> None:
         assert torch.equal(alone, chosen[label])
         rows = given.train.rows(label)
         found = features(given.network, given.experts[0][1], given.train, rows, given.device)
-        picked = method.pick(found, 3, generator(given.seed, "select", label))
+        picked = method.pick(found, 3, keyed_generator(given.seed, "select", label))
         assert torch.equal(rows[picked], chosen[label])
 
 
@@ -235,7 +235,7 @@ def test_classes_are_chosen_from_by_themselves(name, channels) -> None:
     ("name", "by_hand"), [("herding", herding_by_hand), ("k_center", k_center_by_hand)]
 )
 def test_the_expert_is_the_one_asked_for(name, by_hand) -> None:
-    given = problem(4, train=image_set((20, 20)), experts=3)
+    given = task(4, train=image_set((20, 20)), experts=3)
     found = []
     for number in range(3):
         rows = make(name, expert=number).select(given)
@@ -252,10 +252,10 @@ def test_the_expert_is_the_one_asked_for(name, by_hand) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "random"])
 def test_classes_that_are_too_small_are_refused_before_any_work(name) -> None:
-    given = problem(5, train=image_set((9, 4, 7)))
+    given = task(5, train=image_set((9, 4, 7)))
     with pytest.raises(ConfigError, match="got 5, and class 'class 1' has 4; use a smaller --ipc"):
         make(name).select(given)
-    whole = make(name).select(problem(4, train=image_set((4, 4))))
+    whole = make(name).select(task(4, train=image_set((4, 4))))
     assert sorted(whole.tolist()) == list(range(8))
 
 
@@ -265,7 +265,7 @@ def test_features_of_one_class_live_at_a_time(name, monkeypatch) -> None:
     import gc
     import weakref
 
-    from dance.methods import selection
+    from dance.methods.toolkit import coreset
 
     held: list[weakref.ref[torch.Tensor]] = []
 
@@ -276,6 +276,6 @@ def test_features_of_one_class_live_at_a_time(name, monkeypatch) -> None:
         held.append(weakref.ref(found))
         return found
 
-    monkeypatch.setattr(selection, "features", watched)
-    make(name).select(problem(2, train=image_set((9, 14, 6))))
+    monkeypatch.setattr(coreset, "features", watched)
+    make(name).select(task(2, train=image_set((9, 14, 6))))
     assert len(held) == 3

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from dance.core.errors import MissingExpertsError
-from dance.methods import Problem
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig
 from unit.methods import literal
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 BATCH_NORM = NetworkConfig(width=6, depth=2, norm="batch")
 # Steps so large that many pixels leave [0,1] within a few iterations.
@@ -24,21 +24,23 @@ FAST: dict[str, Any] = {"learning_rate": 0.3, "real_batch": 5}
 
 
 def run(
-    given: Problem, iterations: int, **options: Any
+    given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[torch.Tensor, list[dict[str, float]]]:
-    method = Dance(DanceConfig(**options))
+    method = DANCE(DANCEConfig(**options))
     state = method.setup(given)
     losses = [method.step(given, state, iteration) for iteration in range(iterations)]
     return state["pixels"], [{name: float(x) for name, x in row.items()} for row in losses]
 
 
-def check(given: Problem, iterations: int = 6, norm: str = "instance", **options: Any) -> None:
+def check(
+    given: CondensationTask, iterations: int = 6, norm: str = "instance", **options: Any
+) -> None:
     """The library's run is the literal one."""
-    expected = literal.condense(given, DanceConfig(**options), iterations, norm)
+    expected = literal.condense(given, DANCEConfig(**options), iterations, norm)
     assert expected.clamped > 0  # else the place of the clamp would not be tested
     assert len(expected.experts) == len(given.experts)  # else their choice would not
     moved = (expected.pixels - given.initial).abs()
-    assert moved.flatten(1).amax(1).min() > 1e-3  # every canvas
+    assert moved.flatten(1).amax(1).min() > 1e-3  # every stored image
     pixels, losses = run(given, iterations, **options)
     torch.testing.assert_close(pixels, expected.pixels, rtol=1e-9, atol=1e-10)
     for found, wanted in zip(losses, expected.losses, strict=True):
@@ -49,7 +51,7 @@ def check(given: Problem, iterations: int = 6, norm: str = "instance", **options
 @pytest.mark.parametrize("ipc", [1, 2])
 def test_published_dynamics(ipc: int, factor: int) -> None:
     """Classes of 7, 12 and 4 images in batches of 5: one is smaller, one drops its last batch."""
-    check(problem(ipc, factor), **FAST)
+    check(task(ipc, factor), **FAST)
 
 
 @pytest.mark.parametrize(
@@ -74,32 +76,32 @@ def test_published_dynamics(ipc: int, factor: int) -> None:
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()),
 )
 def test_options(options: dict[str, Any]) -> None:
-    check(problem(2, 2), **{**FAST, **options})
+    check(task(2, 2), **{**FAST, **options})
 
 
 @pytest.mark.parametrize("cap", [1, 3, 7])
 def test_synthetic_cap_keeps_some_pictures_of_each_class(cap: int) -> None:
-    check(problem(2, 2), synthetic_cap=cap, **FAST)
+    check(task(2, 2), synthetic_cap=cap, **FAST)
 
 
 def test_cap_that_is_not_exceeded_changes_nothing() -> None:
-    given = problem(2, 2)
+    given = task(2, 2)
     free, _ = run(given, 2, synthetic_cap=1000, **FAST)
     full, _ = run(given, 2, synthetic_cap=8, **FAST)
     assert torch.equal(free, full)
 
 
 def test_grey_pictures_and_a_side_that_the_factor_does_not_divide() -> None:
-    train = image_set((6, 6, 9, 7), channels=1, side=10)
+    train = image_set((6, 6, 9, 7), channels=1, resolution=10)
     # 1 block only: a deeper grey network pads, which the literal one does not write out.
-    check(problem(1, 3, train=train, network=NetworkConfig(width=6, depth=1)), **FAST)
+    check(task(1, 3, train=train, network=NetworkConfig(width=6, depth=1)), **FAST)
 
 
 def test_more_real_images_than_go_through_one_forward() -> None:
     """The parts of the real images end inside classes, not between them."""
-    train = image_set((50, 33, 61), side=4)
+    train = image_set((50, 33, 61), resolution=4)
     check(
-        problem(1, 2, train=train, network=NetworkConfig(width=4, depth=1), chunk=3),
+        task(1, 2, train=train, network=NetworkConfig(width=4, depth=1), chunk=3),
         learning_rate=0.3,
         real_batch=40,
     )
@@ -107,7 +109,7 @@ def test_more_real_images_than_go_through_one_forward() -> None:
 
 @pytest.mark.parametrize("encoder", ["mid", "random"])
 def test_batch_norm_uses_the_statistics_of_the_state(encoder: str) -> None:
-    check(problem(2, 2, network=BATCH_NORM), norm="batch", encoder=encoder, **FAST)
+    check(task(2, 2, network=BATCH_NORM), norm="batch", encoder=encoder, **FAST)
 
 
 @pytest.mark.parametrize("network", [NetworkConfig(width=6, depth=2), BATCH_NORM])
@@ -115,7 +117,7 @@ def test_chunks_do_not_matter(network: NetworkConfig) -> None:
     train = image_set((7, 12, 4, 9, 6))
     found = []
     for chunk in (1, 2, 5, 100):
-        given = problem(2, 2, train=train, network=network, chunk=chunk)
+        given = task(2, 2, train=train, network=network, chunk=chunk)
         found.append(run(given, 4, synthetic_cap=5, **FAST))
     for pixels, losses in found[1:]:
         torch.testing.assert_close(pixels, found[0][0], rtol=1e-12, atol=1e-12)
@@ -124,7 +126,7 @@ def test_chunks_do_not_matter(network: NetworkConfig) -> None:
 
 
 def test_the_seed_decides_and_nothing_else() -> None:
-    given = problem(1, 2)
+    given = task(1, 2)
     pixels, losses = run(given, 3, **FAST)
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
@@ -142,8 +144,8 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert not torch.equal(pixels, other)
 
 
-def test_the_given_canvases_and_experts_are_left_alone() -> None:
-    given = problem(1, 2)
+def test_the_given_synthetic_and_experts_are_left_alone() -> None:
+    given = task(1, 2)
     before = given.initial.clone()
     states = [{n: t.clone() for n, t in s.items()} for pair in given.experts for s in pair]
     run(given, 2, **FAST)
@@ -153,7 +155,7 @@ def test_the_given_canvases_and_experts_are_left_alone() -> None:
         assert not any(tensor.requires_grad for tensor in state.values())
 
 
-def changed(given: Problem, place: int, part: str) -> Problem:
+def changed(given: CondensationTask, place: int, part: str) -> CondensationTask:
     """The problem with other numbers in the first (0) or last (1) weights of all experts."""
     pairs = []
     for pair in given.experts:
@@ -165,13 +167,13 @@ def changed(given: Problem, place: int, part: str) -> Problem:
     return replace(given, experts=tuple(pairs))
 
 
-def trajectory(given: Problem, **options: Any) -> torch.Tensor:
+def trajectory(given: CondensationTask, **options: Any) -> torch.Tensor:
     return run(given, 2, **{**FAST, **options})[0]
 
 
 def test_without_calibration_the_classifiers_of_the_experts_do_not_matter() -> None:
     """Matching embeds; what an expert recognises enters through the calibration alone."""
-    given = problem(1, 2)
+    given = task(1, 2)
     other = changed(given, 1, "classifier")
     for encoder in ("mid", "random"):
         off = {"encoder": encoder, "calibration": False}
@@ -184,7 +186,7 @@ def test_without_calibration_the_classifiers_of_the_experts_do_not_matter() -> N
 
 @pytest.mark.parametrize("encoder", ["random", "fixed_random"])
 def test_random_encoders_leave_the_experts_out_of_matching(encoder: str) -> None:
-    given = problem(1, 2)
+    given = task(1, 2)
     first = run(given, 1, encoder=encoder, **FAST)[1][0]
     final = run(changed(given, 1, ""), 1, encoder=encoder, **FAST)[1][0]
     assert final["alignment"] == first["alignment"]
@@ -198,23 +200,23 @@ def test_random_encoders_leave_the_experts_out_of_matching(encoder: str) -> None
 @pytest.mark.parametrize("encoder", ["random", "fixed_random"])
 def test_no_expert_is_needed_when_neither_view_uses_one(encoder: str) -> None:
     options = {"encoder": encoder, "calibration": False}
-    assert not Dance(DanceConfig(**options)).needs_experts()  # type: ignore[arg-type]
-    check(problem(1, 2, experts=0), **{**FAST, **options})
+    assert not DANCE(DANCEConfig(**options)).needs_experts()  # type: ignore[arg-type]
+    check(task(1, 2, experts=0), **{**FAST, **options})
 
 
 @pytest.mark.parametrize("encoder", ["mid", "random"])
 def test_experts_are_needed_where_a_view_uses_one(encoder: str) -> None:
-    config = DanceConfig(encoder=encoder)  # type: ignore[arg-type]
-    assert Dance(config).needs_experts()
-    assert Dance(DanceConfig(calibration=False)).needs_experts()
-    given = problem(1, 1, experts=0)
+    config = DANCEConfig(encoder=encoder)  # type: ignore[arg-type]
+    assert DANCE(config).needs_experts()
+    assert DANCE(DANCEConfig(calibration=False)).needs_experts()
+    given = task(1, 1, experts=0)
     with pytest.raises(MissingExpertsError, match="at least one expert: got none"):
-        Dance(config).setup(given)
+        DANCE(config).setup(given)
 
 
 def test_random_encoders_are_fresh_or_fixed() -> None:
     """With one picture set and no augmentation, the encoder alone changes the loss."""
-    given = problem(1, 1, experts=0)
+    given = task(1, 1, experts=0)
     still = {"learning_rate": 0.0, "calibration": False, "augmentation": "", "real_batch": 0}
     fixed = [row["alignment"] for row in run(given, 4, encoder="fixed_random", **still)[1]]
     fresh = [row["alignment"] for row in run(given, 4, encoder="random", **still)[1]]
@@ -224,7 +226,7 @@ def test_random_encoders_are_fresh_or_fixed() -> None:
 
 def test_the_first_clamp_is_at_the_start_and_none_is_at_the_end() -> None:
     """What is stored after an iteration may lie outside [0,1]; what is matched may not."""
-    given = problem(1, 1)
+    given = task(1, 1)
     wild = replace(given, initial=given.initial * 3 - 1)
     tame = replace(given, initial=wild.initial.clamp(0, 1))
     assert torch.equal(trajectory(wild), trajectory(tame))
@@ -235,9 +237,9 @@ def test_the_first_clamp_is_at_the_start_and_none_is_at_the_end() -> None:
 def test_the_step_grows_with_the_images_per_class() -> None:
     """Losses average over the images of a class, so the step is the learning rate times ipc.
 
-    Two equal canvases halve each other's gradient: they move as one alone does.
+    Two equal stored images halve each other's gradient: they move as one alone does.
     """
-    one = problem(1, 1)
+    one = task(1, 1)
     two = replace(one, ipc=2, initial=one.initial.repeat_interleave(2, 0))
     options = {**FAST, "synthetic_cap": 200}
     alone, pair = run(one, 3, **options)[0], run(two, 3, **options)[0]
@@ -246,15 +248,15 @@ def test_the_step_grows_with_the_images_per_class() -> None:
 
 def test_float32_is_close_to_float64() -> None:
     options = {"real_batch": 5}  # the published learning rate
-    exact, _ = run(problem(2, 2), 3, **options)
-    single, losses = run(problem(2, 2, dtype=torch.float32), 3, **options)
+    exact, _ = run(task(2, 2), 3, **options)
+    single, losses = run(task(2, 2, dtype=torch.float32), 3, **options)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), exact, rtol=0, atol=2e-5)
     assert all(np.isfinite(list(row.values())).all() for row in losses)
 
 
-def test_bfloat16_is_near_float32_and_keeps_float32_canvases() -> None:
-    given = problem(2, 2, dtype=torch.float32)
+def test_bfloat16_is_near_float32_and_keeps_float32_synthetic() -> None:
+    given = task(2, 2, dtype=torch.float32)
     exact, exact_losses = run(given, 3, **FAST)
     half, losses = run(replace(given, bfloat16=True), 3, **FAST)
     assert half.dtype == torch.float32
@@ -265,7 +267,7 @@ def test_bfloat16_is_near_float32_and_keeps_float32_canvases() -> None:
 
 
 def test_defaults_are_the_published_settings() -> None:
-    assert dataclasses.asdict(DanceConfig()) == {
+    assert dataclasses.asdict(DANCEConfig()) == {
         "iterations": 10_000,
         "learning_rate": 0.01,
         "momentum": 0.5,

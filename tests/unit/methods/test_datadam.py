@@ -11,11 +11,11 @@ import torch
 from dance.core.errors import ConfigError
 from dance.data import load
 from dance.data.whitening import fit
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.datadam import DataDAM, DataDAMConfig
 from dance.networks import NetworkConfig
-from unit.methods.literal_matching import Sides, descended, fresh, layers
-from unit.methods.problems import image_set, problem
+from unit.methods.literal_matching import LiteralSides, descended, fresh, layers
+from unit.methods.tasks import image_set, task
 
 NORMS = ["instance", "batch"]
 
@@ -34,17 +34,19 @@ def attention(maps: torch.Tensor, power: int) -> torch.Tensor:
 
 
 def literal(
-    given: Problem, options: DataDAMConfig, iterations: int, norm: str
+    given: CondensationTask, options: DataDAMConfig, iterations: int, norm: str
 ) -> tuple[torch.Tensor, list[float]]:
-    """Canvases and L_att + lambda L_out, as a mean over classes, of the algorithm as written."""
+    """Stored images and L_att + lambda L_out, as a mean over classes, by the algorithm as given."""
     classes = given.train.num_classes
-    sides = Sides(given, options.real_batch, options.augmentation, chained=False, unit=False)
+    resolutions = LiteralSides(
+        given, options.real_batch, options.augmentation, chained=False, unit=False
+    )
     pixels, optimiser = descended(given, options.learning_rate, options.momentum)
     logged = []
     for iteration in range(iterations):
         state = fresh(given, iteration)
-        sides.draw(iteration)
-        pairs = [sides.of(pixels, label) for label in range(classes)]
+        resolutions.draw(iteration)
+        pairs = [resolutions.of(pixels, label) for label in range(classes)]
         seen = []
         for part in range(2):
             batches = [pair[part] for pair in pairs]
@@ -73,14 +75,18 @@ def literal(
     return pixels.detach(), logged
 
 
-def run(given: Problem, iterations: int, **options: Any) -> tuple[torch.Tensor, list[float]]:
+def run(
+    given: CondensationTask, iterations: int, **options: Any
+) -> tuple[torch.Tensor, list[float]]:
     method = DataDAM(DataDAMConfig(**options))
     state = method.setup(given)
     losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
     return state["pixels"], losses
 
 
-def check(given: Problem, norm: str = "instance", iterations: int = 3, **options: Any) -> None:
+def check(
+    given: CondensationTask, norm: str = "instance", iterations: int = 3, **options: Any
+) -> None:
     expected, wanted = literal(given, DataDAMConfig(**options), iterations, norm)
     assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
     pixels, losses = run(given, iterations, **options)
@@ -91,39 +97,39 @@ def check(given: Problem, norm: str = "instance", iterations: int = 3, **options
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("power", [1, 4])
 def test_dynamics_in_both_readings(norm: str, power: int) -> None:
-    check(problem(2, 1, network=network(norm)), norm, power=power, real_batch=5)
+    check(task(2, 1, network=network(norm)), norm, power=power, real_batch=5)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_real_digits_and_three_layers(norm: str) -> None:
-    given = problem(1, 1, train=load("digits", "train"), network=network(norm, 3))
+    given = task(1, 1, train=load("digits", "train"), network=network(norm, 3))
     check(given, norm, 2, real_batch=20, balance=0.02)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_decoded_canvases(norm: str) -> None:
-    check(problem(1, 2, network=network(norm)), norm, real_batch=0, iterations=2)
+def test_decoded_synthetic(norm: str) -> None:
+    check(task(1, 2, network=network(norm)), norm, real_batch=0, iterations=2)
 
 
 def test_whitened_images() -> None:
-    """The canvases are in the whitened space already; only the real images go there."""
+    """The stored images are in the whitened space already; only the real images go there."""
     train = image_set((7, 12, 6))
     white = replace(train, whitening=fit(train.images))
-    check(problem(2, 1, train=white, network=network("batch")), "batch", real_batch=5)
-    pixels, _ = run(problem(2, 1, train=white), 1)
-    assert not torch.equal(pixels, run(problem(2, 1, train=train), 1)[0])
+    check(task(2, 1, train=white, network=network("batch")), "batch", real_batch=5)
+    pixels, _ = run(task(2, 1, train=white), 1)
+    assert not torch.equal(pixels, run(task(2, 1, train=train), 1)[0])
 
 
 def test_the_attention_of_the_last_layer_is_left_out() -> None:
     """A network of one layer has none to match, and the embedding's distance is left."""
-    given = problem(1, 1, network=network("instance", 1))
+    given = task(1, 1, network=network("instance", 1))
     _, losses = run(given, 1, balance=0.5)
     _, doubled = run(given, 1, balance=1.0)
     assert doubled == pytest.approx([2 * losses[0]], rel=1e-12)
 
 
 def test_chunks_change_nothing_but_rounding() -> None:
-    given = problem(2, 1, chunk=3)
+    given = task(2, 1, chunk=3)
     one, losses = run(given, 3)
     other, again = run(replace(given, chunk=1), 3)
     torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-12)
@@ -132,12 +138,12 @@ def test_chunks_change_nothing_but_rounding() -> None:
 
 def test_batch_norm_couples_classes() -> None:
     for norm in NORMS:
-        given = problem(1, 1, network=network(norm))
+        given = task(1, 1, network=network(norm))
         assert DataDAM(DataDAMConfig()).couples(given.network) is (norm == "batch")
 
 
 def test_a_network_without_maps_before_pooling_is_refused() -> None:
-    given = problem(1, 1, network=NetworkConfig(name="resnet10", norm="batch"))
+    given = task(1, 1, network=NetworkConfig(name="resnet10", norm="batch"))
     method = DataDAM(DataDAMConfig())
     state = method.setup(given)
     with pytest.raises(

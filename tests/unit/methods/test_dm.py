@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import load
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.dm import DM, DMConfig
 from dance.networks import NetworkConfig
-from unit.methods.literal_matching import Sides, descended, fresh, layers
-from unit.methods.problems import image_set, problem
+from unit.methods.literal_matching import LiteralSides, descended, fresh, layers
+from unit.methods.tasks import image_set, task
 
 NORMS = ["instance", "batch"]
 
@@ -24,17 +24,19 @@ def network(norm: str) -> NetworkConfig:
 
 
 def literal(
-    given: Problem, options: DMConfig, iterations: int, norm: str
+    given: CondensationTask, options: DMConfig, iterations: int, norm: str
 ) -> tuple[torch.Tensor, list[float]]:
-    """Canvases and losses of the algorithm as it is written."""
+    """Stored images and losses of the algorithm as it is written."""
     classes = given.train.num_classes
-    sides = Sides(given, options.real_batch, options.augmentation, chained=False, unit=False)
+    resolutions = LiteralSides(
+        given, options.real_batch, options.augmentation, chained=False, unit=False
+    )
     pixels, optimiser = descended(given, options.learning_rate, options.momentum)
     logged = []
     for iteration in range(iterations):
         state = fresh(given, iteration)
-        sides.draw(iteration)
-        pairs = [sides.of(pixels, label) for label in range(classes)]
+        resolutions.draw(iteration)
+        pairs = [resolutions.of(pixels, label) for label in range(classes)]
         if norm == "instance":
             found = [tuple(layers(state, x, norm)[1].mean(0) for x in pair) for pair in pairs]
         else:  # each side is normalised as a whole
@@ -52,14 +54,18 @@ def literal(
     return pixels.detach(), logged
 
 
-def run(given: Problem, iterations: int, **options: Any) -> tuple[torch.Tensor, list[float]]:
+def run(
+    given: CondensationTask, iterations: int, **options: Any
+) -> tuple[torch.Tensor, list[float]]:
     method = DM(DMConfig(**options))
     state = method.setup(given)
     losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
     return state["pixels"], losses
 
 
-def check(given: Problem, norm: str = "instance", iterations: int = 3, **options: Any) -> None:
+def check(
+    given: CondensationTask, norm: str = "instance", iterations: int = 3, **options: Any
+) -> None:
     expected, wanted = literal(given, DMConfig(**options), iterations, norm)
     assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
     pixels, losses = run(given, iterations, **options)
@@ -71,22 +77,22 @@ def check(given: Problem, norm: str = "instance", iterations: int = 3, **options
 @pytest.mark.parametrize(("ipc", "factor"), [(1, 1), (3, 1), (2, 2)])
 def test_published_dynamics(ipc: int, factor: int, norm: str) -> None:
     """Classes of 7, 12 and 4 images in batches of 5: one is smaller than a batch."""
-    check(problem(ipc, factor, network=network(norm)), norm, real_batch=5)
+    check(task(ipc, factor, network=network(norm)), norm, real_batch=5)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_real_digits(norm: str) -> None:
-    check(problem(2, 1, train=load("digits", "train"), network=network(norm)), norm, real_batch=40)
+    check(task(2, 1, train=load("digits", "train"), network=network(norm)), norm, real_batch=40)
 
 
 @pytest.mark.parametrize("name", ["color", "crop", "cutout", "flip", "scale", "rotate"])
 def test_every_operation(name: str) -> None:
-    check(problem(1, 1), augmentation=name, iterations=2)
+    check(task(1, 1), augmentation=name, iterations=2)
 
 
 def test_without_augmentation_and_momentum_the_gradient_is_that_of_the_sum_over_classes() -> None:
     """(2/ipc) J^T (mu_S - mu_T): nothing is averaged over classes or features."""
-    given = problem(2, 1)
+    given = task(2, 1)
     pixels, _ = run(given, 1, augmentation="", real_batch=0, momentum=0.0)
     leaf = given.initial.clone().requires_grad_()
     mean, std = (
@@ -105,18 +111,18 @@ def test_without_augmentation_and_momentum_the_gradient_is_that_of_the_sum_over_
 
 
 def test_a_network_lives_one_iteration_and_its_classifier_is_not_used() -> None:
-    given = problem(1, 1)
+    given = task(1, 1)
     still = {"learning_rate": 0.0, "augmentation": "", "real_batch": 0}
     _, losses = run(given, 4, **still)
     assert len(set(losses)) == 4
-    states = [given.network.initial(generator(given.seed, "network", i)) for i in range(2)]
+    states = [given.network.initial(keyed_generator(given.seed, "network", i)) for i in range(2)]
     assert not torch.equal(states[0]["blocks.0.0.weight"], states[1]["blocks.0.0.weight"])
 
 
 def test_batch_norm_couples_classes_and_instance_norm_does_not() -> None:
-    """One class's canvases move another's; so one process condenses all, in one chunk."""
+    """One class's stored images move another's; so one process condenses all, in one chunk."""
     for norm, coupled in (("instance", False), ("batch", True)):
-        given = problem(2, 1, network=network(norm), chunk=1)
+        given = task(2, 1, network=network(norm), chunk=1)
         assert DM(DMConfig()).couples(given.network) is coupled
         initial = given.initial.clone()
         initial[:2] += 0.3  # the first class
@@ -127,7 +133,7 @@ def test_batch_norm_couples_classes_and_instance_norm_does_not() -> None:
 
 def test_processes_together_make_the_bytes_of_one() -> None:
     train = image_set((50, 70, 36, 49))
-    given = problem(2, 2, train=train, chunk=1, dtype=torch.float32)
+    given = task(2, 2, train=train, chunk=1, dtype=torch.float32)
     whole, losses = run(given, 3, real_batch=35)
     parts, sums = [], torch.zeros(3)
     for classes in (range(0, 1), range(1, 4)):
@@ -143,12 +149,12 @@ def test_processes_together_make_the_bytes_of_one() -> None:
 
 
 def test_stored_pictures_are_what_was_matched_where_the_factor_does_not_divide_the_side() -> None:
-    """The padding of a canvas is grey in unit space, whatever space the canvas is in."""
+    """The padding of a stored image is grey in unit space, whatever space the image is in."""
     from dance.condensed import CondensedSet
-    from dance.methods.sides import pictures
+    from dance.methods.toolkit.distribution import pictures
 
-    train = image_set((4, 4), side=7)
-    given = problem(1, 2, train=train, network=NetworkConfig(width=4, depth=1), dtype=torch.float32)
+    train = image_set((4, 4), resolution=7)
+    given = task(1, 2, train=train, network=NetworkConfig(width=4, depth=1), dtype=torch.float32)
     stored = CondensedSet(
         given.initial, torch.arange(2), train.classes, train.mean, train.std, 2, "standardised"
     )

@@ -10,22 +10,22 @@ import pytest
 import torch
 
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.base import Tensors
-from dance.methods.dream import Dream
-from dance.methods.idc import Idc
+from dance.methods.dream import DREAM
+from dance.methods.idc import IDC
 from dance.networks import NetworkConfig
 from unit.methods import literal_gradient as literal
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 BATCH_NORM = NetworkConfig(width=6, depth=2, norm="batch")
 # Steps so large that pixels leave [0,1], and networks that are soon renewed and trained fast.
 FAST: dict[str, Any] = {
     "network_steps": 3,
     "learning_rate": 1.0,
-    "reference_side": 8,
+    "reference_resolution": 8,
     "real_batch": 5,
     "network_images": 12,
     "network_batch": 6,
@@ -33,13 +33,15 @@ FAST: dict[str, Any] = {
 }
 
 
-def run(method: Idc, given: Problem, iterations: int) -> tuple[Tensors, list[float]]:
+def run(method: IDC, given: CondensationTask, iterations: int) -> tuple[Tensors, list[float]]:
     state = method.setup(given)
     losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
     return state, losses
 
 
-def check(given: Problem, iterations: int = 7, kind: type[Idc] = Idc, **options: Any) -> Tensors:
+def check(
+    given: CondensationTask, iterations: int = 7, kind: type[IDC] = IDC, **options: Any
+) -> Tensors:
     """The library's run is the literal one."""
     config = kind.Config(**{**FAST, **options})
     start = kind(config).setup(given)["pixels"]
@@ -49,13 +51,13 @@ def check(given: Problem, iterations: int = 7, kind: type[Idc] = Idc, **options:
     assert found == pytest.approx(losses, rel=1e-9)
     torch.testing.assert_close(state["pixels"], expected, rtol=1e-9, atol=1e-9)
     moved = (expected - given.initial).abs()
-    assert moved.flatten(1).amax(1).min() > 1e-3  # every canvas
+    assert moved.flatten(1).amax(1).min() > 1e-3  # every stored image
     return state
 
 
 @pytest.mark.parametrize(("ipc", "factor"), [(1, 1), (2, 1), (2, 2)])
 def test_published_dynamics(ipc: int, factor: int) -> None:
-    check(problem(ipc, factor))
+    check(task(ipc, factor))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_published_dynamics(ipc: int, factor: int) -> None:
         {"distance": "l1", "learning_rate": 0.02},
         {"momentum": 0.0},
         {"momentum": 0.9, "learning_rate": 0.2},
-        {"reference_side": 16, "learning_rate": 4.0},
+        {"reference_resolution": 16, "learning_rate": 4.0},
         {"warmup_epochs": 1},
         {"network_images": 1000},  # more than there are: one pass
         {"cutmix": 1.0},
@@ -78,64 +80,64 @@ def test_published_dynamics(ipc: int, factor: int) -> None:
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()),
 )
 def test_options(options: dict[str, Any]) -> None:
-    check(problem(2, 2), 4, **options)
+    check(task(2, 2), 4, **options)
 
 
 def test_batch_norm_runs_in_training_mode_and_matching_leaves_it_alone() -> None:
-    given = problem(2, 1, network=BATCH_NORM)
+    given = task(2, 1, network=BATCH_NORM)
     check(given)
-    still = Idc(Idc.Config(**{**FAST, "network_learning_rate": 1e-9}))
+    still = IDC(IDC.Config(**{**FAST, "network_learning_rate": 1e-9}))
     state = still.setup(given)
-    still._trainee.renew(state, generator(0, "x"))
+    still._trainee.renew(state, keyed_generator(0, "x"))
     before = state["network_buffers"].clone()
     still._match(given, state, 1)
     assert torch.equal(state["network_buffers"], before)
 
 
 def test_grey_pictures_and_a_side_that_the_factor_does_not_divide() -> None:
-    train = image_set((6, 6, 9, 7), channels=1, side=10)
-    check(problem(1, 3, train=train, network=NetworkConfig(width=6, depth=1)), 4)
+    train = image_set((6, 6, 9, 7), channels=1, resolution=10)
+    check(task(1, 3, train=train, network=NetworkConfig(width=6, depth=1)), 4)
 
 
 def test_more_images_of_a_class_than_go_through_one_forward() -> None:
-    train = image_set((80, 70), side=4)
-    given = problem(18, 2, train=train, network=NetworkConfig(width=4, depth=1))
+    train = image_set((80, 70), resolution=4)
+    given = task(18, 2, train=train, network=NetworkConfig(width=4, depth=1))
     check(given, 4, real_batch=0, learning_rate=0.3, synthetic_cap=70, network_batch=50)
 
 
 def test_float32_with_the_kernels_is_close_to_float64() -> None:
     network = NetworkConfig(width=16, depth=2)
     options = {**FAST, "learning_rate": 0.05}
-    exact, losses = run(Idc(Idc.Config(**options)), problem(2, 2, network=network), 4)
-    given = problem(2, 2, network=network, dtype=torch.float32)
-    single, found = run(Idc(Idc.Config(**options)), given, 4)
+    exact, losses = run(IDC(IDC.Config(**options)), task(2, 2, network=network), 4)
+    given = task(2, 2, network=network, dtype=torch.float32)
+    single, found = run(IDC(IDC.Config(**options)), given, 4)
     assert single["pixels"].dtype == torch.float32
     torch.testing.assert_close(single["pixels"].double(), exact["pixels"], rtol=0, atol=1e-3)
     assert found == pytest.approx(losses, rel=1e-3)
 
 
 def test_the_step_grows_with_images_per_class_and_area() -> None:
-    """Two equal canvases halve each other's gradient and move as one alone does."""
-    one = problem(1, 1)
+    """Two equal stored images halve each other's gradient and move as one alone does."""
+    one = task(1, 1)
     two = dataclasses.replace(one, ipc=2, initial=one.initial.repeat_interleave(2, 0))
     options = {**FAST, "learning_rate": 0.1}
-    alone, _ = run(Idc(Idc.Config(**options)), one, 3)
-    pair, _ = run(Idc(Idc.Config(**options)), two, 3)
+    alone, _ = run(IDC(IDC.Config(**options)), one, 3)
+    pair, _ = run(IDC(IDC.Config(**options)), two, 3)
     torch.testing.assert_close(pair["pixels"], alone["pixels"].repeat_interleave(2, 0))
-    half = {**options, "reference_side": 16, "learning_rate": 0.4}
-    again, _ = run(Idc(Idc.Config(**half)), one, 3)
+    half = {**options, "reference_resolution": 16, "learning_rate": 0.4}
+    again, _ = run(IDC(IDC.Config(**half)), one, 3)
     torch.testing.assert_close(again["pixels"], alone["pixels"])
 
 
 @pytest.mark.parametrize("name", ["network_steps", "network_images", "network_batch"])
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be at least 1: got 0"):
-        Idc.Config(**{name: 0})
+        IDC.Config(**{name: 0})
 
 
 def test_an_unknown_operation_of_the_network_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'color'"):
-        Idc.Config(network_augmentation="colour")
+        IDC.Config(network_augmentation="colour")
 
 
 def test_defaults_are_the_published_settings() -> None:
@@ -143,7 +145,7 @@ def test_defaults_are_the_published_settings() -> None:
         "iterations": 200_000,
         "network_steps": 100,
         "learning_rate": 5e-4,
-        "reference_side": 32,
+        "reference_resolution": 32,
         "momentum": 0.5,
         "distance": "mse",
         "real_batch": 64,
@@ -159,7 +161,7 @@ def test_defaults_are_the_published_settings() -> None:
         "cutmix": 0.5,
         "warmup_epochs": 0,
     }
-    assert dataclasses.asdict(Idc.Config()) == idc
+    assert dataclasses.asdict(IDC.Config()) == idc
     dream = {
         **idc,
         "real_batch": 128,
@@ -167,7 +169,7 @@ def test_defaults_are_the_published_settings() -> None:
         "clustering_interval": 10,
         "start": "k_means",
     }
-    assert dataclasses.asdict(Dream.Config()) == dream
+    assert dataclasses.asdict(DREAM.Config()) == dream
 
 
 class TestDream:
@@ -175,13 +177,13 @@ class TestDream:
     def test_published_dynamics(self, start: str) -> None:
         """Classes of 7, 12 and 4 images in 5 clusters; one has fewer images than that."""
         # Three steps a network, and clusters last for two of them.
-        check(problem(2, 2), 7, Dream, clustering_interval=2, start=start)
-        check(problem(1, 1, network=BATCH_NORM), 4, Dream, start=start)
+        check(task(2, 2), 7, DREAM, clustering_interval=2, start=start)
+        check(task(1, 1, network=BATCH_NORM), 4, DREAM, start=start)
 
     def test_representatives_last_for_their_interval(self) -> None:
-        given = problem(1, 1, train=image_set((30, 40, 25)))
+        given = task(1, 1, train=image_set((30, 40, 25)))
         options = {**FAST, "network_steps": 4, "clustering_interval": 3}
-        method = Dream(Dream.Config(**options))
+        method = DREAM(DREAM.Config(**options))
         state = method.setup(given)
         seen = []
         for iteration in range(6):
@@ -192,32 +194,32 @@ class TestDream:
         for c, rows in enumerate(seen[0].split(5)):
             assert set(given.train.labels[rows].tolist()) == {c}
 
-    def test_canvases_begin_at_representatives_of_an_untrained_network(self) -> None:
-        given = problem(2, 2, train=image_set((30, 40, 25)))
-        pixels = Dream(Dream.Config(**FAST)).setup(given)["pixels"]
-        fresh = given.network.initial(generator(given.seed, "start network"))
+    def test_synthetic_begin_at_representatives_of_an_untrained_network(self) -> None:
+        given = task(2, 2, train=image_set((30, 40, 25)))
+        pixels = DREAM(DREAM.Config(**FAST)).setup(given)["pixels"]
+        fresh = given.network.initial(keyed_generator(given.seed, "start network"))
         state = {n: t.double() for n, t in fresh.items()}
         for c in range(3):
             rows = given.train.rows(c)
             images = given.train.images[rows].double() / 255
-            draws = generator(given.seed, "start clusters", c)
-            chosen = images[representatives(literal.embedded(state, images), 8, draws)]
-            for canvas in range(2):
+            generator = keyed_generator(given.seed, "start clusters", c)
+            chosen = images[representatives(literal.embedded(state, images), 8, generator)]
+            for stored_image in range(2):
                 for cell in range(4):
                     top, left = cell // 2 * 4, cell % 2 * 4
-                    shown = pixels[2 * c + canvas, :, top : top + 4, left : left + 4]
-                    expected = chosen[cell * 2 + canvas][:, ::2, ::2]
+                    shown = pixels[2 * c + stored_image, :, top : top + 4, left : left + 4]
+                    expected = chosen[cell * 2 + stored_image][:, ::2, ::2]
                     torch.testing.assert_close(shown, expected, rtol=1e-6, atol=1e-7)
 
     def test_an_interval_below_one_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="clustering_interval must be at least 1: got 0"):
-            Dream.Config(clustering_interval=0)
+            DREAM.Config(clustering_interval=0)
         with pytest.raises(ConfigError, match="network_steps must be at least 1: got 0"):
-            Dream.Config(network_steps=0)
+            DREAM.Config(network_steps=0)
 
     def test_more_cells_than_images_show_some_twice(self) -> None:
-        given = problem(2, 2)  # 8 cells a class, and one class of four images
-        pixels = Dream(Dream.Config(**FAST)).setup(given)["pixels"]
+        given = task(2, 2)  # 8 cells a class, and one class of four images
+        pixels = DREAM(DREAM.Config(**FAST)).setup(given)["pixels"]
         assert bool(pixels.isfinite().all())
         cells = pixels[4:].unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3)
         distinct = {

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import load
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.idm import IDM, IDMConfig
 from dance.networks import NetworkConfig, State
-from unit.methods.literal_matching import Sides, descended, fresh, layers
-from unit.methods.problems import problem
+from unit.methods.literal_matching import LiteralSides, descended, fresh, layers
+from unit.methods.tasks import task
 
 # The queue is full after a few steps, and meters begin anew on the way.
 FAST: dict[str, Any] = {
@@ -28,10 +28,10 @@ FAST: dict[str, Any] = {
 }
 
 
-class Trainee:
+class InnerNetwork:
     """A network of the queue: its weights, its optimiser and its meter."""
 
-    def __init__(self, given: Problem, number: int, options: IDMConfig, norm: str) -> None:
+    def __init__(self, given: CondensationTask, number: int, options: IDMConfig, norm: str) -> None:
         self.number, self._norm = number, norm
         self.state = fresh(given, number)
         names = given.network.parameter_names()
@@ -76,8 +76,8 @@ class Trainee:
                     for key, tensor in self.state.items()
                     if key.startswith(f"{name}.")
                 }
-                side = x.shape[-1] // 2
-                x = layers(one, x, "batch")[1].view(len(x), -1, side, side)
+                resolution = x.shape[-1] // 2
+                x = layers(one, x, "batch")[1].view(len(x), -1, resolution, resolution)
 
 
 def logits(state: State, embedding: torch.Tensor) -> torch.Tensor:
@@ -85,16 +85,18 @@ def logits(state: State, embedding: torch.Tensor) -> torch.Tensor:
 
 
 def literal(
-    given: Problem, options: IDMConfig, iterations: int, norm: str
+    given: CondensationTask, options: IDMConfig, iterations: int, norm: str
 ) -> tuple[torch.Tensor, list[dict[str, float]], set[float]]:
-    """Canvases, mean losses by step, and the accuracies in percent that weighed."""
+    """Stored images, mean losses by step, and the accuracies in percent that weighed."""
     train, classes = given.train, given.train.num_classes
     mean, std = (
         torch.tensor(p, dtype=torch.float64).view(-1, 1, 1) for p in (train.mean, train.std)
     )
-    sides = Sides(given, options.real_batch, options.augmentation, chained=False, unit=False)
+    resolutions = LiteralSides(
+        given, options.real_batch, options.augmentation, chained=False, unit=False
+    )
     pixels, optimiser = descended(given, options.learning_rate, options.momentum)
-    queue = [Trainee(given, number, options, norm) for number in range(3)]
+    queue = [InnerNetwork(given, number, options, norm) for number in range(3)]
     logged, percents = [], set()
     for t in range(iterations):
         if t % options.meter_interval == 0:
@@ -103,19 +105,19 @@ def literal(
         if t % options.push_interval == 0:
             if len(queue) == options.queue:
                 queue.pop(0)
-            queue.append(Trainee(given, queue[-1].number + 1, options, norm))
+            queue.append(InnerNetwork(given, queue[-1].number + 1, options, norm))
         # The library's draws count rows: number i is in row i modulo the longest queue.
         rows = {trainee.number % options.queue: trainee for trainee in queue}
-        draws = generator(given.seed, "matched network", t)
-        picked = rows[int(torch.randint(len(queue), (), generator=draws))]
+        generator = keyed_generator(given.seed, "matched network", t)
+        picked = rows[int(torch.randint(len(queue), (), generator=generator))]
         state = picked.frozen()
         percent = 100 * picked.hits / picked.seen if picked.seen else 0.0
         percents.add(percent)
-        sides.draw(t)
+        resolutions.draw(t)
         sums = {"matching": 0.0, "cross_entropy": 0.0}
         for label in range(classes):
             real, synthetic = (
-                layers(state, x, norm, training=False)[1] for x in sides.of(pixels, label)
+                layers(state, x, norm, training=False)[1] for x in resolutions.of(pixels, label)
             )
             matching = ((real.mean(0).detach() - synthetic.mean(0)) ** 2).sum()
             found = logits(state, synthetic)
@@ -126,17 +128,17 @@ def literal(
             sums["matching"] += float(matching.detach()) / classes
             sums["cross_entropy"] += float(cross_entropy.detach()) / classes
         logged.append(sums)
-        draws = generator(given.seed, "queue", t)
-        for place in torch.randperm(len(queue), generator=draws)[: options.fetch].tolist():
+        generator = keyed_generator(given.seed, "queue", t)
+        for place in torch.randperm(len(queue), generator=generator)[: options.fetch].tolist():
             for _ in range(options.model_steps):
-                some = torch.randperm(len(train.labels), generator=draws)[: options.model_batch]
+                some = torch.randperm(len(train.labels), generator=generator)[: options.model_batch]
                 images = (train.images[some].double() / 255 - mean) / std
                 rows[place].train(images, train.labels[some])
     return pixels.detach(), logged, percents
 
 
 def run(
-    given: Problem, iterations: int, **options: Any
+    given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
     method = IDM(IDMConfig(**options))
     state = method.setup(given)
@@ -144,7 +146,9 @@ def run(
     return state, [{name: float(x) for name, x in row.items()} for row in losses]
 
 
-def check(given: Problem, norm: str = "instance", iterations: int = 10, **options: Any) -> None:
+def check(
+    given: CondensationTask, norm: str = "instance", iterations: int = 10, **options: Any
+) -> None:
     expected, wanted, percents = literal(given, IDMConfig(**options), iterations, norm)
     assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
     assert len(percents) > 1  # else the weight would not be tested
@@ -158,7 +162,7 @@ def check(given: Problem, norm: str = "instance", iterations: int = 10, **option
 @pytest.mark.parametrize("ipc", [1, 2])
 def test_published_dynamics(ipc: int, factor: int) -> None:
     """Every class takes its own step with momentum; all of it in one closed step here."""
-    check(problem(ipc, factor), **FAST)
+    check(task(ipc, factor), **FAST)
 
 
 @pytest.mark.parametrize(
@@ -175,21 +179,21 @@ def test_published_dynamics(ipc: int, factor: int) -> None:
     ids=str,
 )
 def test_options(options: dict[str, Any]) -> None:
-    check(problem(1, 2), iterations=6, **{**FAST, **options})
+    check(task(1, 2), iterations=6, **{**FAST, **options})
 
 
 def test_batch_norm_matches_in_evaluation_mode_and_trains_its_statistics() -> None:
     network = NetworkConfig(width=6, depth=2, norm="batch")
-    check(problem(1, 2, network=network), "batch", 6, **FAST)
+    check(task(1, 2, network=network), "batch", 6, **FAST)
 
 
 def test_real_digits() -> None:
-    given = problem(1, 2, train=load("digits", "train"))
+    given = task(1, 2, train=load("digits", "train"))
     check(given, iterations=3, **{**FAST, "real_batch": 20, "model_batch": 64})
 
 
 def test_the_queue_drops_its_oldest_and_never_grows() -> None:
-    given = problem(1, 1)
+    given = task(1, 1)
     untrained = {**FAST, "model_steps": 1, "model_learning_rate": 0.0, "fetch": 1}
     state, _ = run(given, 9, **untrained)  # numbers 0, 1, 2 and five pushed: 3 to 7
     assert state["networks"].shape[0] == 5
@@ -201,7 +205,7 @@ def test_the_queue_drops_its_oldest_and_never_grows() -> None:
 
 def test_the_accuracy_weighs_in_percent() -> None:
     """One network of known accuracy: the pixels move by the weight times its cross-entropy."""
-    given = problem(1, 1)
+    given = task(1, 1)
     moved = {}
     for weight in (0.0, 0.5, 1.0):
         method = IDM(IDMConfig(**{**FAST, "queue": 1, "momentum": 0.0, "ce_weight": weight}))
@@ -217,7 +221,7 @@ def test_the_accuracy_weighs_in_percent() -> None:
 
 
 def test_meters_count_what_is_recognised_while_training() -> None:
-    given = problem(1, 1)
+    given = task(1, 1)
     state, _ = run(given, 3, **{**FAST, "meter_interval": 100})
     assert int(state["seen"].sum()) == 3 * 2 * 3 * 9  # steps, fetched, steps of each, batch
     assert 0 < int(state["hits"].sum()) < int(state["seen"].sum())
@@ -227,14 +231,14 @@ def test_meters_count_what_is_recognised_while_training() -> None:
 
 def test_one_process_condenses_all_classes() -> None:
     """The queue learns from all real images, which others do not have."""
-    given = problem(1, 1)
+    given = task(1, 1)
     assert IDM(IDMConfig()).couples(given.network)
     state = IDM(IDMConfig(**FAST)).setup(given)
     assert set(state) == {"pixels", "velocity", *IDM.shared}
 
 
 def test_seeds_give_other_networks() -> None:
-    given = problem(1, 1)
+    given = task(1, 1)
     one, other = (
         IDM(IDMConfig(**FAST)).setup(replace(given, seed=seed))["networks"] for seed in (0, 1)
     )

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dance.data import load
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.m3d import M3D, M3DConfig
 from dance.objectives.kernel import Kernel
-from unit.methods.literal_matching import Sides, descended, fresh, layers
-from unit.methods.problems import image_set, problem
+from unit.methods.literal_matching import LiteralSides, descended, fresh, layers
+from unit.methods.tasks import image_set, task
 
 
 def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: str) -> torch.Tensor:
@@ -35,22 +35,26 @@ def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: str) -> tor
 
 
 def literal(
-    given: Problem, options: M3DConfig, iterations: int
+    given: CondensationTask, options: M3DConfig, iterations: int
 ) -> tuple[torch.Tensor, list[float]]:
-    """Canvases and mean losses of the algorithm as it is written."""
+    """Stored images and mean losses of the algorithm as it is written."""
     classes = given.train.num_classes
-    sides = Sides(given, options.real_batch, options.augmentation, chained=True, unit=True)
+    resolutions = LiteralSides(
+        given, options.real_batch, options.augmentation, chained=True, unit=True
+    )
     rate = options.learning_rate * given.ipc
     pixels, optimiser = descended(given, rate, options.momentum)
     logged = []
     for iteration in range(iterations):
         state = fresh(given, iteration // options.network_interval)
-        sides.draw(iteration)
+        resolutions.draw(iteration)
         with torch.no_grad():
             pixels.clamp_(0, 1)
         losses = []
         for label in range(classes):
-            real, synthetic = (layers(state, x, "instance")[1] for x in sides.of(pixels, label))
+            real, synthetic = (
+                layers(state, x, "instance")[1] for x in resolutions.of(pixels, label)
+            )
             losses.append(discrepancy(real.detach(), synthetic, options.kernel))
             if options.steps == "per_class":
                 optimiser.zero_grad()
@@ -64,14 +68,16 @@ def literal(
     return pixels.detach(), logged
 
 
-def run(given: Problem, iterations: int, **options: Any) -> tuple[torch.Tensor, list[float]]:
+def run(
+    given: CondensationTask, iterations: int, **options: Any
+) -> tuple[torch.Tensor, list[float]]:
     method = M3D(M3DConfig(**options))
     state = method.setup(given)
     losses = [float(method.step(given, state, i)["discrepancy"]) for i in range(iterations)]
     return state["pixels"], losses
 
 
-def check(given: Problem, iterations: int = 4, **options: Any) -> None:
+def check(given: CondensationTask, iterations: int = 4, **options: Any) -> None:
     expected, wanted = literal(given, M3DConfig(**options), iterations)
     assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
     pixels, losses = run(given, iterations, **options)
@@ -83,13 +89,13 @@ def check(given: Problem, iterations: int = 4, **options: Any) -> None:
 @pytest.mark.parametrize("ipc", [1, 2])
 def test_dynamics(ipc: int, factor: int) -> None:
     """Classes of 7, 12 and 4 images in batches of 5: one is smaller than a batch."""
-    check(problem(ipc, factor), real_batch=5, learning_rate=1.0)
+    check(task(ipc, factor), real_batch=5, learning_rate=1.0)
 
 
 @pytest.mark.parametrize("kernel", get_args(Kernel))
 def test_kernels(kernel: str) -> None:
     rate = 1e-4 if kernel == "polynomial" else 0.1
-    check(problem(2, 1), iterations=2, kernel=kernel, real_batch=3, learning_rate=rate)
+    check(task(2, 1), iterations=2, kernel=kernel, real_batch=3, learning_rate=rate)
 
 
 @pytest.mark.parametrize(
@@ -98,17 +104,17 @@ def test_kernels(kernel: str) -> None:
     ids=str,
 )
 def test_options(options: dict[str, Any]) -> None:
-    check(problem(2, 2), **options)
+    check(task(2, 2), **options)
 
 
 def test_real_digits() -> None:
-    check(problem(2, 2, train=load("digits", "train")), 2, real_batch=30)
+    check(task(2, 2, train=load("digits", "train")), 2, real_batch=30)
 
 
 def test_with_the_linear_kernel_the_loss_is_that_of_dm() -> None:
     from dance.methods.dm import DM, DMConfig
 
-    given = problem(2, 1)
+    given = task(2, 1)
     _, losses = run(given, 1, kernel="linear", augmentation="", real_batch=0)
     mean, std = (
         torch.tensor(p, dtype=torch.float64).view(-1, 1, 1)
@@ -121,9 +127,9 @@ def test_with_the_linear_kernel_the_loss_is_that_of_dm() -> None:
 
 
 def test_chunks_and_processes_change_nothing_but_rounding() -> None:
-    """Groups of real classes and chunks of canvases begin at different classes."""
+    """Groups of real classes and chunks of stored images begin at different classes."""
     train = image_set((50, 33, 61, 40, 70))
-    given = problem(1, 2, train=train, chunk=5)
+    given = task(1, 2, train=train, chunk=5)
     one, losses = run(given, 3, real_batch=30)
     for chunk in (1, 2, 3):
         other, again = run(replace(given, chunk=chunk), 3, real_batch=30)

@@ -13,13 +13,13 @@ from torch.nn import functional
 from dance.augment import single
 from dance.condensed import decode
 from dance.core.errors import MissingExpertsError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.kernels import plain_operations
 from dance.kernels.library import library
-from dance.methods import METHODS, Problem
+from dance.methods import METHODS, CondensationTask
 from dance.networks import NetworkConfig
-from unit.methods.problems import problem, trajectories
+from unit.methods.tasks import task, trajectories
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 CLASSES = 10
@@ -34,11 +34,11 @@ def given(
     dtype: torch.dtype = torch.float64,
     epochs: int = 4,
     width: int = 6,
-) -> Problem:
-    """Real digits on the canvases, and two made-up networks that move a little every epoch."""
+) -> CondensationTask:
+    """Real digits on the stored images, and two made-up networks that move a little every epoch."""
     train = load("digits", "train")
     shape = NetworkConfig(width=width, depth=2, norm=norm)  # type: ignore[arg-type]
-    bare = problem(ipc, factor, train=train, network=shape, experts=0, chunk=chunk, dtype=dtype)
+    bare = task(ipc, factor, train=train, network=shape, experts=0, chunk=chunk, dtype=dtype)
     rows = torch.cat([train.rows(label)[:ipc] for label in range(CLASSES)])
     images = train.images[rows].to(dtype) / 255
     mean, std = (torch.tensor(v, dtype=dtype).view(-1, 1, 1) for v in (train.mean, train.std))
@@ -52,12 +52,12 @@ def mtt(**options: Any) -> Any:
     return kind(kind.Config(**settings))
 
 
-def unrolled(method: Any, given: Problem, iteration: int) -> tuple[torch.Tensor, ...]:
+def unrolled(method: Any, given: CondensationTask, iteration: int) -> tuple[torch.Tensor, ...]:
     """Loss and its derivatives for the pixels and the step size, all steps in one graph."""
     config, seed = method.config, given.seed
-    draws = generator(seed, "start epoch", iteration)
-    start = int(torch.randint(config.start_epochs, (), generator=draws))
-    order = torch.randperm(2, generator=generator(seed, "experts", iteration // 2))
+    generator = keyed_generator(seed, "start epoch", iteration)
+    start = int(torch.randint(config.start_epochs, (), generator=generator))
+    order = torch.randperm(2, generator=keyed_generator(seed, "experts", iteration // 2))
     snapshots = given.trajectories.snapshots[order[iteration % 2]]  # type: ignore[union-attr]
     first, target = snapshots[start], snapshots[start + config.expert_epochs]
     network = given.network.train()
@@ -78,15 +78,15 @@ def unrolled(method: Any, given: Problem, iteration: int) -> tuple[torch.Tensor,
     size = config.student_batch or len(images)
     for number in range(config.student_steps):
         if not len(left):
-            draws = generator(seed, "student order", iteration, number)
-            left = torch.randperm(len(images), generator=draws)
+            generator = keyed_generator(seed, "student order", iteration, number)
+            left = torch.randperm(len(images), generator=generator)
         last = len(left) % size or size
         left, rows = left[:-last], left[-last:]
         batch = images[rows]
         if config.augmentation:
-            draws = generator(seed, "student augment", iteration, number)
+            generator = keyed_generator(seed, "student augment", iteration, number)
             drawn = single.draw(
-                config.augmentation, len(rows), given.train.side, draws, shared=True
+                config.augmentation, len(rows), given.train.resolution, generator, shared=True
             )
             batch = single.apply(batch, drawn)
         parts = student.split([p.numel() for p in shapes.values()])
@@ -124,16 +124,16 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
 def test_a_step_is_that_of_the_unrolled_loop(
     settings: dict[str, Any], options: dict[str, Any]
 ) -> None:
-    problem = given(**settings)
+    task = given(**settings)
     method = mtt(momentum=0.5, learning_rate=1e-3, step_size_learning_rate=1e-4, **options)
-    state = method.setup(problem)
+    state = method.setup(task)
     rate = float(state["learning_rate"])
     for iteration in (0, 1):
         before = {name: tensor.clone() for name, tensor in state.items()}
-        now = replace(problem, initial=before["pixels"])
+        now = replace(task, initial=before["pixels"])
         at = mtt(**{**options, "step_size": float(before["learning_rate"])})
         loss, pixels, slope = unrolled(at, now, iteration)
-        losses = method.step(problem, state, iteration)
+        losses = method.step(task, state, iteration)
         close(losses["trajectory"], loss)
         assert float(losses["learning_rate"]) == float(before["learning_rate"])
         close(state["velocity"] - 0.5 * before["velocity"], pixels)
@@ -146,20 +146,20 @@ def test_a_step_is_that_of_the_unrolled_loop(
 
 
 def test_a_student_that_takes_no_step_has_loss_one() -> None:
-    problem, method = given(), mtt(student_steps=0)
-    state = method.setup(problem)
-    losses = method.step(problem, state, 0)
+    task, method = given(), mtt(student_steps=0)
+    state = method.setup(task)
+    losses = method.step(task, state, 0)
     assert float(losses["trajectory"]) == 1
-    assert torch.equal(state["pixels"], problem.initial)
+    assert torch.equal(state["pixels"], task.initial)
     assert not state["velocity"].any()
     assert not state["learning_rate_velocity"].any()
 
 
 def test_mini_batches_are_taken_from_the_end_of_an_order_the_smaller_one_first() -> None:
-    problem = given(2)
+    task = given(2)
     method = mtt(student_batch=8, student_steps=7)
-    method.setup(problem)
-    batches = method._batches(problem, 5)
+    method.setup(task)
+    batches = method._batches(task, 5)
     assert [len(batch.rows) for batch in batches] == [4, 8, 8, 4, 8, 8, 4]
     for first in (0, 3):
         rows = torch.cat([batch.rows for batch in batches[first : first + 3]])
@@ -184,13 +184,13 @@ class Kept:
 
 
 def kept_by(chunk: int, **options: Any) -> int:
-    problem = given(2, chunk=chunk, dtype=torch.float32)
+    task = given(2, chunk=chunk, dtype=torch.float32)
     method, kept = mtt(augmentation="color", **options), Kept()
-    state = method.setup(problem)
+    state = method.setup(task)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: Kept.Tensor(kept, tensor), lambda held: held.tensor
     ):
-        method.step(problem, state, 0)
+        method.step(task, state, 0)
     return kept.most
 
 
@@ -204,17 +204,17 @@ def test_carried_derivatives_stand_for_second_ones(monkeypatch: pytest.MonkeyPat
     """With the kernel of a block no step of the student has a graph of second order."""
     if library("conv_block") is None:
         pytest.skip("no C compiler here")
-    problem = given(2, dtype=torch.float32, width=32)
+    task = given(2, dtype=torch.float32, width=32)
     method = mtt(augmentation="color", student_steps=3)
     found = []
     for plain in (True, False):
-        state = method.setup(problem)
+        state = method.setup(task)
         if plain:
             with plain_operations():
-                losses = method.step(problem, state, 0)
+                losses = method.step(task, state, 0)
         else:
             monkeypatch.setattr("dance.methods.mtt.plain_operations", None)
-            losses = method.step(problem, state, 0)
+            losses = method.step(task, state, 0)
         found.append((losses["trajectory"].item(), state["velocity"], state["learning_rate"]))
     (exact, slopes, rate), (mine, ours, own) = found
     assert mine == pytest.approx(exact, rel=1e-5)
@@ -224,8 +224,8 @@ def test_carried_derivatives_stand_for_second_ones(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("epochs", [None, 3])
 def test_too_short_or_missing_trajectories_are_refused(epochs: int | None) -> None:
-    problem = given(epochs=epochs or 4)
+    task = given(epochs=epochs or 4)
     if epochs is None:
-        problem = replace(problem, trajectories=None)
+        task = replace(task, trajectories=None)
     with pytest.raises(MissingExpertsError, match="at least 4 epochs"):
-        mtt().setup(problem)
+        mtt().setup(task)

@@ -12,22 +12,22 @@ from torch.nn import functional
 
 from dance.augment import siamese
 from dance.core.errors import ConfigError, MissingExpertsError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.data.sampler import ClassSampler
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.methods.base import Tensors
-from dance.methods.ncfm import Ncfm, NcfmConfig
+from dance.methods.ncfm import NCFM, NCFMConfig
 from dance.networks import NetworkConfig
 from dance.objectives.characteristic import characteristic, characteristic_distance
 from unit.methods import literal
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
 SHORT: dict[str, Any] = {"frequencies": 24, "real_batch": 5, "learning_rate": 0.02}
 
 
 def distance(
-    real: torch.Tensor, synthetic: torch.Tensor, t: torch.Tensor, options: NcfmConfig
+    real: torch.Tensor, synthetic: torch.Tensor, t: torch.Tensor, options: NCFMConfig
 ) -> torch.Tensor:
     """300 mean sqrt(a amp + b pha), by complex exponentials."""
     p, q = (torch.exp(1j * (f @ t.T)).mean(0) for f in (real, synthetic))
@@ -40,7 +40,7 @@ def distance(
 class Literal:
     """The program, with ``torch.optim`` and PyTorch's plateau schedule."""
 
-    def __init__(self, given: Problem, options: NcfmConfig, norm: str) -> None:
+    def __init__(self, given: CondensationTask, options: NCFMConfig, norm: str) -> None:
         self.given, self.options, self.norm = given, options, norm
         self.classes, self.losses = given.train.num_classes, list[dict[str, float]]()
         self.mean, self.std = (
@@ -66,14 +66,14 @@ class Literal:
 
     def sampler(self, size: int) -> None:
         """The network of the paper, filled with the numbers that the library draws."""
-        draws = generator(self.given.seed, "sampler")
+        generator = keyed_generator(self.given.seed, "sampler")
         bound = 1 / math.sqrt(size)
         for block in range(3):
             linear = torch.nn.Linear(size, size, dtype=torch.float64, device="meta").to_empty(
                 device="cpu"
             )
             for part in (linear.weight, linear.bias):
-                drawn = torch.empty(part.shape).uniform_(-bound, bound, generator=draws)
+                drawn = torch.empty(part.shape).uniform_(-bound, bound, generator=generator)
                 part.data.copy_(drawn)
             norm = torch.nn.BatchNorm1d(size, dtype=torch.float64)
             last = torch.nn.Tanh() if block == 2 else torch.nn.LeakyReLU(0.2)
@@ -88,12 +88,12 @@ class Literal:
 
     def frequencies(self, iteration: int) -> torch.Tensor:
         size = self.given.network.embedding_size
-        draws = generator(self.given.seed, "frequencies", iteration)
-        t = torch.randn(self.options.frequencies, size, generator=draws).double()
+        generator = keyed_generator(self.given.seed, "frequencies", iteration)
+        t = torch.randn(self.options.frequencies, size, generator=generator).double()
         if self.options.sampling == "normal":
             return t
         count = self.options.frequencies // 16
-        scale = torch.randn(count, size, generator=draws).double()
+        scale = torch.randn(count, size, generator=generator).double()
         for layer in self.layers:
             scale = layer(scale)
         return torch.cat([scale] * 16) * t
@@ -102,11 +102,11 @@ class Literal:
         given, options, train = self.given, self.options, self.given.train
         sampler = ClassSampler(train, options.real_batch, given.seed)
         for iteration in range(iterations):
-            draws = generator(given.seed, "encoder", iteration)
+            generator = keyed_generator(given.seed, "encoder", iteration)
             initial, expert = given.experts[
-                int(torch.randint(len(given.experts), (), generator=draws))
+                int(torch.randint(len(given.experts), (), generator=generator))
             ]
-            share = float(torch.rand((), generator=draws))
+            share = float(torch.rand((), generator=generator))
             encoder = {n: share * initial[n] + (1 - share) * expert[n] for n in expert}
             t = self.frequencies(iteration)
             with torch.no_grad():
@@ -115,8 +115,10 @@ class Literal:
             rising = torch.zeros((), dtype=torch.float64)
             passes = ["matching", *(["calibration"] if options.calibration_weight else [])]
             for number, name in enumerate(passes):
-                draws = generator(given.seed, "augment", 2 * iteration + number)
-                drawn = siamese.draw(options.augmentation, self.classes, train.side, draws)
+                generator = keyed_generator(given.seed, "augment", 2 * iteration + number)
+                drawn = siamese.draw(
+                    options.augmentation, self.classes, train.resolution, generator
+                )
                 losses = []
                 for c in range(self.classes):
                     own = self.pixels[c * given.ipc : (c + 1) * given.ipc]
@@ -163,8 +165,10 @@ class Literal:
             self.losses.append(logged)
 
 
-def run(given: Problem, iterations: int, **options: Any) -> tuple[Tensors, list[dict[str, float]]]:
-    method = Ncfm(NcfmConfig(**options))
+def run(
+    given: CondensationTask, iterations: int, **options: Any
+) -> tuple[Tensors, list[dict[str, float]]]:
+    method = NCFM(NCFMConfig(**options))
     state, losses = method.setup(given), []
     for iteration in range(iterations):
         found = method.step(given, state, iteration)
@@ -173,17 +177,17 @@ def run(given: Problem, iterations: int, **options: Any) -> tuple[Tensors, list[
 
 
 def check(
-    given: Problem, iterations: int = 3, norm: str = "instance", **changes: Any
+    given: CondensationTask, iterations: int = 3, norm: str = "instance", **changes: Any
 ) -> tuple[Literal, Tensors]:
     options = {**SHORT, **changes}
-    expected = Literal(given, NcfmConfig(**options), norm)
+    expected = Literal(given, NCFMConfig(**options), norm)
     expected.run(iterations)
     state, losses = run(given, iterations, **options)
     torch.testing.assert_close(state["pixels"], expected.pixels.detach(), rtol=1e-9, atol=1e-9)
     for found, wanted in zip(losses, expected.losses, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     moved = (expected.pixels.detach() - given.initial).abs().flatten(1).amax(1)
-    assert bool((moved > 1e-3).all())  # every canvas
+    assert bool((moved > 1e-3).all())  # every stored image
     return expected, state
 
 
@@ -191,55 +195,53 @@ def check(
 @pytest.mark.parametrize("real", ["first", "random"])
 def test_released_dynamics(ipc: int, factor: int, real: str) -> None:
     """Classes of 7, 12 and 4 images in batches of 5: one is smaller than a batch."""
-    check(problem(ipc, factor), real=real)
+    check(task(ipc, factor), real=real)
 
 
 def test_real_digits() -> None:
-    check(problem(1, 1, train=load("digits", "train")), 2, real_batch=12)
+    check(task(1, 1, train=load("digits", "train")), 2, real_batch=12)
 
 
 def test_batch_norm_uses_the_experts_statistics() -> None:
-    check(problem(1, 1, network=NetworkConfig(width=6, depth=2, norm="batch")), norm="batch")
+    check(task(1, 1, network=NetworkConfig(width=6, depth=2, norm="batch")), norm="batch")
 
 
 @pytest.mark.parametrize("steps", ["per_class", "joint"])
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_every_optimiser(steps: str, optimiser: str) -> None:
     rate = 0.02 if optimiser == "adamw" else 0.003
-    check(problem(1, 1), steps=steps, optimiser=optimiser, learning_rate=rate, weight_decay=0.3)
+    check(task(1, 1), steps=steps, optimiser=optimiser, learning_rate=rate, weight_decay=0.3)
 
 
 @pytest.mark.parametrize("weights", [(0.9, 0.1), (0.001, 0.999)])
 def test_amplitude_and_phase(weights: tuple[float, float]) -> None:
-    check(problem(2, 1), amplitude=weights[0], phase=weights[1], calibration_weight=0.0)
+    check(task(2, 1), amplitude=weights[0], phase=weights[1], calibration_weight=0.0)
 
 
 def test_the_rate_falls_when_the_loss_does_not() -> None:
     """After more than ``patience`` iterations without a lower sum over classes, twice here."""
-    expected, state = check(problem(1, 1), 9, patience=1)
+    expected, state = check(task(1, 1), 9, patience=1)
     assert len(set(expected.rates)) >= 2
     assert float(state["pixel_rate"]) == expected.rates[-1]
-    _, state = check(problem(1, 1), 3, patience=0)
+    _, state = check(task(1, 1), 3, patience=0)
     assert float(state["pixel_rate"]) == SHORT["learning_rate"]
 
 
 def test_learned_frequencies_rise_by_a_gradient_of_their_own() -> None:
     expected, state = check(
-        problem(2, 1), sampling="learned", frequencies=48, sampler_learning_rate=0.05
+        task(2, 1), sampling="learned", frequencies=48, sampler_learning_rate=0.05
     )
     parameters = [p.detach() for layer in expected.layers for p in layer.parameters()]
     flat = torch.cat([p.flatten() for p in parameters])
     torch.testing.assert_close(state["sampler"], flat, rtol=1e-9, atol=1e-9)
-    began = Ncfm(NcfmConfig(**SHORT | {"sampling": "learned", "frequencies": 48})).setup(
-        problem(2, 1)
-    )
+    began = NCFM(NCFMConfig(**SHORT | {"sampling": "learned", "frequencies": 48})).setup(task(2, 1))
     assert float((state["sampler"] - began["sampler"]).abs().max()) > 1e-5
 
 
 def test_equal_weights_make_it_the_modulus_of_the_difference() -> None:
-    draws = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     real, synthetic, t = (
-        functional.normalize(torch.randn(n, 7, generator=draws, dtype=torch.float64))
+        functional.normalize(torch.randn(n, 7, generator=generator, dtype=torch.float64))
         for n in (9, 4, 20)
     )
     found = characteristic_distance(characteristic(real, t), characteristic(synthetic, t), 0.5, 0.5)
@@ -251,7 +253,7 @@ def test_equal_weights_make_it_the_modulus_of_the_difference() -> None:
 
 def test_a_steady_gradient_moves_a_class_by_the_root_of_the_number_of_classes() -> None:
     """What the sheet has of the released optimiser, per pass over 10 classes: 3.16 rates."""
-    from dance.condensed.class_adamw import ClassAdamW
+    from dance.methods.toolkit.classwise_adamw import ClassAdamW
 
     pixels, first, second = torch.zeros(3, 10, 1, 1, 1, dtype=torch.float64).unbind()
     gradient = torch.ones_like(pixels)
@@ -265,12 +267,12 @@ def test_a_steady_gradient_moves_a_class_by_the_root_of_the_number_of_classes() 
     assert (places[-1] - places[-101]) / 100 == pytest.approx(0.001 * math.sqrt(10), rel=0.02)
 
 
-def test_processes_together_make_the_canvases_of_one_at_a_constant_rate() -> None:
+def test_processes_together_make_the_synthetic_of_one_at_a_constant_rate() -> None:
     """The released schedule needs all losses, so classes couple unless it is off."""
-    assert Ncfm(NcfmConfig()).couples(problem().network)
-    assert not Ncfm(NcfmConfig(patience=0)).couples(problem().network)
+    assert NCFM(NCFMConfig()).couples(task().network)
+    assert not NCFM(NCFMConfig(patience=0)).couples(task().network)
     train = image_set((30, 40, 36, 29))
-    given, options = problem(2, 2, train=train, chunk=1), {**SHORT, "patience": 0}
+    given, options = task(2, 2, train=train, chunk=1), {**SHORT, "patience": 0}
     whole, _ = run(given, 3, **options)
     parts = []
     for classes in (range(0, 1), range(1, 4)):
@@ -284,12 +286,12 @@ def test_processes_together_make_the_canvases_of_one_at_a_constant_rate() -> Non
 
 def test_refuses_what_cannot_be() -> None:
     with pytest.raises(ConfigError, match="must be a multiple of 16 from 32 on"):
-        Ncfm(NcfmConfig(sampling="learned", frequencies=40))
+        NCFM(NCFMConfig(sampling="learned", frequencies=40))
     with pytest.raises(MissingExpertsError, match="NCFM needs at least one expert: got none"):
-        Ncfm(NcfmConfig()).setup(problem(experts=0))
+        NCFM(NCFMConfig()).setup(task(experts=0))
 
 
 def test_defaults_are_those_of_the_released_code() -> None:
-    config = NcfmConfig()
+    config = NCFMConfig()
     assert (config.iterations, config.optimiser, config.learning_rate) == (20_000, "adamw", 0.001)
     assert (config.real_batch, config.frequencies, config.calibration_weight) == (1024, 4096, 1.0)

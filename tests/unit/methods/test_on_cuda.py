@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from dance.methods import Problem
-from dance.methods.dance import Dance, DanceConfig
-from unit.methods.problems import image_set, problem
+from dance.methods import CondensationTask
+from dance.methods.dance import DANCE, DANCEConfig
+from unit.methods.tasks import image_set, task
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -23,7 +23,7 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def moved(given: Problem, device: str) -> Problem:
+def moved(given: CondensationTask, device: str) -> CondensationTask:
     place = torch.device(device)
     experts = tuple(
         tuple({name: tensor.to(place) for name, tensor in state.items()} for state in pair)
@@ -33,8 +33,8 @@ def moved(given: Problem, device: str) -> Problem:
     return replace(given, train=train, initial=initial, experts=experts)  # type: ignore[arg-type]
 
 
-def run(given: Problem, steps: int, quiet_from: int, **options: Any) -> torch.Tensor:
-    method = Dance(DanceConfig(**{"real_batch": 20, **options}))
+def run(given: CondensationTask, steps: int, quiet_from: int, **options: Any) -> torch.Tensor:
+    method = DANCE(DANCEConfig(**{"real_batch": 20, **options}))
     if method.bank_draws():
         entries = [method.bank_entry(given, number) for number in range(method.bank_draws())]
         given = replace(given, bank=torch.stack(entries))
@@ -55,13 +55,13 @@ def run(given: Problem, steps: int, quiet_from: int, **options: Any) -> torch.Te
 def test_no_step_waits_for_the_device(options: dict[str, Any]) -> None:
     """Two classes have fewer images than a batch, and passes over the data end meanwhile."""
     train = image_set((50, 12, 61, 9))
-    given = moved(problem(2, 2, train=train, dtype=torch.float32, chunk=3), "cuda")
+    given = moved(task(2, 2, train=train, dtype=torch.float32, chunk=3), "cuda")
     run(given, 8, quiet_from=2, **options)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_numbers_are_those_of_the_cpu(options: dict[str, Any]) -> None:
-    given = problem(2, 2, train=image_set((50, 12, 61, 9)), chunk=3)
+    given = task(2, 2, train=image_set((50, 12, 61, 9)), chunk=3)
     here = run(given, 4, quiet_from=-1, **options)
     there = run(moved(given, "cuda"), 4, quiet_from=-1, **options)
     torch.testing.assert_close(there, here, rtol=1e-9, atol=1e-9)

@@ -10,20 +10,20 @@ import torch
 
 from dance.kernels import plain_operations
 from dance.kernels.library import library
-from dance.methods.dance import Dance, DanceConfig
+from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig
 from unit.methods import literal
-from unit.methods.problems import image_set, problem
+from unit.methods.tasks import image_set, task
 
-OPTIONS = DanceConfig(real_batch=5, learning_rate=0.03)
+OPTIONS = DANCEConfig(real_batch=5, learning_rate=0.03)
 PUBLISHED = NetworkConfig()
-SIDE = 32
+RESOLUTION = 32
 
 
 @pytest.fixture(scope="module")
 def exact() -> torch.Tensor:
-    """Canvases after two iterations of the literal loop."""
-    given = problem(1, 2, train=image_set((6, 9), side=SIDE), network=PUBLISHED)
+    """Stored images after two iterations of the literal loop."""
+    given = task(1, 2, train=image_set((6, 9), resolution=RESOLUTION), network=PUBLISHED)
     return literal.condense(given, OPTIONS, 2, "instance").pixels
 
 
@@ -36,7 +36,7 @@ def exact() -> torch.Tensor:
     ],
 )
 def test_a_step_is_the_literal_one(way: str, bound: float, exact: torch.Tensor) -> None:
-    """The error is held against how far the canvases moved, in the Euclidean norm.
+    """The error is held against how far the stored images moved, in the Euclidean norm.
 
     A pre-activation within rounding of 0 may fall on the other side of a ReLU, which is why the
     bounds of float32 are above its rounding. Measured: 2.2e-6 with the compiled block, 1.7e-6 in
@@ -44,11 +44,11 @@ def test_a_step_is_the_literal_one(way: str, bound: float, exact: torch.Tensor) 
     """
     if way == "kernel" and library("conv_block") is None:
         pytest.skip("no C compiler here")
-    given = problem(
-        1, 2, train=image_set((6, 9), side=SIDE), network=PUBLISHED, dtype=torch.float32
+    given = task(
+        1, 2, train=image_set((6, 9), resolution=RESOLUTION), network=PUBLISHED, dtype=torch.float32
     )
     given = replace(given, bfloat16=way == "bfloat16")
-    method = Dance(OPTIONS)
+    method = DANCE(OPTIONS)
     state = method.setup(given)
     place: AbstractContextManager[None] = plain_operations() if way == "plain" else nullcontext()
     with place:

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.networks import NETWORKS, Network, NetworkConfig, State, build
 
 
 def weights(network: Network, seed: int = 0) -> State:
     """A float64 state in which also norms and biases are no trivial numbers."""
-    draws = generator(seed, "weights")
-    state = network.initial(draws)
+    generator = keyed_generator(seed, "weights")
+    state = network.initial(generator)
     return {
-        name: tensor.double() + 0.1 * torch.rand(tensor.shape, generator=draws).double()
+        name: tensor.double() + 0.1 * torch.rand(tensor.shape, generator=generator).double()
         if tensor.is_floating_point()
         else tensor
         for name, tensor in state.items()
@@ -27,7 +27,7 @@ def weights(network: Network, seed: int = 0) -> State:
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
-    return torch.randn(shape, generator=generator(seed, "images"), dtype=torch.float64)
+    return torch.randn(shape, generator=keyed_generator(seed, "images"), dtype=torch.float64)
 
 
 def normalise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -55,25 +55,25 @@ def convnet(state: State, x: Tensor, depth: int, pad: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("channels", "side", "depth", "pad"),
+    ("channels", "resolution", "depth", "pad"),
     [(3, 32, 3, 0), (1, 28, 3, 2), (3, 10, 2, 0), (1, 8, 1, 0)],
 )
-def test_convnet(channels, side, depth, pad) -> None:
-    network = build(NetworkConfig(width=6, depth=depth), channels, side, 5)
-    state, x = weights(network), noise(3, channels, side, side)
+def test_convnet(channels, resolution, depth, pad) -> None:
+    network = build(NetworkConfig(width=6, depth=depth), channels, resolution, 5)
+    state, x = weights(network), noise(3, channels, resolution, resolution)
     features = convnet(state, x, depth, pad)
     torch.testing.assert_close(network.embed(state, x), features)
     *_, weight, bias = state.values()
     torch.testing.assert_close(network.logits(state, x), features @ weight.T + bias)
 
 
-@pytest.mark.parametrize(("channels", "side", "depth", "pad"), [(3, 10, 2, 0), (1, 28, 3, 2)])
+@pytest.mark.parametrize(("channels", "resolution", "depth", "pad"), [(3, 10, 2, 0), (1, 28, 3, 2)])
 @pytest.mark.parametrize("dense", [torch.contiguous_format, torch.channels_last])
-def test_convnet_in_float32_with_gradients(channels, side, depth, pad, dense) -> None:
+def test_convnet_in_float32_with_gradients(channels, resolution, depth, pad, dense) -> None:
     """What training runs: values and gradients of pixels and weights against the formula."""
-    network = build(NetworkConfig(width=6, depth=depth), channels, side, 5)
+    network = build(NetworkConfig(width=6, depth=depth), channels, resolution, 5)
     exact = {name: t.requires_grad_() for name, t in weights(network).items()}
-    x = noise(3, channels, side, side).requires_grad_()
+    x = noise(3, channels, resolution, resolution).requires_grad_()
     rough = {name: t.detach().float().requires_grad_() for name, t in exact.items()}
     y = x.detach().float().contiguous(memory_format=dense).requires_grad_()
     features = convnet(exact, x, depth, pad)
@@ -90,7 +90,7 @@ def test_convnet_in_float32_with_gradients(channels, side, depth, pad, dense) ->
 
 def test_grey_28_acts_as_32() -> None:
     """The field pads 28x28 to 32x32 in the first convolution."""
-    small, large = (build(NetworkConfig(width=4), 1, side, 10) for side in (28, 32))
+    small, large = (build(NetworkConfig(width=4), 1, resolution, 10) for resolution in (28, 32))
     state, x = weights(small), noise(2, 1, 28, 28)
     torch.testing.assert_close(
         small.logits(state, x), large.logits(state, functional.pad(x, (2, 2, 2, 2)))
@@ -228,30 +228,30 @@ def plain(state: State, x: Tensor, layers: list[tuple[int, bool]], norm: bool) -
     return x
 
 
-@pytest.mark.parametrize(("channels", "side", "extra"), [(3, 16, 0), (1, 28, 2), (1, 9, 0)])
+@pytest.mark.parametrize(("channels", "resolution", "extra"), [(3, 16, 0), (1, 28, 2), (1, 9, 0)])
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_norm"])
-def test_alexnet(name, channels, side, extra) -> None:
-    network = build(NetworkConfig(name=name), channels, side, 5)
-    state, x = weights(network), noise(2, channels, side, side)
+def test_alexnet(name, channels, resolution, extra) -> None:
+    network = build(NetworkConfig(name=name), channels, resolution, 5)
+    state, x = weights(network), noise(2, channels, resolution, resolution)
     layers = [(2 + extra, True), (2, True), (1, False), (1, False), (1, True)]
     maps = plain(state, x, layers, norm=name == "alexnet_norm")
     torch.testing.assert_close(network.embed(state, x), maps.flatten(1))
 
 
-@pytest.mark.parametrize(("channels", "side", "extra"), [(3, 32, 0), (1, 28, 2)])
-def test_vgg11(channels, side, extra) -> None:
-    network = build(NetworkConfig(name="vgg11"), channels, side, 5)
-    state, x = weights(network), noise(2, channels, side, side)
+@pytest.mark.parametrize(("channels", "resolution", "extra"), [(3, 32, 0), (1, 28, 2)])
+def test_vgg11(channels, resolution, extra) -> None:
+    network = build(NetworkConfig(name="vgg11"), channels, resolution, 5)
+    state, x = weights(network), noise(2, channels, resolution, resolution)
     pools = (True, True, False, True, False, True, False, True)
     layers = [(1 + extra if i == 0 else 1, pool) for i, pool in enumerate(pools)]
     maps = plain(state, x, layers, norm=True)
     torch.testing.assert_close(network.embed(state, x), maps.flatten(1))
 
 
-@pytest.mark.parametrize(("channels", "side", "extra"), [(3, 32, 0), (1, 28, 2), (1, 12, 2)])
-def test_lenet(channels, side, extra) -> None:
-    network = build(NetworkConfig(name="lenet"), channels, side, 5)
-    state, x = weights(network), noise(3, channels, side, side)
+@pytest.mark.parametrize(("channels", "resolution", "extra"), [(3, 32, 0), (1, 28, 2), (1, 12, 2)])
+def test_lenet(channels, resolution, extra) -> None:
+    network = build(NetworkConfig(name="lenet"), channels, resolution, 5)
+    state, x = weights(network), noise(3, channels, resolution, resolution)
     features = plain(state, x, [(extra, True), (0, True)], norm=False).flatten(1)
     tensors = list(state.values())[4:8]
     for weight, bias in (tensors[:2], tensors[2:]):
@@ -272,9 +272,11 @@ def test_mlp() -> None:
 @pytest.mark.parametrize("name", NETWORKS.names())
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_logits_embedding_and_stages_are_of_one_network(name, norm) -> None:
-    side = 32 if name == "vgg11" else 16
-    network = build(NetworkConfig(name=name, norm=norm, width=8), 3, side, 5, "cifar10").eval()
-    state, x = weights(network), noise(3, 3, side, side)
+    resolution = 32 if name == "vgg11" else 16
+    network = build(
+        NetworkConfig(name=name, norm=norm, width=8), 3, resolution, 5, "cifar10"
+    ).eval()
+    state, x = weights(network), noise(3, 3, resolution, resolution)
     features = network.embed(state, x)
     weight, bias = state["classifier.weight"], state["classifier.bias"]
     torch.testing.assert_close(network.logits(state, x), features @ weight.T + bias)

@@ -8,20 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.networks import NETWORKS, NetworkConfig, State, build
 
 
 def drawn(name: str, norm: str = "batch", seed: int = 0) -> State:
     network = build(NetworkConfig(name=name, norm=norm), 3, 32, 10, "cifar10")
-    return network.initial(generator(seed, "weights"))
+    return network.initial(keyed_generator(seed, "weights"))
 
 
 @pytest.mark.parametrize("name", NETWORKS.names())
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_every_tensor_has_its_distribution(name, norm) -> None:
     network = build(NetworkConfig(name=name, norm=norm), 3, 32, 10, "cifar10")
-    state = network.initial(generator(0, "weights"))
+    state = network.initial(keyed_generator(0, "weights"))
     for prefix, module in network.named_modules():
         for own, skeleton in module.named_parameters(recurse=False):
             tensor = state[f"{prefix}.{own}"]
@@ -29,8 +29,8 @@ def test_every_tensor_has_its_distribution(name, norm) -> None:
             if isinstance(module, nn.GroupNorm | nn.BatchNorm2d):
                 assert torch.all(tensor == (1.0 if own == "weight" else 0.0))
             elif isinstance(module, nn.Conv2d) and name.startswith("resnet"):
-                outputs, side = module.out_channels, module.kernel_size[0]
-                _has_moments(tensor, math.sqrt(2 / (side * side * outputs)))
+                outputs, resolution = module.out_channels, module.kernel_size[0]
+                _has_moments(tensor, math.sqrt(2 / (resolution * resolution * outputs)))
                 assert tensor.abs().max() > 2.5 * tensor.std(), "normal, not uniform"
             else:
                 fan_in = module.weight[0].numel()
@@ -52,7 +52,7 @@ def test_values_are_pytorch_s_own_where_the_networks_are_pytorch_s_own() -> None
     """The same draws in the same order as nn.Conv2d and nn.Linear make them from that state."""
     state = drawn("convnet", "instance")
     with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state(generator(0, "weights").get_state())
+        torch.random.set_rng_state(keyed_generator(0, "weights").get_state())
         expected: list[torch.Tensor] = []
         for inputs in (3, 128, 128):
             conv, norm = nn.Conv2d(inputs, 128, 3, padding=1), nn.GroupNorm(128, 128)
@@ -77,7 +77,7 @@ def test_a_state_is_a_function_of_the_key_alone(name) -> None:
 @pytest.mark.parametrize("name", NETWORKS.names())
 def test_a_state_is_in_module_order(name) -> None:
     network = build(NetworkConfig(name=name, norm="batch"), 3, 32, 10, "cifar10")
-    state = network.initial(generator(0, "weights"))
+    state = network.initial(keyed_generator(0, "weights"))
     parameters = [key for key, _ in network.named_parameters()]
     buffers = [key for key, _ in network.named_buffers()]
     assert list(state) == parameters + buffers

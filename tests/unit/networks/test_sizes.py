@@ -9,13 +9,13 @@ from dance.core.errors import ConfigError
 from dance.networks import NETWORKS, Network, NetworkConfig, build
 
 
-def on_meta(network: Network, channels: int, side: int) -> list[torch.Tensor]:
+def on_meta(network: Network, channels: int, resolution: int) -> list[torch.Tensor]:
     """Maps of the skeleton, which costs no arithmetic."""
-    return network.stages(torch.empty(2, channels, side, side, device="meta"))
+    return network.stages(torch.empty(2, channels, resolution, resolution, device="meta"))
 
 
 @pytest.mark.parametrize(
-    ("channels", "side", "classes", "depth", "maps", "total", "encoder"),
+    ("channels", "resolution", "classes", "depth", "maps", "total", "encoder"),
     [
         (1, 28, 10, None, (128, 4, 4), 317_706, 297_216),
         (3, 32, 10, None, (128, 4, 4), 320_010, 299_520),
@@ -25,19 +25,19 @@ def on_meta(network: Network, channels: int, side: int) -> list[torch.Tensor]:
         (3, 128, 10, None, (128, 4, 4), 615_690, 595_200),
     ],
 )
-def test_convnet(channels, side, classes, depth, maps, total, encoder) -> None:
+def test_convnet(channels, resolution, classes, depth, maps, total, encoder) -> None:
     for norm in ("instance", "batch"):
-        network = build(NetworkConfig(depth=depth, norm=norm), channels, side, classes)
+        network = build(NetworkConfig(depth=depth, norm=norm), channels, resolution, classes)
         assert network.parameter_count() == total
         features = maps[0] * maps[1] * maps[2]
         assert network.embedding_size == network.classifier.in_features == features
         assert total - sum(p.numel() for p in network.classifier.parameters()) == encoder
-        assert tuple(on_meta(network, channels, side)[-1].shape[1:]) == maps
+        assert tuple(on_meta(network, channels, resolution)[-1].shape[1:]) == maps
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize(
-    ("name", "dataset", "channels", "side", "classes", "maps", "total"),
+    ("name", "dataset", "channels", "resolution", "classes", "maps", "total"),
     [
         ("resnet10", "cifar10", 3, 32, 10, (256, 4, 4), 1_228_970),
         ("resnet_ap10", "cifar10", 3, 32, 10, (256, 4, 4), 1_228_970),
@@ -56,11 +56,11 @@ def test_convnet(channels, side, classes, depth, maps, total, encoder) -> None:
         ("resnet18", "imagenette", 3, 224, 10, (512, 7, 7), 11_181_642),
     ],
 )
-def test_resnets(name, dataset, channels, side, classes, maps, total, norm) -> None:
-    network = build(NetworkConfig(name=name, norm=norm), channels, side, classes, dataset)
+def test_resnets(name, dataset, channels, resolution, classes, maps, total, norm) -> None:
+    network = build(NetworkConfig(name=name, norm=norm), channels, resolution, classes, dataset)
     assert network.parameter_count() == total
     assert network.embedding_size == network.classifier.in_features == maps[0]
-    assert tuple(on_meta(network, channels, side)[-1].shape[1:]) == maps
+    assert tuple(on_meta(network, channels, resolution)[-1].shape[1:]) == maps
 
 
 @pytest.mark.parametrize(("classes", "total"), [(10, 1_000_618), (100, 1_035_268)])
@@ -72,7 +72,7 @@ def test_densenet(classes, total) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "side", "maps", "features", "total"),
+    ("name", "channels", "resolution", "maps", "features", "total"),
     [
         ("mlp", 3, 32, (128,), 128, 411_146),
         ("mlp", 1, 28, (128,), 128, 118_282),
@@ -85,13 +85,15 @@ def test_densenet(classes, total) -> None:
         ("vgg11", 1, 28, (512, 1, 1), 512, 9_231_114 - 18 * 64),
     ],
 )
-def test_the_other_networks_of_dc_s_tables(name, channels, side, maps, features, total) -> None:
+def test_the_other_networks_of_dc_s_tables(
+    name, channels, resolution, maps, features, total
+) -> None:
     """Counts by the formula: weights and biases of every layer, scale and shift of every norm."""
     for norm in ("instance", "batch"):
-        network = build(NetworkConfig(name=name, norm=norm), channels, side, 10)
+        network = build(NetworkConfig(name=name, norm=norm), channels, resolution, 10)
         assert network.parameter_count() == total
         assert network.embedding_size == network.classifier.in_features == features
-        assert tuple(on_meta(network, channels, side)[-1].shape[1:]) == maps
+        assert tuple(on_meta(network, channels, resolution)[-1].shape[1:]) == maps
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_convnet_s_options(config, maps, norms) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "first"),
+    ("name", "resolution", "first"),
     [
         ("resnet10", 64, 64),  # 3x3 alone
         ("resnet_ap10", 64, 64),
@@ -127,12 +129,12 @@ def test_convnet_s_options(config, maps, norms) -> None:
         ("resnet_ap10", 131, 32),  # 7x7 with stride 1, then average pooling 4
     ],
 )
-def test_the_stem_follows_the_side(name, side, first) -> None:
-    network = build(NetworkConfig(name=name), 3, side, 10)
-    sides = [maps.shape[-1] for maps in on_meta(network, 3, side)]
-    assert sides[0] == first
+def test_the_stem_follows_the_side(name, resolution, first) -> None:
+    network = build(NetworkConfig(name=name), 3, resolution, 10)
+    resolutions = [maps.shape[-1] for maps in on_meta(network, 3, resolution)]
+    assert resolutions[0] == first
     kernels = [m.kernel_size for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
-    assert kernels[0] == ((7, 7) if side > 128 else (3, 3))
+    assert kernels[0] == ((7, 7) if resolution > 128 else (3, 3))
 
 
 def test_a_cifar_layout_has_the_small_stem_at_every_side() -> None:
@@ -143,7 +145,7 @@ def test_a_cifar_layout_has_the_small_stem_at_every_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "channels", "side"),
+    ("config", "channels", "resolution"),
     [
         (NetworkConfig(depth=3), 3, 7),
         (NetworkConfig(depth=6), 3, 32),
@@ -157,35 +159,35 @@ def test_a_cifar_layout_has_the_small_stem_at_every_side() -> None:
         (NetworkConfig(name="vgg11"), 1, 27),
     ],
 )
-def test_images_too_small_for_the_network_are_refused(config, channels, side) -> None:
+def test_images_too_small_for_the_network_are_refused(config, channels, resolution) -> None:
     with pytest.raises(ConfigError, match="at least"):
-        build(config, channels, side, 10)
+        build(config, channels, resolution, 10)
 
 
 NORMS = ("instance", "batch", "group", "layer", "none")
 
 
 @pytest.mark.parametrize("name", NETWORKS.names())
-@pytest.mark.parametrize(("side", "channels"), [(8, 1), (13, 3), (28, 1)])
-def test_what_is_not_refused_works(name, side, channels) -> None:
+@pytest.mark.parametrize(("resolution", "channels"), [(8, 1), (13, 3), (28, 1)])
+def test_what_is_not_refused_works(name, resolution, channels) -> None:
     built = []
     for norm in NORMS if name != "densenet121" else ("instance", "layer"):
         try:
-            network = build(NetworkConfig(name=name, norm=norm), channels, side, 7)
+            network = build(NetworkConfig(name=name, norm=norm), channels, resolution, 7)
         except ConfigError as error:
-            assert str(side) in str(error) or norm in str(error)
+            assert str(resolution) in str(error) or norm in str(error)
             continue
         built.append(norm)
         network.eval()
-        images = torch.empty(1, channels, side, side, device="meta")
+        images = torch.empty(1, channels, resolution, resolution, device="meta")
         assert network(images).shape == (1, 7)
         assert network(images, "embedding").shape == (1, network.embedding_size)
-    if side >= 28:
+    if resolution >= 28:
         assert built[0] == "instance"
 
 
 @pytest.mark.parametrize(
-    ("name", "sides"),
+    ("name", "resolutions"),
     [
         ("resnet10", (*range(8, 20), 64, 65, 129)),
         ("resnet_ap10", (*range(8, 20), 65, 129, 131)),
@@ -195,25 +197,29 @@ def test_what_is_not_refused_works(name, side, channels) -> None:
     ],
 )
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])
-def test_instance_norm_of_single_values_is_refused_and_nothing_else_is(name, sides, layout) -> None:
+def test_instance_norm_of_single_values_is_refused_and_nothing_else_is(
+    name, resolutions, layout
+) -> None:
     """What a norm sees is found by calling the network, not by its own arithmetic."""
-    for side in sides:
-        network = build(NetworkConfig(name=name, norm="batch", layout=layout), 3, side, 4).eval()
+    for resolution in resolutions:
+        network = build(
+            NetworkConfig(name=name, norm="batch", layout=layout), 3, resolution, 4
+        ).eval()
         seen: list[int] = []
         look = lambda _, given, seen=seen: seen.append(given[0].shape[-1])  # noqa: E731
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.register_forward_pre_hook(look)
-        on_meta(network, 3, side)
+        on_meta(network, 3, resolution)
         config = NetworkConfig(name=name, layout=layout)
         if min(seen) > 1:
-            build(config, 3, side, 4)
+            build(config, 3, resolution, 4)
             continue
         with pytest.raises(
-            ConfigError, match=f"{name} with instance norm .* {side} pixels .*batch"
+            ConfigError, match=f"{name} with instance norm .* {resolution} pixels .*batch"
         ):
-            build(config, 3, side, 4)
-        build(NetworkConfig(name=name, layout=layout, norm="group"), 3, side, 4)
+            build(config, 3, resolution, 4)
+        build(NetworkConfig(name=name, layout=layout, norm="group"), 3, resolution, 4)
 
 
 def test_a_deep_convnet_with_the_paper_s_pooling_may_not_normalise_single_values() -> None:

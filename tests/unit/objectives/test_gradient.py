@@ -29,19 +29,19 @@ def written_out(name: str, real: list[torch.Tensor], synthetic: list[torch.Tenso
                 norms = one.norm() * other.norm()
                 total = total + 1 - (one * other).sum() / (norms + 0.000001)
         return total
-    a, b = (torch.cat([t.reshape(-1) for t in side]) for side in (real, synthetic))
+    a, b = (torch.cat([t.reshape(-1) for t in resolution]) for resolution in (real, synthetic))
     if name == "cosine":
         return 1 - (a * b).sum() / (a.norm() * b.norm() + 0.000001)
     return ((a - b) ** 2).sum() if name == "squared" else (a - b).abs().sum()
 
 
 def pair(scale: float = 1.0) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    draws = torch.Generator().manual_seed(0)
-    sides = [
-        [torch.randn(shape, generator=draws, dtype=torch.float64) for shape in SHAPES]
+    generator = torch.Generator().manual_seed(0)
+    resolutions = [
+        [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in SHAPES]
         for _ in range(2)
     ]
-    return [t * scale for t in sides[0]], [t * scale for t in sides[1]]
+    return [t * scale for t in resolutions[0]], [t * scale for t in resolutions[1]]
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -70,12 +70,14 @@ def test_a_gradient_of_zeros_is_pulled_but_not_infinitely(name: str) -> None:
 @pytest.mark.parametrize("norm", ["instance", "batch", "layer"])
 def test_images_are_pulled_as_by_forward_mode_and_by_the_whole_graph(norm: str) -> None:
     network = build(NetworkConfig(width=6, depth=2, norm=norm), 3, 8, 5).eval()  # type: ignore[arg-type]
-    draws = torch.Generator().manual_seed(1)
-    state = {n: t.double() for n, t in network.initial(draws).items()}
-    images = torch.randn(7, 3, 8, 8, generator=draws, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    state = {n: t.double() for n, t in network.initial(generator).items()}
+    images = torch.randn(7, 3, 8, 8, generator=generator, dtype=torch.float64)
     labels = torch.arange(7) % 5
     weights = {n: t for n, t in state.items() if t.ndim > 1}
-    real = [torch.randn(t.shape, generator=draws, dtype=torch.float64) for t in weights.values()]
+    real = [
+        torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in weights.values()
+    ]
 
     def loss(own: g.Weights, x: torch.Tensor) -> torch.Tensor:
         logits = network.logits({**state, **own}, x)

@@ -17,8 +17,8 @@ from dance.objectives.moments import class_means, mean_distance
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=draws, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 4))
@@ -87,9 +87,9 @@ def test_cross_entropy_takes_the_labels_given_not_the_places() -> None:
 
 @pytest.mark.parametrize("kernel", ["gaussian", "linear", "polynomial", "laplace"])
 def test_discrepancy_is_its_sum_over_pairs(kernel: str) -> None:
-    draws = torch.Generator().manual_seed(0)
-    real = torch.randn(2, 5, 3, generator=draws, dtype=torch.float64)
-    synthetic = torch.randn(2, 4, 3, generator=draws, dtype=torch.float64) + 0.5
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    synthetic = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64) + 0.5
 
     def value(a: torch.Tensor, b: torch.Tensor, bandwidth: float) -> float:
         squared, product = float(((a - b) ** 2).sum()), float((a * b).sum())
@@ -123,8 +123,11 @@ def test_discrepancy_of_equal_sides_is_zero_and_of_equal_rows_too() -> None:
 
 def test_discrepancy_keeps_its_digits_far_from_the_origin() -> None:
     """In float32, |a|^2 + |b|^2 - 2<a,b> would lose what a shift of both sides adds."""
-    draws = torch.Generator().manual_seed(2)
-    real, synthetic = torch.randn(1, 8, 5, generator=draws), torch.randn(1, 4, 5, generator=draws)
+    generator = torch.Generator().manual_seed(2)
+    real, synthetic = (
+        torch.randn(1, 8, 5, generator=generator),
+        torch.randn(1, 4, 5, generator=generator),
+    )
     exact = discrepancy(real.double(), synthetic.double(), "gaussian")
     moved = discrepancy(real + 1000, synthetic + 1000, "gaussian")
     assert float(moved) == pytest.approx(float(exact), rel=1e-3)

@@ -8,7 +8,8 @@ import pytest
 
 from dance.core.config import from_yaml
 from dance.engine.rules import check
-from dance.recipes import RECIPES, build_run, resolve
+from dance.recipes import RECIPES, build_run
+from dance.recipes.resolve import resolve
 
 METHODS = ("dc", "dsa", "idc", "dream")
 NAMES = [name for name in RECIPES.names() if name.split("-")[0] in METHODS]
@@ -79,7 +80,7 @@ def test_digits_are_not_mirrored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "data", "side", "steps"),  # the steps at 1, 10 and 50 images per class
+    ("method", "data", "resolution", "steps"),  # the steps at 1, 10 and 50 images per class
     [
         ("idc", "cifar100", 32, (5e-4, 5e-3, 2.5e-2)),
         ("idc", "svhn", 32, (5e-4, 5e-3, 2.5e-2)),
@@ -93,11 +94,11 @@ def test_digits_are_not_mirrored() -> None:
     ],
 )
 def test_the_steps_are_the_published_ones(
-    method: str, data: str, side: int, steps: tuple[float, ...]
+    method: str, data: str, resolution: int, steps: tuple[float, ...]
 ) -> None:
     for ipc, step in zip((1, 10, 50), steps, strict=True):
-        own = resolve(data, method, ipc, overrides={"source": {"size": side}}).options
-        area = (side / own.reference_side) ** 2
+        own = resolve(data, method, ipc, overrides={"source": {"size": resolution}}).options
+        area = (resolution / own.reference_resolution) ** 2
         assert own.learning_rate * ipc * area == pytest.approx(step, rel=1e-3)
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from dance.core.config import from_yaml
 from dance.engine.rules import check
-from dance.recipes import RECIPES, build_run, resolve
+from dance.recipes import RECIPES, build_run
+from dance.recipes.resolve import resolve
 
 METHODS = ("cafe", "cafe_dsa", "ncfm", "tgdd")
 NAMES = [name for name in RECIPES.names() if name.startswith(("cafe-", "ncfm-", "tgdd-"))]
@@ -101,7 +102,7 @@ def test_tgdd_trains_dance_s_experts_and_weighs_by_images_per_class() -> None:
         config = RECIPES.get(f"tgdd-{name}").config()
         kept, experts = config.trajectories, RECIPES.get("dance-cifar10-ipc10").config().experts
         assert (kept.count, kept.epochs) == (5, epochs)
-        for same in ("momentum", "weight_decay", "augmentation", "cutmix", "augment", "drops"):
+        for same in ("momentum", "weight_decay", "augmentation", "cutmix", "augment", "milestones"):
             assert getattr(kept, same) == getattr(experts, same)
     weights = [resolve("cifar10", "tgdd", ipc).options.calibration_weight for ipc in (1, 10, 50)]
     assert weights == [2.5, 2.5, 0.5]

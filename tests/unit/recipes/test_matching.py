@@ -8,7 +8,8 @@ import pytest
 
 from dance.core.config import from_yaml
 from dance.engine.rules import check
-from dance.recipes import RECIPES, build_run, resolve
+from dance.recipes import RECIPES, build_run
+from dance.recipes.resolve import resolve
 
 METHODS = ("dm", "datadam", "m3d", "idm")
 NAMES = [name for name in RECIPES.names() if name.split("-")[0] in METHODS]

@@ -7,7 +7,8 @@ import pytest
 from dance.core.config import from_yaml
 from dance.core.errors import ConfigError
 from dance.engine.rules import check
-from dance.recipes import RECIPES, build_run, resolve
+from dance.recipes import RECIPES, build_run
+from dance.recipes.resolve import resolve
 
 NAMES = [name for name in RECIPES.names() if name.startswith("mtt-")]
 TABLE = """

@@ -11,13 +11,16 @@ import pytest
 from dance.core.config import nested, to_plain, to_yaml
 from dance.core.errors import ConfigError
 from dance.engine.rules import check
-from dance.recipes import RECIPES, generic, method_of, resolve
+from dance.recipes import RECIPES
+from dance.recipes.resolve import generic, method_of, resolve
 
 
-def own_images(folder: Path, side: int) -> str:
+def own_images(folder: Path, resolution: int) -> str:
     """A data set of ours: two classes of six noise images."""
-    images = np.random.default_rng(0).integers(0, 255, (12, side, side, 3), dtype=np.uint8)
-    path = folder / f"own{side}.npz"
+    images = np.random.default_rng(0).integers(
+        0, 255, (12, resolution, resolution, 3), dtype=np.uint8
+    )
+    path = folder / f"own{resolution}.npz"
     np.savez(path, images=images, labels=np.arange(12) % 2)
     return str(path)
 
@@ -44,13 +47,15 @@ class TestDefault:
         assert resolve("svhn") == generic("svhn", "dance", 10, 32)
         assert resolve("imagefruit_mtt").factor == 3
 
-    @pytest.mark.parametrize(("side", "factor", "epochs"), [(40, 2, 60), (64, 2, 60), (65, 3, 80)])
+    @pytest.mark.parametrize(
+        ("resolution", "factor", "epochs"), [(40, 2, 60), (64, 2, 60), (65, 3, 80)]
+    )
     def test_own_data_follow_their_side(
-        self, side: int, factor: int, epochs: int, tmp_path: Path
+        self, resolution: int, factor: int, epochs: int, tmp_path: Path
     ) -> None:
         for config in (
-            resolve(own_images(tmp_path, side)),
-            resolve(own_images(tmp_path, 20), overrides={"source": {"size": side}}),
+            resolve(own_images(tmp_path, resolution)),
+            resolve(own_images(tmp_path, 20), overrides={"source": {"size": resolution}}),
         ):
             assert (config.factor, config.experts.epochs) == (factor, epochs)
 

@@ -94,7 +94,7 @@ def write_run(
     classes: Sequence[str] = DIGITS,
     ipc: int = 2,
     factor: int = 2,
-    side: int = 16,
+    resolution: int = 16,
     channels: int = 1,
     scores: Sequence[dict[str, object]] | None = None,
     notes: Sequence[str] = ("No test split came with the data: 20 % were held out.",),
@@ -103,7 +103,7 @@ def write_run(
     """Write a whole run directory and return it."""
     directory.mkdir(parents=True, exist_ok=True)
     draw = torch.Generator().manual_seed(1)
-    shape = (len(classes) * ipc, channels, side, side)
+    shape = (len(classes) * ipc, channels, resolution, resolution)
     labels = torch.arange(len(classes)).repeat_interleave(ipc)
     initial = torch.rand(shape, generator=draw)
     final = initial + 0.2 * torch.randn(shape, generator=draw)

@@ -280,7 +280,7 @@ def test_half_a_last_line_and_repeated_steps_of_a_killed_run(tmp_path, write_run
 
 def test_two_hundred_classes_are_sampled_and_said(tmp_path, write_run):
     names = tuple(f"class {index}" for index in range(200))
-    run_dir = write_run(tmp_path / "run", classes=names, ipc=2, side=16)
+    run_dir = write_run(tmp_path / "run", classes=names, ipc=2, resolution=16)
     page = read(run_dir)
     assert "A sample: 20 of 200 classes, 2 stored images per class." in page.text
     assert "The 10 best and the 10 worst of 200 classes." in page.text
@@ -290,7 +290,9 @@ def test_two_hundred_classes_are_sampled_and_said(tmp_path, write_run):
 
 
 def test_large_images_stay_bounded(tmp_path, write_run):
-    run_dir = write_run(tmp_path / "run", classes=tuple("abcdefghij"), side=128, channels=3, ipc=10)
+    run_dir = write_run(
+        tmp_path / "run", classes=tuple("abcdefghij"), resolution=128, channels=3, ipc=10
+    )
     page = read(run_dir)
     assert "A sample: all 10 classes, 3 of 10 stored images per class." in page.text
     assert (run_dir / "report.html").stat().st_size < 12_000_000  # noise, which PNG cannot pack

@@ -17,7 +17,7 @@ def drawn(run_dir):
 
 
 def test_shows_the_stored_pixels_before_and_after(tmp_path, write_run):
-    run_dir = write_run(tmp_path, side=16, ipc=1, factor=1)
+    run_dir = write_run(tmp_path, resolution=16, ipc=1, factor=1)
     picture = drawn(run_dir)
     assert picture.width == 1200
     grey = np.asarray(picture.convert("L"), dtype=int)
@@ -35,7 +35,7 @@ def test_shows_the_stored_pixels_before_and_after(tmp_path, write_run):
     ("classes", "ipc"), [(("a", "b"), 50), (tuple(f"class {i}" for i in range(200)), 1)]
 )
 def test_any_number_of_classes_fits(tmp_path, write_run, classes, ipc):
-    run_dir = write_run(tmp_path, classes=classes, ipc=ipc, side=8, scores=[])
+    run_dir = write_run(tmp_path, classes=classes, ipc=ipc, resolution=8, scores=[])
     picture = drawn(run_dir)
     assert picture.width == 1200
     assert picture.height < 1600

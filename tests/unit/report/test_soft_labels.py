@@ -9,7 +9,7 @@ import pytest
 from dance.cli.output import print_scores
 from dance.report.page import render
 from dance.report.record import read_run
-from dance.report.standings import headline, protocol_tables
+from dance.report.tables import headline, protocol_tables
 from unit.report.synthetic_run import score, write_run
 
 

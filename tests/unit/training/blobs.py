@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data import ImageSet
 from dance.networks import Network, NetworkConfig, State, build
 from dance.training import TrainingData
@@ -13,13 +13,15 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
 def blobs(
-    count: int = 20, classes: int = 3, side: int = 8, seed: int = 0, split: str = "train"
+    count: int = 20, classes: int = 3, resolution: int = 8, seed: int = 0, split: str = "train"
 ) -> ImageSet:
     """Noise around one random picture per class, uint8 RGB."""
-    centres = torch.rand(classes, 3, side, side, generator=generator(0, "centres"))
-    draws = generator(seed, split)
+    centres = torch.rand(
+        classes, 3, resolution, resolution, generator=keyed_generator(0, "centres")
+    )
+    generator = keyed_generator(seed, split)
     labels = torch.arange(count) % classes
-    noise = torch.rand(count, 3, side, side, generator=draws)
+    noise = torch.rand(count, 3, resolution, resolution, generator=generator)
     images = ((0.5 * centres[labels] + 0.5 * noise) * 255).to(torch.uint8)
     names = tuple(f"class {label}" for label in range(classes))
     return ImageSet(images, labels, names, MEAN, STD, "blobs", split, f"fingerprint {seed}")
@@ -29,10 +31,10 @@ def training(images: ImageSet) -> TrainingData:
     return TrainingData(images.images, images.labels, images.mean, images.std)
 
 
-def tiny(norm: str = "instance", classes: int = 3, side: int = 8) -> Network:
+def tiny(norm: str = "instance", classes: int = 3, resolution: int = 8) -> Network:
     """One block of 4 filters."""
-    return build(NetworkConfig(width=4, depth=1, norm=norm), 3, side, classes)  # type: ignore[arg-type]
+    return build(NetworkConfig(width=4, depth=1, norm=norm), 3, resolution, classes)  # type: ignore[arg-type]
 
 
 def start(network: Network, seed: int = 0) -> State:
-    return network.initial(generator(seed, "weights"))
+    return network.initial(keyed_generator(seed, "weights"))

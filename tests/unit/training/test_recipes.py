@@ -11,39 +11,41 @@ from torch.nn import functional
 
 from dance.augment import single
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
-from dance.training import Fit, FitConfig, TrainingData
-from dance.training.fit import probabilities
+from dance.core.rng import keyed_generator
+from dance.training import Trainer, TrainerConfig, TrainingData
+from dance.training.trainer import probabilities
 from unit.training.blobs import blobs, start, tiny, training
-from unit.training.test_fit import assert_same, pixels_to_input, quiet_replica
+from unit.training.test_trainer import assert_same, pixels_to_input, quiet_replica
 
-DC = FitConfig(
-    epochs=7, batch_size=8, learning_rate=0.1, decay=0.1, cutmix=0.0, augment="none",
-    drops=("1/2+2",), reset=True,
+DC = TrainerConfig(
+    epochs=7, batch_size=8, learning_rate=0.1, gamma=0.1, cutmix=0.0, augment="none",
+    milestones=("1/2+2",), reset_momentum=True,
 )  # fmt: skip
 """The schedule of gradient matching's evaluation, short: the rate falls at epoch 5."""
 ADAM = replace(
-    DC, optimiser="adamw", learning_rate=0.003, weight_decay=0.1, decay=0.5, drops=("1/5", "4/5"),
-    reset=False,
+    DC, optimiser="adamw", learning_rate=0.003, weight_decay=0.1, gamma=0.5,
+    milestones=("1/5", "4/5"), reset_momentum=False,
 )  # fmt: skip
-SOFT = FitConfig(epochs=2, batch_size=8, learning_rate=0.05, cutmix=1.0)
+SOFT = TrainerConfig(epochs=2, batch_size=8, learning_rate=0.05, cutmix=1.0)
 
 
-@pytest.mark.parametrize("reset", [True, False])
-def test_the_momentum_is_lost_where_the_rate_falls(reset) -> None:
+@pytest.mark.parametrize("reset_momentum", [True, False])
+def test_the_momentum_is_lost_where_the_rate_falls(reset_momentum) -> None:
     """SGD written out in float64, with a buffer of its own, over all steps of seven epochs."""
     images, network = blobs(20), tiny()
     state = start(network)
-    fit = Fit(network, [state], training(images), replace(DC, reset=reset), [7])
+    fit = Trainer(
+        network, [state], training(images), replace(DC, reset_momentum=reset_momentum), [7]
+    )
     module = quiet_replica(state)
     inputs = pixels_to_input(images.images)
     velocity = [torch.zeros_like(p) for p in module.parameters()]
     for epoch in range(7):
         rate = 0.1 if epoch < 5 else 0.01
-        if reset and epoch == 5:
+        if reset_momentum and epoch == 5:
             assert all(v.abs().max() > 0 for v in velocity)
             velocity = [torch.zeros_like(p) for p in module.parameters()]
-        for rows in torch.randperm(20, generator=generator(7, "order", epoch)).split(8):
+        for rows in torch.randperm(20, generator=keyed_generator(7, "order", epoch)).split(8):
             loss = functional.cross_entropy(module(inputs[rows]), images.labels[rows])
             gradients = torch.autograd.grad(loss, list(module.parameters()))
             with torch.no_grad():
@@ -58,8 +60,14 @@ def test_losing_the_momentum_changes_the_result() -> None:
     """Or the test above could not fail."""
     network = tiny()
     fits = [
-        Fit(network, [start(network)], training(blobs(20)), replace(DC, reset=reset), [7])
-        for reset in (True, False)
+        Trainer(
+            network,
+            [start(network)],
+            training(blobs(20)),
+            replace(DC, reset_momentum=reset_momentum),
+            [7],
+        )
+        for reset_momentum in (True, False)
     ]
     for epoch in range(6):
         for fit in fits:
@@ -72,13 +80,13 @@ def test_losing_the_momentum_changes_the_result() -> None:
 def test_adamw_is_torch_s() -> None:
     images, network = blobs(20), tiny()
     state = start(network)
-    fit = Fit(network, [state], training(images), ADAM, [7])
+    fit = Trainer(network, [state], training(images), ADAM, [7])
     module = quiet_replica(state)
     optimiser = torch.optim.AdamW(module.parameters(), lr=0.003, weight_decay=0.1)
     inputs = pixels_to_input(images.images)
     for epoch in range(ADAM.epochs):
         optimiser.param_groups[0]["lr"] = 0.003 * 0.5 ** ((epoch >= 1) + (epoch >= 5))
-        for rows in torch.randperm(20, generator=generator(7, "order", epoch)).split(8):
+        for rows in torch.randperm(20, generator=keyed_generator(7, "order", epoch)).split(8):
             optimiser.zero_grad()
             functional.cross_entropy(module(inputs[rows]), images.labels[rows]).backward()
             optimiser.step()
@@ -97,8 +105,8 @@ def test_going_on_is_a_straight_run(config, members) -> None:
     images, network = blobs(20), tiny()
     states = [start(network, seed) for seed in range(members)]
 
-    def fresh() -> Fit:
-        return Fit(network, states, training(images), config, list(range(members)))
+    def fresh() -> Trainer:
+        return Trainer(network, states, training(images), config, list(range(members)))
 
     straight, snapshots = fresh(), []
     for _ in range(config.epochs):
@@ -116,8 +124,8 @@ def test_going_on_is_a_straight_run(config, members) -> None:
 def test_members_of_adamw_together_are_as_each_alone() -> None:
     images, network = blobs(20), tiny()
     states = [start(network, seed) for seed in range(2)]
-    together = Fit(network, states, training(images), ADAM, [5, 6])
-    alone = Fit(network, states[1:], training(images), ADAM, [6])
+    together = Trainer(network, states, training(images), ADAM, [5, 6])
+    alone = Trainer(network, states[1:], training(images), ADAM, [6])
     for fit in (together, alone):
         fit.train_epoch()
     for name, tensor in alone.state(0).items():
@@ -134,9 +142,9 @@ def test_one_operation_a_batch() -> None:
     inputs, rows = pixels_to_input(images.images), torch.arange(12)
     seen = set()
     for step in range(12):
-        fit = Fit(network, [state], training(images), config, [3])
+        fit = Trainer(network, [state], training(images), config, [3])
         loss, _ = fit.step(rows[None], step)
-        drawn = single.draw(strategy, 12, 8, generator(3, "augment", step), shared=True)
+        drawn = single.draw(strategy, 12, 8, keyed_generator(3, "augment", step), shared=True)
         assert len(set(drawn.operation.tolist())) == 1
         seen.add(int(drawn.operation[0]))
         expected = functional.cross_entropy(
@@ -147,9 +155,9 @@ def test_one_operation_a_batch() -> None:
 
 
 def soft(images, seed: int = 0) -> TrainingData:
-    draws = torch.randn(len(images.labels), 3, generator=torch.Generator().manual_seed(seed))
+    generator = torch.randn(len(images.labels), 3, generator=torch.Generator().manual_seed(seed))
     data = training(images)
-    return replace(data, targets=draws.softmax(1))
+    return replace(data, targets=generator.softmax(1))
 
 
 def test_a_mixed_image_learns_the_mixture_of_two_distributions() -> None:
@@ -159,12 +167,12 @@ def test_a_mixed_image_learns_the_mixture_of_two_distributions() -> None:
     inputs, rows = pixels_to_input(images.images), torch.arange(12)
     shares = []
     for step in range(4):
-        fit = Fit(network, [state], data, config, [3])
+        fit = Trainer(network, [state], data, config, [3])
         loss, hits = fit.step(rows[None], step)
-        draws = generator(3, "augment", step)
-        _, beta = torch.rand(2, generator=draws).tolist()
-        partner = torch.randperm(12, generator=draws)
-        row, column = torch.randint(8, (2,), generator=draws).tolist()
+        generator = keyed_generator(3, "augment", step)
+        _, beta = torch.rand(2, generator=generator).tolist()
+        partner = torch.randperm(12, generator=generator)
+        row, column = torch.randint(8, (2,), generator=generator).tolist()
         length = int(8 * math.sqrt(1 - beta))
         top, bottom = max(row - length // 2, 0), min(row + length // 2, 8)
         left, right = max(column - length // 2, 0), min(column + length // 2, 8)
@@ -183,7 +191,7 @@ def test_certain_targets_are_labels() -> None:
     images, network = blobs(20), tiny()
     certain = functional.one_hot(images.labels, 3).float()
     fits = [
-        Fit(network, [start(network)], data, SOFT, [1])
+        Trainer(network, [start(network)], data, SOFT, [1])
         for data in (training(images), replace(training(images), targets=certain))
     ]
     losses = [fit.train_epoch() for fit in fits]
@@ -194,9 +202,9 @@ def test_certain_targets_are_labels() -> None:
 def test_members_learn_soft_targets_as_each_alone() -> None:
     images, network = blobs(20), tiny()
     states = [start(network, seed) for seed in range(2)]
-    together = Fit(network, states, soft(images), SOFT, [5, 6]).train_epoch()
+    together = Trainer(network, states, soft(images), SOFT, [5, 6]).train_epoch()
     for member in range(2):
-        alone = Fit(network, [states[member]], soft(images), SOFT, [5 + member]).train_epoch()
+        alone = Trainer(network, [states[member]], soft(images), SOFT, [5 + member]).train_epoch()
         assert together.loss[member] == pytest.approx(alone.loss[0], rel=1e-4)
 
 
@@ -212,10 +220,10 @@ def test_probabilities(temperature) -> None:
 
 @pytest.mark.parametrize("bad", ["0.5", "2/0", "half", "", "-1/2", "1/2-3"])
 def test_a_drop_must_be_a_share(bad) -> None:
-    with pytest.raises(ConfigError, match="drops must be shares"):
-        FitConfig(epochs=3, drops=(bad,))
+    with pytest.raises(ConfigError, match="milestones must be fractions"):
+        TrainerConfig(epochs=3, milestones=(bad,))
 
 
 def test_one_operation_of_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="augment must be none"):
-        FitConfig(epochs=3, augment="single", augmentation="")
+        TrainerConfig(epochs=3, augment="single", augmentation="")

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dance.condensed.container import CondensedSet
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import write_atomic
 from dance.core.progress import log
 from dance.core.registry import Registry
-from dance.core.storage import write_atomic
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def export(
     kind: str,
     destination: str | PathLike[str],
     *,
-    canvases: bool = False,
+    stored_images: bool = False,
 ) -> Exported:
     """Write a condensed set in a format that other tools read, completely or not at all.
 
@@ -117,7 +117,7 @@ def export(
         kind: name of a format, such as ``"parquet"``, ``"folder"``, ``"npz"`` or ``"pt"``.
         destination: folder (``parquet``, ``folder``) or file (``npz``, ``pt``) to make; must not
             exist, or be an empty folder in the first case.
-        canvases: write the stored canvases instead of the decoded images.
+        stored_images: write the stored images instead of the decoded images.
 
     Raises:
         ConfigError: unknown kind, or the destination is taken.
@@ -126,7 +126,7 @@ def export(
     form = FORMATS.get(kind)
     place = Path(destination).resolve()
     _check_free(place, form.is_folder, kind)
-    content = _content(condensed, canvases)
+    content = _content(condensed, stored_images)
     if form.is_folder:
         _write_folder(place, lambda folder: form.write(content, folder))
     else:
@@ -139,9 +139,9 @@ def export(
     return Exported(place, kind, count, rounding)
 
 
-def _content(condensed: CondensedSet, canvases: bool) -> Content:
-    factor = condensed.factor if canvases else 1
-    images, labels = condensed.canvases() if canvases else condensed.decode()
+def _content(condensed: CondensedSet, stored_images: bool) -> Content:
+    factor = condensed.factor if stored_images else 1
+    images, labels = condensed.stored_images() if stored_images else condensed.decode()
     images, labels = images.detach().cpu(), labels.cpu()
     change = _to_uint8(images).double() / 255 - images
     rounding = Rounding(
@@ -149,20 +149,22 @@ def _content(condensed: CondensedSet, canvases: bool) -> Content:
         rms=float(change.square().mean().sqrt()),
         clipped=float(((images < 0) | (images > 1)).double().mean()),
     )
-    soft = condensed.soft_labels if factor == 1 and not _undecoded(condensed, canvases) else None
+    soft = (
+        condensed.soft_labels if factor == 1 and not _undecoded(condensed, stored_images) else None
+    )
     soft = None if soft is None else soft.detach().cpu()
     return Content(images, labels, factor, condensed, rounding, soft)
 
 
-def _undecoded(condensed: CondensedSet, canvases: bool) -> bool:
-    return canvases and condensed.factor > 1
+def _undecoded(condensed: CondensedSet, stored_images: bool) -> bool:
+    return stored_images and condensed.factor > 1
 
 
 def _lost(condensed: CondensedSet, content: Content, form: Format) -> str:
     """Which parts of the set the export does not hold and why; empty where it holds all."""
     parts = []
     if condensed.soft_labels is not None and content.soft is None:
-        return "they are of the decoded images and not of canvases: the soft labels"
+        return "they are of the decoded images and not of stored images: the soft labels"
     if not form.numbers:
         parts += ["the soft labels"] if condensed.soft_labels is not None else []
         parts += ["the learned learning rate"] if condensed.learning_rate is not None else []

@@ -2,7 +2,7 @@
 
 Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names
 in label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``,
-which is 1 unless canvases were exported; where the set has them ``soft_labels`` (n, K) float32
+which is 1 unless stored images were exported; where the set has them ``soft_labels`` (n, K) float32
 probabilities, of decoded images only, and ``learning_rate``. Both are read without unpickling
 (``numpy.load(allow_pickle=False)``, ``torch.load(weights_only=True)``), and the same set gives the
 same bytes.

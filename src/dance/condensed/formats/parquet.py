@@ -91,14 +91,17 @@ def card(content: Content, names: Sequence[str]) -> str:
     title = f"{origin.get('dataset', 'images')}, condensed"
     method = str(origin.get("label") or origin.get("method") or "dataset condensation")
     per_class = len(content.labels) // len(names)
-    shown = "decoded images" if content.factor == 1 else f"canvases of {content.factor}² pictures"
+    shown = (
+        "decoded images" if content.factor == 1 else f"stored images of {content.factor}² pictures"
+    )
     colour = "grey" if source.channels == 1 else "RGB"
     lines = [
         f"# {_plain(title)}",
         "",
-        f"{len(content.labels)} synthetic {colour} images of {source.side} x {source.side} pixels "
-        f"({shown}), {per_class} for each of {len(names)} classes, made with {_plain(method)} so "
-        "that a network trained on them comes close to one trained on the original images.",
+        f"{len(content.labels)} synthetic {colour} images of {source.resolution} x "
+        f"{source.resolution} pixels ({shown}), {per_class} for each of {len(names)} classes, "
+        f"made with {_plain(method)} so that a network trained on them comes close to one trained "
+        "on the original images.",
         "",
         "```python",
         "from datasets import load_dataset",

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
-from dance.training import FitConfig
+from dance.training import TrainerConfig
 
-_FIT = FitConfig(
+_FIT = TrainerConfig(
     epochs=1500,
     batch_size=64,
     learning_rate=0.01,
     momentum=0.9,
     weight_decay=5e-4,
-    decay=0.2,
+    gamma=0.2,
     augmentation="color_crop_flip_scale_rotate",
     cutmix=0.5,
     augment="chain",
-    drops=("2/3", "5/6"),
+    milestones=("2/3", "5/6"),
 )
 
 DANCE_V1 = Protocol(

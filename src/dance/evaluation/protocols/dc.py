@@ -10,23 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
-from dance.training import FitConfig
+from dance.training import TrainerConfig
 
 DIGITS = ("digits", "mnist", "svhn")
 """Data sets of digits, which no protocol of this family mirrors."""
 
-_FIT = FitConfig(
+_FIT = TrainerConfig(
     epochs=301,
     batch_size=256,
     learning_rate=0.01,
     momentum=0.9,
     weight_decay=5e-4,
-    decay=0.1,
+    gamma=0.1,
     augmentation="",
     cutmix=0.0,
     augment="none",
-    drops=("1/2+2",),
-    reset=True,
+    milestones=("1/2+2",),
+    reset_momentum=True,
 )
 DSA_FIT = replace(
     _FIT, epochs=1001, augmentation="color_crop_cutout_flip_scale_rotate", augment="single"

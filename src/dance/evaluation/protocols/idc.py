@@ -6,23 +6,23 @@ import math
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
 from dance.evaluation.protocols.dc import DIGITS
-from dance.training import FitConfig
+from dance.training import TrainerConfig
 
 IDC_V1 = Protocol(
     name="idc-v1",
     source="Kim et al. 2022, released settings; the program prints the best and the last of four "
     "tests, and which of them the paper prints is not said",
-    fit=FitConfig(
+    fit=TrainerConfig(
         epochs=1000,
         batch_size=64,
         learning_rate=0.01,
         momentum=0.9,
         weight_decay=5e-4,
-        decay=0.2,
+        gamma=0.2,
         augmentation="color_crop_flip_scale_rotate",
         cutmix=0.5,
         augment="chain",
-        drops=("2/3", "5/6"),
+        milestones=("2/3", "5/6"),
     ),
     large_epochs=((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500), (math.inf, 300)),
     unflipped=DIGITS,

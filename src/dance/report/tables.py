@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dance.report import words
+from dance.core import format
 from dance.report.charts import Cell, DotChart, confusion_cells, dot_chart, top_confusions
 from dance.report.record import Score, Statistic
 
@@ -123,10 +123,12 @@ def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
             continue
         other = by_subject[subject][1]
         gap = condensed.last.mean - other.last.mean
-        side = "above" if gap >= 0 else "below"
-        text = f"{name} is {words.points(gap)} {side} the {SUBJECTS[subject].lower()}"
+        resolution = "above" if gap >= 0 else "below"
+        text = f"{name} is {format.points(gap)} {resolution} the {SUBJECTS[subject].lower()}"
         if subject == "random":
-            text = f"{name} is {words.points(gap)} {side} random selection at the same budget"
+            text = (
+                f"{name} is {format.points(gap)} {resolution} random selection at the same budget"
+            )
         yield text + _certainty(condensed.last, other.last) + "."
 
 
@@ -186,13 +188,13 @@ def spread(statistic: Statistic) -> str:
     ['55.0', '±', '7.1', '%']
     """
     if statistic.std is None:
-        return words.percent(statistic.mean)
+        return format.percent(statistic.mean)
     return f"{100 * statistic.mean:.1f} ± {100 * statistic.std:.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval(statistic: Statistic) -> str:
     """The 95 % confidence interval of the mean in percent."""
     if statistic.interval is None:
-        return words.ABSENT
+        return format.ABSENT
     low, high = statistic.interval
     return f"{100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%"

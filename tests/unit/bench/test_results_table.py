@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dance.bench import league
+from dance.bench import results_table
 
 MACHINE: dict[str, Any] = {
     "device": "a processor, 1 threads",
@@ -56,7 +56,7 @@ RECORD: dict[str, Any] = {
 
 
 def test_a_table_for_every_data_set_with_the_best_first() -> None:
-    first, second = league.tables(RECORD)
+    first, second = results_table.tables(RECORD)
     assert first.title == "cifar10, 10 images per class, convnet (dance-v1, 100 epochs, 2 networks)"
     assert [cells[0] for cells in first.rows] == ["DANCE (l = 2)", "MTT (ZCA)", "Random"]
     assert first.rows[0] == (
@@ -68,7 +68,7 @@ def test_a_table_for_every_data_set_with_the_best_first() -> None:
 
 
 def test_few_columns_for_a_terminal() -> None:
-    table, _ = league.tables(RECORD, brief=True)
+    table, _ = results_table.tables(RECORD, brief=True)
     assert table.columns == (
         "method", ">test accuracy (%)", ">updates", ">condensing", ">networks before",
     )  # fmt: skip
@@ -87,7 +87,7 @@ def test_the_page_names_budget_commands_machines_and_what_is_missing(
 ) -> None:
     other = row("Herding", 0.3, command="dance bench methods other", made="2026-02-02T00:00:00")
     other["machine"] = MACHINE | {"compiled_kernels": False}
-    page = league.markdown(RECORD | {"budget": budget, "rows": [*RECORD["rows"], other]})
+    page = results_table.markdown(RECORD | {"budget": budget, "rows": [*RECORD["rows"], other]})
     assert page.startswith(f"# Methods: {says}\n")
     for words in (
         "`dance bench methods cifar10 --ipc 10 --seconds 60`",

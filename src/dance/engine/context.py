@@ -17,7 +17,7 @@ from dance.data import ImageSet, load
 from dance.data.whitening import fitted
 from dance.engine.config import RunConfig
 from dance.engine.memory import fitting, image_cost
-from dance.engine.portable import need_images, opened
+from dance.engine.portable import need_images, open_portable
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.evaluation.protocol import Norm
@@ -25,19 +25,19 @@ from dance.experts import Expert, ExpertPool, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
-from dance.methods import METHODS, Condenser, Method, Problem
+from dance.methods import METHODS, CondensationTask, Condenser, Method
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
-from dance.training.fit import predict
+from dance.training.trainer import predict
 
 _STATE = 3
-"""Tensors of the size of the canvases that a step holds: they, their momentum and a gradient."""
+"""Tensors of the size of the stored images in a step: they, their momentum and a gradient."""
 _SHARE = 0.9
 """Part of the memory that is free that condensing may take; the rest is for the allocator."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class RunContext:
     """What a run works with.
 
     Attributes:
@@ -62,14 +62,14 @@ class Stage:
     @property
     def classes(self) -> range:
         """The labels that this process condenses."""
-        return self.world.share(self.train.num_classes)
+        return self.world.shard(self.train.num_classes)
 
     @cached_property
     def own(self) -> ImageSet:
         """Real training images of the own classes, on the device."""
         return self.train.only(self.classes).to(self.device)
 
-    def alone(self) -> Stage:
+    def alone(self) -> RunContext:
         """The same for work that this process does by itself."""
         return replace(self, world=World(), train=self.train.to(self.device))
 
@@ -104,8 +104,8 @@ class Stage:
         }
         return Bank(pool.directory, identity, self.world)
 
-    def with_bank(self, problem: Problem) -> Problem:
-        """The problem with the bank that the method asks for, made where it is missing.
+    def with_bank(self, task: CondensationTask) -> CondensationTask:
+        """The task with the bank that the method asks for, made where it is missing.
 
         Raises:
             ArtifactError: the bank cannot be written.
@@ -113,14 +113,14 @@ class Stage:
         method = self.method
         count = method.bank_draws() if isinstance(method, Condenser) else 0
         if not count:
-            return problem
-        own = problem.classes
+            return task
+        own = task.classes
         if self.portable is not None:
             means = self.portable.means[:count, own.start : own.stop]
         else:
             assert isinstance(method, Condenser)
-            means = self.bank().ensure(count, partial(method.bank_entry, problem), own)
-        return replace(problem, bank=means.to(problem.device))
+            means = self.bank().ensure(count, partial(method.bank_entry, task), own)
+        return replace(task, bank=means.to(task.device))
 
     def bank_seconds(self) -> float:
         """What it took to make as many entries of the bank as the method asks for."""
@@ -165,7 +165,7 @@ class Stage:
         )
 
     def initial(self) -> torch.Tensor:
-        """First canvases (k*ipc,C,S,S) of the own classes, on the CPU.
+        """First stored images (k*ipc,C,S,S) of the own classes, on the CPU.
 
         Raises:
             ConfigError: ipc or factor do not fit the data.
@@ -176,7 +176,7 @@ class Stage:
             own, config.ipc, config.factor, config.init, config.seed, self.classes
         )
 
-    def problem(self, initial: torch.Tensor, experts: list[Expert]) -> Problem:
+    def task(self, initial: torch.Tensor, experts: list[Expert]) -> CondensationTask:
         """What the method may see."""
         config, train = self.config, self.train
         if train.whitening is not None:
@@ -188,7 +188,7 @@ class Stage:
             tuple({name: t.to(self.device) for name, t in state.items()} for state in pair)
             for pair in ((expert.initial, expert.final) for expert in experts)
         )
-        return Problem(
+        return CondensationTask(
             train=self.own,
             initial=initial.to(self.device),
             ipc=config.ipc,
@@ -211,16 +211,18 @@ class Stage:
         if config.chunk is not None or not isinstance(method, Condenser):
             return config.chunk or classes
         images = method.synthetic_images(config.ipc, config.factor)
-        channels, side = self.train.channels, self.train.side
-        each = image_cost(self.network, channels, side, device, bfloat16=self.bfloat16)
+        channels, resolution = self.train.channels, self.train.resolution
+        each = image_cost(self.network, channels, resolution, device, bfloat16=self.bfloat16)
         held = memory.held(device)
         free = int(memory.free(device) * _SHARE)
         limit = held + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
         features = 2 + method.bank_draws()  # of a class, real and synthetic, and its bank
-        numbers = _STATE * config.ipc * channels * side**2 + features * self.network.embedding_size
+        numbers = (
+            _STATE * config.ipc * channels * resolution**2 + features * self.network.embedding_size
+        )
         networks = method.networks_held() * self.network.parameter_count()
         state = 4 * (classes * numbers + networks)
-        beside = held + state + method.real_images(device, side) * each.forward
+        beside = held + state + method.real_images(device, resolution) * each.forward
         fits = fitting(limit, beside, images * each.gradient, classes)
         most = devices.policy(device).chunk
         if most is not None:
@@ -228,7 +230,7 @@ class Stage:
         return max(1, fits)
 
 
-def stage(config: RunConfig, world: World | None = None) -> Stage:
+def prepare(config: RunConfig, world: World | None = None) -> RunContext:
     """Load the data and build the network and the method.
 
     Args:
@@ -241,7 +243,7 @@ def stage(config: RunConfig, world: World | None = None) -> Stage:
     world = world or World()
     check(config)
     device = own_device(config.device, world)
-    portable = opened(config)
+    portable = open_portable(config)
     if portable is not None:
         train = portable.train
     else:
@@ -256,7 +258,7 @@ def stage(config: RunConfig, world: World | None = None) -> Stage:
     if config.whitening == "zca":
         white = world.in_turn(lambda: fitted(train.images, train.fingerprint))
         train = replace(train, whitening=white)
-    return Stage(config, device, train, network, method, portable, world)
+    return RunContext(config, device, train, network, method, portable, world)
 
 
 def own_device(name: str, world: World) -> torch.device:
@@ -273,7 +275,7 @@ def own_device(name: str, world: World) -> torch.device:
 
 def network_for(config: NetworkConfig, images: ImageSet) -> Network:
     """The skeleton for these images."""
-    return build(config, images.channels, images.side, images.num_classes, images.name)
+    return build(config, images.channels, images.resolution, images.num_classes, images.name)
 
 
 def named_network(name: str, own: NetworkConfig, norm: Norm | None = None) -> NetworkConfig:
@@ -304,19 +306,19 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
     need_images(config.data, "training experts")
-    setting = stage(config, join())
-    found = setting.pool().ensure(config.experts.count)
-    return describe(setting, found)
+    context = prepare(config, join())
+    found = context.pool().ensure(config.experts.count)
+    return describe(context, found)
 
 
-def describe(setting: Stage, found: list[Expert]) -> list[dict[str, Any]]:
+def describe(context: RunContext, found: list[Expert]) -> list[dict[str, Any]]:
     """Experts as a table shows them; their test accuracy is taken here, never before."""
-    test = load(setting.config.data, "test", setting.config.source).to(setting.device)
+    test = load(context.config.data, "test", context.config.source).to(context.device)
     testing = TrainingData(test.images, test.labels, test.mean, test.std)
     rows = []
     for expert in found:
-        state = {name: tensor.to(setting.device) for name, tensor in expert.final.items()}
-        predicted = predict(setting.network, state, testing, bfloat16=setting.bfloat16)
+        state = {name: tensor.to(context.device) for name, tensor in expert.final.items()}
+        predicted = predict(context.network, state, testing, bfloat16=context.bfloat16)
         rows.append(
             {
                 "index": expert.index,

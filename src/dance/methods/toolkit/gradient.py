@@ -1,7 +1,7 @@
 """Gradient matching class by class: what DC, DSA, IDC and DREAM share.
 
-A class's distance depends on its own canvases alone, so classes are taken one after the other and
-memory is that of one class, or of the images that go through one forward when a class has more:
+A class's distance depends on its own stored images alone, so classes are taken one after the other
+and memory is that of one class, or of the images that go through one forward when a class has more:
 
 * the real gradient is a weighted sum over parts of the batch, first order, with the C kernels;
 * the synthetic gradient too, which gives v = dD/dg_S; then each part in turn is pulled along v:
@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from dance.core.device import policy
 from dance.kernels import plain_operations
-from dance.methods.base import Problem
-from dance.methods.sides import Owners, forward, forward_along
+from dance.methods.base import CondensationTask
+from dance.methods.toolkit.distribution import Owners, forward, forward_along
 from dance.networks import Network, State
 from dance.objectives.gradient import (
     Distance,
@@ -34,7 +34,7 @@ from dance.objectives.gradient import (
     toward,
     weight_gradients,
 )
-from dance.training.fit import standardise
+from dance.training.trainer import standardise
 
 SECOND_ORDER = 3
 """Memory of an image's forward with second derivatives, in forwards with first ones."""
@@ -65,7 +65,7 @@ class Matcher:
     """Gradients of one class's images under a network, and their distance.
 
     Args:
-        problem: for device and precision.
+        task: for device and precision.
         comparison: what is compared.
         network: the skeleton, in the mode in which it is to run.
         coupled: whether images of a batch see each other (batch norm in training mode), so that a
@@ -73,14 +73,19 @@ class Matcher:
     """
 
     def __init__(
-        self, problem: Problem, comparison: Comparison, network: Network, *, coupled: bool = False
+        self,
+        task: CondensationTask,
+        comparison: Comparison,
+        network: Network,
+        *,
+        coupled: bool = False,
     ) -> None:
-        self._problem, self._metric, self._network = problem, comparison.metric, network
+        self._problem, self._metric, self._network = task, comparison.metric, network
         self._compared = [
             name for name, p in network.named_parameters() if p.ndim >= comparison.axes
         ]
         self._coupled = coupled
-        self._together = together(problem.device, problem.train.side)
+        self._together = together(task.device, task.train.resolution)
         self._carries: bool | None = None
 
     def real(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
@@ -97,23 +102,23 @@ class Matcher:
         self,
         state: State,
         real: list[torch.Tensor],
-        canvases: torch.Tensor,
+        stored_images: torch.Tensor,
         label: int,
         view: Callable[[torch.Tensor], torch.Tensor],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The distance of a class and its gradient with respect to the canvases.
+        """The distance of a class and its gradient with respect to the stored images.
 
         Args:
             state: of the network.
             real: g_T of the class.
-            canvases: (ipc,C,S,S) of the class.
+            stored_images: (ipc,C,S,S) of the class.
             label: of the class.
-            view: from canvases to what the network eats.
+            view: from stored images to what the network eats.
 
         Returns:
             D, 0-dim, and its gradient (ipc,C,S,S).
         """
-        leaf = canvases.detach().requires_grad_()
+        leaf = stored_images.detach().requires_grad_()
         images = view(leaf)
         found: list[Distance] = []
 
@@ -188,11 +193,11 @@ class Matcher:
         return loss
 
 
-def standardised(problem: Problem, rows: torch.Tensor) -> torch.Tensor:
+def standardised(task: CondensationTask, rows: torch.Tensor) -> torch.Tensor:
     """Real images (n,C,H,W) at ``rows`` of the training set, as a network eats them."""
-    train = problem.train
-    images = train.images[rows.to(train.images.device)].to(problem.device)
-    return standardise(images, train.mean, train.std, problem.initial.dtype)
+    train = task.train
+    images = train.images[rows.to(train.images.device)].to(task.device)
+    return standardise(images, train.mean, train.std, task.initial.dtype)
 
 
 def owners(label: int, images: torch.Tensor) -> Owners:
@@ -200,7 +205,7 @@ def owners(label: int, images: torch.Tensor) -> Owners:
     return Owners.of(torch.full((len(images),), label), images.device)
 
 
-def together(device: torch.device, side: int) -> int:
-    """Images of ``side`` pixels that go through one forward with gradients."""
+def together(device: torch.device, resolution: int) -> int:
+    """Images of ``resolution`` pixels that go through one forward with gradients."""
     found = policy(device)
-    return found.fitting(found.gradient, side)
+    return found.fitting(found.gradient, resolution)

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.experts.features import features
-from dance.methods.base import Coreset, Problem
+from dance.methods.base import CondensationTask, Coreset
 
 _EQUAL = 1e-12
 """Of the largest part of a score: what rounding may do to it."""
@@ -45,43 +45,43 @@ class FeatureCoreset(Coreset):
         return True
 
     @abstractmethod
-    def pick(self, features: torch.Tensor, count: int, draws: torch.Generator) -> torch.Tensor:
+    def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """Choose images of one class.
 
         Args:
             features: (n,D) float64 of all its images.
             count: how many; at most n.
-            draws: of the class, for methods that draw.
+            generator: of the class, for methods that draw.
 
         Returns:
             (count,) int64 on the CPU, in the order of choice.
         """
 
-    def select(self, problem: Problem) -> torch.Tensor:
+    def select(self, task: CondensationTask) -> torch.Tensor:
         """Rows chosen class by class.
 
         Raises:
             ConfigError: a class has fewer than ipc images, or there is no such expert.
         """
         number = self.config.expert
-        if not 0 <= number < len(problem.experts):
+        if not 0 <= number < len(task.experts):
             raise ConfigError(
-                f"options.expert must be the number of an expert, below {len(problem.experts)}: "
+                f"options.expert must be the number of an expert, below {len(task.experts)}: "
                 f"got {number}; raise --experts.count or choose another"
             )
-        classes = {label: self.rows(problem, label) for label in problem.classes}
+        classes = {label: self.rows(task, label) for label in task.classes}
         chosen = [torch.empty(0, dtype=torch.int64)]
         for label, rows in classes.items():
             found = features(
-                problem.network,
-                problem.experts[number][1],
-                problem.train,
+                task.network,
+                task.experts[number][1],
+                task.train,
                 rows,
-                problem.device,
-                bfloat16=problem.bfloat16,
+                task.device,
+                bfloat16=task.bfloat16,
             )
-            draws = generator(problem.seed, "select", label)
-            chosen.append(rows[self.pick(found, problem.ipc, draws)])
+            generator = keyed_generator(task.seed, "select", label)
+            chosen.append(rows[self.pick(found, task.ipc, generator)])
             del found  # before the next class is forwarded
         return torch.cat(chosen)
 

@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn import functional
 
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.networks import State
-from dance.training import Fit, FitConfig, TrainingData
-from dance.training.fit import predict, standardise
+from dance.training import Trainer, TrainerConfig, TrainingData
+from dance.training.trainer import predict, standardise
 from unit.training.blobs import MEAN, STD, blobs, start, tiny, training
 
-PLAIN = FitConfig(epochs=6, batch_size=8, learning_rate=0.1, augmentation="", cutmix=0.0)
+PLAIN = TrainerConfig(epochs=6, batch_size=8, learning_rate=0.1, augmentation="", cutmix=0.0)
 """Nothing random but the order; the rate falls at epochs 4 and 5."""
-RICH = FitConfig(epochs=3, batch_size=8, learning_rate=0.05)
+RICH = TrainerConfig(epochs=3, batch_size=8, learning_rate=0.05)
 """Augmentation and CutMix of the evaluation."""
 
 
@@ -56,7 +56,7 @@ def _in_order(module: nn.Module) -> list[torch.Tensor]:
     return [p.detach() for p in module.parameters()] + list(module.buffers())
 
 
-def literal_rate(config: FitConfig, epoch: int) -> float:
+def literal_rate(config: TrainerConfig, epoch: int) -> float:
     rate = config.learning_rate
     for milestone in (math.floor(2 * config.epochs / 3), math.floor(5 * config.epochs / 6)):
         if epoch >= milestone:
@@ -75,13 +75,13 @@ def test_training_is_that_of_torch_s_sgd(norm) -> None:
     """All epochs, with both decays, weight decay on everything and the smaller last batch."""
     images, network = blobs(20), tiny(norm)
     state = start(network)
-    fit = Fit(network, [state], training(images), PLAIN, [7])
+    fit = Trainer(network, [state], training(images), PLAIN, [7])
     module = quiet_replica(state, norm).train()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     inputs = pixels_to_input(images.images)
     for epoch in range(PLAIN.epochs):
         optimiser.param_groups[0]["lr"] = literal_rate(PLAIN, epoch)
-        order = torch.randperm(20, generator=generator(7, "order", epoch))
+        order = torch.randperm(20, generator=keyed_generator(7, "order", epoch))
         total, hits, sizes = 0.0, 0, []
         for rows in order.split(8):
             logits = module(inputs[rows])
@@ -105,7 +105,7 @@ def test_training_is_that_of_torch_s_sgd(norm) -> None:
     ("epochs", "first", "second"), [(60, 40, 50), (80, 53, 66), (1500, 1000, 1250), (7, 4, 5)]
 )
 def test_the_rate_falls_at_two_thirds_and_five_sixths(epochs, first, second) -> None:
-    config = FitConfig(epochs=epochs)
+    config = TrainerConfig(epochs=epochs)
     rates = [config.rate(epoch) for epoch in range(epochs)]
     assert rates[:first] == [0.01] * first
     assert rates[first:second] == pytest.approx([0.002] * (second - first))
@@ -120,13 +120,13 @@ def test_cutmix_is_pasted_and_weighs_both_labels() -> None:
     inputs, labels = pixels_to_input(images.images), images.labels
     mixed_steps = 0
     for step in range(4):
-        fit = Fit(network, [state], training(images), config, [3])
+        fit = Trainer(network, [state], training(images), config, [3])
         rows = torch.arange(12)
         loss, hits = fit.step(rows[None], step)
-        draws = generator(3, "augment", step)
-        _, beta = torch.rand(2, generator=draws).tolist()
-        partner = torch.randperm(12, generator=draws)
-        row, column = torch.randint(8, (2,), generator=draws).tolist()
+        generator = keyed_generator(3, "augment", step)
+        _, beta = torch.rand(2, generator=generator).tolist()
+        partner = torch.randperm(12, generator=generator)
+        row, column = torch.randint(8, (2,), generator=generator).tolist()
         length = int(8 * math.sqrt(1 - beta))
         top, bottom = max(row - length // 2, 0), min(row + length // 2, 8)
         left, right = max(column - length // 2, 0), min(column + length // 2, 8)
@@ -154,10 +154,10 @@ def test_cutmix_is_pasted_and_weighs_both_labels() -> None:
 def test_members_together_are_as_each_alone(norm) -> None:
     images, network = blobs(20), tiny(norm)
     states = [start(network, seed) for seed in range(3)]
-    together = Fit(network, states, training(images), RICH, [5, 6, 7])
+    together = Trainer(network, states, training(images), RICH, [5, 6, 7])
     results = [together.train_epoch() for _ in range(RICH.epochs)]
     for member in range(3):
-        alone = Fit(network, [states[member]], training(images), RICH, [5 + member])
+        alone = Trainer(network, [states[member]], training(images), RICH, [5 + member])
         for epoch in range(RICH.epochs):
             result = alone.train_epoch()
             assert results[epoch].loss[member] == pytest.approx(result.loss[0], rel=1e-4)
@@ -179,7 +179,7 @@ def test_the_given_states_are_not_changed() -> None:
     network = tiny("batch")
     state = start(network)
     held = {name: tensor.clone() for name, tensor in state.items()}
-    Fit(network, [state], training(blobs()), RICH, [0]).train_epoch()
+    Trainer(network, [state], training(blobs()), RICH, [0]).train_epoch()
     assert all(torch.equal(held[name], state[name]) for name in held)
 
 
@@ -190,8 +190,8 @@ def test_going_on_inside_a_pass_is_a_straight_run(norm, members) -> None:
     images, network = blobs(20), tiny(norm)
     states = [start(network, seed) for seed in range(members)]
 
-    def fresh() -> Fit:
-        return Fit(network, states, training(images), RICH, list(range(members)))
+    def fresh() -> Trainer:
+        return Trainer(network, states, training(images), RICH, list(range(members)))
 
     straight, snapshots = fresh(), []
     expected = [
@@ -213,7 +213,7 @@ def test_going_on_inside_a_pass_is_a_straight_run(norm, members) -> None:
 
 def test_a_pass_that_was_ended_goes_on_in_the_same_fit() -> None:
     network = tiny()
-    fits = [Fit(network, [start(network)], training(blobs(20)), RICH, [0]) for _ in range(2)]
+    fits = [Trainer(network, [start(network)], training(blobs(20)), RICH, [0]) for _ in range(2)]
     expected = fits[0].train_epoch()
 
     def end(steps: int) -> None:
@@ -230,11 +230,11 @@ def test_a_pass_that_was_ended_goes_on_in_the_same_fit() -> None:
 def test_some_members_go_on_without_the_others() -> None:
     network = tiny("batch")
     states = [start(network, seed) for seed in range(3)]
-    together = Fit(network, states, training(blobs(20)), RICH, [0, 1, 2])
+    together = Trainer(network, states, training(blobs(20)), RICH, [0, 1, 2])
     together.train_epoch()
     middle = together.snapshot()
     together.train_epoch()
-    fewer = Fit(network, states[1:], training(blobs(20)), RICH, [1, 2])
+    fewer = Trainer(network, states[1:], training(blobs(20)), RICH, [1, 2])
     fewer.restore(middle[1:])
     fewer.train_epoch()
     for name, tensor in fewer.state(0).items():
@@ -247,8 +247,8 @@ def test_going_on_from_a_snapshot_is_a_straight_run(norm, members) -> None:
     images, network = blobs(20), tiny(norm)
     states = [start(network, seed) for seed in range(members)]
 
-    def fresh() -> Fit:
-        return Fit(network, states, training(images), RICH, list(range(members)))
+    def fresh() -> Trainer:
+        return Trainer(network, states, training(images), RICH, list(range(members)))
 
     straight = fresh()
     snapshots = [straight.snapshot()]
@@ -272,7 +272,7 @@ def test_standardised_input_is_taken_as_it_is() -> None:
     floats = TrainingData(bytes_.batch(slice(None)), images.labels, (9.0,) * 3, (9.0,) * 3)
     expected = pixels_to_input(images.images)
     torch.testing.assert_close(floats.images.double(), expected, rtol=1e-6, atol=1e-6)
-    fits = [Fit(network, [start(network)], data, RICH, [1]) for data in (bytes_, floats)]
+    fits = [Trainer(network, [start(network)], data, RICH, [1]) for data in (bytes_, floats)]
     for fit in fits:
         fit.train_epoch()
     one, two = (fit.state(0) for fit in fits)
@@ -290,7 +290,7 @@ def test_standardise_in_float64() -> None:
 def test_predict_is_the_plain_answer(norm) -> None:
     """More images than one batch of it, running statistics, no augmentation."""
     images, network = blobs(301), tiny(norm)
-    fit = Fit(network, [start(network)], training(images), RICH, [0])
+    fit = Trainer(network, [start(network)], training(images), RICH, [0])
     fit.train_epoch()
     state = fit.state(0)
     held = {name: tensor.clone() for name, tensor in state.items()}
@@ -307,7 +307,7 @@ def test_predict_is_the_plain_answer(norm) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     network = tiny()
     config = replace(PLAIN, learning_rate=1e30)
-    fit = Fit(network, [start(network)], training(blobs()), config, [0])
+    fit = Trainer(network, [start(network)], training(blobs()), config, [0])
     with pytest.raises(ConfigError, match=r"finite.*learning rate"):
         for _ in range(config.epochs):
             fit.train_epoch()
@@ -319,7 +319,9 @@ def test_bfloat16_stays_close(members) -> None:
     states = [start(network, seed) for seed in range(members)]
     found = []
     for bfloat16 in (False, True):
-        fit = Fit(network, states, training(images), RICH, list(range(members)), bfloat16=bfloat16)
+        fit = Trainer(
+            network, states, training(images), RICH, list(range(members)), bfloat16=bfloat16
+        )
         losses = [fit.train_epoch().loss[0] for _ in range(RICH.epochs)]
         found.append((losses, fit.state(0)))
     (exact, state), (rough, rounded) = found
@@ -336,8 +338,8 @@ def test_bfloat16_stays_close(members) -> None:
 def test_training_learns_what_can_be_learned() -> None:
     """The whole recipe with augmentation and CutMix, on unseen images of the same classes."""
     network = tiny()
-    config = FitConfig(epochs=40, batch_size=16, learning_rate=0.05)
-    fit = Fit(network, [start(network)], training(blobs(60)), config, [0])
+    config = TrainerConfig(epochs=40, batch_size=16, learning_rate=0.05)
+    fit = Trainer(network, [start(network)], training(blobs(60)), config, [0])
     while fit.epoch < config.epochs:
         fit.train_epoch()
     unseen = blobs(90, split="test")

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dance.core.errors import ArtifactError
-from dance.core.storage import (
+from dance.core.files import (
     checksum,
     is_temporary,
     read_json,
@@ -213,11 +213,11 @@ class TestAtomic:
     def test_all_that_a_killed_process_left_is_removed(self, tmp_path) -> None:
         """Also what a library wrote beside the path it was given; others' folders stay."""
         program = (
-            "import os, signal, sys; from pathlib import Path; from dance.core import storage\n"
+            "import os, signal, sys; from pathlib import Path; from dance.core import files\n"
             "def write(place):\n"
             "    place.write_text('half'); (place.parent / '.tmpAbCd').write_text('half')\n"
             "    os.kill(os.getpid(), signal.SIGKILL)\n"
-            "storage.write_atomic(Path(sys.argv[1]), write)"
+            "files.write_atomic(Path(sys.argv[1]), write)"
         )
         path = tmp_path / "set [1].json"
         done = subprocess.run([sys.executable, "-c", program, path])

@@ -12,15 +12,15 @@ import torch
 from dance.augment import siamese
 from dance.bench.reference import Reference
 from dance.bench.timing import Contestant, Stopwatch, Watched, timed
-from dance.condensed.class_sgd import ClassSGD
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.engine import RunConfig
-from dance.engine.stage import Stage, stage
+from dance.engine.context import RunContext, prepare
 from dance.experts import Expert
 from dance.experts.trajectories import untrained
-from dance.methods import METHODS, Condenser, Problem
+from dance.methods import METHODS, CondensationTask, Condenser
 from dance.methods import dance as dance_module
-from dance.methods.sides import RealSide
+from dance.methods.toolkit.classwise_sgd import ClassSGD
+from dance.methods.toolkit.distribution import RealFeatures
 from dance.networks import Network
 
 REFERENCE, EXACT, BANK = "reference", "exact", "bank"
@@ -38,27 +38,28 @@ def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
 
 
 def condensers() -> list[str]:
-    """Names of all methods that optimise canvases."""
+    """Names of all methods that optimise stored images."""
     return [name for name in METHODS.names() if issubclass(METHODS.get(name), Condenser)]
 
 
-def problem_of(setting: Stage) -> Problem:
-    """The problem of a run, with untrained experts and a bank of zeros: they cost the same."""
-    method, network = setting.method, setting.network
+def problem_of(context: RunContext) -> CondensationTask:
+    """The task of a run, with untrained experts and a bank of zeros: they cost the same."""
+    method, network = context.method, context.network
     experts = []
     if method.needs_experts():
-        for number in range(setting.config.experts.count):
+        for number in range(context.config.experts.count):
             first, last = (
-                network.initial(generator(0, "untrained expert", number, part)) for part in range(2)
+                network.initial(keyed_generator(0, "untrained expert", number, part))
+                for part in range(2)
             )
             experts.append(Expert(number, first, last, {}, Path(), trained_now=False))
-    problem = setting.problem(setting.initial(), experts)
+    task = context.task(context.initial(), experts)
     if epochs := method.trajectory_epochs():
-        problem = replace(problem, trajectories=untrained(network, epochs))
+        task = replace(task, trajectories=untrained(network, epochs))
     if isinstance(method, Condenser) and (entries := method.bank_draws()):
-        shape = (entries, problem.train.num_classes, network.embedding_size)
-        problem = replace(problem, bank=torch.zeros(shape, device=problem.device))
-    return problem
+        shape = (entries, task.train.num_classes, network.embedding_size)
+        task = replace(task, bank=torch.zeros(shape, device=task.device))
+    return task
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,37 +68,37 @@ class Engine:
 
     Attributes:
         method: with its settings.
-        problem: what it works on.
-        classes: K of the whole problem.
+        task: what it works on.
+        classes: K of the whole task.
     """
 
     method: Condenser
-    problem: Problem
+    task: CondensationTask
     classes: int
 
     @staticmethod
-    def of(setting: Stage, problem: Problem, classes: int | None = None) -> Engine:
+    def of(context: RunContext, task: CondensationTask, classes: int | None = None) -> Engine:
         """The engine of a run; with ``classes``, as a process that owns the first so many."""
-        assert isinstance(setting.method, Condenser)
-        every = problem.train.num_classes
+        assert isinstance(context.method, Condenser)
+        every = task.train.num_classes
         if classes is not None and classes < every:
-            problem = replace(
-                problem,
-                initial=problem.initial[: classes * problem.ipc],
-                bank=None if problem.bank is None else problem.bank[:, :classes],
+            task = replace(
+                task,
+                initial=task.initial[: classes * task.ipc],
+                bank=None if task.bank is None else task.bank[:, :classes],
                 classes=range(classes),
             )
-        return Engine(setting.method, problem, every)
+        return Engine(context.method, task, every)
 
     def contestant(self) -> Contestant:
         """Seconds of a step of all classes, scaled up where it owns some only."""
-        step, share = self.stepper(), self.classes / len(self.problem.classes)
-        return lambda number: share * timed(lambda: step(number), self.problem.device)
+        step, share = self.stepper(), self.classes / len(self.task.classes)
+        return lambda number: share * timed(lambda: step(number), self.task.device)
 
     def stepper(self) -> Callable[[int], object]:
         """A step by its number."""
-        state = self.method.setup(self.problem)
-        return lambda number: self.method.step(self.problem, state, number)
+        state = self.method.setup(self.task)
+        return lambda number: self.method.step(self.task, state, number)
 
     def split(self, rounds: int) -> tuple[list[dict[str, float]], list[float]]:
         """Where the time of a step goes.
@@ -106,8 +107,8 @@ class Engine:
             For each of some steps its seconds by phase, and the seconds of as many steps between
             them that no stopwatch was on; both scaled up like :meth:`contestant`.
         """
-        step, phases, device = self.stepper(), Phases(), self.problem.device
-        share = self.classes / len(self.problem.classes)
+        step, phases, device = self.stepper(), Phases(), self.task.device
+        share = self.classes / len(self.task.classes)
         step(0)
         splits, plain = [], []
         for number in range(1, 2 * rounds, 2):
@@ -122,8 +123,8 @@ class LiteralLoop:
     """The reference as a contestant, on as many classes as a round has time for.
 
     Args:
-        setting: of the run.
-        problem: what it works on, in float32.
+        context: of the run.
+        task: what it works on, in float32.
         longest: seconds that a round may take.
 
     Attributes:
@@ -131,9 +132,9 @@ class LiteralLoop:
             take beyond an iteration without any class is scaled up to all.
     """
 
-    def __init__(self, setting: Stage, problem: Problem, longest: float) -> None:
-        self._loop = Reference(problem, setting.method.config)
-        self._device, self._every = problem.device, problem.train.num_classes
+    def __init__(self, context: RunContext, task: CondensationTask, longest: float) -> None:
+        self._loop = Reference(task, context.method.config)
+        self._device, self._every = task.device, task.train.num_classes
         self._step(0, 1)
         self.classes = min(self._every, max(1, int(longest / self._step(0, 1))))
         self._fixed = min(self._step(0, 0) for _ in range(_FIXED_TRIES))
@@ -170,11 +171,11 @@ class Phases:
         """Functions that a step of DANCE calls, where it finds them."""
         backward = lambda: f"{self._view}: backward"  # noqa: E731
         return [
-            Watched(dance_module, "generator", self.DRAWS),
+            Watched(dance_module, "keyed_generator", self.DRAWS),
             Watched(siamese, "draw", self.DRAWS),
-            Watched(RealSide, "rows", self.DRAWS),
+            Watched(RealFeatures, "rows", self.DRAWS),
             Watched(dance_module, "interpolate", self.WEIGHTS),
-            Watched(RealSide, "means", self.REAL),
+            Watched(RealFeatures, "means", self.REAL),
             Watched(dance_module, "decode", self.IMAGES),
             Watched(siamese, "apply", self.IMAGES),
             Watched(Network, "embed", self._forward("matching")),
@@ -194,7 +195,7 @@ class Phases:
         return enter
 
 
-def staged(config: RunConfig) -> tuple[Stage, Problem]:
-    """A run's setting and its problem."""
-    setting = stage(config)
-    return setting, problem_of(setting)
+def staged(config: RunConfig) -> tuple[RunContext, CondensationTask]:
+    """A run's context and its task."""
+    context = prepare(config)
+    return context, problem_of(context)

@@ -12,28 +12,28 @@ import torch
 from torch.nn import functional
 
 from dance.augment.cutmix import Mix, apply_mix
-from dance.methods.base import Problem, Tensors
-from dance.methods.sides import forward
+from dance.methods.base import CondensationTask, Tensors
+from dance.methods.toolkit.distribution import forward
 from dance.networks import State
 
 SHARED = frozenset({"network", "network_velocity", "network_buffers"})
 """The names of the state tensors."""
 
 
-class Trainee:
+class InnerNetwork:
     """The layout of a network in a condenser's state, and its training by SGD.
 
     Args:
-        problem: whose network it is.
+        task: whose network it is.
 
     Attributes:
         network: the skeleton in training mode, which moves the running means of batch norm.
         buffers: whether the network has any, as batch norm does.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self.network = copy.deepcopy(problem.network).train()
+    def __init__(self, task: CondensationTask) -> None:
+        self._problem = task
+        self.network = copy.deepcopy(task.network).train()
         self._trained = self._layout(dict(self.network.named_parameters()))
         held = dict(self.network.named_buffers())
         self._counts = {name for name, buffer in held.items() if not buffer.is_floating_point()}
@@ -50,10 +50,10 @@ class Trainee:
             state["network_buffers"] = zeros(size)
         return state
 
-    def renew(self, state: Tensors, draws: torch.Generator) -> None:
+    def renew(self, state: Tensors, generator: torch.Generator) -> None:
         """An untrained network without momentum."""
         weights = self.weights(state)
-        for name, tensor in self._problem.network.initial(draws).items():
+        for name, tensor in self._problem.network.initial(generator).items():
             weights[name].copy_(tensor)
         state["network_velocity"].zero_()
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from dance.bench.contest import Engine, LiteralLoop, problem_of, with_targets
+from dance.bench.entries import Engine, LiteralLoop, problem_of, with_targets
 from dance.bench.speed import SpeedConfig, _default_data
 from dance.engine import RunConfig
-from dance.engine.stage import Stage, stage
+from dance.engine.context import RunContext, prepare
 from dance.methods.random import Random
-from dance.recipes import resolve
+from dance.recipes.resolve import resolve
 
 SMALL = {"network": {"width": 8}, "experts": {"count": 2}, "options": {"real_batch": 8}}
 
@@ -23,14 +23,14 @@ def run() -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def setting(run: RunConfig) -> Stage:
-    return stage(run)
+def context(run: RunConfig) -> RunContext:
+    return prepare(run)
 
 
-def test_untrained_experts_stand_in_for_all(setting: Stage) -> None:
-    problem = problem_of(setting)
-    assert len(problem.experts) == 2
-    (first, last), (other, _) = problem.experts
+def test_untrained_experts_stand_in_for_all(context: RunContext) -> None:
+    task = problem_of(context)
+    assert len(task.experts) == 2
+    (first, last), (other, _) = task.experts
     assert set(first) == set(last)
     for name in ("blocks.0.0.weight", "classifier.bias"):
         assert not torch.equal(first[name], last[name])
@@ -41,8 +41,8 @@ def test_a_bank_stands_in_where_one_is_asked_for(run: RunConfig) -> None:
     banked, exact = with_targets(run, "bank"), with_targets(run, "exact")
     assert banked is not None
     assert exact is not None
-    assert problem_of(stage(exact)).bank is None
-    bank = problem_of(stage(banked)).bank
+    assert problem_of(prepare(exact)).bank is None
+    bank = problem_of(prepare(banked)).bank
     assert bank is not None
     assert bank.shape == (banked.options.bank_draws, 10, 8 * 4 * 4)
 
@@ -54,19 +54,19 @@ def test_a_method_without_a_bank_has_none() -> None:
 def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
     banked = with_targets(run, "bank")
     assert banked is not None
-    part = stage(banked)
+    part = prepare(banked)
     engine = Engine.of(part, problem_of(part), 3)
     assert engine.classes == 10
-    assert engine.problem.classes == range(3)
-    assert engine.problem.bank is not None
-    assert engine.problem.bank.shape[1] == 3
-    assert len(engine.problem.initial) == 6
+    assert engine.task.classes == range(3)
+    assert engine.task.bank is not None
+    assert engine.task.bank.shape[1] == 3
+    assert len(engine.task.initial) == 6
     assert engine.contestant()(0) > 0
 
 
-def test_a_slow_reference_loops_over_the_classes_it_has_time_for(setting: Stage) -> None:
-    problem = problem_of(setting)
-    slow, quick = (LiteralLoop(setting, problem, longest) for longest in (0.0, 1000.0))
+def test_a_slow_reference_loops_over_the_classes_it_has_time_for(context: RunContext) -> None:
+    task = problem_of(context)
+    slow, quick = (LiteralLoop(context, task, longest) for longest in (0.0, 1000.0))
     assert (slow.classes, quick.classes) == (1, 10)
     # A tenth of the work, scaled up: not the time of one class alone. The fastest of a few tries,
     # since other work on the machine only ever adds.

@@ -1,10 +1,10 @@
 """The two sides of distribution matching, which DANCE, DM, DataDAM, M3D and IDM share.
 
 All of them compare, class by class, what a network makes of a real batch with what it makes of the
-class's synthetic images, both under one augmentation of the class. :class:`RealSide` forwards the
-real images of many classes at once and without gradients; :class:`Canvases` decodes and forwards
-the synthetic ones by chunks of classes and takes the step on the pixels. The losses of classes add
-up, so neither changes what is computed.
+class's synthetic images, both under one augmentation of the class. :class:`RealFeatures` forwards
+the real images of many classes at once and without gradients; :class:`SyntheticImages` decodes and
+forwards the synthetic ones by chunks of classes and takes the step on the pixels. The losses of
+classes add up, so neither changes what is computed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 
 from dance.augment import siamese, single
 from dance.condensed import decode
-from dance.condensed.class_sgd import ClassOptimiser, ClassSGD
 from dance.condensed.container import Space
 from dance.core.device import policy, send
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods.base import Problem, Tensors
+from dance.methods.base import CondensationTask, Tensors
+from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD
 from dance.networks import Network, State
 from dance.objectives.moments import class_means
 
@@ -32,12 +32,12 @@ class Owners:
     """The class of each of n images: the row of its parameters in what is drawn for all K classes.
 
     Attributes:
-        here: (n,) int64 on the CPU.
-        there: the same on the device.
+        cpu: (n,) int64 on the CPU.
+        device: the same on the device of the task.
     """
 
-    here: torch.Tensor
-    there: torch.Tensor
+    cpu: torch.Tensor
+    device: torch.Tensor
 
     @staticmethod
     def of(labels: torch.Tensor, device: torch.device) -> Owners:
@@ -57,14 +57,14 @@ class Chunk:
 
     Attributes:
         classes: their places among the own classes.
-        canvases: their rows in the state's tensors.
+        stored_images: their rows in the state's tensors.
         images: their rows among the kept synthetic images of the own classes.
         owners: class of each kept image.
         sizes: kept images of each class.
     """
 
     classes: slice
-    canvases: slice
+    stored_images: slice
     images: slice
     owners: Owners
     sizes: list[int]
@@ -72,7 +72,7 @@ class Chunk:
     @property
     def labels(self) -> torch.Tensor:
         """(n,) class of each kept image, on the device."""
-        return self.owners.there
+        return self.owners.device
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,19 +93,19 @@ class Group:
     sizes: list[int]
 
 
-class RealSide:
+class RealFeatures:
     """Real batches of the own classes, and what networks make of them.
 
     Args:
-        problem: with the real images.
+        task: with the real images.
         batch: images of each class; 0 for all.
         together: images that go through one forward (none: all, as batch norm needs them).
     """
 
-    def __init__(self, problem: Problem, batch: int, together: int | None) -> None:
-        self.problem = problem
-        self._sampler = ClassSampler(problem.train, batch, problem.seed, problem.classes)
-        mean, std = channels(problem)
+    def __init__(self, task: CondensationTask, batch: int, together: int | None) -> None:
+        self.task = task
+        self._sampler = ClassSampler(task.train, batch, task.seed, task.classes)
+        mean, std = channels(task)
         self._offset, self._scale = -mean / std, 1 / (255 * std)
         self._groups = self._group(batch, together)
 
@@ -121,13 +121,13 @@ class RealSide:
             change: augmentation for all K classes.
             rows: of :meth:`rows`, on the device.
         """
-        initial, done = self.problem.initial, 0
-        found = initial.new_empty(0, self.problem.network.embedding_size)
+        initial, done = self.task.initial, 0
+        found = initial.new_empty(0, self.task.network.embedding_size)
         for group, features in self._forward(embed, change, rows):
             if not done:
                 # One tensor for all: a small one kept of every group would leave the memory of its
                 # features unusable behind it, so that a step took more with every class.
-                found = initial.new_empty(len(self.problem.classes), features.shape[1])
+                found = initial.new_empty(len(self.task.classes), features.shape[1])
             found[done : done + len(group.sizes)] = class_means(features, group.sizes)
             done += len(group.sizes)
         return found
@@ -144,24 +144,24 @@ class RealSide:
         self, embed: Embed, change: Change, rows: torch.Tensor
     ) -> Iterator[tuple[Group, torch.Tensor]]:
         """Groups of classes, each with the features (n,D) of its real images."""
-        stored, dtype = self.problem.train.images, self.problem.initial.dtype
+        stored, dtype = self.task.train.images, self.task.initial.dtype
         for group in self._groups:
             features = []
             with torch.no_grad():
                 for part, owners in zip(group.images, group.owners, strict=True):
-                    images = stored[rows[part].to(stored.device)].to(self.problem.device).to(dtype)
+                    images = stored[rows[part].to(stored.device)].to(self.task.device).to(dtype)
                     features.append(embed(change(self._standardised(images), owners)))
             yield group, torch.cat(features)
 
     def _standardised(self, images: torch.Tensor) -> torch.Tensor:
         """What networks eat of images (n,C,S,S) from 0 to 255; whitened where the set is."""
-        if self.problem.train.whitening is not None:
-            return self.problem.train.whitening.apply(images / 255)
+        if self.task.train.whitening is not None:
+            return self.task.train.whitening.apply(images / 255)
         return torch.addcmul(self._offset, images, self._scale)
 
     def _group(self, batch: int, together: int | None) -> list[Group]:
         """The own classes in groups of as many as are forwarded together, counted among all K."""
-        own, device = self.problem.classes, self.problem.device
+        own, device = self.task.classes, self.task.device
         sizes, groups, start = self._sampler.sizes(), [], 0
         if together is None:
             each, together = own.stop or 1, max(1, sum(sizes))
@@ -180,22 +180,22 @@ class RealSide:
         return groups
 
 
-class Canvases:
+class SyntheticImages:
     """The synthetic side: chunks of the own classes, and the step on the pixels.
 
     Args:
-        problem: with the first canvases.
+        task: with the first stored images.
         learning_rate: of SGD on the pixels.
         momentum: likewise.
         steps: ``per_class``: one optimiser step a class, in turn (:class:`ClassSGD`); ``joint``:
             one for all.
         kept: synthetic images of each class that are forwarded (none: all).
-        chunk: classes of one forward (none: the problem's).
+        chunk: classes of one forward (none: the task's).
     """
 
     def __init__(
         self,
-        problem: Problem,
+        task: CondensationTask,
         learning_rate: float,
         momentum: float,
         steps: Literal["per_class", "joint"],
@@ -203,14 +203,14 @@ class Canvases:
         kept: int | None = None,
         chunk: int | None = None,
     ) -> None:
-        self._problem, self._steps = problem, steps
+        self._problem, self._steps = task, steps
         self._learning_rate, self._momentum = learning_rate, momentum
         self._optimiser: ClassSGD | None = None
-        kept = problem.ipc * problem.factor**2 if kept is None else kept
-        self._chunks = _cut(problem, kept, chunk or problem.chunk)
+        kept = task.ipc * task.factor**2 if kept is None else kept
+        self._chunks = _cut(task, kept, chunk or task.chunk)
 
     def start(self) -> Tensors:
-        """The first canvases, at rest."""
+        """The first stored images, at rest."""
         initial = self._problem.initial
         return {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
 
@@ -225,7 +225,7 @@ class Canvases:
 
         Args:
             state: of the method; ``pixels`` and ``velocity`` change.
-            view: canvases of a chunk to what a network eats.
+            view: stored images of a chunk to what a network eats.
             losses: of each class of a chunk, (k,) each by name.
             weights: of the losses in the sum, by name.
 
@@ -237,10 +237,10 @@ class Canvases:
         gradient = torch.empty_like(pixels)
         totals = {name: pixels.new_zeros(()) for name in weights}
         for chunk in self._chunks:
-            leaf = pixels[chunk.canvases].detach().requires_grad_()
+            leaf = pixels[chunk.stored_images].detach().requires_grad_()
             found = losses(chunk, view(leaf, chunk))
             objective = torch.stack([found[name].sum() * weights[name] for name in weights]).sum()
-            (gradient[chunk.canvases],) = torch.autograd.grad(objective, leaf)
+            (gradient[chunk.stored_images],) = torch.autograd.grad(objective, leaf)
             for name, total in totals.items():
                 total += found[name].detach().sum()
         optimiser.step(gradient)
@@ -259,33 +259,33 @@ class Canvases:
         return held
 
 
-def _cut(problem: Problem, kept: int, chunk: int) -> list[Chunk]:
+def _cut(task: CondensationTask, kept: int, chunk: int) -> list[Chunk]:
     """The own classes in chunks."""
     chunks = []
-    for first in range(0, len(problem.classes), chunk):
-        labels = problem.classes[first : first + chunk]
+    for first in range(0, len(task.classes), chunk):
+        labels = task.classes[first : first + chunk]
         last = first + len(labels)
         every = torch.arange(labels.start, labels.stop).repeat_interleave(kept)
         chunks.append(
             Chunk(
                 slice(first, last),
-                slice(first * problem.ipc, last * problem.ipc),
+                slice(first * task.ipc, last * task.ipc),
                 slice(first * kept, last * kept),
-                Owners.of(every, problem.device),
+                Owners.of(every, task.device),
                 [kept] * len(labels),
             )
         )
     return chunks
 
 
-def real_together(device: torch.device, side: int) -> int:
-    """Real images of ``side`` pixels that go through one forward."""
+def real_batch_size(device: torch.device, resolution: int) -> int:
+    """Real images of ``resolution`` pixels that go through one forward."""
     found = policy(device)
-    return found.fitting(found.forward, side)
+    return found.fitting(found.forward, resolution)
 
 
 def forward(
-    problem: Problem,
+    task: CondensationTask,
     call: Callable[[State, torch.Tensor], torch.Tensor],
     state: State,
     images: torch.Tensor,
@@ -295,16 +295,20 @@ def forward(
     Channels last is the layout in which convolution and pooling are fastest, on the CPU and on
     tensor cores.
     """
-    with torch.autocast(problem.device.type, torch.bfloat16, enabled=problem.bfloat16):
+    with torch.autocast(task.device.type, torch.bfloat16, enabled=task.bfloat16):
         found = call(state, images.contiguous(memory_format=torch.channels_last))
     return found.to(images.dtype)
 
 
 def forward_along(
-    problem: Problem, network: Network, state: State, direction: State, images: torch.Tensor
+    task: CondensationTask,
+    network: Network,
+    state: State,
+    direction: State,
+    images: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Logits of standardised images and their change along a direction; see ``Network.along``."""
-    with torch.autocast(problem.device.type, torch.bfloat16, enabled=problem.bfloat16):
+    with torch.autocast(task.device.type, torch.bfloat16, enabled=task.bfloat16):
         return network.along(state, direction, images)
 
 
@@ -313,47 +317,53 @@ def has_batch_norm(network: Network) -> bool:
     return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
 
 
-def fresh_network(problem: Problem, draws: torch.Generator) -> State:
-    """An untrained network on the device, in the dtype of the canvases."""
-    fresh = problem.network.initial(draws)
-    there = send(list(fresh.values()), problem.device)
-    return {name: tensor.to(problem.initial) for name, tensor in zip(fresh, there, strict=True)}
+def fresh_network(task: CondensationTask, generator: torch.Generator) -> State:
+    """An untrained network on the device, in the dtype of the stored images."""
+    fresh = task.network.initial(generator)
+    there = send(list(fresh.values()), task.device)
+    return {name: tensor.to(task.initial) for name, tensor in zip(fresh, there, strict=True)}
 
 
-def channels(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+def channels(task: CondensationTask) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and std (C,1,1) of the data on the device."""
     mean, std = (
-        torch.tensor(values, dtype=problem.initial.dtype, device=problem.device).view(-1, 1, 1)
-        for values in (problem.train.mean, problem.train.std)
+        torch.tensor(values, dtype=task.initial.dtype, device=task.device).view(-1, 1, 1)
+        for values in (task.train.mean, task.train.std)
     )
     return mean, std
 
 
-def pictures(problem: Problem, canvases: torch.Tensor, space: Space) -> torch.Tensor:
-    """Decoded, standardised images (n*factor^2,C,S,S) of canvases (n,C,S,S) in ``space``.
+def pictures(task: CondensationTask, stored_images: torch.Tensor, space: Space) -> torch.Tensor:
+    """Decoded, standardised images (n*factor^2,C,S,S) of stored images (n,C,S,S) in ``space``.
 
     What :meth:`dance.condensed.CondensedSet.images` makes of a stored set.
     """
-    factor = problem.factor
-    if space == "standardised" and canvases.shape[-1] % factor == 0:
-        return decode(canvases, factor)
-    mean, std = channels(problem)
-    unit = canvases if space == "unit" else canvases * std + mean  # the padding is grey in unit
+    factor = task.factor
+    if space == "standardised" and stored_images.shape[-1] % factor == 0:
+        return decode(stored_images, factor)
+    mean, std = channels(task)
+    unit = (
+        stored_images if space == "unit" else stored_images * std + mean
+    )  # the padding is grey in unit
     return (decode(unit, factor) - mean) / std
 
 
-def single_operation(problem: Problem, strategy: str, iteration: int) -> Change:
+def single_operation(task: CondensationTask, strategy: str, iteration: int) -> Change:
     """DSA of an iteration: one operation a class, none for an empty strategy."""
     if not strategy:
         return lambda images, owners: images
-    classes, side = problem.train.num_classes, problem.train.side
-    drawn = single.draw(strategy, classes, side, generator(problem.seed, "augment", iteration))
-    return lambda images, owners: single.apply(images, drawn.take(owners.here))
+    classes, resolution = task.train.num_classes, task.train.resolution
+    drawn = single.draw(
+        strategy, classes, resolution, keyed_generator(task.seed, "augment", iteration)
+    )
+    return lambda images, owners: single.apply(images, drawn.take(owners.cpu))
 
 
-def chained_operations(problem: Problem, strategy: str, iteration: int) -> Change:
+def chained_operations(task: CondensationTask, strategy: str, iteration: int) -> Change:
     """IDC's augmentation of an iteration: a chain of operations, parameters by class."""
-    classes, side = problem.train.num_classes, problem.train.side
-    drawn = siamese.draw(strategy, classes, side, generator(problem.seed, "augment", iteration))
-    drawn = drawn.to(problem.device)
-    return lambda images, owners: siamese.apply(images, drawn.take(owners.there))
+    classes, resolution = task.train.num_classes, task.train.resolution
+    drawn = siamese.draw(
+        strategy, classes, resolution, keyed_generator(task.seed, "augment", iteration)
+    )
+    drawn = drawn.to(task.device)
+    return lambda images, owners: siamese.apply(images, drawn.take(owners.device))

@@ -66,15 +66,15 @@ def resolve(
     return config
 
 
-def generic(data: str, method: str, ipc: int, side: int) -> RunConfig:
-    """The rule for images of ``side`` pixels: the method's own, or its defaults in DANCE's rule.
+def generic(data: str, method: str, ipc: int, resolution: int) -> RunConfig:
+    """The rule for images of ``resolution`` pixels: the method's own, else DANCE's.
 
     Raises:
         ConfigError: unknown method.
     """
     if method in SETTINGS.names():
-        return SETTINGS.get(method)(data, ipc, side)
-    config = dance_config(data, ipc, side)
+        return SETTINGS.get(method)(data, ipc, resolution)
+    config = dance_config(data, ipc, resolution)
     chosen = METHODS.get(method)
     options = chosen.Config()
     evaluation = config.evaluation
@@ -150,9 +150,9 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
         raise ConfigError("which data? give a name (dance list datasets) or a path: got none")
     header = portable_header(data)
     source = build(DataConfig, given.get("source") or {}, "source")
-    side = header["data"]["shape"][-1] if header else _side(data, source)
+    resolution = header["data"]["shape"][-1] if header else _resolution(data, source)
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
-    config = generic(data, str(method), ipc, side)
+    config = generic(data, str(method), ipc, resolution)
     if quick:
         config = _shortened(config, data)
     return build_run(starting_point(config, header)) if header else config
@@ -166,8 +166,8 @@ def _shortened(config: RunConfig, data: str) -> RunConfig:
     return build_run(merge(to_plain(config), short))
 
 
-def _side(data: str, source: DataConfig) -> int:
+def _resolution(data: str, source: DataConfig) -> int:
     """Side of the images in pixels; sets that are not known are opened to find it (and cached)."""
     if source.size is not None:
         return source.size
-    return KNOWN[data].size if data in KNOWN else load(data, "train", source).side
+    return KNOWN[data].size if data in KNOWN else load(data, "train", source).resolution

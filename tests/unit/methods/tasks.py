@@ -6,18 +6,20 @@ import torch
 
 from dance.data.imageset import ImageSet
 from dance.experts.trajectories import HeldTrajectories, flatten
-from dance.methods import Problem
+from dance.methods import CondensationTask
 from dance.networks import Network, NetworkConfig, State, build
 
 
 def image_set(
-    sizes: tuple[int, ...] = (7, 12, 4), channels: int = 3, side: int = 8, seed: int = 0
+    sizes: tuple[int, ...] = (7, 12, 4), channels: int = 3, resolution: int = 8, seed: int = 0
 ) -> ImageSet:
     """Random pictures, every class around a level of its own; rows of the classes are mixed."""
-    draws = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    labels = labels[torch.randperm(len(labels), generator=draws)]
-    noise = torch.randint(0, 160, (len(labels), channels, side, side), generator=draws)
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    noise = torch.randint(
+        0, 160, (len(labels), channels, resolution, resolution), generator=generator
+    )
     images = (noise + labels.view(-1, 1, 1, 1) * (95 // len(sizes))).to(torch.uint8)
     return ImageSet(
         images,
@@ -33,11 +35,11 @@ def image_set(
 
 def weights(network: Network, seed: int, dtype: torch.dtype) -> tuple[State, State]:
     """First and last weights of an expert; a trained one is far from its start."""
-    draws = torch.Generator().manual_seed(seed)
-    initial = network.initial(draws)
+    generator = torch.Generator().manual_seed(seed)
+    initial = network.initial(generator)
     final = {}
     for name, tensor in initial.items():
-        step = 0.3 * torch.randn(tensor.shape, generator=draws)
+        step = 0.3 * torch.randn(tensor.shape, generator=generator)
         if not tensor.shape:  # the number of batches seen
             final[name] = tensor
         elif name.endswith("running_var"):
@@ -57,7 +59,7 @@ def trajectories(network: Network, count: int, epochs: int, dtype: torch.dtype) 
     return HeldTrajectories(torch.stack(networks))
 
 
-def problem(
+def task(
     ipc: int = 1,
     factor: int = 1,
     *,
@@ -67,15 +69,18 @@ def problem(
     seed: int = 3,
     chunk: int = 2,
     dtype: torch.dtype = torch.float64,
-) -> Problem:
-    """A problem whose canvases are noise that partly lies at the borders of [0,1]."""
+) -> CondensationTask:
+    """A problem whose stored images are noise that partly lies at the borders of [0,1]."""
     train = image_set() if train is None else train
     skeleton = build(
-        network or NetworkConfig(width=6, depth=2), train.channels, train.side, train.num_classes
+        network or NetworkConfig(width=6, depth=2),
+        train.channels,
+        train.resolution,
+        train.num_classes,
     )
-    shape = (train.num_classes * ipc, train.channels, train.side, train.side)
+    shape = (train.num_classes * ipc, train.channels, train.resolution, train.resolution)
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return Problem(
+    return CondensationTask(
         train=train,
         initial=(noise * 1.4 - 0.2).clamp(0, 1).to(dtype),
         ipc=ipc,

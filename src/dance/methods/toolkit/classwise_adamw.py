@@ -1,6 +1,6 @@
-"""AdamW on canvases in which every class takes its own optimiser step, exactly and for all at once.
+"""AdamW on stored images with an optimiser step of its own for every class, all taken at once.
 
-NCFM keeps the canvases of all classes in one tensor and calls AdamW once per class and loss. A
+NCFM keeps the stored images of all classes in one tensor and calls AdamW once per class and loss. A
 class whose turn it is not has gradient 0, yet its moments decay, its momentum moves it and the
 weight decay shrinks it. One step with gradient g, number t since the beginning, is
 
@@ -10,7 +10,7 @@ weight decay shrinks it. One step with gradient g, number t since the beginning,
 So a class drifts by about sqrt(K) lr a cycle at a steady gradient, K the number of classes. Steps
 without a gradient need no network: every class is brought to the moment of its own turn, all
 gradients are taken in one batch, and the steps are made together (compare
-:mod:`dance.condensed.class_sgd`, which has a closed form for this).
+:mod:`dance.methods.toolkit.classwise_sgd`, which has a closed form for this).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class ClassAdamW:
     """Per-class AdamW for one cycle over the classes, class c taking its c-th step.
 
     Args:
-        pixels: (k*ipc,C,S,S) canvases of the own classes, class-major; changed in place.
+        pixels: (k*ipc,C,S,S) stored images of the own classes, class-major; changed in place.
         moments: m and v, each likewise.
         classes: K, all classes of a cycle; 1 for one step of all together.
         learning_rate: of one step.
         weight_decay: w.
         done: steps made before this cycle.
-        own: the k classes whose canvases these are (none: all K).
+        own: the k classes whose stored images these are (none: all K).
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class ClassAdamW:
         return max(0, min(label, self._own.stop) - self._own.start) * self._each
 
     def _drift(self, rows: slice, turn: int) -> None:
-        """A step of some canvases without a gradient."""
+        """A step of some stored images without a gradient."""
         _, first, second = self._tensors
         first[rows].mul_(_B1)
         second[rows].mul_(_B2)
         self._move(rows, turn)
 
     def _move(self, rows: slice, turn: int) -> None:
-        """Move some canvases by their moments, in a step that is the turn of a class."""
+        """Move some stored images by their moments, in a step that is the turn of a class."""
         pixels, first, second = (tensor[rows] for tensor in self._tensors)
         number = self._done + turn + 1
         spread = second.sqrt().div_(math.sqrt(1 - _B2**number)).add_(_EPSILON)

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from dance.core.checkpoint import Checkpoints, save_seconds
+from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.storage import read_tensors, write_tensors
+from dance.core.files import read_tensors, write_tensors
 
 STAMP = {"config": {"ipc": 10, "options": {"momentum": 0.5}}, "data": "f00"}
 
@@ -202,7 +202,7 @@ def test_a_full_disk_is_said_once_and_survived(tmp_path, capfd) -> None:
 KILLED = """
 import sys, torch
 from pathlib import Path
-from dance.core.checkpoint import Checkpoints
+from dance.core.checkpoints import Checkpoints
 found = Checkpoints(Path(sys.argv[1]), "work", {}, 0)
 number = 0
 while True:

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dance.condensed.class_sgd import ClassSGD
+from dance.methods.toolkit.classwise_sgd import ClassSGD
 
-SIDE = 2
+RESOLUTION = 2
 
 
 def numbers(*shape: int, seed: int) -> torch.Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=draws, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 @given(
@@ -30,7 +30,7 @@ def test_is_torch_sgd_class_after_class(
     momentum: float, rate: float, classes: int, ipc: int, cycles: int, seed: int, clamp: bool
 ) -> None:
     """Gradients depend on the position, so each must be taken where the class then is."""
-    shape = (classes * ipc, 1, SIDE, SIDE)
+    shape = (classes * ipc, 1, RESOLUTION, RESOLUTION)
     start, target = numbers(*shape, seed=seed), numbers(*shape, seed=seed + 1)
     curvature = numbers(cycles, *shape, seed=seed + 2).abs()
 
@@ -76,7 +76,10 @@ def test_one_gradient_moves_a_class_by_twice_the_rate() -> None:
 
 def test_one_class_is_plain_sgd_with_momentum() -> None:
     """The joint form: no step of another class in between, so nothing drifts."""
-    start, gradients = numbers(6, 1, SIDE, SIDE, seed=0), numbers(5, 6, 1, SIDE, SIDE, seed=1)
+    start, gradients = (
+        numbers(6, 1, RESOLUTION, RESOLUTION, seed=0),
+        numbers(5, 6, 1, RESOLUTION, RESOLUTION, seed=1),
+    )
     literal = torch.nn.Parameter(start.clone())
     optimiser = torch.optim.SGD([literal], lr=0.1, momentum=0.5)
     pixels, velocity = start.clone(), torch.zeros_like(start)

@@ -56,13 +56,13 @@ def points(difference: float) -> str:
     return f"{abs(100 * difference):.1f} points"
 
 
-def square(side: int) -> str:
+def square(resolution: int) -> str:
     """The extent of a square grid.
 
     >>> square(32).split("\N{MULTIPLICATION SIGN}")
     ['32 ', ' 32']
     """
-    return f"{side} \N{MULTIPLICATION SIGN} {side}"
+    return f"{resolution} \N{MULTIPLICATION SIGN} {resolution}"
 
 
 def size(value: int | None) -> str:

@@ -1,7 +1,7 @@
-"""SGD on canvases in which every class takes its own optimiser step, in closed form for all.
+"""SGD on stored images in which every class takes its own optimiser step, in closed form for all.
 
-IDC, DREAM and DANCE keep the canvases of all classes in one tensor and call an SGD optimiser with
-momentum once per class and loss. A class whose turn it is not has gradient 0, yet its momentum
+IDC, DREAM and DANCE keep the stored images of all classes in one tensor and call an SGD optimiser
+with momentum once per class and loss. A class whose turn it is not has gradient 0, yet its momentum
 keeps moving it. One full cycle moves a class by about lr g / (1 - m) before its own next gradient,
 twice lr g at m = 0.5, and nothing of the momentum is left. That is part of the published dynamics
 and is reproduced here without K steps on the whole tensor: at its own turn
@@ -12,8 +12,8 @@ and over k steps of other classes
 
     x <- x - lr v m (1 - m^k) / (1 - m),   v <- m^k v.
 
-A loss of a class depends on its own canvases alone, so all classes can be brought to the moment of
-their own turn, their gradients be taken in one batch, and their steps be made together.
+A loss of a class depends on its own stored images alone, so all classes can be brought to the
+moment of their own turn, their gradients be taken in one batch, and their steps be made together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 
 class ClassOptimiser(Protocol):
-    """An optimiser of canvases, for one cycle over the classes."""
+    """An optimiser of stored images, for one cycle over the classes."""
 
     def before(self) -> None:
         """Bring every class to its own turn."""
@@ -46,13 +46,13 @@ class ClassSGD:
     take all gradients, then :meth:`step`, then :meth:`after`.
 
     Args:
-        pixels: (k*ipc,C,S,S) canvases of the own classes, class-major; changed in place.
+        pixels: (k*ipc,C,S,S) stored images of the own classes, class-major; changed in place.
         velocity: likewise, momentum buffer; changed in place.
         classes: K, all classes of a cycle.
         learning_rate: of one step.
         momentum: m in [0, 1).
-        own: the k classes whose canvases these are (none: all K). The others' steps are counted
-            nevertheless, so canvases move as they would beside them.
+        own: the k classes whose stored images these are (none: all K). The others' steps are
+            counted nevertheless, so stored images move as they would beside them.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class ClassSGD:
         """What (k*ipc,1,1,1) numbers of other steps do.
 
         Returns:
-            The share of the velocity that is left, m^k, and how far the canvases move in units of
-            it, m (1 - m^k) / (1 - m).
+            The share of the velocity that is left, m^k, and how far the stored images move in
+            units of it, m (1 - m^k) / (1 - m).
         """
         m, dtype = self._momentum, self.pixels.dtype
         left = torch.pow(torch.tensor(m, dtype=dtype), steps)

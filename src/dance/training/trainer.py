@@ -1,7 +1,7 @@
 """Training of classifiers by SGD, one network or several at once, as the field trains them.
 
-A :class:`Fit` holds g networks (members) as stacked parameters. Each member has a seed of its own
-for order, augmentation and CutMix, so its result does not depend, beyond rounding, on how many
+A :class:`Trainer` holds g networks (members) as stacked parameters. Each member has a seed of its
+own for order, augmentation and CutMix, so its result does not depend, beyond rounding, on how many
 members are trained beside it.
 """
 
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from dance.augment import cutmix, siamese, single
 from dance.core.errors import ConfigError
-from dance.core.rng import generator
+from dance.core.rng import keyed_generator
 from dance.data.whitening import Whitening
 from dance.networks import Network, State
 
@@ -31,7 +31,7 @@ _SQUARES = 0.999
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig:
+class TrainerConfig:
     """Training of a classifier by SGD.
 
     Attributes:
@@ -40,15 +40,15 @@ class FitConfig:
         learning_rate: of the optimiser, before decay.
         momentum: of SGD; AdamW's decay of the mean gradient.
         weight_decay: L2 penalty on all parameters; AdamW's is decoupled.
-        decay: factor on the learning rate at each of the drops.
+        gamma: factor on the learning rate at each of the drops.
         augmentation: strategy of differentiable augmentation, a parameter draw per image.
         cutmix: probability per batch of CutMix.
         augment: how the strategy is applied: ``chain`` (colour, flip and cutout always, one of the
             others per batch: IDC's family), ``single`` (one operation per batch: DSA's family) or
             ``none``.
-        drops: where the learning rate falls, as shares of the epochs rounded down, with epochs to
-            add where there are some: the first epoch at the lower rate, counted from 0.
-        reset: forget the momentum at each drop, as a new optimiser would.
+        milestones: where the learning rate falls, as shares of the epochs rounded down, with
+            epochs to add where there are some: the first epoch at the lower rate, counted from 0.
+        reset_momentum: forget the momentum at each drop, as a new optimiser would.
         optimiser: sgd or adamw.
     """
 
@@ -57,12 +57,12 @@ class FitConfig:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    decay: float = 0.2
+    gamma: float = 0.2
     augmentation: str = "color_crop_flip_scale_rotate"
     cutmix: float = 0.5
     augment: Literal["chain", "single", "none"] = "chain"
-    drops: tuple[str, ...] = ("2/3", "5/6")
-    reset: bool = False
+    milestones: tuple[str, ...] = ("2/3", "5/6")
+    reset_momentum: bool = False
     optimiser: Literal["sgd", "adamw"] = "sgd"
 
     def __post_init__(self) -> None:
@@ -71,11 +71,11 @@ class FitConfig:
         Raises:
             ConfigError: a drop that is no share, or one operation to be drawn of none.
         """
-        for drop in self.drops:
+        for drop in self.milestones:
             if not _DROP.fullmatch(drop):
                 raise ConfigError(
-                    f"drops must be shares of the epochs, such as 2/3, or 1/2+2 for two epochs "
-                    f"later: got {drop!r}"
+                    "milestones must be fractions of the epochs, such as 2/3, or 1/2+2 for two "
+                    f"epochs later: got {drop!r}"
                 )
         if self.augment == "single" and not self.augmentation:
             raise ConfigError(
@@ -83,9 +83,9 @@ class FitConfig:
             )
 
     def drop_epochs(self) -> list[int]:
-        """The first epoch at each lower rate, counted from 0, in the order of ``drops``."""
+        """The first epoch at each lower rate, counted from 0, in the order of ``milestones``."""
         places = []
-        for drop in self.drops:
+        for drop in self.milestones:
             match = _DROP.fullmatch(drop)
             assert match is not None  # checked when it was made
             above, below, later = (int(part or 0) for part in match.groups())
@@ -95,7 +95,7 @@ class FitConfig:
     def rate(self, epoch: int) -> float:
         """Learning rate of the epoch, counted from 0."""
         passed = sum(epoch >= drop for drop in self.drop_epochs())
-        return float(self.learning_rate * self.decay**passed)
+        return float(self.learning_rate * self.gamma**passed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,7 @@ class EpochResult:
     accuracy: list[float]
 
 
-class Fit:
+class Trainer:
     """Members in training.
 
     Args:
@@ -186,7 +186,7 @@ class Fit:
         network: Network,
         states: Sequence[State],
         data: TrainingData,
-        config: FitConfig,
+        config: TrainerConfig,
         seeds: Sequence[int],
         *,
         bfloat16: bool = False,
@@ -213,7 +213,8 @@ class Fit:
     def snapshot(self) -> list[dict[str, torch.Tensor]]:
         """All that is needed to go on from this step, member by member; copies.
 
-        A member does not depend on those beside it: another :class:`Fit` may take up some of them.
+        A member does not depend on those beside it: another :class:`Trainer` may take up some of
+        them.
         """
         members = []
         for member in range(len(self.seeds)):
@@ -285,10 +286,14 @@ class Fit:
         device = self.data.labels.device
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.rate(self.epoch)
-        if self.config.reset and not self._step and self.epoch in self.config.drop_epochs():
+        if (
+            self.config.reset_momentum
+            and not self._step
+            and self.epoch in self.config.drop_epochs()
+        ):
             self._optimiser.state.clear()
         orders = [
-            torch.randperm(len(self.data), generator=generator(seed, "order", self.epoch))
+            torch.randperm(len(self.data), generator=keyed_generator(seed, "order", self.epoch))
             for seed in self.seeds
         ]
         while self._step < self.steps_per_epoch():
@@ -318,7 +323,7 @@ class Fit:
         truths = labels if self.data.targets is None else self.data.targets[rows]
         images, partners, shares = [], [], []
         for member, seed in enumerate(self.seeds):
-            mixed = self._member_batch(rows[member], generator(seed, "augment", step))
+            mixed = self._member_batch(rows[member], keyed_generator(seed, "augment", step))
             images.append(mixed[0])
             partners.append(truths[member] if mixed[1] is None else truths[member][mixed[1]])
             shares.append(mixed[2])
@@ -346,19 +351,19 @@ class Fit:
         return loss.detach(), hits
 
     def _member_batch(
-        self, rows: torch.Tensor, draws: torch.Generator
+        self, rows: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
         """One member's augmented and mixed images (b,C,H,W), partners (b,) if mixed, own share."""
-        config, side = self.config, self.data.images.shape[-1]
+        config, resolution = self.config, self.data.images.shape[-1]
         images = self.data.batch(rows)
         if config.augment == "chain":
-            chain = siamese.draw(config.augmentation, len(rows), side, draws)
+            chain = siamese.draw(config.augmentation, len(rows), resolution, generator)
             images = siamese.apply(images, chain.to(rows.device))
         elif config.augment == "single":
-            one = single.draw(config.augmentation, len(rows), side, draws, shared=True)
+            one = single.draw(config.augmentation, len(rows), resolution, generator, shared=True)
             images = single.apply(images, one)
         images = images.contiguous(memory_format=torch.channels_last)
-        mix = cutmix.draw_mix(len(rows), side, config.cutmix, draws)
+        mix = cutmix.draw_mix(len(rows), resolution, config.cutmix, generator)
         if mix is None:
             return images, None, 1.0
         return cutmix.apply_mix(images, mix), mix.partner.to(rows.device), mix.share
@@ -387,7 +392,7 @@ class Fit:
         return loss, (logits.argmax(1) == labels).sum().detach()
 
 
-def _optimiser(config: FitConfig, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+def _optimiser(config: TrainerConfig, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
     if config.optimiser == "adamw":
         return torch.optim.AdamW(
             parameters,

@@ -21,8 +21,8 @@ from dance import __version__
 from dance.core.code import code_digest
 from dance.core.config import differences
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import read_tensors, remove_leftovers, write_tensors
 from dance.core.progress import log
-from dance.core.storage import read_tensors, remove_leftovers, write_tensors
 
 Tensors = dict[str, torch.Tensor]
 

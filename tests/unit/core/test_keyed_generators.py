@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from dance.core.rng import generator, key
+from dance.core.rng import key, keyed_generator
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_keys_differ_in_every_argument() -> None:
 
 
 def test_generators_repeat_and_share_nothing() -> None:
-    first, other = generator(0, "real", 1), generator(0, "real", 2)
-    expected = torch.rand(5, generator=generator(0, "real", 1))
+    first, other = keyed_generator(0, "real", 1), keyed_generator(0, "real", 2)
+    expected = torch.rand(5, generator=keyed_generator(0, "real", 1))
     torch.rand(100, generator=other)
     assert torch.equal(torch.rand(5, generator=first), expected)
     assert first.device.type == "cpu"
@@ -47,7 +47,7 @@ def test_first_numbers_of_consecutive_steps_are_uniform_and_uncorrelated() -> No
     """One number a step is what draws lambda and the expert: the key must mix as a stream does."""
     u = torch.stack(
         [
-            torch.rand(2, generator=generator(0, "encoder", i), dtype=torch.float64)
+            torch.rand(2, generator=keyed_generator(0, "encoder", i), dtype=torch.float64)
             for i in range(4000)
         ]
     )

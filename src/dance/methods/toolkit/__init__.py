@@ -1,0 +1,1 @@
+"""What several methods share: matching of features and of gradients, inner networks, optimisers."""
