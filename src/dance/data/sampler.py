@@ -13,7 +13,8 @@ class ClassSampler:
     """Batches of one size from every class.
 
     Each class is read in a random order, reshuffled at every pass; an incomplete last batch of a
-    pass is dropped. A class smaller than a batch gives all of its images every time.
+    pass is dropped. A class not larger than a batch gives all of its images every time, in the
+    order of the set: nothing is drawn, so that sums over them have the same bytes at every step.
 
     Args:
         train: the set to read from.
@@ -76,8 +77,10 @@ class ClassSampler:
 
     def _shuffle(self, place: int, turn: int) -> None:
         """Bring a class into the order of a pass."""
+        self._turns[place] = turn
         start, count = int(self._starts[place]), int(self._counts[place])
+        if count == int(self._sizes[place]):
+            return
         generator = keyed_generator(self._seed, "real", self._classes[place], turn)
         order = torch.randperm(count, generator=generator)
         self._orders[start : start + count] = self._rows[start : start + count][order]
-        self._turns[place] = turn

@@ -60,8 +60,9 @@ def test_passes_classes_and_seeds_have_orders_of_their_own() -> None:
     train = labelled([500, 500])
 
     def places(seed: int, label: int, turn: int) -> list[int]:
-        """The order of a pass, as places within the class."""
-        rows = ClassSampler(train, 500, seed).rows(label, turn)
+        """The order of a pass of two batches, as places within the class."""
+        sampler = ClassSampler(train, 250, seed)
+        rows = torch.cat([sampler.rows(label, 2 * turn + half) for half in range(2)])
         return torch.searchsorted(train.rows(label), rows).tolist()
 
     orders = [
@@ -73,6 +74,16 @@ def test_passes_classes_and_seeds_have_orders_of_their_own() -> None:
         for other in orders[:number]:
             same = sum(a == b for a, b in zip(order, other, strict=True))
             assert same < 10  # 1 is expected of independent orders
+
+
+@pytest.mark.parametrize("batch", [0, 5, 6])
+def test_a_class_that_is_read_whole_keeps_the_order_of_the_set(batch: int) -> None:
+    """Nothing is drawn, so sums over the class have the same bytes at every step."""
+    train = labelled([5, 4])
+    sampler = ClassSampler(train, batch, 3)
+    for step in range(3):
+        assert sampler.batch(step).tolist() == [*train.rows(0).tolist(), *train.rows(1).tolist()]
+        assert torch.equal(sampler.rows(1, step), train.rows(1))
 
 
 def test_three_batches_of_128_from_500_images() -> None:
