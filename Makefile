@@ -1,4 +1,4 @@
-# What a person with nothing but Python 3.11+ and make needs: make demo | test | lint | clean
+# What a person with nothing but Python 3.11+ and make needs: make demo | test | lint | wheel | clean
 #
 # On Linux without a GPU, the CPU build of torch saves several GB:
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
@@ -10,7 +10,7 @@ WORKERS ?= 2
 INPUTS := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -27,6 +27,10 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+wheel: $(VENV)/installed-dev
+	rm -rf dist
+	$(VENV)/bin/python -m build
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
