@@ -15,7 +15,7 @@ from docs.blocks import COVERED, Block, blocks, execute, uncovered
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = [
     page.relative_to(ROOT).as_posix()
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
+    for page in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")))
 ]
 EXECUTED = [
     page
