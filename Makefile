@@ -10,7 +10,7 @@ WORKERS ?= 2
 INPUTS := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint wheel clean
+.PHONY: demo test test-slow test-docs lint wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -22,6 +22,9 @@ test: $(VENV)/installed-dev
 
 test-slow: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m slow
+
+test-docs: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m "slow or not slow" tests/docs
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

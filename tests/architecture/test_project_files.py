@@ -1,0 +1,106 @@
+"""Files that hosting platforms and tools read: they parse, and agree with the project."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from architecture.source import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+FORMS = sorted(
+    set((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
+    - {ROOT / ".github/ISSUE_TEMPLATE/config.yml"}
+)
+FIELDS = {"input", "textarea", "dropdown", "checkboxes"}
+KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+"""Sections that Keep a Changelog knows."""
+
+lowest = runpy.run_path(str(ROOT / ".ci/lowest.py"))["lowest"]
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def named(path: Path) -> str:
+    return path.name
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=named)
+def test_a_workflow_calls_what_is_there(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["env"]["PIP_EXTRA_INDEX_URL"].endswith("/whl/cpu"), "CUDA would be installed"
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for job in workflow["jobs"].values():
+        script = "\n".join(step.get("run", "") for step in job["steps"])
+        assert set(re.findall(r"^make (\S+)$", script, re.MULTILINE)) <= targets
+        assert all((ROOT / name).is_file() for name in re.findall(r"[.]ci/[\w.]+", script))
+
+
+def test_the_tests_run_on_every_python_that_is_declared() -> None:
+    versions = read(ROOT / ".github/workflows/checks.yml")["jobs"]["tests"]["strategy"]["matrix"]
+    declared = re.findall(r"Python :: (3[.]\d+)", "\n".join(PROJECT["classifiers"]))
+    assert versions == {"python": declared}
+    assert PROJECT["requires-python"] == f">={declared[0]}"
+
+
+@pytest.mark.parametrize("path", FORMS, ids=named)
+def test_an_issue_form_has_what_the_platform_requires(path: Path) -> None:
+    form = read(path)
+    assert form["name"] and form["description"]
+    asked = [part for part in form["body"] if part["type"] != "markdown"]
+    assert {part["type"] for part in asked} <= FIELDS
+    assert all(part["attributes"]["label"] for part in asked)
+    names = [part["id"] for part in asked]
+    assert len(set(names)) == len(names) > 0
+
+
+def test_the_citation_has_what_its_format_requires() -> None:
+    citation = read(ROOT / "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["license"] == PROJECT["license"]
+    assert citation["message"]
+    for work in (citation, *citation["references"]):
+        assert work["title"] and work["type"] and work["authors"]
+        assert all("name" in author or "family-names" in author for author in work["authors"])
+    assert "version" not in citation, "the version stands in dance.__version__ alone"
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    assert all(
+        re.fullmatch(r"\[\d+[.]\d+[.]\d+\] - \d{4}-\d\d-\d\d", line) for line in versions[1:]
+    )
+    assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= KINDS
+
+
+def test_the_hooks_run_the_versions_of_the_project() -> None:
+    hooks = [
+        hook for repo in read(ROOT / ".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]
+    ]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    assert all(hook["entry"].startswith(".venv/bin/") for hook in hooks)
+
+
+def test_every_dependency_has_a_lowest_version() -> None:
+    pins = lowest(PROJECT)
+    assert "numpy==2.0" in pins
+    names = [pin.partition("==")[0] for pin in pins]
+    assert len(set(names)) == len(names) >= len(PROJECT["dependencies"])
+
+
+@pytest.mark.parametrize("line", ["numpy", "numpy>=2.0,<3", "numpy==2.0"])
+def test_a_dependency_without_a_plain_lower_bound_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="must read name>=version"):
+        lowest({"name": "dance", "dependencies": [line], "optional-dependencies": {}})
