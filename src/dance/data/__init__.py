@@ -1,4 +1,4 @@
-"""Labelled image sets: found by name or path, decoded once into a cache, served as an ImageSet."""
+"""Labelled image sets: find one by name or path, decode it once into a cache, load an ImageSet."""
 
 from dance.data.config import DataConfig
 from dance.data.imageset import ImageSet

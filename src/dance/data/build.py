@@ -1,4 +1,4 @@
-"""Decoding a source into the files of a cache folder, image by image, in parallel."""
+"""Decode the images of a source, in parallel, into the files of a cache folder."""
 
 from __future__ import annotations
 
@@ -19,70 +19,73 @@ from dance.core.rng import keyed_generator
 from dance.data.cache import ArrayFile
 from dance.data.checks import check_classes
 from dance.data.decode import BadImageError, bad_image, decode
-from dance.data.find import Found
-from dance.data.parallel import ordered
+from dance.data.find import LocatedSource
+from dance.data.parallel import ordered_map
 from dance.data.sources import Labels, Pixels, Record
 
 SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How one set is to be decoded.
+class DecodingPlan:
+    """How one image set is decoded.
 
     Attributes:
-        found: the source.
-        kept: labels of the source to labels of the set.
-        held_out: which train records go to the test split, (n,); None: the source has one.
-        resolution: of the square images, in pixels.
-        channels: 1 or 3.
-        skip_bad: leave out images that cannot be used instead of stopping.
+        located: the source, with the classes that are taken from it.
+        new_labels: maps each label of the source that is kept to its label in the set.
+        held_out: (n,) bool, True for the train records that go to the test split; None where the
+            source has a test split of its own.
+        resolution: height and width S of the square images, in pixels.
+        channels: C, 1 or 3.
+        skip_bad: leave out images that cannot be used, instead of stopping at the first one.
     """
 
-    found: Found
-    kept: dict[int, int]
+    located: LocatedSource
+    new_labels: dict[int, int]
     held_out: npt.NDArray[np.bool_] | None
     resolution: int
     channels: int
     skip_bad: bool
 
     def decode(self, record: Record) -> tuple[Record, Pixels | BadImageError]:
-        """One image, or what is wrong with it."""
+        """The record with its pixels (C, S, S) uint8, or with the error that explains its fault."""
         try:
             return record, decode(record, self.resolution, self.channels)
         except BadImageError as error:
             return record, error
 
 
-def build(plan: Plan, folder: Path, task: Task) -> Json:
-    """Decode everything.
+def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
+    """Decode all images of both splits and write them to files.
 
     Args:
-        plan: what and how.
-        folder: gets ``<split>_images.npy`` (N, C, S, S) uint8 and ``<split>_labels.npy`` (N,)
+        plan: which images are decoded, and how.
+        folder: receives ``<split>_images.npy`` (N, C, S, S) uint8 and ``<split>_labels.npy`` (N,)
             int64.
-        task: advanced by each image.
+        task: the progress bar, advanced by one for each image.
 
     Returns:
-        What ``meta.json`` shall say.
+        The content of ``meta.json``: name, resolution, channels, mean and standard deviation per
+        channel of the train pixels in [0, 1], images per class of each split, and the images that
+        were skipped, with the reasons.
 
     Raises:
-        DataError: an image cannot be used, or too few are left of a class.
+        DataError: an image cannot be used, or a class has too few images left.
     """
-    source, shape = plan.found.source, (plan.channels, plan.resolution, plan.resolution)
+    source, shape = plan.located.source, (plan.channels, plan.resolution, plan.resolution)
     histogram = np.zeros((plan.channels, 256), dtype=np.int64)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
     skipped: list[tuple[str, str]] = []
     with ExitStack() as stack, warnings.catch_warnings():
-        # decode() refuses such images itself, by name
+        # decode() refuses such images itself, with a message that names the image
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         files = {
             split: stack.enter_context(closing(ArrayFile(folder / f"{split}_images.npy", shape)))
             for split in SPLITS
         }
         for split in source.splits:
-            records = source.records(split, plan.kept)
-            decoded = stack.enter_context(closing(ordered(plan.decode, records)))
+            records = source.records(split, plan.new_labels)
+            decoded = stack.enter_context(closing(ordered_map(plan.decode, records)))
             for row, (record, pixels) in enumerate(decoded):
                 task.advance()
                 if isinstance(pixels, BadImageError):
@@ -90,20 +93,21 @@ def build(plan: Plan, folder: Path, task: Task) -> Json:
                         raise DataError(bad_image(str(pixels))) from pixels
                     skipped.append((_printable(record.where), _printable(str(pixels))))
                     continue
-                into = "test" if plan.held_out is not None and plan.held_out[row] else split
-                files[into].append(pixels)
-                labels[into].append(plan.kept[record.label])
-                if into == "train":
-                    histogram += _levels(pixels)
+                held_out = plan.held_out is not None and plan.held_out[row]
+                target = "test" if held_out else split
+                files[target].append(pixels)
+                labels[target].append(plan.new_labels[record.label])
+                if target == "train":
+                    histogram += _histogram(pixels)
         for split in SPLITS:
             files[split].finish()
             np.save(folder / f"{split}_labels.npy", np.array(labels[split], dtype=np.int64))
-    name, classes = plan.found.name, plan.found.classes
+    name, classes = plan.located.name, plan.located.classes
     train = np.array(labels["train"], dtype=np.int64)
     check_classes(name, classes, train, 1, " that can be used for training")
     if not labels["test"]:
         raise DataError(f"no image of the test split of {name} can be used")
-    mean, std = moments(histogram)
+    mean, std = mean_and_std(histogram)
     counts = {
         split: np.bincount(labels[split], minlength=len(classes)).tolist() for split in SPLITS
     }
@@ -118,38 +122,41 @@ def build(plan: Plan, folder: Path, task: Task) -> Json:
     }
 
 
-def hold_out(labels: Labels, count: int, fraction: float) -> npt.NDArray[np.bool_]:
-    """Which images are held out where a set has no test split: the same share of every class.
+def hold_out(labels: Labels, num_classes: int, fraction: float) -> npt.NDArray[np.bool_]:
+    """Choose the images that form the test split of a set without one, by class.
 
-    Drawn with a fixed seed, so that a run's seed never moves an image from train to test.
+    The choice is random with a fixed seed, so the seed of a run never moves an image from train to
+    test.
 
     Args:
-        labels: (n,).
-        count: K.
-        fraction: share of each class; at least one image stays on either side.
+        labels: (n,) int64, in the order of the set.
+        num_classes: K.
+        fraction: of each class that is held out, in (0, 1); at least one image of a class is held
+            out and at least one is kept, and a class with a single image keeps it.
 
     Returns:
-        (n,) bool, True for test.
+        (n,) bool, True for the images that are held out.
     """
-    held = np.zeros(len(labels), dtype=np.bool_)
-    for label in range(count):
+    is_test = np.zeros(len(labels), dtype=np.bool_)
+    for label in range(num_classes):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             continue
         size = min(max(round(len(rows) * fraction), 1), len(rows) - 1)
         order = torch.randperm(len(rows), generator=keyed_generator(0, "hold-out", label)).numpy()
-        held[rows[order[:size]]] = True
-    return held
+        is_test[rows[order[:size]]] = True
+    return is_test
 
 
-def moments(histogram: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of pixels in [0, 1] from counts of the 256 levels.
+def mean_and_std(histogram: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of pixels in [0, 1] per channel, from their histogram.
 
     Args:
-        histogram: (C, 256) counts.
+        histogram: (C, 256) int64, how many pixels of a channel have each of the 256 levels.
 
     Returns:
-        Two lists of C numbers; a channel of one level gets std 1, so that nothing is divided by 0.
+        Two lists of C numbers. A constant channel has standard deviation 1, so that standardising
+        it does not divide by 0.
     """
     level = np.arange(256, dtype=np.float64) / 255
     weight = histogram / histogram.sum(axis=1, keepdims=True)
@@ -158,11 +165,11 @@ def moments(histogram: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
 
 
-def _levels(pixels: Pixels) -> npt.NDArray[np.int64]:
-    """(C, S, S) uint8 to (C, 256) counts."""
+def _histogram(pixels: Pixels) -> npt.NDArray[np.int64]:
+    """Count the pixels (C, S, S) uint8 of each level: (C, 256) int64."""
     return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
 
 
 def _printable(text: str) -> str:
-    """File names may hold bytes that are no UTF-8; what is stored must not."""
+    """Escape the bytes of a file name that are not valid UTF-8, so that the text can be stored."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,11 +1,12 @@
-"""The cache of decoded sets: one folder of plain files each, whole or not there.
+"""The cache of decoded image sets: one folder of plain files for each set.
 
-``<cache>/images/<key>/`` holds ``<split>_images.npy``, ``<split>_labels.npy`` and ``meta.json``. It
-is made in a temporary folder beside it, under a lock, and renamed into place: a kill leaves nothing
-that is taken for a set, and of two processes one builds and the other waits and takes what was
-built (where the file system has no locks both build, and the first to finish counts). Everything in
-it can be deleted at any time. A cache that cannot be written is an error, not a reason to decode
-anew in every run; what it holds is served all the same.
+``<cache>/images/<key>/`` holds ``<split>_images.npy``, ``<split>_labels.npy`` and ``meta.json``.
+The folder is built under a temporary name, while a lock is held, and then renamed, so a process
+that is killed leaves no incomplete set under the final name. Of two processes that need the same
+set, one builds it and the other waits for it; where the file system has no locks, both build it and
+the first one to finish puts its folder in place. Everything in the cache can be deleted at any
+time. A cache that cannot be written to is an error, because each run would otherwise decode all
+images again; sets that are already in such a cache can still be read.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ from dance.core.progress import log
 
 FORMAT = 1
 CHECK_WHOLE_BYTES = 64 * 2**20
-"""Files up to this size are hashed whole each time they are opened; of larger ones, blocks are."""
+"""Files up to this size are hashed in full when they are opened; larger ones, in some blocks."""
 MAP_BYTES = 256 * 2**20
-"""Arrays from this size on are mapped into memory instead of being read."""
+"""Array files of at least this size are memory-mapped instead of read."""
 _BLOCKS, _BLOCK_BYTES = 64, 64 * 2**10
 
 
-class Entry:
-    """A verified set in the cache.
+class CacheEntry:
+    """A decoded image set in the cache, whose checksums are right.
 
     Args:
-        folder: where it is.
+        folder: its folder.
         meta: the content of its ``meta.json``.
     """
 
@@ -52,7 +53,7 @@ class Entry:
         self.meta = meta
 
     def tensor(self, name: str) -> torch.Tensor:
-        """One array; large ones are mapped copy-on-write, so that nothing can change the file."""
+        """Load ``<name>.npy``; a large file is mapped copy-on-write, so its bytes never change."""
         path = self.folder / f"{name}.npy"
         mode = "c" if path.stat().st_size >= MAP_BYTES else None
         array: npt.NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
@@ -60,9 +61,14 @@ class Entry:
 
 
 class ArrayFile:
-    """An ``.npy`` file of uint8 written row by row, whose number of rows is known at the end.
+    """An ``.npy`` file of uint8 that is written row by row, before the number of rows is known.
 
-    Plain writes, not a memory map: a full disk is then an error that can be reported, not a SIGBUS.
+    It uses plain writes, because a full disk then raises an error that can be reported; with a
+    memory map it would end the process with SIGBUS.
+
+    Args:
+        path: of the file, which is created or overwritten.
+        shape: of one row.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -72,70 +78,70 @@ class ArrayFile:
         self._write_header()
 
     def append(self, row: npt.NDArray[np.uint8]) -> None:
-        """Add one row of the declared shape."""
+        """Add one row of the given shape."""
         self._file.write(np.ascontiguousarray(row).tobytes())
         self._rows += 1
 
     def finish(self) -> None:
-        """Write the final header over the first one, and everything to the disk."""
+        """Overwrite the header with the final number of rows, and flush the file to the disk."""
         self._file.seek(0)
         self._write_header()
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Let go of the file, finished or not."""
+        """Close the file, finished or not."""
         self._file.close()
 
     def _write_header(self) -> None:
-        # numpy leaves room for the first dimension to grow, so both headers have the same length
+        # NumPy pads the header so that the first dimension can grow: both headers have one length.
         shape = (self._rows, *self._shape)
         described = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, described)
 
 
 def entry_folder(*parts: str) -> Path:
-    """A place under the cache; parts are hashes or fixed words, never names out of a data set."""
+    """A path in the cache; the parts are hashes or fixed words, never names from a data set."""
     return cache_dir().joinpath("images", *parts)
 
 
-def obtain(key: str, make: Callable[[Path], Json], room: int) -> Entry:
-    """The cached set, made first if it is missing or damaged.
+def get_or_build(key: str, build: Callable[[Path], Json], size: int) -> CacheEntry:
+    """Return a set from the cache; build it first if it is missing or damaged.
 
     Args:
-        key: hex that names everything the set depends on.
-        make: fills the folder it is given with ``.npy`` files and returns what ``meta.json`` shall
-            say.
-        room: bytes that it will take, checked beforehand.
+        key: hex digest of everything that the set depends on.
+        build: writes ``.npy`` files into the folder that it is given, and returns the content of
+            ``meta.json``.
+        size: of the set in bytes; that much space must be free on the disk.
 
     Raises:
         ArtifactError: the cache cannot be written.
     """
     folder = entry_folder(key)
-    entry = _verified(folder)
+    entry = _load_verified(folder)
     if entry is not None:
         return entry
-    with _writing(), locked(folder, "decoding these images") as alone:
-        entry = _verified(folder)  # another process may have made it while this one waited
+    with _report_write_errors(), locked(folder, "decoding these images") as has_lock:
+        entry = _load_verified(folder)  # another process may have built it in the meantime
         if entry is not None:
             return entry
-        _clear(folder, leftovers=alone)
+        _remove(folder, temporary=has_lock)
         free = shutil.disk_usage(folder.parent).free
-        if free < room:
-            raise OSError(errno.ENOSPC, f"{room:,} bytes are needed, {free:,} are free")
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
+        if free < size:
+            raise OSError(errno.ENOSPC, f"{size:,} bytes are needed, {free:,} are free")
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
         try:
-            meta = make(building)
-            _seal(building, meta)
-            building.chmod(0o755)
+            meta = build(temporary)
+            _write_meta(temporary, meta)
+            temporary.chmod(0o755)
             try:
-                building.rename(folder)
+                temporary.rename(folder)
             except OSError:
-                if alone or _verified(folder) is None:
+                if has_lock or _load_verified(folder) is None:
                     raise
         finally:
-            shutil.rmtree(building, ignore_errors=True)
-    entry = _verified(folder)
+            shutil.rmtree(temporary, ignore_errors=True)
+    entry = _load_verified(folder)
     if entry is None:
         raise ArtifactError(_unwritable("what was just written cannot be read back"))
     return entry
@@ -147,7 +153,7 @@ def write_memo(path: Path, content: Json) -> None:
     Raises:
         ArtifactError: the cache cannot be written.
     """
-    with _writing():
+    with _report_write_errors():
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".memo.")
         try:
@@ -158,8 +164,8 @@ def write_memo(path: Path, content: Json) -> None:
             Path(name).unlink(missing_ok=True)
 
 
-def _seal(folder: Path, meta: Json) -> None:
-    """Write ``meta.json`` last, with size and digest of every array and of itself."""
+def _write_meta(folder: Path, meta: Json) -> None:
+    """Write ``meta.json``, with size and digest of each array file and with its own digest."""
     files = {path.name: _digest(path) for path in sorted(folder.glob("*.npy"))}
     body = {"format": FORMAT, "files": files, **meta}
     text = json.dumps({"sha256": _hash_json(body), **body}, indent=1)
@@ -169,14 +175,14 @@ def _seal(folder: Path, meta: Json) -> None:
         os.fsync(file.fileno())
 
 
-def _verified(folder: Path) -> Entry | None:
-    """The set if it is there and whole; what is damaged is said and counts as missing."""
+def _load_verified(folder: Path) -> CacheEntry | None:
+    """The set in this folder, or None if it is missing or damaged; damage is logged."""
     if not folder.exists():
         return None
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        said = meta.pop("sha256")
-        if said != _hash_json(meta) or meta["format"] != FORMAT:
+        recorded = meta.pop("sha256")
+        if recorded != _hash_json(meta) or meta["format"] != FORMAT:
             raise ValueError("meta.json does not match its checksum")
         for name, digest in meta["files"].items():
             if _digest(folder / name) != digest:
@@ -184,11 +190,11 @@ def _verified(folder: Path) -> Entry | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log(f"the cached images in {folder} are damaged ({error}); they are made anew")
         return None
-    return Entry(folder, meta)
+    return CacheEntry(folder, meta)
 
 
 def _digest(path: Path) -> list[int | str]:
-    """Size and SHA-256: of all of a small file, of blocks all through a large one."""
+    """Size and SHA-256 of a file; for a large file, of evenly spaced blocks of it."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= CHECK_WHOLE_BYTES:
@@ -204,17 +210,23 @@ def _hash_json(content: Json) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _clear(folder: Path, *, leftovers: bool) -> None:
-    """Remove a damaged set, and under its lock what killed builders left."""
+def _remove(folder: Path, *, temporary: bool) -> None:
+    """Remove a damaged set.
+
+    Args:
+        folder: of the set.
+        temporary: also remove the temporary folders of processes that were killed; the caller must
+            hold the lock, or another process may be building in one of them.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    if leftovers:
-        for left in folder.parent.glob(f".{folder.name}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+    if temporary:
+        for path in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    """Turn what the system refuses into an error that says where else the cache can go."""
+def _report_write_errors() -> Iterator[None]:
+    """Turn an error of the system into a message that says how the cache can be moved."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What every source must hold: labels that are classes, the same classes in both splits."""
+"""Checks that every source must pass: valid labels, and the same classes in both splits."""
 
 from __future__ import annotations
 
@@ -11,67 +11,67 @@ from dance.core.errors import DataError
 
 
 def check_same_classes(name: str, train: Sequence[str], test: Sequence[str]) -> None:
-    """Refuse splits that name different classes, or the same in another order.
+    """Refuse splits with different classes, or with the same classes in another order.
 
     Raises:
-        DataError: they differ; the message says in what.
+        DataError: the classes differ; the message names the differences.
     """
     if tuple(train) == tuple(test):
         return
     only_train, only_test = sorted(set(train) - set(test)), sorted(set(test) - set(train))
-    said = [f"only train has {some(only_train)}"] if only_train else []
-    said += [f"only test has {some(only_test)}"] if only_test else []
+    differences = [f"only train has {list_some(only_train)}"] if only_train else []
+    differences += [f"only test has {list_some(only_test)}"] if only_test else []
     raise DataError(
         f"train and test split of {name} must have the same classes: "
-        + ("; ".join(said) or "theirs are ordered differently")
+        + ("; ".join(differences) or "theirs are ordered differently")
     )
 
 
-def check_range(name: str, split: str, labels: npt.NDArray[np.int64], count: int) -> None:
-    """Refuse labels that are no class.
+def check_range(name: str, split: str, labels: npt.NDArray[np.int64], num_classes: int) -> None:
+    """Refuse labels outside 0..K-1.
 
     Raises:
         DataError: a label is negative or too large.
     """
-    wrong = labels[(labels < 0) | (labels >= count)]
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
     if len(wrong):
         raise DataError(
-            f"labels of {name} must lie in 0..{count - 1} ({count} classes): the {split} split has "
-            f"{len(wrong)} others, such as {int(wrong[0])}"
+            f"labels of {name} must lie in 0..{num_classes - 1} ({num_classes} classes): the "
+            f"{split} split has {len(wrong)} others, such as {int(wrong[0])}"
         )
 
 
 def check_classes(
     name: str, classes: Sequence[str], train: npt.NDArray[np.int64], least: int, why: str
 ) -> None:
-    """Refuse a set with one class, or with a class of too few train images.
+    """Refuse a set with fewer than two classes, or with a class that has too few train images.
 
     Args:
-        name: what messages call the set.
+        name: of the set, for the message.
         classes: K names.
-        train: labels of the images that are there to train on, (n,).
-        least: how many of them a class must have.
-        why: said after that number.
+        train: (n,) int64, labels of the train images.
+        least: number of train images that each class must have.
+        why: words that follow this number in the message.
 
     Raises:
-        DataError: fewer than two classes, or than ``least`` images of one.
+        DataError: there are fewer than two classes, or a class has fewer than ``least`` images.
     """
     if len(classes) < 2:
         found = f"one, {classes[0]!r}" if classes else "none"
         raise DataError(f"a data set must have at least two classes: {name} has {found}")
     counts = np.bincount(train, minlength=len(classes))
-    poor = [name for name, held in zip(classes, counts, strict=True) if held < least]
-    if poor:
+    too_small = [name for name, count in zip(classes, counts, strict=True) if count < least]
+    if too_small:
         raise DataError(
             f"every class of {name} must have at least {least} image{'s' * (least > 1)}{why}: too "
-            f"few in {some(poor)}; add images or remove the class"
+            f"few in {list_some(too_small)}; add images or remove the class"
         )
 
 
-def some(names: Sequence[str]) -> str:
-    """Up to five names, quoted, and how many more there are.
+def list_some(names: Sequence[str]) -> str:
+    """List up to five names, in quotes, and the number of further ones.
 
-    >>> some(["a", "b"])
+    >>> list_some(["a", "b"])
     "'a', 'b'"
     """
     shown = ", ".join(repr(name) for name in names[:5])

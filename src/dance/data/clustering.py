@@ -1,4 +1,4 @@
-"""K-means clustering of features: deterministic, from a keyed generator."""
+"""K-means clustering of features, as a function of the features and a keyed generator."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ import torch
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-4
-"""Sum over centroids of the squared distance that they moved, at which they stand still."""
+"""Lloyd's iteration has converged when the squared moves of all centroids sum to at most this."""
 
 _ROUNDING = 32
-"""Units in the last place of the longest feature's square that distances may be wrong by."""
+"""Bound of the rounding error of squared distances, in units of eps * max |f|^2."""
 
 
 def k_means(features: torch.Tensor, clusters: int, generator: torch.Generator) -> torch.Tensor:
-    """Centroids (clusters,D) by Lloyd's iteration in Euclidean distance.
+    """Centroids of clusters, by Lloyd's iteration in Euclidean distance.
 
-    It begins at random features, no one twice, and ends when the centroids stand still or after 100
-    rounds. A cluster that loses all of its features has the zero vector as its centroid, as in the
-    library that DREAM used (DREAM's published choice then takes the shortest feature for it).
+    The iteration starts at different features, chosen at random, and ends when the centroids have
+    converged or after 100 rounds. A cluster that loses all of its features gets the zero vector as
+    its centroid, as in the library that DREAM used; DREAM's released selection then takes the
+    feature with the smallest norm for this cluster.
 
     Args:
-        features: (n,D) floats.
-        clusters: at most n.
+        features: (n,D) floating point.
+        clusters: number of clusters, at most n.
         generator: keyed generator on the CPU.
+
+    Returns:
+        (clusters,D), with dtype and device of ``features``.
     """
     chosen = torch.randperm(len(features), generator=generator)[:clusters].to(features.device)
     centroids = features[chosen]
     for _ in range(_ITERATIONS):
-        owners = _towards(features, centroids).argmin(1)
-        moved = _sums(features, owners, clusters)
-        moved /= torch.bincount(owners, minlength=clusters).clamp(min=1)[:, None]
-        still = float((moved - centroids).square().sum()) <= _TOLERANCE
-        centroids = moved
-        if still:
+        assignment = _distances_up_to_norm(features, centroids).argmin(1)
+        updated = _cluster_sums(features, assignment, clusters)
+        updated /= torch.bincount(assignment, minlength=clusters).clamp(min=1)[:, None]
+        converged = float((updated - centroids).square().sum()) <= _TOLERANCE
+        centroids = updated
+        if converged:
             break
     return centroids
 
@@ -40,10 +44,19 @@ def k_means(features: torch.Tensor, clusters: int, generator: torch.Generator) -
 def representatives(
     features: torch.Tensor, clusters: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """The feature nearest to each centroid of :func:`k_means`: (clusters,) int64, some maybe twice.
+    """Choose the feature that is nearest to each centroid of :func:`k_means`.
 
-    As many clusters as features or more give every feature once. Of features equally near up to
-    rounding, as both of a cluster of two are, it is the first.
+    Of features that are equally near up to rounding, such as the two of a cluster of two, the first
+    one is chosen. One feature can be nearest to several centroids. If there are at least as many
+    clusters as features, every feature is chosen once.
+
+    Args:
+        features: (n,D) floating point.
+        clusters: number of clusters.
+        generator: keyed generator on the CPU.
+
+    Returns:
+        (min(clusters,n),) int64, indices into ``features``, on their device.
     """
     if clusters >= len(features):
         return torch.arange(len(features), device=features.device)
@@ -54,18 +67,19 @@ def representatives(
 
 def _distances(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Squared Euclidean distances (n,clusters)."""
-    return _towards(features, centroids).add_(features.square().sum(1, keepdim=True))
+    norms = features.square().sum(1, keepdim=True)
+    return _distances_up_to_norm(features, centroids).add_(norms)
 
 
-def _towards(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """The same without the features' own squared lengths, which decide no feature's centroid."""
+def _distances_up_to_norm(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """Squared distances (n,clusters) minus |feature|^2, which leaves the nearest centroid as is."""
     return torch.addmm(centroids.square().sum(1), features, centroids.T, alpha=-2)
 
 
-def _sums(features: torch.Tensor, owners: torch.Tensor, clusters: int) -> torch.Tensor:
-    """Sums (clusters,D) of the features of each cluster, the same bytes every time."""
+def _cluster_sums(features: torch.Tensor, assignment: torch.Tensor, clusters: int) -> torch.Tensor:
+    """Sums (clusters,D) of the features of each cluster, reproducible to the last bit."""
     if features.device.type == "cpu":
-        found = features.new_zeros(clusters, features.shape[1])
-        return found.index_add_(0, owners, features)
-    # On a GPU an indexed sum adds in any order; a product does not.
-    return torch.nn.functional.one_hot(owners, clusters).to(features).T @ features
+        sums = features.new_zeros(clusters, features.shape[1])
+        return sums.index_add_(0, assignment, features)
+    # On a GPU index_add_ sums in an order that varies; a matrix product does not.
+    return torch.nn.functional.one_hot(assignment, clusters).to(features).T @ features

@@ -1,4 +1,4 @@
-"""From one encoded image of any size and mode to (C, S, S) uint8."""
+"""Decode one image of any size and mode to pixels (C, S, S) uint8."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ FORMATS = tuple(
         PpmImageFile,
     )
 )  # fmt: skip
-"""Readers that are tried: Pillow has many more, which nobody needs here and files could misuse."""
+"""The readers of Pillow that are used; each further one would be code that a file can attack."""
 MAX_PIXELS = 89_478_485
-"""Larger images are refused before they are decoded; Pillow suspects a bomb from there on."""
+"""Larger images are refused before they are decoded; it is Pillow's own bound for a suspected
+decompression bomb."""
 
-_DEEP_GREY = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-_GREY = _DEEP_GREY | {"1", "L", "LA", "La"}
+_WIDE_GREY = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+"""Modes of grey images with more than 8 bits per pixel."""
+_GREY = _WIDE_GREY | {"1", "L", "LA", "La"}
 _ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
 
 
@@ -40,12 +42,16 @@ class BadImageError(DataError):
 
 
 def examine(record: Record) -> tuple[int, bool]:
-    """Shorter side in pixels and whether the image is grey, from its header alone.
+    """Read the length of the shorter side, and whether the image is grey, from its header alone.
 
-    Grey are the modes 1, L, LA, 16-bit and float grey, and P with a palette of greys.
+    An image is grey if its mode is 1, L, LA, or 16-bit or float grey, or if it is P and all colours
+    of the palette are grey.
+
+    Returns:
+        The shorter side in pixels, and True for a grey image.
 
     Raises:
-        BadImageError: no image, or too large.
+        BadImageError: the record holds no image, or one that is too large.
     """
     if isinstance(record.content, np.ndarray):
         return min(record.content.shape[:2]), record.content.ndim == 2
@@ -54,29 +60,36 @@ def examine(record: Record) -> tuple[int, bool]:
 
 
 def decode(record: Record, size: int, channels: int) -> Pixels:
-    """Bring one image to (C, size, size) uint8.
+    """Decode, resize and crop one image.
 
-    The shorter side is scaled to ``size`` (bilinear, antialiased, on the 8-bit image), keeping the
-    aspect, and the middle is cut out. EXIF orientation is applied first. What is transparent
-    becomes white; 16-bit grey is scaled to 8 bits; of an animation the first frame is taken.
+    The shorter side is resized to ``size`` (bilinear with antialiasing, on the 8-bit image, with
+    the aspect ratio kept), and the centre is cropped. The EXIF orientation is applied first.
+    Transparent pixels become white, 16-bit grey is scaled to 8 bits, and the first frame of an
+    animation is taken.
 
     Args:
         record: the image.
-        size: side in pixels.
-        channels: 1 or 3; 1 is for sets of grey images only.
+        size: height and width of the result in pixels.
+        channels: C, 1 or 3; 1 is for sets of grey images only.
+
+    Returns:
+        (C, size, size) uint8.
 
     Raises:
-        BadImageError: corrupt, truncated, too large, too elongated, or of a mode that has no RGB.
+        BadImageError: the image is corrupt, truncated, too large or too elongated, or its mode
+            cannot be converted to RGB.
     """
     if isinstance(record.content, np.ndarray):
-        return _square(_eight_bit(Image.fromarray(record.content), channels), size, record.where)
-    with _opened(record) as image:
-        return _square(_eight_bit(ImageOps.exif_transpose(image), channels), size, record.where)
+        image = _eight_bit(Image.fromarray(record.content), channels)
+        return _resize_and_crop(image, size, record.where)
+    with _opened(record) as encoded:
+        image = _eight_bit(ImageOps.exif_transpose(encoded), channels)
+        return _resize_and_crop(image, size, record.where)
 
 
 @contextmanager
 def _opened(record: Record) -> Iterator[Image.Image]:
-    """The image with its header read; whatever goes wrong in the block names the record."""
+    """Open an image and read its header; errors in the block become errors that name the record."""
     content = record.content
     assert not isinstance(content, np.ndarray)
     try:
@@ -95,7 +108,7 @@ def _opened(record: Record) -> Iterator[Image.Image]:
         ) from error
     except (
         Exception
-    ) as error:  # Pillow's readers pass on what broken files make them raise, of any type
+    ) as error:  # a damaged file can make Pillow's readers raise an exception of any type
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadImageError(f"{record.where} cannot be read: {reason}") from error
 
@@ -116,9 +129,9 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
-    """Any mode to L or RGB."""
-    if image.mode in _DEEP_GREY:
-        image = _from_deep(image)
+    """Convert an image of any mode to L or RGB."""
+    if image.mode in _WIDE_GREY:
+        image = _wide_grey_to_eight_bit(image)
     if image.mode in _ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -126,8 +139,8 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit (or float) grey to 8 bits over the whole range, not clipped as by ``convert``."""
+def _wide_grey_to_eight_bit(image: Image.Image) -> Image.Image:
+    """Scale the whole range of 16-bit or float grey to 8 bits; ``convert`` would clip at 255."""
     values = np.asarray(image)
     if image.mode == "F":
         lowest, highest, scale = 0.0, 1.0, 255.0
@@ -138,12 +151,15 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values * scale).astype(np.uint8))
 
 
-def _square(image: Image.Image, size: int, where: str) -> Pixels:
-    """Shorter side to ``size``, then the middle; rounding as torchvision's Resize, CenterCrop."""
+def _resize_and_crop(image: Image.Image, size: int, where: str) -> Pixels:
+    """Resize the shorter side to ``size`` and crop the centre.
+
+    Lengths and offsets are rounded as by torchvision's Resize and CenterCrop.
+    """
     width, height = image.size
     shorter = min(width, height)
     if shorter != size:
-        scaled = [int(size * resolution / shorter) for resolution in (width, height)]
+        scaled = [int(size * length / shorter) for length in (width, height)]
         if scaled[0] * scaled[1] > MAX_PIXELS:
             raise BadImageError(f"{where} is too elongated to be scaled: it has {width} x {height}")
         width, height = scaled
@@ -154,5 +170,5 @@ def _square(image: Image.Image, size: int, where: str) -> Pixels:
 
 
 def bad_image(reason: str) -> str:
-    """The message about an image that stops a set from being loaded."""
+    """The message about a bad image that stops the loading of a set."""
     return f"{reason}. Repair or remove it, or leave out what cannot be used with --skip-bad"

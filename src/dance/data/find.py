@@ -1,4 +1,4 @@
-"""From what a user typed, a name or a path, to an opened source and the classes to take from it."""
+"""Find the source of a data set by the name or path that the user gave."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from dance.data.known import KNOWN, Known
 from dance.data.sources import SOURCES, Source
 
 IMAGENET_FOLDER = "imagenet"
-"""Folder under the data root that holds all of ImageNet-1K, to cut the subsets out of."""
+"""Folder under the data root that holds all of ImageNet-1K, of which the subsets are parts."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A source and what is taken from it.
+class LocatedSource:
+    """A source, and the classes that are taken from it.
 
     Attributes:
-        source: where the records come from.
-        name: what the set is called.
-        keep: for each class its label in the source.
-        classes: its name, index = new label.
-        known: what was published about the set, if it was asked for by name.
-        notes: differences of class names from the published ones, and the source's remarks.
+        source: reads the records.
+        name: of the image set.
+        keep: K labels of the source; class k of the set is label ``keep[k]`` of the source.
+        classes: K class names, index = label in the set.
+        known: the published facts about the set, if it was asked for by its name.
+        notes: remarks for readers of scores, such as class names that differ from the published
+            ones.
     """
 
     source: Source
@@ -38,18 +39,26 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def find(source: str, config: DataConfig) -> Found:
-    """Open a data set; a known name comes before a path of the same spelling (say ``./cifar10``).
+def find(source: str, config: DataConfig) -> LocatedSource:
+    """Find and open a data set.
+
+    A known name takes precedence over a path that is spelt the same; write such a path as
+    ``./cifar10``.
+
+    Args:
+        source: a known name or a location, as :func:`dance.data.load` takes it.
+        config: where to look.
 
     Raises:
-        DataError: neither a known name nor a path, a name that is nowhere to be had, or a source
-            that cannot be read.
+        DataError: ``source`` is neither a known name nor a path, or no copy of the named set can be
+            found, or the source cannot be read.
     """
     if source in KNOWN:
         return _find_known(KNOWN[source], config)
     opened = _open(source, config)
     if opened is not None:
-        return Found(opened, opened.name, tuple(range(len(opened.classes))), opened.classes)
+        every_label = tuple(range(len(opened.classes)))
+        return LocatedSource(opened, opened.name, every_label, opened.classes)
     if Path(source).exists():
         raise DataError(
             f"cannot tell what {source} is: it must be a folder with one folder of images per "
@@ -63,16 +72,16 @@ def find(source: str, config: DataConfig) -> Found:
     )
 
 
-def _find_known(known: Known, config: DataConfig) -> Found:
+def _find_known(known: Known, config: DataConfig) -> LocatedSource:
     root = config.root or os.environ.get("DANCE_DATA_ROOT")
-    for path in _local(known, Path(root).expanduser()) if root else ():
+    for path in _candidate_folders(known, Path(root).expanduser()) if root else ():
         opened = _open(str(path), config)
         if opened is not None:
-            return _aligned(known, opened)
+            return _with_published_classes(known, opened)
     if known.imagenet and not config.offline:
         log(
-            f"{known.name} is cut out of ImageNet-1K, about 150 GB to fetch; a copy that is here "
-            f"already is used as <root>/{IMAGENET_FOLDER}/"
+            f"{known.name} is a part of ImageNet-1K, of which about 150 GB are downloaded; to use "
+            f"a copy that you have, put it into <root>/{IMAGENET_FOLDER}/"
         )
     try:
         opened = _open(known.location, config)
@@ -86,11 +95,11 @@ def _find_known(known: Known, config: DataConfig) -> Found:
             f"(3) give the path of a folder, .parquet or .npz file instead of the name. [{error}]"
         ) from error
     assert opened is not None, f"no source kind opens {known.location}"
-    return _aligned(known, opened)
+    return _with_published_classes(known, opened)
 
 
-def _local(known: Known, root: Path) -> Iterator[Path]:
-    """Folders that may hold a known set, the most particular first."""
+def _candidate_folders(known: Known, root: Path) -> Iterator[Path]:
+    """Folders that may hold a known set, the most specific one first."""
     subset = known.location.rpartition(":")[2]
     names = [f"{known.name}/{subset}", known.name]
     if known.imagenet:
@@ -98,8 +107,8 @@ def _local(known: Known, root: Path) -> Iterator[Path]:
     yield from (path for path in map(root.joinpath, names) if path.is_dir())
 
 
-def _aligned(known: Known, source: Source) -> Found:
-    """The copy's classes in the published order and spelling; with a note if they are others."""
+def _with_published_classes(known: Known, source: Source) -> LocatedSource:
+    """Put the classes of a copy into the published order and spelling; note where they differ."""
     labels = known.match(source.classes)
     if labels is None:
         note = (
@@ -108,14 +117,14 @@ def _aligned(known: Known, source: Source) -> Found:
             f"{len(source.classes)}, such as {source.classes[0]!r}; scores cannot be held against "
             "published ones"
         )
-        everything = tuple(range(len(source.classes)))
-        return Found(source, known.name, everything, source.classes, known, (note,))
+        every_label = tuple(range(len(source.classes)))
+        return LocatedSource(source, known.name, every_label, source.classes, known, (note,))
     classes = known.classes or tuple(source.classes[label] for label in labels)
-    return Found(source, known.name, labels, classes, known)
+    return LocatedSource(source, known.name, labels, classes, known)
 
 
 def _open(location: str, config: DataConfig) -> Source | None:
-    """Ask every source kind in turn."""
+    """Open a location with the first source kind that accepts it, or return None."""
     for kind in SOURCES.names():
         opened = SOURCES.get(kind)(location, config)
         if opened is not None:

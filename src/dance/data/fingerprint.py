@@ -19,8 +19,8 @@ from dance.core.files import read_json
 from dance.core.progress import log, track
 from dance.data.cache import entry_folder, write_memo
 from dance.data.decode import BadImageError, bad_image, examine
-from dance.data.find import Found
-from dance.data.parallel import ordered
+from dance.data.find import LocatedSource
+from dance.data.parallel import ordered_map
 from dance.data.sources import Record
 
 VERSION = 1
@@ -62,7 +62,7 @@ class Survey:
         )
 
 
-def survey(found: Found, skip_bad: bool) -> Survey:
+def survey(found: LocatedSource, skip_bad: bool) -> Survey:
     """Look at every header and hash every file, unless a memo tells it.
 
     Raises:
@@ -79,7 +79,7 @@ def survey(found: Found, skip_bad: bool) -> Survey:
     return surveyed
 
 
-def _survey(found: Found, skip_bad: bool) -> Survey:
+def _survey(found: LocatedSource, skip_bad: bool) -> Survey:
     resolutions: list[int] = []
     all_grey = True
     first_bad: BadImageError | None = None
@@ -87,7 +87,7 @@ def _survey(found: Found, skip_bad: bool) -> Survey:
     total = sum(len(source.labels(split, found.keep)) for split in source.splits)
     with track(f"examining {found.name}", total, "images") as task:
         for split in source.splits:
-            for result in ordered(_examined, source.records(split, found.keep)):
+            for result in ordered_map(_examined, source.records(split, found.keep)):
                 task.advance()
                 if isinstance(result, BadImageError):
                     if not skip_bad:

@@ -1,4 +1,4 @@
-"""Image tables as Hugging Face lays them out: a struct {bytes, path} and an integer label."""
+"""Read tables in the Hugging Face image layout: a struct {bytes, path} and an integer label."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LABEL_COLUMNS = ("label", "fine_label", "labels")
 
 
 def columns(names: Sequence[str], where: str) -> tuple[str, str]:
-    """The image and the label column.
+    """The names of the image column and of the label column.
 
     Raises:
-        DataError: one is missing; the message says which columns there are.
+        DataError: one of them is missing; the message lists the columns that exist.
     """
     image = next((name for name in IMAGE_COLUMNS if name in names), None)
     label = next((name for name in LABEL_COLUMNS if name in names), None)
@@ -33,10 +33,10 @@ def columns(names: Sequence[str], where: str) -> tuple[str, str]:
 
 
 def integers(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.int64]:
-    """A label column as (n,) int64.
+    """The labels in a column, (n,) int64.
 
     Raises:
-        DataError: not whole numbers, or empty cells.
+        DataError: the column holds something else than integers, or has empty cells.
     """
     if not pa.types.is_integer(column.type):
         raise DataError(f"labels must be whole numbers from 0 on: {where} holds {column.type}")
@@ -48,7 +48,7 @@ def integers(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.int64]:
 
 
 def encoded(column: pa.ChunkedArray, where: str) -> Iterator[bytes]:
-    """Encoded images of a column; an empty cell gives ``b""``, which then is a bad image.
+    """The encoded images in a column; an empty cell gives ``b""``, which :func:`decode` refuses.
 
     Raises:
         DataError: the column holds something else than encoded images.
@@ -65,7 +65,7 @@ def encoded(column: pa.ChunkedArray, where: str) -> Iterator[bytes]:
 
 
 def class_names(metadata: Mapping[bytes, bytes] | None, label: str) -> tuple[str, ...]:
-    """Class names from the metadata that ``datasets`` writes; none if there are none."""
+    """The class names in the metadata that ``datasets`` writes, or an empty tuple without any."""
     try:
         described: Any = json.loads((metadata or {}).get(b"huggingface", b"{}"))
         names = described["info"]["features"][label]["names"]

@@ -1,4 +1,4 @@
-"""load: from a name or a path to an ImageSet, decoded once and then served from the cache."""
+"""Load an image set by name or path; its images are decoded once and then read from a cache."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 from dance.core.errors import ConfigError, DataError
 from dance.core.files import Json
 from dance.core.progress import log, track
-from dance.data.build import SPLITS, Plan, build, hold_out
-from dance.data.cache import Entry, obtain
+from dance.data.build import SPLITS, DecodingPlan, build, hold_out
+from dance.data.cache import CacheEntry, get_or_build
 from dance.data.checks import check_classes
 from dance.data.config import DataConfig
 from dance.data.decode import bad_image
-from dance.data.find import Found, find
+from dance.data.find import LocatedSource, find
 from dance.data.fingerprint import fingerprint, survey
 from dance.data.imageset import ImageSet
 
-_LISTED = 10
-"""Bad images that a note names; the rest are counted."""
+_MAX_LISTED = 10
+"""Most bad images that a note describes one by one."""
 
 
 def load(
@@ -33,13 +33,15 @@ def load(
     Args:
         source: a known name (``"cifar10"``), a folder of class folders, a ``.parquet`` file or a
             folder of them, an ``.npz`` file, or ``hf:owner/name``.
-        split: which split; where there is no test split, a fixed stratified part is held out.
-        config: where to look and how to prepare images; the defaults if not given.
+        split: which split; if the source has no test split, a fixed stratified part of its train
+            split is held out as one.
+        config: where to look for the set and how to prepare its images (None: the defaults).
 
     Returns:
-        The split on the CPU; large ones are memory-mapped.
+        The split, on the CPU; the images of a large split are memory-mapped.
 
     Raises:
+        ConfigError: ``split`` is neither ``"train"`` nor ``"test"``.
         DataError: the set cannot be found, read or used.
         ArtifactError: the cache cannot be written.
 
@@ -51,81 +53,102 @@ def load(
         raise ConfigError(f"split must be 'train' or 'test': got {split!r}")
     config = config or DataConfig()
     try:
-        found = find(source, config)
-        entry, held_out = _entry(found, config)
+        located = find(source, config)
+        entry, held_out = _decoded(located, config)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {error.filename or source}: {reason}") from error
-    notes = tuple(_notes(found, entry, config.test_fraction if held_out else None))
+    notes = tuple(_notes(located, entry, config.test_fraction if held_out else None))
     for note in notes:
-        _say_once(f"{found.name}: {note}")
-    mean, std = _constants(found, entry)
+        _log_once(f"{located.name}: {note}")
+    mean, std = _mean_and_std(located, entry)
     return ImageSet(
         images=entry.tensor(f"{split}_images"),
         labels=entry.tensor(f"{split}_labels"),
-        classes=found.classes,
+        classes=located.classes,
         mean=mean,
         std=std,
-        name=found.name,
+        name=located.name,
         split=split,
         fingerprint=fingerprint(entry.folder.name, mean, std),
         notes=notes,
     )
 
 
-def _entry(found: Found, config: DataConfig) -> tuple[Entry, bool]:
-    """The decoded set, and whether its test split is held out."""
-    kept = {label: position for position, label in enumerate(found.keep)}
+def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bool]:
+    """The decoded set, and whether its test split was held out of the train split."""
+    new_labels = {old: new for new, old in enumerate(located.keep)}
     labels = {
-        split: np.array([kept[label] for label in found.source.labels(split, kept)], dtype=np.int64)
-        for split in found.source.splits
+        split: np.array(
+            [new_labels[label] for label in located.source.labels(split, new_labels)],
+            dtype=np.int64,
+        )
+        for split in located.source.splits
     }
     held_out = "test" not in labels
     least, why = (2, ", since a test split must be held out") if held_out else (1, " to train on")
-    check_classes(found.name, found.classes, labels["train"], least, why)
+    check_classes(located.name, located.classes, labels["train"], least, why)
     if not held_out and not len(labels["test"]):
         raise DataError(
-            f"the test split of {found.name} must not be empty; fill it, or remove it to have one "
-            "held out"
+            f"the test split of {located.name} must not be empty; fill it, or remove it to have "
+            "one held out"
         )
-    surveyed = survey(found, config.skip_bad)
-    resolution = config.size or (found.known.size if found.known else surveyed.resolution)
+    surveyed = survey(located, config.skip_bad)
+    resolution = config.size or (located.known.size if located.known else surveyed.resolution)
     channels = 1 if surveyed.grey else 3
-    rule = config.test_fraction if held_out else None
-    key = fingerprint(surveyed.content, found.keep, found.classes, resolution, channels, rule)
+    fraction = config.test_fraction if held_out else None
+    key = fingerprint(
+        surveyed.content, located.keep, located.classes, resolution, channels, fraction
+    )
     total = sum(map(len, labels.values()))
 
-    def make(folder: Path) -> Json:
+    def decode_all(folder: Path) -> Json:
         log(
-            f"decoding {total:,} images of {found.name} to {resolution} x {resolution}, "
+            f"decoding {total:,} images of {located.name} to {resolution} x {resolution}, "
             f"into {folder.parent}"
         )
-        mask = hold_out(labels["train"], len(found.classes), rule) if rule is not None else None
-        plan = Plan(found, kept, mask, resolution, channels, config.skip_bad)
-        with track(f"decoding {found.name}", total, "images") as task:
+        is_test = (
+            None if fraction is None else hold_out(labels["train"], len(located.classes), fraction)
+        )
+        plan = DecodingPlan(located, new_labels, is_test, resolution, channels, config.skip_bad)
+        with track(f"decoding {located.name}", total, "images") as task:
             return build(plan, folder, task)
 
-    entry = obtain(key, make, room=total * (channels * resolution * resolution + 8))
+    bytes_per_image = channels * resolution * resolution + 8  # uint8 pixels and an int64 label
+    entry = get_or_build(key, decode_all, size=total * bytes_per_image)
     if entry.meta["skipped"] and not config.skip_bad:
         raise DataError(bad_image(entry.meta["skipped"][0][1]))
     return entry, held_out
 
 
-def _constants(found: Found, entry: Entry) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The field's mean and std of a known set, if they are for this number of channels."""
-    if found.known is not None and found.known.constants is not None:
-        mean, std = found.known.constants
+def _mean_and_std(
+    located: LocatedSource, entry: CacheEntry
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel, of pixels in [0, 1], that standardise the images.
+
+    They are the published constants of a known set if these fit the number of channels, and those
+    of the train images otherwise.
+    """
+    if located.known is not None and located.known.constants is not None:
+        mean, std = located.known.constants
         if len(mean) == entry.meta["channels"]:
             return mean, std
     return tuple(entry.meta["mean"]), tuple(entry.meta["std"])
 
 
-def _notes(found: Found, entry: Entry, held_out: float | None) -> Iterator[str]:
-    """What a reader of scores must know."""
-    yield from found.notes
+def _notes(located: LocatedSource, entry: CacheEntry, held_out: float | None) -> Iterator[str]:
+    """Remarks that a reader of scores must know.
+
+    Args:
+        located: the source.
+        entry: the decoded set.
+        held_out: fraction of each class that is held out for testing; None where the source has a
+            test split.
+    """
+    yield from located.notes
     train, test = (sum(entry.meta["counts"][split]) for split in SPLITS)
-    if found.known is not None:
-        difference = found.known.difference(*((train + test, 0) if held_out else (train, test)))
+    if located.known is not None:
+        difference = located.known.difference(*((train + test, 0) if held_out else (train, test)))
         if difference:
             yield difference
     if held_out is not None:
@@ -134,12 +157,12 @@ def _notes(found: Found, entry: Entry, held_out: float | None) -> Iterator[str]:
             "are held out, the same for every seed"
         )
     if skipped := entry.meta["skipped"]:
-        listed = "; ".join(reason for _, reason in skipped[:_LISTED])
-        more = f"; and {len(skipped) - _LISTED} more" if len(skipped) > _LISTED else ""
+        listed = "; ".join(reason for _, reason in skipped[:_MAX_LISTED])
+        more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
         yield f"{len(skipped)} images that cannot be used are left out: {listed}{more}"
 
 
 @cache
-def _say_once(message: str) -> None:
-    """Log a note once a process, however often the set is loaded."""
+def _log_once(message: str) -> None:
+    """Log a message once per process, however often a set is loaded."""
     log(message)

@@ -1,4 +1,4 @@
-"""A function over many items in threads: in order, with few in flight, however many there are."""
+"""Map a function over many items in threads, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 32
-"""Items a thread takes at a time, so that handing over costs little beside decoding."""
-_MOST_THREADS = 16
+"""Items that a thread takes at a time, so that the queue costs little beside the decoding."""
+_MAX_THREADS = 16
 
 
 def threads() -> int:
-    """Threads worth starting: the cores that this process may use, 16 at most."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(usable or 1, _MOST_THREADS)
+    """Number of threads to start: the cores that this process may use, but at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, _MAX_THREADS)
 
 
-def ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
-    """``map(function, items)`` in threads; Pillow and hashlib let others run while they work.
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
+    """``map(function, items)`` in threads, for functions that release the GIL as Pillow's do.
 
-    Items are taken from the iterable as results are consumed. The first exception is raised in
-    place of its result, and what was not begun is dropped.
+    Items are taken from the iterable while results are consumed, so only some of them are in memory
+    at a time. The first exception of the function is raised in place of its result, and the items
+    that were not yet started are dropped.
     """
 
     def work(chunk: tuple[Item, ...]) -> list[Result]:
@@ -35,13 +36,13 @@ def ordered(function: Callable[[Item], Result], items: Iterable[Item]) -> Genera
 
     pool = ThreadPoolExecutor(threads())
     try:
-        waiting: deque[Future[list[Result]]] = deque()
+        pending: deque[Future[list[Result]]] = deque()
         remaining = iter(items)
         while chunk := tuple(islice(remaining, _CHUNK)):
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) > 2 * threads():
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+            pending.append(pool.submit(work, chunk))
+            if len(pending) > 2 * threads():
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

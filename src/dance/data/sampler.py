@@ -1,4 +1,4 @@
-"""Real batches by class: endless, without replacement, a pure function of (seed, step)."""
+"""Batches of real images by class, as a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from dance.data.imageset import ImageSet
 
 
 class ClassSampler:
-    """Batches of one size from every class.
+    """Samples a batch of each class at every step, without replacement within a pass.
 
-    Each class is read in a random order, reshuffled at every pass; an incomplete last batch of a
-    pass is dropped. A class not larger than a batch gives all of its images every time, in the
-    order of the set: nothing is drawn, so that sums over them have the same bytes at every step.
+    Each class is read in a random order that is shuffled again at the start of every pass; an
+    incomplete last batch of a pass is dropped. A class that is not larger than a batch gives all of
+    its images at every step, in the order of the set: no random order is drawn, so that sums over
+    them are equal to the last bit at every step.
 
     Args:
         train: the set to read from.
-        batch: images per class and step; 0 for all of the class.
-        seed: of the order.
-        classes: those to read (none: all); the set needs no images of others.
+        batch: images per class and step; 0 for all images of the class.
+        seed: of the random orders.
+        classes: the classes to read (None: all); the set needs no images of other classes.
 
     Raises:
         DataError: one of the classes has no image.
@@ -46,41 +47,42 @@ class ClassSampler:
         self._orders = self._rows.clone()
         self._starts = torch.cumsum(self._counts, 0) - self._counts
         self._sizes = self._counts.clamp(max=batch) if batch else self._counts
-        self._per_pass = self._counts // self._sizes
-        self._turns = torch.full_like(self._counts, -1)
+        self._steps_per_pass = self._counts // self._sizes
+        self._current_pass = torch.full_like(self._counts, -1)
         ends = torch.cumsum(self._sizes, 0)
-        place = torch.arange(int(self._sizes.sum()))
-        self._slots = place - (ends - self._sizes - self._starts).repeat_interleave(self._sizes)
+        position = torch.arange(int(self._sizes.sum()))
+        shift = (ends - self._sizes - self._starts).repeat_interleave(self._sizes)
+        self._first_batch = position - shift
 
     def sizes(self) -> list[int]:
-        """Images that each class gives per step."""
-        found: list[int] = self._sizes.tolist()
-        return found
+        """Number of images that each class gives per step."""
+        sizes: list[int] = self._sizes.tolist()
+        return sizes
 
     def batch(self, step: int) -> torch.Tensor:
-        """Row numbers (n,) int64 on the CPU of the batches of all classes, class after class."""
-        turns = step // self._per_pass
-        for place in (turns != self._turns).nonzero().flatten().tolist():
-            self._shuffle(place, int(turns[place]))
-        passed = (step % self._per_pass) * self._sizes
-        return self._orders[self._slots + passed.repeat_interleave(self._sizes)]
+        """Indices (n,) int64, on the CPU, of the batches of all classes, class after class."""
+        passes = step // self._steps_per_pass
+        for index in (passes != self._current_pass).nonzero().flatten().tolist():
+            self._shuffle(index, int(passes[index]))
+        offsets = (step % self._steps_per_pass) * self._sizes
+        return self._orders[self._first_batch + offsets.repeat_interleave(self._sizes)]
 
     def rows(self, label: int, step: int) -> torch.Tensor:
-        """Row numbers (n,) int64 into the set of the batch that ``label`` gives at ``step``."""
-        place = self._classes.index(label)
-        turn, passed = divmod(step, int(self._per_pass[place]))
-        if turn != self._turns[place]:
-            self._shuffle(place, turn)
-        size = int(self._sizes[place])
-        start = int(self._starts[place]) + passed * size
+        """Indices (n,) int64, on the CPU, of the batch of class ``label`` at ``step``."""
+        index = self._classes.index(label)
+        pass_number, batch_number = divmod(step, int(self._steps_per_pass[index]))
+        if pass_number != self._current_pass[index]:
+            self._shuffle(index, pass_number)
+        size = int(self._sizes[index])
+        start = int(self._starts[index]) + batch_number * size
         return self._orders[start : start + size].clone()
 
-    def _shuffle(self, place: int, turn: int) -> None:
-        """Bring a class into the order of a pass."""
-        self._turns[place] = turn
-        start, count = int(self._starts[place]), int(self._counts[place])
-        if count == int(self._sizes[place]):
+    def _shuffle(self, index: int, pass_number: int) -> None:
+        """Put the images of the class at position ``index`` into the order of a pass."""
+        self._current_pass[index] = pass_number
+        start, count = int(self._starts[index]), int(self._counts[index])
+        if count == int(self._sizes[index]):
             return
-        generator = keyed_generator(self._seed, "real", self._classes[place], turn)
+        generator = keyed_generator(self._seed, "real", self._classes[index], pass_number)
         order = torch.randperm(count, generator=generator)
         self._orders[start : start + count] = self._rows[start : start + count][order]

@@ -16,7 +16,7 @@ import torch
 from dance.core.errors import ArtifactError
 from dance.core.places import cache_dir
 from dance.data import DataConfig, load
-from dance.data.cache import obtain
+from dance.data.cache import get_or_build
 
 LOAD = """
 import hashlib, sys
@@ -97,7 +97,7 @@ def test_without_locks_the_first_to_finish_counts(source, cache, monkeypatch):
         meanwhile.rename(cache / "images" / entry)  # another process was faster
         return {"slower": True}
 
-    assert "slower" not in obtain(entry, make, room=0).meta
+    assert "slower" not in get_or_build(entry, make, size=0).meta
     assert folders(cache) == ({entry}, set())
     assert torch.equal(load(source, "train").images, expected.images)
 

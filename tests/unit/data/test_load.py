@@ -11,7 +11,7 @@ from PIL import Image
 
 from dance.core.errors import ConfigError, DataError
 from dance.data import DataConfig, load
-from dance.data.build import hold_out, moments
+from dance.data.build import hold_out, mean_and_std
 
 HALF = DataConfig(test_fraction=0.5)
 SKIP = DataConfig(test_fraction=0.5, skip_bad=True)
@@ -84,7 +84,7 @@ def test_moments_in_closed_form():
     histogram = np.zeros((2, 256), np.int64)
     histogram[0, [0, 255]] = 3, 1  # mean 1/4, variance 3/16
     histogram[1, 51] = 7  # one level: std would be 0
-    mean, std = moments(histogram)
+    mean, std = mean_and_std(histogram)
     assert mean == pytest.approx([0.25, 0.2])
     assert std == pytest.approx([(3 / 16) ** 0.5, 1.0])
 

@@ -1,8 +1,8 @@
-"""Source kinds, one file each: a new kind is a new file, no list is edited.
+"""Kinds of sources, one file each; to add a kind, add a file.
 
-A module registers an opener, ``(location, config) -> Source | None``, that answers None to a
-location that is not of its kind. Locations are what :mod:`dance.data.known` turns names into:
-paths, ``hf:owner/name``, ``embedded:digits``.
+A module registers an opener, ``(location, config) -> Source | None``, which returns None for a
+location that is not of its kind. A location is a path, ``hf:owner/name`` or ``embedded:digits``;
+:mod:`dance.data.known` maps the names of known sets to locations.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Record:
     """One labelled image, not yet decoded.
 
     Attributes:
-        where: what a message calls it: a file, or ``"train.parquet row 17"``.
-        label: index into the source's classes.
-        content: an encoded image, the file that holds it, or pixels as (H, W) or (H, W, C) uint8.
+        where: its name in messages: a file, or text such as ``"train.parquet row 17"``.
+        label: index into the classes of the source.
+        content: the encoded image, the path of its file, or pixels (H, W) or (H, W, C) uint8.
     """
 
     where: str
@@ -41,19 +41,17 @@ class Record:
 
 
 class Source(ABC):
-    """A labelled image set as it lies somewhere: its classes, its splits, and the records of each.
+    """A labelled image set before decoding: its classes, its splits and their records.
 
     Attributes:
-        name: what the set is called.
-        classes: names, index = label, verbatim.
+        name: of the set.
+        classes: class names, index = label, as the source spells them.
         splits: ``("train",)`` or ``("train", "test")``.
-        remarks: what a reader of scores must know about how the source was read.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
 
     @abstractmethod
     def labels(self, split: str, keep: Collection[int]) -> Labels:
@@ -61,17 +59,17 @@ class Source(ABC):
 
     @abstractmethod
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
-        """The same records, one by one; can be called again."""
+        """The records whose label is in ``keep``, in dataset order; each call starts anew."""
 
     @abstractmethod
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
-        """Every file that the records come from, with a name that is the same wherever it lies."""
+        """Paths of all files of the records, each with a name that is the same on every machine."""
 
     def stamp(self, keep: Collection[int]) -> str:
-        """Hex that changes when a file is added, removed or written to; nothing is read.
+        """Hex digest that changes when a file is added, removed or written to; no file is read.
 
-        The change time (ctime) is part of it, which no program sets at will: an image replaced by
-        one of the same size and modification time is noticed.
+        It covers the change time (ctime) of each file, which programs cannot set freely, so it also
+        changes when an image is replaced by one of the same size and modification time.
         """
         digest = hashlib.sha256(type(self).__name__.encode())
         for _, path in self.files(keep):
@@ -81,7 +79,7 @@ class Source(ABC):
         return digest.hexdigest()
 
     def content(self, keep: Collection[int]) -> str:
-        """Hex of the names and bytes of every file; the same on every machine."""
+        """Hex digest of the names and bytes of all files; it is the same on every machine."""
         digest = hashlib.sha256(type(self).__name__.encode())
         files = self.files(keep)
         with ThreadPoolExecutor(4) as pool:

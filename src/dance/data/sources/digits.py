@@ -1,4 +1,4 @@
-"""The embedded data set: scikit-learn's 1,797 hand-written digits, 8x8 grey, no test split."""
+"""The embedded data set: scikit-learn's 1,797 hand-written digits, 8x8 grey, without test split."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dance.data.sources import SOURCES, Labels, Pixels, Record, Source
 
 @SOURCES.register("digits")
 def open_digits(location: str, config: DataConfig) -> Source | None:
-    """The digits for ``embedded:digits``."""
+    """Open ``embedded:digits``."""
     return Digits() if location == "embedded:digits" else None
 
 
 class Digits(Source):
-    """Records made of the arrays that scikit-learn ships."""
+    """Records of the arrays that are part of scikit-learn."""
 
     name = "digits"
     classes = tuple("0123456789")
@@ -38,16 +38,16 @@ class Digits(Source):
                 yield Record(f"digits row {row}", int(label), pixels)
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
-        """None: the arrays themselves are stamped."""
+        """An empty list: the digests are those of the arrays."""
         return []
 
     def stamp(self, keep: Collection[int]) -> str:
-        """Hash of the arrays."""
+        """Hex digest of the arrays."""
         images, labels = _arrays()
         return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
 
     def content(self, keep: Collection[int]) -> str:
-        """Hash of the arrays."""
+        """Hex digest of the arrays."""
         return self.stamp(keep)
 
 

@@ -32,13 +32,14 @@ def open_folder(location: str, config: DataConfig) -> Source | None:
 
 
 class Folder(Source):
-    """Class folders; label = position in the sorted names; images at any depth, sorted by path.
+    """Class folders with images at any depth; the label of a class is its position by name.
 
-    The archive of TinyImageNet, whose ``val/`` holds one folder and a table of labels, is read as
-    it is. Names that start with a dot and files that are no images by their suffix are passed over.
+    The images of a class are sorted by path. The archive of TinyImageNet, in which ``val/`` holds
+    one folder and a table of labels, can be read as it was published. Names that start with a dot,
+    and files without the suffix of an image, are ignored.
 
     Raises:
-        DataError: nothing in it, no images, or splits of different classes.
+        DataError: the folder is empty, or the splits have different classes.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,7 +73,7 @@ class Folder(Source):
             yield Record(str(path), label, path)
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
-        """Every image, with its class."""
+        """All image files."""
         return [
             (f"{split}/{label}/{path.relative_to(self._root).as_posix()}", path)
             for split in self.splits
@@ -86,7 +87,7 @@ class Folder(Source):
             if (part / _TINY_ANNOTATIONS).is_file():
                 classes = sorted({label for _, label in self._annotated(part)})
             elif classes == ["images"]:
-                continue  # TinyImageNet's test images have no labels
+                continue  # the test images of TinyImageNet have no labels
             check_same_classes(self.name, self.classes, classes)
             self._parts["test"] = part
             return
@@ -100,18 +101,18 @@ class Folder(Source):
             return
         for label, name in enumerate(self.classes):
             if label in keep:
-                if label not in self._found.setdefault(split, {}):
-                    self._found[split][label] = _image_files(part / name)
-                yield from ((label, path) for path in self._found[split][label])
+                if label not in self._listed.setdefault(split, {}):
+                    self._listed[split][label] = _image_files(part / name)
+                yield from ((label, path) for path in self._listed[split][label])
 
     @cached_property
-    def _found(self) -> dict[str, dict[int, list[Path]]]:
-        """Image files by split and class, listed when asked for: ImageNet has many."""
+    def _listed(self) -> dict[str, dict[int, list[Path]]]:
+        """Image files by split and class; a class is listed when it is first asked for."""
         return {}
 
     @staticmethod
     def _annotated(part: Path) -> Iterator[tuple[Path, str]]:
-        """Files and class names of TinyImageNet's table (file, class, bounding box)."""
+        """Files and class names in TinyImageNet's table (file, class, bounding box)."""
         for line in (part / _TINY_ANNOTATIONS).read_text(encoding="utf-8").splitlines():
             file, label, *_ = line.split("\t")
             yield part / "images" / Path(file).name, label

@@ -1,4 +1,4 @@
-"""Image sets of the Hugging Face hub, by the ``datasets`` library (extra ``[hf]``)."""
+"""Image sets of the Hugging Face hub, read with the ``datasets`` library (extra ``[hf]``)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BATCH = 256
 
 @SOURCES.register("hub")
 def open_hub(location: str, config: DataConfig) -> Source | None:
-    """Open ``hf:owner/name``, or ``hf:owner/name:subset`` where it holds several sets."""
+    """Open ``hf:owner/name``, or ``hf:owner/name:subset`` for a repository of several sets."""
     if not location.startswith(_PREFIX):
         return None
     repository, _, subset = location.removeprefix(_PREFIX).partition(":")
@@ -36,14 +36,14 @@ def open_hub(location: str, config: DataConfig) -> Source | None:
 
 
 class Hub(Source):
-    """Splits of a repository; the test split or, if that has no labels, validation is tested on.
+    """The splits of a repository; validation replaces a test split that has no labels.
 
     Args:
         repository: such as ``"uoft-cs/cifar10"``.
-        splits: split names to ``datasets.Dataset``.
+        splits: a ``datasets.Dataset`` by name of the split.
 
     Raises:
-        DataError: no train split, columns missing, labels that are no class.
+        DataError: the train split or a column is missing, or a label is out of range.
     """
 
     def __init__(self, repository: str, splits: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ class Hub(Source):
         return labels[np.isin(labels, list(keep))]
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
-        """See :class:`Source`; only the kept rows are read."""
+        """See :class:`Source`; only rows of the classes in ``keep`` are read."""
         rows = np.flatnonzero(np.isin(self._labels[split], list(keep)))
         where = f"{_PREFIX}{self._repository} {split}"
         data = self._data[split].with_format("arrow")
@@ -91,7 +91,7 @@ class Hub(Source):
                 )
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
-        """The arrow files in the ``datasets`` library's own cache."""
+        """The Arrow files in the cache of the ``datasets`` library."""
         return [
             (f"{split}/{number}", Path(entry["filename"]))
             for split, data in self._data.items()
@@ -107,7 +107,7 @@ class Hub(Source):
 
 
 def _content(cell: Any, where: str) -> bytes | Path:
-    """An encoded image: its bytes, or the file that the library unpacked it to."""
+    """An encoded image: its bytes, or the path of the file to which the library unpacked it."""
     if isinstance(cell, dict) and {"bytes", "path"} <= cell.keys():
         if cell["bytes"] is None and cell["path"]:
             return Path(cell["path"])
@@ -116,23 +116,23 @@ def _content(cell: Any, where: str) -> bytes | Path:
 
 
 def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]:
-    """All splits of a repository; with ``offline`` only what was fetched before.
+    """Download all splits of a repository; with ``offline``, only use what was downloaded before.
 
     Raises:
-        DataError: the library is not installed, or the repository cannot be had.
+        DataError: the library is not installed, or the repository cannot be downloaded.
     """
     if importlib.util.find_spec("datasets") is None:
         raise DataError(
             f"fetching hf:{repository} takes the datasets library: pip install 'dance[hf]'"
         )
     if not offline:
-        log(f"fetching {repository} from the Hugging Face hub, unless it was before")
+        log(f"downloading {repository} from the Hugging Face hub, unless it is in its cache")
     try:
         import datasets
 
         with _offline() if offline else nullcontext():
             loaded = datasets.load_dataset(repository, subset)
-    except Exception as error:  # the library passes on whatever its many parts raise
+    except Exception as error:  # the library can raise an exception of any type
         reason = str(error).strip() or type(error).__name__
         raise DataError(
             f"cannot fetch hf:{repository}{' (offline)' if offline else ''}: {reason}"
@@ -142,7 +142,7 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """What HF_HUB_OFFLINE does: the libraries read that variable only once, when imported."""
+    """Act as if HF_HUB_OFFLINE were set, which the libraries read only when they are imported."""
     config: Any = importlib.import_module("datasets.config")
     constants: Any = importlib.import_module("huggingface_hub.constants")
     before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE

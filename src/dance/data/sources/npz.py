@@ -1,4 +1,4 @@
-"""One ``.npz`` file of plain arrays."""
+"""A single ``.npz`` file of plain arrays."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def open_npz(location: str, config: DataConfig) -> Source | None:
 
 
 class Npz(Source):
-    """Arrays of one file, read and checked when it is opened.
+    """The arrays of one file, which are read and checked when it is opened.
 
-    Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4, uint8 or floats in [0, 1];
-    labels are (N,) whole numbers from 0 on; ``classes`` is an array of names.
+    ``images`` is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, as uint8 or as floats
+    in [0, 1]; ``labels`` is (N,) of integers from 0 on. ``test_images`` and ``test_labels`` are
+    optional, and so is ``classes``, the (K,) names of the classes.
 
     Raises:
-        DataError: no such arrays, pickled objects, wrong shapes or types, NaN, numbers out of
-            range.
+        DataError: an array is missing, holds pickled objects, NaN or numbers out of range, or has a
+            wrong shape or type.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,16 +77,16 @@ class Npz(Source):
                 yield Record(f"{self._path} {split} row {row}", int(label), pixels)
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
-        """The one file."""
+        """The ``.npz`` file."""
         return [("npz", self._path)]
 
 
 def _read(path: Path) -> dict[str, Array]:
-    """All arrays of the file; objects are refused, since only unpickling could read them."""
+    """All arrays of the file; arrays of objects are refused, because they would be unpickled."""
     try:
         if not zipfile.is_zipfile(path):
             raise zipfile.BadZipFile("no archive of arrays")
-        # opened here, since numpy leaves a damaged file open
+        # It is opened here because NumPy does not close a damaged file.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except ValueError as error:
@@ -118,7 +119,7 @@ def _split(
 
 
 def _channels_last(name: str, images: Array) -> Pixels:
-    """Check and bring to (N, H, W) or (N, H, W, C) uint8."""
+    """Check images and convert them to (N, H, W) or (N, H, W, C) uint8."""
     if images.ndim not in (3, 4) or 0 in images.shape[1:]:
         raise DataError(
             f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W): got shape {images.shape}"
@@ -139,7 +140,7 @@ def _channels_last(name: str, images: Array) -> Pixels:
 
 
 def _from_unit(name: str, images: Array) -> Pixels:
-    """Floats in [0, 1] to the nearest of 256 levels."""
+    """Round floats in [0, 1] to the nearest of 256 levels, as uint8."""
     if not np.isfinite(images).all():
         raise DataError(f"{name} must be finite: it holds NaN or infinity")
     if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:

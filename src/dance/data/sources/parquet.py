@@ -1,4 +1,4 @@
-"""Parquet files in the Hugging Face image layout; their names tell the splits apart."""
+"""Parquet files in the Hugging Face image layout; a file's name decides its split."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dance.data.config import DataConfig
 from dance.data.layout import class_names, columns, encoded, integers
 from dance.data.sources import SOURCES, Labels, Record, Source
 
-_ROLE = re.compile(r"(?:^|[-_./])(train|test|val)(?:ing|id|idation)?(?=[-_./])")
+_SPLIT = re.compile(r"(?:^|[-_./])(train|test|val)(?:ing|id|idation)?(?=[-_./])")
 _BATCH = 256
-"""Rows read at a time: a few MB of JPEG."""
+"""Rows that are read at a time: a few MB of JPEG images."""
 
 
 @SOURCES.register("parquet")
 def open_parquet(location: str, config: DataConfig) -> Source | None:
-    """Open a file, a pattern such as ``photos/*.parquet``, or a folder that holds some."""
+    """Open a file, the files of a pattern such as ``photos/*.parquet``, or those in a folder."""
     path = Path(location)
     if path.is_dir():
         root, name = path, path.resolve().name
@@ -39,24 +39,29 @@ def open_parquet(location: str, config: DataConfig) -> Source | None:
 
 
 class Parquet(Source):
-    """Shards of one set; where no file is called ``train*`` all of them are the train split.
+    """The shards of one set; if no file is named ``train*``, all of them are the train split.
+
+    Args:
+        name: of the set.
+        root: folder relative to which the files are named.
+        files: at least one parquet file.
 
     Raises:
-        DataError: no parquet, columns missing, labels that are no class, splits of different
-            classes.
+        DataError: a file is damaged, a column is missing, a label is out of range, or the splits
+            have different classes.
     """
 
     def __init__(self, name: str, root: Path, files: Sequence[Path]) -> None:
         self.name = name
         self._root = root
-        roles: dict[str, list[Path]] = {}
+        by_split: dict[str, list[Path]] = {}
         for file in files:
-            found = _ROLE.search(file.relative_to(root).as_posix())
-            roles.setdefault(found[1] if found else "", []).append(file)
-        self._shards = {"train": roles.get("train") or list(files)}
+            match = _SPLIT.search(file.relative_to(root).as_posix())
+            by_split.setdefault(match[1] if match else "", []).append(file)
+        self._shards = {"train": by_split.get("train") or list(files)}
         self._labels = {"train": _labels(self._shards["train"])}
-        if "train" in roles:
-            self._find_test([roles[role] for role in ("test", "val") if role in roles])
+        if "train" in by_split:
+            self._find_test([by_split[split] for split in ("test", "val") if split in by_split])
         self.splits = tuple(self._shards)
         self.classes = _names(self._shards["train"][0])
         if not self.classes:
@@ -87,7 +92,7 @@ class Parquet(Source):
                         row += 1
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
-        """All shards that are used."""
+        """All shards of the splits that are used."""
         return [
             (f"{split}/{path.relative_to(self._root).as_posix()}", path)
             for split, paths in self._shards.items()
@@ -95,7 +100,7 @@ class Parquet(Source):
         ]
 
     def _find_test(self, candidates: Sequence[list[Path]]) -> None:
-        """Take the first split with labels: ImageNet's test split is published with -1 for all."""
+        """Take the first split with labels; ImageNet's published test split has -1 everywhere."""
         for shards in candidates:
             labels = _labels(shards)
             if len(labels) and (labels >= 0).any():
