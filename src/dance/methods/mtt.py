@@ -52,10 +52,10 @@ from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.kernels import plain_operations
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.classwise_sgd import ClassSGD
-from dance.methods.toolkit.distribution import forward, forward_along, has_batch_norm, pictures
+from dance.methods.toolkit.distribution import forward, forward_jvp, has_batch_norm, pictures
 from dance.networks import State
-from dance.objectives.gradient import along
-from dance.objectives.trajectory import Pull, follow, pull_back
+from dance.objectives.gradient import loss_jvp
+from dance.objectives.trajectory import StepGradients, backward, unroll
 
 _SECOND_ORDER = 3
 """Memory of an image's forward with second derivatives, in forwards with first ones."""
@@ -177,10 +177,10 @@ class MTT(Condenser):
         batches = self._batches(task, iteration)
 
         still = images.detach()
-        path = follow(first, rate, [partial(self._slope, task, still, b) for b in batches])
+        path = unroll(first, rate, [partial(self._slope, task, still, b) for b in batches])
         pulled = torch.zeros_like(still)
         reverses = [partial(self._pull, task, still, pulled, rate, batch) for batch in batches]
-        loss, slope = pull_back(path, target, rate, reverses)
+        loss, slope = backward(path, target, rate, reverses)
 
         (gradient,) = torch.autograd.grad((images * pulled).sum(), leaf)
         losses = {"trajectory": loss, "learning_rate": rate.clone()}
@@ -254,8 +254,8 @@ class MTT(Condenser):
         weights: torch.Tensor,
         adjoint: torch.Tensor,
         wanted: bool,
-    ) -> Pull:
-        """What :data:`Reverse` asks of a step; -a dq/dx is added to ``pulled``."""
+    ) -> StepGradients:
+        """What :data:`StepBackward` asks of a step; -a dq/dx is added to ``pulled``."""
         leaf = images[batch.rows].requires_grad_()
         seen = batch.change(leaf)
         product, total = torch.zeros_like(rate), torch.zeros_like(weights)
@@ -272,7 +272,7 @@ class MTT(Condenser):
                 total += _flat(second[1:]) * share
         (gradient,) = torch.autograd.grad((seen * torch.cat(gradients)).sum(), leaf)
         pulled.index_add_(0, batch.rows, -rate * gradient)
-        return Pull(product, total if wanted else None)
+        return StepGradients(product, total if wanted else None)
 
     def _parts(self, count: int) -> list[slice]:
         """Images of a step that are forwarded together."""
@@ -289,9 +289,9 @@ class MTT(Condenser):
     ) -> tuple[torch.Tensor, State]:
         """Q = <g, lambda> with its graph, and the weights by name that it depends on."""
         state, way = self._leaves(weights), unflatten(self._network, adjoint)
-        found = forward_along(task, self._network, state, way, images)
+        found = forward_jvp(task, self._network, state, way, images)
         if found is not None:
-            return along(*found, labels), state
+            return loss_jvp(*found, labels), state
         with plain_operations():
             loss, leaves = self._loss(task, weights, images, labels)
             gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)

@@ -103,31 +103,32 @@ class ConvNet(Network):
             x = self._after(self.blocks[-1], x)
         return [*maps, self.pool(x)]
 
-    def along(
+    def jvp(
         self, state: State, direction: State, x: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """By the kernel for a block and its derivative, where there is one."""
         if not self._fused:
             return None
 
-        def moved(name: str) -> torch.Tensor:
+        def tangent(name: str) -> torch.Tensor:
             return direction[name] if name in direction else torch.zeros_like(state[name])
 
-        maps, moves = x, None
+        maps, tangents = x, None
         for number, block in enumerate(self.blocks):
             convolution, norm, *_ = block.children()
             assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
             names = [f"blocks.{number}.{part}" for part in ("0.weight", "1.weight", "1.bias")]
             padding = int(convolution.padding[0])
-            if not dual_fits(maps, state[names[0]], padding, moves=moves is not None):
+            if not dual_fits(maps, state[names[0]], padding, moves=tangents is not None):
                 return None
-            weights, way = (Weights(*map(of, names)) for of in (state.__getitem__, moved))
-            maps, moves = dual_block(maps, moves, weights, way, eps=norm.eps, padding=padding)
-        assert moves is not None
-        embedding, change = self.pool(maps), self.pool(moves)
+            weights, own = (Weights(*map(of, names)) for of in (state.__getitem__, tangent))
+            maps, tangents = dual_block(maps, tangents, weights, own, eps=norm.eps, padding=padding)
+        assert tangents is not None
+        embedding, change = self.pool(maps), self.pool(tangents)
         weight, bias = "classifier.weight", "classifier.bias"
         logits = linear(embedding, state[weight], state[bias])
-        return logits, linear(change, state[weight]) + linear(embedding, moved(weight), moved(bias))
+        own_change = linear(embedding, tangent(weight), tangent(bias))
+        return logits, linear(change, state[weight]) + own_change
 
     def _after(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """Maps after a block, as one operation where there is a kernel for it."""

@@ -125,17 +125,18 @@ class Network(nn.Module):
         """Logits (n,K) of standardised images (n,C,H,W) under ``state``."""
         return functional_call(self, state, (x, "logits"), strict=True)  # type: ignore[no-any-return]
 
-    def along(
+    def jvp(
         self, state: State, direction: State, x: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Logits, and how they change where the weights move; both with first derivatives.
+        """Logits and their derivative along a direction of the weights (Jacobian-vector product).
 
-        With them the gradient of ``<grad_w L, direction>`` needs no graph of second order.
+        Both have first derivatives of their own, so the gradient of ``<grad_w L, direction>`` needs
+        no graph of second order.
 
         Args:
             state: of the network.
-            direction: weights by name; those that it lacks stand still.
-            x: standardised images (n,C,H,W), which stand still.
+            direction: tangents of the weights by name; those that it lacks are 0.
+            x: standardised images (n,C,H,W), whose tangents are 0.
 
         Returns:
             Two tensors (n,K), or none where this network, device or dtype has no operations for it.

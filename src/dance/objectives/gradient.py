@@ -7,9 +7,9 @@ gradient of the images is that of the one number <g_S, v> with v held fixed:
     dD/dx = d/dx <grad_w L(w, x), v>.
 
 That is the exact derivative of D, and there are two ways to take it. Where a network has operations
-that carry logits and their change along v (:meth:`dance.networks.Network.along`), the number is
-:func:`along` and its gradient one of first order; elsewhere :func:`toward` reverses the backward
-pass. ``docs/results/gradient-matching.md`` has what each takes.
+that carry logits and their derivative along v (:meth:`dance.networks.Network.jvp`), the number is
+:func:`loss_jvp` and its gradient one of first order; elsewhere :func:`input_gradient` reverses the
+backward pass. ``docs/results/gradient-matching.md`` has what each takes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from torch.nn import functional
 
 EPSILON = 1e-6
-"""Added to the product of two norms (Zhao et al. 2021): where a gradient vanishes, its row stops
-pulling."""
+"""Added to the product of two norms (Zhao et al. 2021): where a gradient vanishes, the distance of
+its row has a derivative that is 0."""
 
 Weights = Mapping[str, torch.Tensor]
 Loss = Callable[[Weights, torch.Tensor], torch.Tensor]
@@ -35,11 +35,11 @@ class Distance:
 
     Attributes:
         value: D, 0-dim.
-        slope: v = dD/dg_S, a tensor for each of g_S.
+        gradient: v = dD/dg_S, a tensor for each of g_S.
     """
 
     value: torch.Tensor
-    slope: list[torch.Tensor]
+    gradient: list[torch.Tensor]
 
 
 Metric = Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], Distance]
@@ -51,21 +51,21 @@ def row_cosine(real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor]) 
     D = sum over tensors and over their rows (first axis) of 1 - <a,b> / (|a| |b| + 1e-6) with a row
     a of the real and b of the synthetic gradient. Tensors of one axis have no rows: leave them out.
     """
-    value, slope = _zero(synthetic), []
+    value, gradient = _zero(synthetic), []
     for a, b in zip(real, synthetic, strict=True):
-        distances, slopes = _cosine(a.flatten(1), b.flatten(1))
+        distances, gradients = _cosine(a.flatten(1), b.flatten(1))
         value = value + distances.sum()
-        slope.append(slopes.view_as(b))
-    return Distance(value, slope)
+        gradient.append(gradients.view_as(b))
+    return Distance(value, gradient)
 
 
 def cosine(real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor]) -> Distance:
     """The same of all tensors laid end to end as one row: DC's ablation."""
-    a, b = (torch.cat([g.flatten() for g in resolution])[None] for resolution in (real, synthetic))
-    distances, slopes = _cosine(a, b)
-    parts = slopes[0].split([g.numel() for g in synthetic])
-    slope = [part.view_as(g) for part, g in zip(parts, synthetic, strict=True)]
-    return Distance(distances.sum(), slope)
+    a, b = (torch.cat([g.flatten() for g in side])[None] for side in (real, synthetic))
+    distances, gradients = _cosine(a, b)
+    parts = gradients[0].split([g.numel() for g in synthetic])
+    gradient = [part.view_as(g) for part, g in zip(parts, synthetic, strict=True)]
+    return Distance(distances.sum(), gradient)
 
 
 def squared_error(real: Sequence[torch.Tensor], synthetic: Sequence[torch.Tensor]) -> Distance:
@@ -88,37 +88,37 @@ def weight_gradients(loss: Loss, weights: Weights, images: torch.Tensor) -> list
     return list(torch.autograd.grad(loss(leaves, images), list(leaves.values())))
 
 
-def toward(
+def input_gradient(
     loss: Loss,
     weights: Weights,
     images: torch.Tensor,
-    slope: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+    direction: Callable[[list[torch.Tensor]], list[torch.Tensor]],
 ) -> torch.Tensor:
-    """The gradient of images under <grad_w L, v>, of the shape of ``images``.
+    """The gradient of <grad_w L, v> with respect to the images, of the shape of ``images``.
 
     Args:
         loss: of operations that have second derivatives.
         weights: those that are compared.
         images: (n,C,H,W).
-        slope: v, from the gradients of these images.
+        direction: from the gradients grad_w L of these images to v, which is held fixed.
     """
     leaves, x = _leaves(weights), images.detach().requires_grad_()
     gradients = torch.autograd.grad(loss(leaves, x), list(leaves.values()), create_graph=True)
-    v = slope([gradient.detach() for gradient in gradients])
+    v = direction([gradient.detach() for gradient in gradients])
     (found,) = torch.autograd.grad(gradients, x, v)
     return found
 
 
-def along(logits: torch.Tensor, change: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """<grad_w L, v>, 0-dim, of the mean cross-entropy L: its change where the weights move along v.
+def loss_jvp(logits: torch.Tensor, tangents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """<grad_w L, v>, 0-dim: the derivative of the mean cross-entropy L along v.
 
     Args:
         logits: (n,K).
-        change: (n,K) of the logits along v.
+        tangents: (n,K) derivatives of the logits along v.
         labels: (n,) int64.
     """
-    slope = logits.softmax(1) - functional.one_hot(labels, logits.shape[1])
-    return (slope * change).sum(1).mean()
+    gradient = logits.softmax(1) - functional.one_hot(labels, logits.shape[1])
+    return (gradient * tangents).sum(1).mean()
 
 
 def _leaves(weights: Weights) -> dict[str, torch.Tensor]:
@@ -138,5 +138,5 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     product, length = (a * b).sum(1, keepdim=True), a.norm(dim=1, keepdim=True)
     own = b.norm(dim=1, keepdim=True)
     scale = length * own + EPSILON
-    along = torch.where(own > 0, product * length / (own * scale.square()), 0.0)
-    return 1 - (product / scale)[:, 0], along * b - a / scale
+    factor = torch.where(own > 0, product * length / (own * scale.square()), 0.0)
+    return 1 - (product / scale)[:, 0], factor * b - a / scale

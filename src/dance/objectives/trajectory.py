@@ -30,7 +30,7 @@ Gradient = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
+class StepGradients:
     """What one step gives back, without a graph.
 
     Attributes:
@@ -42,7 +42,7 @@ class Pull:
     weights: torch.Tensor | None
 
 
-Reverse = Callable[[torch.Tensor, torch.Tensor, bool], Pull]
+StepBackward = Callable[[torch.Tensor, torch.Tensor, bool], StepGradients]
 """Weights theta_i, lambda_{i+1}, and whether dq/dtheta is wanted, to what the step gives back; it
 also adds -a dq/dx to the gradient of its images."""
 
@@ -52,10 +52,10 @@ def distance(weights: torch.Tensor, first: torch.Tensor, target: torch.Tensor) -
     return (weights - target).square().sum() / (first - target).square().sum()
 
 
-def follow(
+def unroll(
     first: torch.Tensor, rate: torch.Tensor, gradients: Sequence[Gradient]
 ) -> list[torch.Tensor]:
-    """The student's way theta_0, ..., theta_N.
+    """The student's weights theta_0, ..., theta_N.
 
     Args:
         first: theta_0.
@@ -68,29 +68,29 @@ def follow(
     return path
 
 
-def pull_back(
+def backward(
     path: Sequence[torch.Tensor],
     target: torch.Tensor,
     rate: torch.Tensor,
-    reverses: Sequence[Reverse],
+    steps: Sequence[StepBackward],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss at the end of a student's way, taken back through its steps, last first.
+    """The loss of a student's last weights, and its derivatives through the steps, last first.
 
     Args:
         path: theta_0, ..., theta_N.
         target: theta*.
         rate: a, 0-dim.
-        reverses: of steps 0 to N-1; each is called once.
+        steps: backward passes of steps 0 to N-1; each is called once.
 
     Returns:
-        L and dL/da, both 0-dim. What the images get is what ``reverses`` add up.
+        L and dL/da, both 0-dim. The gradient of the images is what ``steps`` add up.
     """
     length = (path[0] - target).square().sum()
     adjoint = 2 * (path[-1] - target) / length
-    slope = torch.zeros_like(rate)
-    for step in reversed(range(len(reverses))):
-        found = reverses[step](path[step], adjoint, step > 0)
-        slope = slope - found.product
+    gradient = torch.zeros_like(rate)
+    for step in reversed(range(len(steps))):
+        found = steps[step](path[step], adjoint, step > 0)
+        gradient = gradient - found.product
         if found.weights is not None:
             adjoint = adjoint - rate * found.weights
-    return distance(path[-1], path[0], target), slope
+    return distance(path[-1], path[0], target), gradient

@@ -11,7 +11,7 @@ from dance.core.rng import keyed_generator
 from dance.kernels import Weights, dual_block, dual_fits, plain_operations
 from dance.kernels import library as compiling
 from dance.networks import Network, NetworkConfig, build
-from dance.objectives.gradient import along, toward
+from dance.objectives.gradient import input_gradient, loss_jvp
 from unit.kernels.test_conv_block import BOUND, EPS, SHAPES, close, definition, given
 
 TWICE = 2 * BOUND
@@ -120,15 +120,15 @@ def test_a_network_carries_the_product_with_the_gradient(channels, resolution, l
 
     weights = {name: state[name].double() for name in names}
     v = [way[name].double() for name in names]
-    wanted = toward(loss, weights, images.double(), lambda _: v)
+    wanted = input_gradient(loss, weights, images.double(), lambda _: v)
     slopes = grad(loss)(weights, images.double())
     product = sum((slopes[name] * way[name]).sum() for name in names)
 
     x = images.clone().requires_grad_()
-    found = net.along(state, way, x)
+    found = net.jvp(state, way, x)
     assert found is not None
     close(found[0], net.logits(state, x))
-    q = along(*found, labels)
+    q = loss_jvp(*found, labels)
     assert q.item() == pytest.approx(product.item(), rel=1e-4)
     close(torch.autograd.grad(q, x)[0], wanted, 1e-4)
 
@@ -149,9 +149,9 @@ def test_gradients_of_the_weights_are_those_of_the_product() -> None:
     wanted = torch.autograd.grad(product, list(exact.values()), materialize_grads=True)
 
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in state.items()}
-    found = net.along(leaves, way, images)
+    found = net.jvp(leaves, way, images)
     assert found is not None
-    q = along(*found, labels)
+    q = loss_jvp(*found, labels)
     ours = torch.autograd.grad(q, list(leaves.values()), materialize_grads=True)
     for name, one, other in zip(leaves, ours, wanted, strict=True):
         if name.endswith("0.bias"):
@@ -166,19 +166,19 @@ def test_gradients_of_the_weights_are_those_of_the_product() -> None:
 def test_networks_without_the_kernel_carry_nothing(settings: dict[str, object]) -> None:
     net = network(3, 16, **settings)
     state, images, way, _ = case(net, 3, 16)
-    assert net.along(state, way, images) is None
+    assert net.jvp(state, way, images) is None
 
 
 def test_other_numbers_and_a_switch_leave_it_to_second_derivatives() -> None:
     net = network(3, 16)
     state, images, way, _ = case(net, 3, 16)
-    assert net.along(state, way, images) is not None
+    assert net.jvp(state, way, images) is not None
     exact = {name: tensor.double() for name, tensor in state.items()}
-    assert net.along(exact, way, images.double()) is None
+    assert net.jvp(exact, way, images.double()) is None
     with plain_operations():
-        assert net.along(state, way, images) is None
+        assert net.jvp(state, way, images) is None
     with torch.autocast("cpu", torch.bfloat16):
-        assert net.along(state, way, images) is None
+        assert net.jvp(state, way, images) is None
 
 
 def test_only_images_stand_still() -> None:

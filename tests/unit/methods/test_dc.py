@@ -110,7 +110,7 @@ def test_carried_derivatives_stand_for_second_ones(
     options = {**SHORT, "distance": distance, "learning_rate": 0.01}
     with plain_operations():
         expected, losses = run(DSA(DSAConfig(**options)), given, 3)
-    monkeypatch.setattr(matching, "toward", None)
+    monkeypatch.setattr(matching, "input_gradient", None)
     state, found = run(DSA(DSAConfig(**options)), given, 3)
     assert found == pytest.approx(losses, rel=1e-4)
     moved = (expected["pixels"] - given.initial).abs().max()

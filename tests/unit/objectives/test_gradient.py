@@ -1,4 +1,4 @@
-"""Distances of gradients against automatic differentiation, and images pulled along them."""
+"""Distances of gradients against automatic differentiation, and the gradients of images."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_values_and_slopes(name: str, scale: float) -> None:
     leaves = [t.requires_grad_() for t in synthetic]
     expected = written_out(name, real, leaves)
     torch.testing.assert_close(found.value, expected.detach(), rtol=1e-12, atol=0)
-    for slope, wanted in zip(found.slope, torch.autograd.grad(expected, leaves), strict=True):
+    for slope, wanted in zip(found.gradient, torch.autograd.grad(expected, leaves), strict=True):
         torch.testing.assert_close(slope, wanted, rtol=1e-10, atol=1e-14)
 
 
@@ -62,7 +62,7 @@ def test_a_gradient_of_zeros_is_pulled_but_not_infinitely(name: str) -> None:
     synthetic = [torch.zeros_like(t) for t in synthetic]
     found = METRICS[name](real, synthetic)
     assert float(found.value) == (12 if name == "rows" else 1)
-    for a, slope in zip(real, found.slope, strict=True):
+    for a, slope in zip(real, found.gradient, strict=True):
         torch.testing.assert_close(slope, -a / 1e-6)
 
 
@@ -86,13 +86,15 @@ def test_images_are_pulled_as_by_forward_mode_and_by_the_whole_graph(norm: str) 
         return (shifted.exp().sum(1).log() - chosen).mean()
 
     with plain_operations():
-        found = g.toward(loss, weights, images, lambda own: g.row_cosine(real, own).slope)
-        v = g.row_cosine(real, g.weight_gradients(loss, weights, images)).slope
+        found = g.input_gradient(
+            loss, weights, images, lambda own: g.row_cosine(real, own).gradient
+        )
+        v = g.row_cosine(real, g.weight_gradients(loss, weights, images)).gradient
 
         x = images.clone().requires_grad_()
         tangents = dict(zip(weights, v, strict=True))
-        _, along = jvp(lambda own: loss(own, x), (weights,), (tangents,))
-        (forward,) = torch.autograd.grad(along, x)
+        _, tangent = jvp(lambda own: loss(own, x), (weights,), (tangents,))
+        (forward,) = torch.autograd.grad(tangent, x)
 
         x = images.clone().requires_grad_()
         leaves = {n: t.clone().requires_grad_() for n, t in weights.items()}

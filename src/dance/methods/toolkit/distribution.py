@@ -300,16 +300,16 @@ def forward(
     return found.to(images.dtype)
 
 
-def forward_along(
+def forward_jvp(
     task: CondensationTask,
     network: Network,
     state: State,
     direction: State,
     images: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Logits of standardised images and their change along a direction; see ``Network.along``."""
+    """Logits of standardised images and their change along a direction; see ``Network.jvp``."""
     with torch.autocast(task.device.type, torch.bfloat16, enabled=task.bfloat16):
-        return network.along(state, direction, images)
+        return network.jvp(state, direction, images)
 
 
 def has_batch_norm(network: Network) -> bool:

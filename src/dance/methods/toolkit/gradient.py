@@ -20,18 +20,18 @@ from torch.nn import functional
 from dance.core.device import policy
 from dance.kernels import plain_operations
 from dance.methods.base import CondensationTask
-from dance.methods.toolkit.distribution import Owners, forward, forward_along
+from dance.methods.toolkit.distribution import Owners, forward, forward_jvp
 from dance.networks import Network, State
 from dance.objectives.gradient import (
     Distance,
     Metric,
     Weights,
     absolute_error,
-    along,
     cosine,
+    input_gradient,
+    loss_jvp,
     row_cosine,
     squared_error,
-    toward,
     weight_gradients,
 )
 from dance.training.trainer import standardise
@@ -124,7 +124,7 @@ class Matcher:
 
         def slope(gradients: list[torch.Tensor]) -> list[torch.Tensor]:
             found.append(self._metric(real, gradients))
-            return found[0].slope
+            return found[0].gradient
 
         parts = self._parts(images.detach())
         if self._carries is None:
@@ -142,18 +142,18 @@ class Matcher:
     def _tried(self, state: State, images: torch.Tensor) -> bool:
         """Whether the network carries derivatives along a direction for such images."""
         with torch.no_grad():
-            return forward_along(self._problem, self._network, state, {}, images[:1]) is not None
+            return forward_jvp(self._problem, self._network, state, {}, images[:1]) is not None
 
     def _along(
         self, state: State, images: torch.Tensor, label: int, v: list[torch.Tensor]
     ) -> torch.Tensor:
         """The gradient of images under <grad_w L, v>."""
         leaf, direction = images.requires_grad_(), dict(zip(self._compared, v, strict=True))
-        found = forward_along(self._problem, self._network, state, direction, leaf)
+        found = forward_jvp(self._problem, self._network, state, direction, leaf)
         if found is None:
             return self._toward(state, images, label, lambda _: v)
         labels = torch.full((len(images),), label, device=images.device)
-        (gradient,) = torch.autograd.grad(along(*found, labels), leaf)
+        (gradient,) = torch.autograd.grad(loss_jvp(*found, labels), leaf)
         return gradient
 
     def _parts(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
@@ -180,7 +180,7 @@ class Matcher:
         slope: Callable[[list[torch.Tensor]], list[torch.Tensor]],
     ) -> torch.Tensor:
         with plain_operations():
-            return toward(self._loss(state, label), self._weights(state), images, slope)
+            return input_gradient(self._loss(state, label), self._weights(state), images, slope)
 
     def _weights(self, state: State) -> Weights:
         return {name: state[name] for name in self._compared}
