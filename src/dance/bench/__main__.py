@@ -1,4 +1,4 @@
-"""``python -m dance.bench REQUEST ANSWER``: the process of :mod:`dance.bench.memory`."""
+"""``python -m dance.bench REQUEST ANSWER``: the child process of :mod:`dance.bench.memory`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 
 from dance.augment import siamese
 from dance.bench.reference import Reference
-from dance.bench.timing import Contestant, Stopwatch, Watched, timed
+from dance.bench.timing import Stopwatch, TimedEntry, Watched, timed
 from dance.core.rng import keyed_generator
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
@@ -90,7 +90,7 @@ class Engine:
             )
         return Engine(context.method, task, every)
 
-    def contestant(self) -> Contestant:
+    def contestant(self) -> TimedEntry:
         """Seconds of a step of all classes, scaled up where it owns some only."""
         step, share = self.stepper(), self.classes / len(self.task.classes)
         return lambda number: share * timed(lambda: step(number), self.task.device)
@@ -142,7 +142,7 @@ class LiteralLoop:
     def _step(self, number: int, classes: int | None) -> float:
         return timed(lambda: self._loop.step(number, classes), self._device)
 
-    def contestant(self) -> Contestant:
+    def contestant(self) -> TimedEntry:
         """Seconds of a step of all classes."""
         if self.classes == self._every:
             return lambda number: self._step(number, None)

@@ -1,4 +1,4 @@
-"""The machine: what it is, and what it reaches at its best in multiplying and in copying."""
+"""The machine: its description, and its highest rates of matrix products and of copies."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from dance.core import device as devices
 from dance.core.rng import keyed_generator
 from dance.kernels.library import library
 
-_SIDES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
-"""Matrices that are tried; the fastest counts."""
+_MATRIX_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+"""Numbers of rows of the square matrices that are tried, by type of device."""
 _COPY_BYTES = 256 << 20
-"""Larger than the caches."""
+"""Size of the buffer that is copied; it is larger than the caches."""
 _SECONDS = 0.1
+"""For how long one operation is repeated."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def wait(device: torch.device) -> None:
-    """Let the device finish what it was given."""
+    """Wait until the device has finished all work that was sent to it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """What the measurements depend on, in words and numbers."""
+    """Describe what measurements depend on: device, threads, load and versions, as plain data."""
     return {
         "device": devices.description(device),
         "cores": os.cpu_count(),
@@ -46,39 +47,42 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def ceilings(device: torch.device) -> dict[str, dict[str, float]]:
-    """The best that was seen of matrix products and copies.
+    """Measure the highest rates of matrix products and of copies.
 
     Returns:
-        By dtype ``flops`` (operations per second of the fastest product of two square matrices),
-        ``side`` of those, and ``copy_bytes`` (bytes read plus bytes written, per second).
+        For ``"float32"`` and ``"bfloat16"``: ``flops``, the operations per second of the fastest
+        product of two square matrices; ``side``, the number of their rows; and ``copy_bytes``, the
+        bytes read plus the bytes written per second.
     """
-    found = {}
+    rates = {}
     for name, dtype in _DTYPES.items():
-        products = {side: _product(side, dtype, device) for side in _SIDES[device.type]}
-        side = max(products, key=products.__getitem__)
-        found[name] = {
-            "flops": products[side],
-            "side": side,
+        products = {size: _product(size, dtype, device) for size in _MATRIX_SIZES[device.type]}
+        size = max(products, key=products.__getitem__)
+        rates[name] = {
+            "flops": products[size],
+            "side": size,
             "copy_bytes": _copy(dtype, device),
         }
-    return found
+    return rates
 
 
-def _product(side: int, dtype: torch.dtype, device: torch.device) -> float:
-    generator = keyed_generator(0, "ceiling", side)
-    left, right = (torch.randn(side, side, generator=generator).to(device, dtype) for _ in range(2))
+def _product(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Operations per second of a product of two matrices (size, size)."""
+    generator = keyed_generator(0, "ceiling", size)
+    left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
     out = torch.empty_like(left)
-    return 2 * side**3 / _fastest(lambda: torch.mm(left, right, out=out), device)
+    return 2 * size**3 / _fastest(lambda: torch.mm(left, right, out=out), device)
 
 
 def _copy(dtype: torch.dtype, device: torch.device) -> float:
+    """Bytes per second, read and written, of a copy."""
     source = torch.ones(_COPY_BYTES // dtype.itemsize, dtype=dtype, device=device)
     target = torch.empty_like(source)
     return 2 * _COPY_BYTES / _fastest(lambda: target.copy_(source), device)
 
 
 def _fastest(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the fastest of as many calls as fit in a moment, after one to warm up."""
+    """Seconds of the fastest call in a tenth of a second of calls, after one to warm up."""
     call()
     wait(device)
     best, end = float("inf"), time.perf_counter() + _SECONDS

@@ -1,6 +1,7 @@
-"""Peak memory of one contestant in a process of its own, where no other has been before it.
+"""Peak memory of one benchmark entry, measured in a process of its own.
 
-``python -m dance.bench REQUEST ANSWER`` calls :func:`answer`; :func:`measure` starts it.
+:func:`measure` starts the child process ``python -m dance.bench REQUEST ANSWER``, which calls
+:func:`answer`; so no memory of other entries is counted.
 """
 
 from __future__ import annotations
@@ -31,26 +32,29 @@ from dance.recipes.build import build_run
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
-"""Word of proc(5) that sets the highest resident size back to the present one."""
+"""Written to clear_refs, it sets the peak resident size to the present one; see proc(5)."""
 _REFERENCE_CLASSES = 2
-"""The literal loop holds one class at a time; a second one shows what it leaves behind."""
+"""Classes of the literal loop, which works on one at a time; the second one adds what the first
+one has left in memory."""
 
 
-def measure(config: RunConfig, contestant: str) -> dict[str, Any]:
-    """Memory of the first step of a contestant.
+def measure(config: RunConfig, entry: str) -> dict[str, Any]:
+    """Measure the memory of the first step of a benchmark entry.
 
     Args:
         config: of the run.
-        contestant: ``reference``, or anything else for the engine with this configuration.
+        entry: ``"reference"`` for the literal loop; any other name for the library's own step with
+            this configuration.
 
     Returns:
-        ``peak_bytes`` of the whole process (CPU) or of the allocator (CUDA), ``step_bytes`` of it
-        that the step took beyond what lay there before it, and ``ready_seconds`` from the start of
-        the process until before that step; all none where the process failed, which is said.
+        ``peak_bytes``, the peak of the resident size of the process (CPU) or of the allocator
+        (CUDA); ``step_bytes``, by how much that exceeds the memory in use before the step, or None
+        where the system does not tell; and ``ready_seconds`` from the start of the process to the
+        start of the step. All three are None if the process failed; the reason is logged.
     """
     request = {
         "config": to_plain(config),
-        "contestant": contestant,
+        "entry": entry,
         "threads": torch.get_num_threads(),
         "started": time.time(),
     }
@@ -62,22 +66,22 @@ def measure(config: RunConfig, contestant: str) -> dict[str, Any]:
         if done.returncode == 0:
             return dict(read_json(paths[1]))
     reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    log(f"the memory of {contestant} could not be measured: {reason[0]}")
+    log(f"the memory of {entry} could not be measured: {reason[0]}")
     return {"peak_bytes": None, "step_bytes": None, "ready_seconds": None}
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`measure` returns; to be called once in a process."""
+    """Measure in this process and return what :func:`measure` returns; call it only once."""
     torch.set_num_threads(request["threads"])
     context, task = staged(build_run(request["config"]))
     step: Callable[[int], object]
-    if request["contestant"] == REFERENCE:
+    if request["entry"] == REFERENCE:
         loop = Reference(task, context.method.config)
         step = lambda number: loop.step(number, _REFERENCE_CLASSES)  # noqa: E731
     else:
         step = Engine.of(context, task).stepper()
     ready = time.time() - request["started"]
-    before = _before(context.device, task.train.images)
+    before = _reset_peak(context.device, task.train.images)
     step(0)
     wait(context.device)
     peak = _peak(context.device)
@@ -88,12 +92,12 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _before(device: torch.device, images: torch.Tensor) -> int | None:
-    """Bytes held now, from where the peak is counted anew; none where that cannot be told."""
+def _reset_peak(device: torch.device, images: torch.Tensor) -> int | None:
+    """Reset the peak of the memory, and return the bytes in use; None where that is impossible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    images.sum()  # a memory-mapped file counts when its pages are touched
+    images.sum()  # the pages of a memory-mapped file count once they were read
     if sys.platform != "linux" or not _CLEAR.exists():
         return None
     if platform.libc_ver()[0] == "glibc":
@@ -109,5 +113,5 @@ def _peak(device: torch.device) -> int:
 
 
 def _resident(name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
-    return int(found[1]) * 1024 if found else 0
+    match = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
+    return int(match[1]) * 1024 if match else 0

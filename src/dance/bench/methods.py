@@ -28,28 +28,27 @@ from dance.recipes.resolve import resolve
 
 FORMAT = 2
 _FILE, _PAGE = "methods.json", "methods.md"
-_PILOT = 0.2
-"""Part of the seconds that steps are timed for, before the number of all of them is chosen."""
-_OFF = 1.25
-"""A condensation that took so many times its seconds, or so many times less, is made again."""
+_PILOT_FRACTION = 0.2
+"""Fraction of the budget in seconds for which steps are timed, to choose the number of steps."""
+_MAX_RATIO = 1.25
+"""A condensation is repeated with another number of steps if it took this many times its budget, or
+less than its budget divided by this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodsConfig:
-    """What is compared.
-
-    Exactly one of ``seconds`` and ``updates`` is the budget.
+    """The methods that are compared, and their common budget: one of ``seconds`` and ``updates``.
 
     Attributes:
-        data: names or paths.
-        ipc: images per class.
-        methods: that take part (none: all).
-        seconds: that each may condense, beside the training of experts and trajectories. The steps
-            that fill them are chosen before a run and fixed in it.
-        updates: steps of the images that each may make.
-        base: as for ``dance condense --config``.
-        settings: nested plain settings that win over those of the recipes, for all alike.
-        command: that asked for it, for the record.
+        data: names or paths of data sets.
+        ipc: numbers of images per class.
+        methods: names of the methods to compare (None: all).
+        seconds: condensation time of each method in seconds, without the training of experts and
+            trajectories. The number of steps that take this time is chosen before each run.
+        updates: number of updates of the images that each method makes.
+        base: settings to start from, as for ``dance condense --config``.
+        settings: nested plain settings that replace those of the recipes, for every method.
+        command: the command line, for the record.
     """
 
     data: tuple[str, ...]
@@ -63,19 +62,19 @@ class MethodsConfig:
 
 
 def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
-    """Condense and score with every method.
+    """Condense and score with every method under one budget.
 
-    The rest of a method's settings are those of its recipe; the network is the same for all, and so
-    are its norm (batch norm in some recipes) and what scores the sets. Real images take part in
-    every step: a bank of them is an outlay that many runs share.
+    The network, its norm (which is batch norm in some recipes) and the evaluation protocol are the
+    same for all methods; the other settings are those of each method's recipe. Real images are
+    forwarded at every step, because the cost of a bank of their features is shared by many runs.
 
-    ``methods.json`` and ``methods.md`` are kept up to date meanwhile. What they hold is not made
-    again, so the same command goes on where it was stopped. Runs lie beside them and are those of
-    ``dance condense``.
+    ``methods.json`` and ``methods.md`` are updated after each run. A row that they hold is not made
+    again, so the same command resumes a comparison that was stopped. The run directories, which are
+    those of ``dance condense``, are written beside them.
 
     Args:
         config: what is compared.
-        directory: for the file and the runs; made if need be.
+        directory: for the files and the runs; it is created if it does not exist.
 
     Returns:
         The content of ``methods.json``.
@@ -84,52 +83,52 @@ def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
         DanceError: data or a setting cannot be used, or the directory cannot be written.
     """
     runs = _runs(config)
-    place = directory / _FILE
+    path = directory / _FILE
     budget = {"seconds": config.seconds, "updates": config.updates}
     for number, run in enumerate(runs):
-        asked = to_plain(run)
-        if any(row["asked"] == asked for row in _record(place, budget)["rows"]):
+        settings = to_plain(run)
+        if any(row["asked"] == settings for row in _read_record(path, budget)["rows"]):
             continue
         log(f"{number + 1} of {len(runs)}: {run.method} on {run.data}, {run.ipc} images per class")
-        which = {"data": run.data, "ipc": run.ipc, "method": run.method}
-        found, reason = {}, ""
+        case = {"data": run.data, "ipc": run.ipc, "method": run.method}
+        row, reason = {}, ""
         try:
-            found = _row(run, config, directory)
+            row = _row(run, config, directory)
         except DanceError as error:
             reason = str(error)
         with locked(directory / ".methods", "writing this table"):
-            record = _record(place, budget)  # other commands may add rows at the same time
-            record["skipped"] = [s for s in record["skipped"] if not which.items() <= s.items()]
+            record = _read_record(path, budget)  # other commands may have added rows meanwhile
+            record["skipped"] = [s for s in record["skipped"] if not case.items() <= s.items()]
             if reason:
-                record["skipped"].append({**which, "reason": reason})
+                record["skipped"].append({**case, "reason": reason})
             else:
-                record["rows"].append({"asked": asked, "command": config.command, **found})
-            write_json(place, record)
+                record["rows"].append({"asked": settings, "command": config.command, **row})
+            write_json(path, record)
             write_text(directory / _PAGE, results_table.markdown(record))
-    return _record(place, budget)
+    return _read_record(path, budget)
 
 
-def _record(place: Path, budget: Mapping[str, float | None]) -> dict[str, Any]:
-    """The record that lies there, or an empty one."""
+def _read_record(path: Path, budget: Mapping[str, float | None]) -> dict[str, Any]:
+    """The content of ``methods.json``, or an empty record if there is no such file."""
     empty: dict[str, Any] = {"format": FORMAT, "budget": budget, "rows": [], "skipped": []}
-    if not place.exists():
+    if not path.exists():
         return empty
-    held: dict[str, Any] = read_json(place)
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
+    record: dict[str, Any] = read_json(path)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ConfigError(
-            f"{place} must be a record that this version wrote (format {FORMAT}): it is another "
+            f"{path} must be a record that this version wrote (format {FORMAT}): it is another "
             "file; choose another --output"
         )
-    if held["budget"] != budget:
+    if record["budget"] != budget:
         raise ConfigError(
-            f"{place} must hold rows of the same budget, {results_table.budget(empty)}: it has "
-            f"{results_table.budget(held)}; choose another --output"
+            f"{path} must hold rows of the same budget, {results_table.budget(empty)}: it has "
+            f"{results_table.budget(record)}; choose another --output"
         )
-    return held
+    return record
 
 
 def _runs(config: MethodsConfig) -> list[RunConfig]:
-    """Every run, checked."""
+    """The configurations of all runs, after checks of their values."""
     if (config.seconds is None) == (config.updates is None):
         raise ConfigError(
             "a comparison must have one budget, --seconds of condensing or --updates of the "
@@ -142,8 +141,8 @@ def _runs(config: MethodsConfig) -> list[RunConfig]:
         if not values:
             raise ConfigError(f"a comparison must name its {name}: got none")
     names = METHODS.names() if config.methods is None else config.methods
-    alike = {"network": to_plain(NetworkConfig()), "evaluation": {"baselines": []}}
-    settings = merge(alike, config.settings)
+    common = {"network": to_plain(NetworkConfig()), "evaluation": {"baselines": []}}
+    settings = merge(common, config.settings)
     runs = [
         resolve(data=data, method=name, ipc=ipc, base=config.base, overrides=settings)
         for data in config.data
@@ -154,21 +153,24 @@ def _runs(config: MethodsConfig) -> list[RunConfig]:
 
 
 def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, Any]:
-    """Condense and score under the budget; what came out."""
+    """Condense and score under the budget, and return the row of the results table."""
     context = prepare(run)
     method, steps = context.method, None
     if isinstance(method, Condenser):
         steps = config.updates if config.seconds is None else _steps_in(run, config.seconds)
-    place = _made(run, steps, directory)
-    costs = read_json(place / "costs.json")
+    finished = _finished_run(run, steps, directory)
+    costs = read_json(finished / "costs.json")
     if steps is not None and config.seconds is not None:
-        share = costs["condense_seconds"] / config.seconds
-        fitting = max(1, int(steps / share))
-        if not 1 / _OFF < share < _OFF and fitting != steps:
-            log(f"{steps} steps took {share:.2f} of their seconds; again with {fitting}")
-            steps, place = fitting, _made(run, fitting, directory)
-            costs = read_json(place / "costs.json")
-    scores = [s for s in read_json(place / "scores.json") if s["subject"] == "condensed"]
+        ratio = costs["condense_seconds"] / config.seconds
+        corrected = max(1, int(steps / ratio))
+        if not 1 / _MAX_RATIO < ratio < _MAX_RATIO and corrected != steps:
+            log(
+                f"{steps} steps took {ratio:.2f} times the budget; "
+                f"condensing again with {corrected} steps"
+            )
+            steps, finished = corrected, _finished_run(run, corrected, directory)
+            costs = read_json(finished / "costs.json")
+    scores = [s for s in read_json(finished / "scores.json") if s["subject"] == "condensed"]
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe(context.device),
@@ -183,12 +185,12 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
         "before_seconds": sum(costs.get(f"{n}_seconds", 0.0) for n in ("experts", "trajectories")),
         "networks_bytes": _networks_bytes(context),
         "scores": scores,
-        "run": place.name,
+        "run": finished.name,
     }
 
 
-def _made(run: RunConfig, steps: int | None, directory: Path) -> Path:
-    """A finished run with so many steps."""
+def _finished_run(run: RunConfig, steps: int | None, directory: Path) -> Path:
+    """Make a run, with ``steps`` iterations unless that is None, and return its directory."""
     name = f"{Path(run.data).stem}-ipc{run.ipc}-{run.method}"
     if steps is not None:
         run = build_run(merge(to_plain(run), {"options": {"iterations": steps}}))
@@ -197,19 +199,19 @@ def _made(run: RunConfig, steps: int | None, directory: Path) -> Path:
 
 
 def _steps_in(run: RunConfig, seconds: float) -> int:
-    """Steps that take so long, by timing the first ones."""
+    """Number of steps that take ``seconds``, from the time of the first steps."""
     context, task = staged(run)
     step = Engine.of(context, task).stepper()
-    taken: list[float] = []
-    while sum(taken) < _PILOT * seconds:
-        number = len(taken)
-        taken.append(timed(lambda: step(number), context.device))  # noqa: B023
-    usual = taken[1:] or taken  # the first one warms up
-    return max(1, int(seconds * len(usual) / sum(usual)))
+    step_seconds: list[float] = []
+    while sum(step_seconds) < _PILOT_FRACTION * seconds:
+        number = len(step_seconds)
+        step_seconds.append(timed(lambda: step(number), context.device))  # noqa: B023
+    warm = step_seconds[1:] or step_seconds
+    return max(1, int(seconds * len(warm) / sum(warm)))
 
 
 def _networks_bytes(context: RunContext) -> int:
-    """What lies on the disk before the method can begin: experts and trajectories."""
+    """Bytes on the disk of the experts and trajectories that the method needs."""
     config, method = context.config, context.method
     count = 2 * config.experts.count if method.needs_experts() else 0
     if method.trajectory_epochs():

@@ -1,4 +1,4 @@
-"""``dance bench speed``: how fast the library is, against the literal reference and the machine."""
+"""``dance bench speed``: the speed of the library beside the literal reference and the machine."""
 
 from __future__ import annotations
 
@@ -37,23 +37,24 @@ from dance.methods import METHODS, CondensationTask
 from dance.recipes.resolve import resolve
 
 FORMAT = 1
-_ALWAYS, _WHERE_FOUND = ("digits",), ("cifar10", "cifar100")
-"""Data that is measured when none is named."""
-_LONGEST = 10.0
-"""Seconds that one contestant may take in one round."""
+_DEFAULT_DATA, _OPTIONAL_DATA = ("digits",), ("cifar10", "cifar100")
+"""Data sets that are measured when none is named; the optional ones only if a copy is found."""
+_MAX_SECONDS = 10.0
+"""Longest time that one entry may take in one round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedConfig:
-    """What is measured.
+    """The settings of a speed benchmark.
 
     Attributes:
-        data: names or paths (none: the embedded digits, and CIFAR-10 and CIFAR-100 where found).
-        ipc: images per class.
-        methods: that take part beside DANCE (none: all that optimise stored images).
-        rounds: in which all contestants take turns, after one to warm up.
-        settings: nested plain settings of the runs that win over those of the recipes.
-        command: that asked for it, for the record.
+        data: names or paths (empty: the embedded digits, and CIFAR-10 and CIFAR-100 if found).
+        ipc: numbers of images per class.
+        methods: names of the methods to measure beside DANCE (None: all that optimise stored
+            images).
+        rounds: number of rounds, in each of which all entries take turns, after a warm-up round.
+        settings: nested plain settings of the runs, which replace those of the recipes.
+        command: the command line, for the record.
     """
 
     data: tuple[str, ...] = ()
@@ -65,20 +66,21 @@ class SpeedConfig:
 
 
 def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
-    """Measure, and keep ``speed.json`` and ``speed.md`` up to date while doing so.
+    """Measure, and update ``speed.json`` and ``speed.md`` after each setting.
 
-    Experts are untrained, which costs the same, and no file is read in a timed loop.
+    The experts are untrained, since a step takes the same time with them, and no file is read in a
+    timed loop.
 
     Args:
         config: what is measured.
-        directory: for the two files; made if need be.
+        directory: for the two files; it is created if it does not exist.
 
     Returns:
         The content of ``speed.json``: plain data with every sample.
 
     Raises:
-        DanceError: data or a setting cannot be used, or the directory cannot be written; before
-            anything is measured.
+        DanceError: data or a setting cannot be used, or the directory cannot be written. It is
+            raised before anything is measured.
     """
     runs = _runs(config)
     first = prepare(runs[0])
@@ -95,7 +97,7 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
         "training": [],
         "skipped": [],
     }
-    _keep(record, directory)
+    _write(record, directory)  # first of all, so that a bad directory is reported at once
     record["machine"]["ceilings"] = ceilings(first.device)
     trained: set[str] = set()
     with track("measuring", len(runs), "settings") as bar:
@@ -107,19 +109,19 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
                 record["training"] += experts_and_tests(context, config.rounds)
             record["training"].append(evaluation(context, config.rounds))
             record["steps"].append(_steps(context, task, config, record))
-            _keep(record, directory)
+            _write(record, directory)
             bar.advance()
     return record
 
 
-def _keep(record: dict[str, Any], directory: Path) -> None:
-    """Write what there is; called first of all, so that a bad directory costs no measuring."""
+def _write(record: dict[str, Any], directory: Path) -> None:
+    """Write both files."""
     write_json(directory / "speed.json", record)
     write_text(directory / "speed.md", page.markdown(record))
 
 
 def _runs(config: SpeedConfig) -> list[RunConfig]:
-    """Every run that is measured, checked and with its data and first stored images seen once."""
+    """The configurations of all runs, after checks of their values, data and initial images."""
     if config.rounds < 1:
         raise ConfigError(f"rounds must be at least 1: got {config.rounds}")
     if not config.ipc:
@@ -144,17 +146,18 @@ def _runs(config: SpeedConfig) -> list[RunConfig]:
 
 
 def _default_data(config: SpeedConfig) -> list[str]:
-    found = list(_ALWAYS)
-    for name in _WHERE_FOUND:
+    names = list(_DEFAULT_DATA)
+    for name in _OPTIONAL_DATA:
         source = resolve(data=name, overrides=config.settings).source
-        if _is_here(name, source):
-            found.append(name)
+        if _is_available(name, source):
+            names.append(name)
         else:
-            log(f"{name} is not here and is left out; --data-root says where to look")
-    return found
+            log(f"no copy of {name} was found, so it is left out; --data-root says where to look")
+    return names
 
 
-def _is_here(name: str, source: DataConfig) -> bool:
+def _is_available(name: str, source: DataConfig) -> bool:
+    """Whether there is a copy of a data set that can be used without the network."""
     try:
         find(name, replace(source, offline=True))
     except DanceError:
@@ -165,39 +168,39 @@ def _is_here(name: str, source: DataConfig) -> bool:
 def _steps(
     context: RunContext, task: CondensationTask, config: SpeedConfig, record: dict[str, Any]
 ) -> dict[str, Any]:
-    """Steps of all contestants at one setting."""
+    """Time one step of every entry at one setting."""
     run, classes = context.config, task.train.num_classes
-    loop = LiteralLoop(context, task, _LONGEST)
-    own = min(classes, max(loop.classes, task.chunk))
-    engine = Engine.of(context, task, own)
-    runs, parts = {REFERENCE: run, EXACT: run}, {REFERENCE: loop.classes, EXACT: own}
-    contestants = {REFERENCE: loop.contestant(), EXACT: engine.contestant()}
+    loop = LiteralLoop(context, task, _MAX_SECONDS)
+    engine_classes = min(classes, max(loop.classes, task.chunk))
+    engine = Engine.of(context, task, engine_classes)
+    runs = {REFERENCE: run, EXACT: run}
+    classes_timed = {REFERENCE: loop.classes, EXACT: engine_classes}
+    entries = {REFERENCE: loop.contestant(), EXACT: engine.contestant()}
     if (banked := with_targets(run, BANK)) is not None:
-        runs[BANK], parts[BANK] = banked, own
-        contestants[BANK] = Engine.of(*staged(banked), own).contestant()
-    asked = condensers() if config.methods is None else config.methods
-    others = [name for name in asked if name != DANCE]
-    for name in others:
+        runs[BANK], classes_timed[BANK] = banked, engine_classes
+        entries[BANK] = Engine.of(*staged(banked), engine_classes).contestant()
+    names = condensers() if config.methods is None else config.methods
+    other_methods = [name for name in names if name != DANCE]
+    for name in other_methods:
         try:
-            other = resolve(data=run.data, method=name, ipc=run.ipc, overrides=config.settings)
-            contestants[name] = Engine.of(*staged(other)).contestant()
-            runs[name] = other
+            runs[name] = resolve(data=run.data, method=name, ipc=run.ipc, overrides=config.settings)
+            entries[name] = Engine.of(*staged(runs[name])).contestant()
         except DanceError as error:
             skipped = {"data": run.data, "ipc": run.ipc, "method": name, "reason": str(error)}
             record["skipped"].append(skipped)
-    samples = alternate(contestants, config.rounds, dict.fromkeys(others, _LONGEST))
+    samples = alternate(entries, config.rounds, dict.fromkeys(other_methods, _MAX_SECONDS))
     needed = step_arithmetic(task, context.method.config)
     operations = {REFERENCE: needed.exact, EXACT: needed.exact, BANK: needed.synthetic}
     rows = []
     for name, seconds in samples.items():
         row: dict[str, Any] = {
             "name": name,
-            "method": name if name in others else DANCE,
-            "title": METHODS.get(name if name in others else DANCE).title,
+            "method": name if name in other_methods else DANCE,
+            "title": METHODS.get(name if name in other_methods else DANCE).title,
             "precision": "float32" if name == REFERENCE else run.precision,
             "seconds": summary(seconds),
             "times_reference": ratio(samples[REFERENCE], seconds),
-            "classes_timed": parts.get(name, classes),
+            "classes_timed": classes_timed.get(name, classes),
             **measure(runs[name], name),
         }
         if name in operations:
@@ -210,7 +213,7 @@ def _steps(
             }
         rows.append(row)
     splits, unwatched = engine.split(config.rounds)
-    names = dict.fromkeys(name for split in splits for name in split)
+    phases = dict.fromkeys(name for split in splits for name in split)
     return {
         "data": run.data,
         "name": task.train.name,
@@ -221,6 +224,6 @@ def _steps(
         "resolution": task.train.resolution,
         "chunk": task.chunk,
         "contestants": rows,
-        "phases": {name: summary([split.get(name, 0.0) for split in splits]) for name in names},
+        "phases": {name: summary([split.get(name, 0.0) for split in splits]) for name in phases},
         "watched": ratio([sum(split.values()) for split in splits], unwatched),
     }

@@ -1,4 +1,4 @@
-"""Fair clocks: contestants take turns in one process; medians and quartiles of what they took."""
+"""Timing: benchmark entries take turns in one process; medians and quartiles of their times."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import torch
 
 from dance.bench.machine import wait
 
-Contestant = Callable[[int], float]
-"""Does its work for the round with this number and says how many seconds it took."""
+TimedEntry = Callable[[int], float]
+"""Runs a benchmark entry for the round with this number, and returns the seconds that it took."""
 Phase = str | Callable[[], str]
-"""The name of a phase, or what says it when a function of it is entered."""
+"""The name of a phase, or a function that returns it when a function of the phase is entered."""
 
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """A function whose time is taken.
+    """A function whose time a :class:`Stopwatch` takes.
 
     Attributes:
-        owner: module or class that it is called from.
-        name: under which it is found there.
-        phase: that its time is put down to.
+        owner: module or class of which the function is an attribute.
+        name: of that attribute.
+        phase: to which its time is added.
     """
 
     owner: object
@@ -36,7 +36,7 @@ class Watched:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, from an idle device to an idle device."""
+    """Seconds of one call; the device is idle before it and after it."""
     wait(device)
     started = time.perf_counter()
     call()
@@ -45,35 +45,35 @@ def timed(call: Callable[[], object], device: torch.device) -> float:
 
 
 def alternate(
-    contestants: Mapping[str, Contestant], rounds: int, longest: Mapping[str, float] | None = None
+    entries: Mapping[str, TimedEntry], rounds: int, max_seconds: Mapping[str, float] | None = None
 ) -> dict[str, list[float]]:
-    """Let contestants take turns, so that whatever else the machine does meets all of them.
+    """Time entries in turn, so that other work on the machine slows all of them alike.
 
-    Every second round goes backwards. Round 0 warms up and does not count.
+    The order is reversed in every second round. Round 0 warms up and does not count.
 
     Args:
-        contestants: by name.
-        rounds: that count.
-        longest: seconds by name; a contestant that takes longer in round 0 is not asked again, and
-            that one sample counts.
+        entries: by name.
+        rounds: number of rounds that count.
+        max_seconds: by name; an entry that takes longer in round 0 is not run again, and that one
+            sample is its result.
 
     Returns:
-        Seconds of each contestant by round.
+        Seconds of each entry by round.
     """
-    first = {name: contestant(0) for name, contestant in contestants.items()}
-    limits = longest or {}
-    again = [name for name in contestants if first[name] <= limits.get(name, math.inf)]
-    found: dict[str, list[float]] = {
-        name: [] if name in again else [first[name]] for name in contestants
+    first = {name: entry(0) for name, entry in entries.items()}
+    limits = max_seconds or {}
+    repeated = [name for name in entries if first[name] <= limits.get(name, math.inf)]
+    samples: dict[str, list[float]] = {
+        name: [] if name in repeated else [first[name]] for name in entries
     }
     for number in range(1, rounds + 1):
-        for name in again if number % 2 else reversed(again):
-            found[name].append(contestants[name](number))
-    return found
+        for name in repeated if number % 2 else reversed(repeated):
+            samples[name].append(entries[name](number))
+    return samples
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
-    """The ``samples`` with their ``median`` and ``quartiles``.
+    """The ``samples`` with their ``median`` and their ``quartiles``.
 
     >>> summary([3.0, 1.0, 2.0])
     {'samples': [3.0, 1.0, 2.0], 'median': 2.0, 'quartiles': [1.5, 2.5]}
@@ -86,20 +86,24 @@ def summary(samples: Sequence[float]) -> dict[str, Any]:
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
-    """How many times faster, round by round: summary of ``slow / fast``."""
+    """The :func:`summary` of ``slow / fast``, round by round: how many times faster ``fast`` is."""
     return summary([a / b for a, b in zip(slow, fast, strict=False)])
 
 
 class Stopwatch:
-    """Splits the time of a step among functions of the library.
+    """A context manager that divides the time of a step among phases.
 
-    While it is entered, the watched functions stand behind a clock: the time in one of them, with
-    everything that it calls, is put down to its phase; a watched function inside another counts for
-    the outer one. What is left is ``rest``. On CUDA the device is waited for at each border.
+    Inside the context, the watched functions are replaced by timed ones. The time of a watched
+    function, with everything that it calls, is added to its phase; a watched function that is
+    called by another one counts for the outer one. The remaining time is the phase ``rest``. On
+    CUDA, each measurement waits until the device is idle.
 
     Args:
-        watched: places of the functions.
+        watched: the functions to time.
         device: where the work runs.
+
+    Attributes:
+        seconds: by phase.
     """
 
     REST = "rest"
@@ -107,45 +111,45 @@ class Stopwatch:
     def __init__(self, watched: Sequence[Watched], device: torch.device) -> None:
         self._watched, self._device = watched, device
         self.seconds: dict[str, float] = {}
-        self._held: list[Any] = []
-        self._busy = False
+        self._originals: list[Any] = []
+        self._inside = False
         self._since = 0.0
 
     def __enter__(self) -> Stopwatch:
-        """Start."""
+        """Replace the watched functions and start the clock."""
         for one in self._watched:
-            held = vars(one.owner)[one.name]
-            self._held.append(held)
-            setattr(one.owner, one.name, self._clocked(held, one.phase))
+            original = vars(one.owner)[one.name]
+            self._originals.append(original)
+            setattr(one.owner, one.name, self._timed(original, one.phase))
         wait(self._device)
         self._since = time.perf_counter()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop, put down what is left, and put the functions back."""
-        self._put_down(self.REST)
+        """Stop the clock and restore the watched functions."""
+        self._record(self.REST)
         for one in self._watched:
-            setattr(one.owner, one.name, self._held.pop(0))
+            setattr(one.owner, one.name, self._originals.pop(0))
 
-    def _clocked(self, function: Callable[..., Any], phase: Phase) -> Callable[..., Any]:
+    def _timed(self, function: Callable[..., Any], phase: Phase) -> Callable[..., Any]:
         @functools.wraps(function)
-        def clocked(*arguments: Any, **named: Any) -> Any:
-            """The function, with its time put down."""
-            if self._busy:
+        def call(*arguments: Any, **named: Any) -> Any:
+            """Call the function and record its time."""
+            if self._inside:
                 return function(*arguments, **named)
-            self._put_down(self.REST)
-            self._busy = True
-            entered = phase if isinstance(phase, str) else phase()
+            self._record(self.REST)
+            self._inside = True
+            name = phase if isinstance(phase, str) else phase()
             try:
                 return function(*arguments, **named)
             finally:
-                self._put_down(entered)
-                self._busy = False
+                self._record(name)
+                self._inside = False
 
-        return clocked
+        return call
 
-    def _put_down(self, phase: str) -> None:
-        """The time since the last border belongs to ``phase``."""
+    def _record(self, phase: str) -> None:
+        """Add the time since the last record to ``phase``."""
         wait(self._device)
         now = time.perf_counter()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._since

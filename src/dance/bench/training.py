@@ -1,4 +1,4 @@
-"""Images per second of training and testing, by the reference and by the library."""
+"""Images per second of training and testing, of the reference and of the library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from dance.bench.entries import EXACT, REFERENCE
 from dance.bench.reference import ReferenceFit, plain_network, predict, standardised
-from dance.bench.timing import Contestant, alternate, ratio, summary, timed
+from dance.bench.timing import TimedEntry, alternate, ratio, summary, timed
 from dance.core.device import policy
 from dance.core.rng import keyed_generator
 from dance.data import load
@@ -22,15 +22,23 @@ from dance.networks import State
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training import trainer as training
 
-_LEAST = 0.2
-"""Seconds that one sample lasts about."""
-_MOST_STEPS = 64
-_TESTED = 1024
-"""Test images that are predicted in one go."""
+_SAMPLE_SECONDS = 0.2
+"""Time that one sample takes at least; it repeats a step for so long, at most 64 times."""
+_MAX_STEPS = 64
+_TEST_IMAGES = 1024
+"""Number of test images that one sample classifies."""
 
 
 def experts_and_tests(context: RunContext, rounds: int) -> list[dict[str, Any]]:
-    """Rows of the training of experts, and of the testing of a network on unseen images."""
+    """Measure the training of experts, and the testing of one network on test images.
+
+    Args:
+        context: of the run, whose device and networks are used.
+        rounds: number of samples of each entry.
+
+    Returns:
+        Two rows of the table of training and testing.
+    """
     train, config = context.train, context.config
     data = TrainingData(train.images, train.labels, train.mean, train.std)
     members = policy(context.device).together(config.experts.count)
@@ -38,38 +46,46 @@ def experts_and_tests(context: RunContext, rounds: int) -> list[dict[str, Any]]:
         _training(context, "experts", data, config.experts, members, rounds),
     ]
     test = load(config.data, "test", config.source).to(context.device)
-    some = replace(test, images=test.images[:_TESTED], labels=test.labels[:_TESTED])
-    testing = TrainingData(some.images, some.labels, train.mean, train.std)
+    subset = replace(test, images=test.images[:_TEST_IMAGES], labels=test.labels[:_TEST_IMAGES])
+    testing = TrainingData(subset.images, subset.labels, train.mean, train.std)
     state = _initial(context, 0)
-    floats = standardised(replace(some, mean=train.mean, std=train.std), torch.float32)
+    floats = standardised(replace(subset, mean=train.mean, std=train.std), torch.float32)
     network = plain_network(context.network, floats)
     network.load_state_dict(state)
-    found = _compare(
+    rates = _compare(
         {
             REFERENCE: lambda _: predict(network, floats),
             EXACT: lambda _: training.predict(
                 context.network, state, testing, bfloat16=context.bfloat16
             ),
         },
-        {REFERENCE: len(some.labels), EXACT: len(some.labels)},
+        {REFERENCE: len(subset.labels), EXACT: len(subset.labels)},
         context.device,
         rounds,
     )
-    rows.append(_row(context, "testing", found, ipc=None, members=1, batch=len(some.labels)))
+    rows.append(_row(context, "testing", rates, ipc=None, members=1, batch=len(subset.labels)))
     return rows
 
 
 def evaluation(context: RunContext, rounds: int) -> dict[str, Any]:
-    """Row of the training of evaluation networks, on the first stored images."""
+    """Measure the training of evaluation networks on the initial stored images.
+
+    Args:
+        context: of the run, whose device, networks and protocol are used.
+        rounds: number of samples of each entry.
+
+    Returns:
+        A row of the table of training and testing.
+    """
     config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
     condensed = package(context.initial(), context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     data = TrainingData(images, targets, train.mean, train.std)
-    fit = protocol.schedule(len(data), train.num_classes, train.resolution)
+    schedule = protocol.schedule(len(data), train.num_classes, train.resolution)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     members = policy(context.device).together(repeats)
-    return _training(context, "evaluation", data, fit, members, rounds, ipc=context.config.ipc)
+    return _training(context, "evaluation", data, schedule, members, rounds, ipc=context.config.ipc)
 
 
 def _training(
@@ -81,30 +97,30 @@ def _training(
     rounds: int,
     ipc: int | None = None,
 ) -> dict[str, Any]:
-    """SGD steps: one network after the other, and as many at once as the engine trains."""
+    """Measure SGD steps of one network (reference) and of ``members`` networks at once."""
     states = [_initial(context, member) for member in range(members)]
     seeds = list(range(members))
-    fit = Trainer(context.network, states, data, config, seeds, bfloat16=context.bfloat16)
+    trainer = Trainer(context.network, states, data, config, seeds, bfloat16=context.bfloat16)
     literal = ReferenceFit(context.network, states[0], data, config, 0)
     size = min(config.batch_size, len(data))
     order = torch.randperm(len(data), generator=keyed_generator(0, "measured order"))
     batches = [rows.to(context.device) for rows in order.split(size) if len(rows) == size]
 
     def rows(number: int) -> torch.Tensor:
-        """Of a step's batch."""
+        """Indices (n,) int64 of the images of a step's batch."""
         batch: torch.Tensor = batches[number % len(batches)]
         return batch
 
-    found = _compare(
+    rates = _compare(
         {
             REFERENCE: lambda number: literal.step(rows(number), number),
-            EXACT: lambda number: fit.step(rows(number)[None].expand(members, -1), number),
+            EXACT: lambda number: trainer.step(rows(number)[None].expand(members, -1), number),
         },
         {REFERENCE: size, EXACT: size * members},
         context.device,
         rounds,
     )
-    return _row(context, what, found, ipc=ipc, members=members, batch=size)
+    return _row(context, what, rates, ipc=ipc, members=members, batch=size)
 
 
 def _compare(
@@ -113,51 +129,51 @@ def _compare(
     device: torch.device,
     rounds: int,
 ) -> dict[str, list[float]]:
-    """Images per second of each contestant by round.
+    """Images per second of each entry by round.
 
     Args:
-        steps: one step by its number.
-        images: that each sees in a step.
-        device: where they run.
-        rounds: to measure.
+        steps: by entry, a function that makes the step with a given number.
+        images: by entry, number of images in a step.
+        device: where the steps run.
+        rounds: number of rounds to measure.
     """
 
-    def repeated(name: str, count: int) -> Contestant:
-        def run(number: int) -> float:
-            """Seconds of an image."""
+    def repeated(name: str, count: int) -> TimedEntry:
+        def seconds_per_image(number: int) -> float:
             first = number * count
 
-            def several() -> None:
-                """Steps that are long enough together."""
+            def make_steps() -> None:
                 for step in range(first, first + count):
                     steps[name](step)
 
-            return timed(several, device) / (count * images[name])
+            return timed(make_steps, device) / (count * images[name])
 
-        return run
+        return seconds_per_image
 
-    contestants = {}
+    entries = {}
     for name, step in steps.items():
         step(0)
         once = timed(lambda step=step: step(1), device)  # type: ignore[misc]
-        contestants[name] = repeated(name, max(2, min(_MOST_STEPS, math.ceil(_LEAST / once))))
-    seconds = alternate(contestants, rounds)
-    return {name: [1 / each for each in found] for name, found in seconds.items()}
+        count = max(2, min(_MAX_STEPS, math.ceil(_SAMPLE_SECONDS / once)))
+        entries[name] = repeated(name, count)
+    seconds = alternate(entries, rounds)
+    return {name: [1 / sample for sample in samples] for name, samples in seconds.items()}
 
 
 def _row(
-    context: RunContext, what: str, found: Mapping[str, Sequence[float]], **facts: Any
+    context: RunContext, what: str, rates: Mapping[str, Sequence[float]], **facts: Any
 ) -> dict[str, Any]:
     return {
         "what": what,
         "data": context.config.data,
         "name": context.train.name,
         **facts,
-        "images_per_second": {name: summary(rates) for name, rates in found.items()},
-        "times_reference": ratio(found[EXACT], found[REFERENCE]),
+        "images_per_second": {name: summary(samples) for name, samples in rates.items()},
+        "times_reference": ratio(rates[EXACT], rates[REFERENCE]),
     }
 
 
 def _initial(context: RunContext, member: int) -> State:
+    """Initial weights of a network, on the run's device."""
     state = context.network.initial(keyed_generator(0, "measured weights", member))
     return {name: tensor.to(context.device) for name, tensor in state.items()}

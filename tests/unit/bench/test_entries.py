@@ -80,4 +80,4 @@ def test_known_sets_that_are_not_here_are_left_out(
 ) -> None:
     monkeypatch.setenv("DANCE_DATA_ROOT", str(tmp_path))
     assert _default_data(SpeedConfig()) == ["digits"]
-    assert "cifar10 is not here and is left out" in capsys.readouterr().err
+    assert "no copy of cifar10 was found, so it is left out" in capsys.readouterr().err

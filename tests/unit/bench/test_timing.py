@@ -15,20 +15,20 @@ from unit.methods.tasks import task
 CPU = torch.device("cpu")
 
 
-def test_contestants_take_turns_forth_and_back_after_warming_up() -> None:
-    asked: list[tuple[str, int]] = []
+def test_entries_take_turns_in_both_orders_after_warming_up() -> None:
+    calls: list[tuple[str, int]] = []
 
-    def contestant(name: str) -> object:
-        return lambda number: asked.append((name, number)) or float(number)  # type: ignore[func-returns-value]
+    def entry(name: str) -> object:
+        return lambda number: calls.append((name, number)) or float(number)  # type: ignore[func-returns-value]
 
-    found = alternate({name: contestant(name) for name in "ab"}, 2)  # type: ignore[misc]
-    assert asked == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("b", 2), ("a", 2)]
-    assert found == {"a": [1.0, 2.0], "b": [1.0, 2.0]}
+    samples = alternate({name: entry(name) for name in "ab"}, 2)  # type: ignore[misc]
+    assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("b", 2), ("a", 2)]
+    assert samples == {"a": [1.0, 2.0], "b": [1.0, 2.0]}
 
 
-def test_a_contestant_that_is_too_slow_is_asked_once() -> None:
-    found = alternate({"slow": lambda _: 9.0, "fast": lambda _: 1.0}, 3, {"slow": 5.0})
-    assert found == {"slow": [9.0], "fast": [1.0, 1.0, 1.0]}
+def test_an_entry_that_is_too_slow_runs_once() -> None:
+    samples = alternate({"slow": lambda _: 9.0, "fast": lambda _: 1.0}, 3, {"slow": 5.0})
+    assert samples == {"slow": [9.0], "fast": [1.0, 1.0, 1.0]}
 
 
 def test_median_and_quartiles() -> None:
