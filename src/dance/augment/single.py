@@ -1,6 +1,6 @@
 """DSA as its authors run it: one operation, not a chain of them (Zhao & Bilen 2021b).
 
-The operations and their ranges are those of :mod:`dance.augment.siamese`; here each image gets
+The operations and their ranges are those of :mod:`dance.augment.operations`; here each image gets
 exactly one of those that the strategy names. For matching, every class draws its own operation and
 its own parameters: ``draw(..., K).take(owner)``. For training, a batch shares the operation and
 every image has parameters of its own: ``draw(..., n, shared=True)``.
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import torch
 
 from dance.augment import siamese
+from dance.augment.operation import ordered, parse
 from dance.core.errors import ConfigError
 
-_ORDER = ("color", "crop", "cutout", "flip", "scale", "rotate")
+_NUMBERED = ("color", "crop", "cutout", "flip", "scale", "rotate")
+"""DSA's own strategy: its order numbers the operations that are drawn; others follow by name."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,7 @@ def draw(
     Raises:
         ConfigError: an unknown operation, or none.
     """
-    named = siamese.parse(strategy)
-    names = [name for name in _ORDER if name in named]
+    names = ordered(parse(strategy), _NUMBERED)
     if not names:
         raise ConfigError(f"a strategy must name an operation, such as flip: got {strategy!r}")
     operation = torch.randint(len(names), (1 if shared else count,), generator=generator)

@@ -28,6 +28,7 @@ from dance.methods.dance import DANCEConfig
 from dance.networks import Network, State
 from dance.training import TrainerConfig, TrainingData
 
+_OPERATIONS = {"flip", "color", "crop", "scale", "rotate", "cutout"}
 _TEST_BATCH = 256
 
 
@@ -88,10 +89,13 @@ def plain_network(skeleton: Network, like: torch.Tensor) -> PlainConvNet:
 def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
     """One operation after the other: (n,C,H,W) standardised, parameters of n transformations."""
     n, _, resolution, _ = x.shape
-    if drawn.flip is not None:
-        x = torch.where(drawn.flip.view(n, 1, 1, 1), x.flip(3), x)
-    if drawn.color is not None:
-        color = drawn.color.to(x.dtype).view(n, 3, 1, 1, 1)
+    given = drawn.parameters
+    if unknown := given.keys() - _OPERATIONS:
+        raise ConfigError(f"the literal reference has no augmentation {', '.join(sorted(unknown))}")
+    if "flip" in given:
+        x = torch.where(given["flip"].view(n, 1, 1, 1), x.flip(3), x)
+    if "color" in given:
+        color = given["color"].to(x.dtype).view(n, 3, 1, 1, 1)
         x = x + color[:, 0]
         grey = x.mean(dim=1, keepdim=True)
         x = (x - grey) * color[:, 1] + grey
@@ -99,20 +103,20 @@ def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
         x = (x - level) * color[:, 2] + level
     line = torch.arange(resolution, device=x.device)
     image, row, column = torch.meshgrid(torch.arange(n, device=x.device), line, line, indexing="ij")
-    if drawn.shift is not None:
+    if "crop" in given:
         # A border of zeros, to which every place outside is clamped.
-        row = (row + drawn.shift[:, 0].view(n, 1, 1) + 1).clamp(0, resolution + 1)
-        column = (column + drawn.shift[:, 1].view(n, 1, 1) + 1).clamp(0, resolution + 1)
+        row = (row + given["crop"][:, 0].view(n, 1, 1) + 1).clamp(0, resolution + 1)
+        column = (column + given["crop"][:, 1].view(n, 1, 1) + 1).clamp(0, resolution + 1)
         padded = functional.pad(x, (1, 1, 1, 1))
         x = padded.permute(0, 2, 3, 1).contiguous()[image, row, column].permute(0, 3, 1, 2)
-    if drawn.grid is not None:
+    for name in {"scale", "rotate"} & given.keys():  # one of them at most
         theta = torch.zeros(n, 2, 3, dtype=x.dtype, device=x.device)
-        theta[:, :, :2] = drawn.grid
+        theta[:, :, :2] = given[name]
         places = functional.affine_grid(theta, list(x.shape), align_corners=False)
         x = functional.grid_sample(x, places, align_corners=False)
-    if drawn.cutout is not None:
+    if "cutout" in given:
         hole = int(resolution * 0.5 + 0.5)
-        top, left = drawn.cutout[:, 0].view(n, 1, 1), drawn.cutout[:, 1].view(n, 1, 1)
+        top, left = given["cutout"][:, 0].view(n, 1, 1), given["cutout"][:, 1].view(n, 1, 1)
         row, column = line.view(1, -1, 1), line.view(1, 1, -1)
         inside = (row >= top) & (row < top + hole) & (column >= left) & (column < left + hole)
         mask = torch.ones(n, resolution, resolution, dtype=x.dtype, device=x.device)

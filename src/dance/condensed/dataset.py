@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dance.augment import siamese
+from dance.augment.operation import parse
 from dance.core import rng
 
 
@@ -37,7 +38,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
         self._seed = seed
         self._draws = torch.zeros(len(images), dtype=torch.int64)
         if augment is not None:
-            siamese.parse(augment)  # an unknown operation is said here, not by a worker
+            parse(augment)  # an unknown operation is said here, not by a worker
             self._draws.share_memory_()
 
     def __len__(self) -> int:

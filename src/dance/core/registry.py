@@ -16,16 +16,16 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Names to members of one kind, filled by importing every module of a package on first use.
 
+    Other distributions add members through the entry-point group that is called like the package.
+
     Args:
         kind: the word used in messages, such as ``"method"``.
         package: the package whose modules register members when they are imported.
-        group: entry-point group through which other distributions add members, if any.
     """
 
-    def __init__(self, kind: str, package: str, group: str | None = None) -> None:
+    def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self._package = package
-        self._group = group
         self._members: dict[str, T] = {}
         self._discovered = False
 
@@ -63,6 +63,5 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
-        if self._group is not None:
-            for entry in entry_points(group=self._group):
-                entry.load()
+        for entry in entry_points(group=self._package):
+            entry.load()

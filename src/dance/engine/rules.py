@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from dance.augment.siamese import parse
+from dance.augment.operation import parse
 from dance.condensed.decoders import check_factor
 from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError

@@ -196,4 +196,4 @@ class Coreset(Method):
         """Rows (k*ipc,) int64 of the training set, of the own classes, class-major."""
 
 
-METHODS: Registry[type[Method]] = Registry("method", "dance.methods", group="dance.methods")
+METHODS: Registry[type[Method]] = Registry("method", "dance.methods")

@@ -37,6 +37,7 @@ from typing import Literal
 import torch
 
 from dance.augment import cutmix, siamese
+from dance.augment.operation import parse
 from dance.condensed.decoders import decode, decode_bound, decode_multi
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
@@ -115,7 +116,7 @@ class IDCConfig:
         for name in ("network_steps", "network_images", "network_batch", "reference_resolution"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"options.{name} must be at least 1: got {getattr(self, name)}")
-        siamese.parse(self.network_augmentation)
+        parse(self.network_augmentation)
 
 
 @METHODS.register("idc")

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dance.augment.siamese import Draw, apply, draw, parse
+from dance.augment.operation import parse
+from dance.augment.siamese import Draw, apply, draw
 from dance.core.errors import ConfigError
 from unit.augment import by_hand
 
@@ -37,21 +38,28 @@ def matrix(*rows: tuple[float, float]) -> torch.Tensor:
     return torch.tensor([rows])
 
 
+def only(name: str, parameters: torch.Tensor) -> Draw:
+    """One operation with the parameters written down in a test."""
+    return Draw({name: parameters})
+
+
 def literal(image: np.ndarray, drawn: Draw, number: int) -> np.ndarray:
     """The sheet's order: flip, brightness, saturation, contrast, one of the pool, cutout."""
-    if drawn.flip is not None and drawn.flip[number]:
+    own = {name: parameters[number] for name, parameters in drawn.parameters.items()}
+    if own.get("flip"):
         image = by_hand.flip(image)
-    if drawn.color is not None:
-        amount, saturation, contrast = drawn.color[number].double().tolist()
+    if "color" in own:
+        amount, saturation, contrast = own["color"].double().tolist()
         image = by_hand.brightness(image, amount)
         image = by_hand.saturation(image, saturation)
         image = by_hand.contrast(image, contrast)
-    if drawn.shift is not None:
-        image = by_hand.crop(image, *drawn.shift[number].tolist())
-    if drawn.grid is not None:
-        image = by_hand.warp(image, drawn.grid[number].double().tolist())
-    if drawn.cutout is not None:
-        image = by_hand.cutout(image, *drawn.cutout[number].tolist())
+    if "crop" in own:
+        image = by_hand.crop(image, *own["crop"].tolist())
+    for name in ("scale", "rotate"):
+        if name in own:
+            image = by_hand.warp(image, own[name].double().tolist())
+    if "cutout" in own:
+        image = by_hand.cutout(image, *own["cutout"].tolist())
     return image
 
 
@@ -86,23 +94,23 @@ def test_each_number_of_a_draw_means_what_it_says() -> None:
     image = pictures(1)
     numpy = image[0].numpy()
     color = torch.tensor([[0.25, 1.0, 1.0]])
-    same(apply(image, Draw(8, color=color))[0], by_hand.brightness(numpy, 0.25))
+    same(apply(image, only("color", color))[0], by_hand.brightness(numpy, 0.25))
     color = torch.tensor([[0.0, 1.75, 1.0]])
-    same(apply(image, Draw(8, color=color))[0], by_hand.saturation(numpy, 1.75))
+    same(apply(image, only("color", color))[0], by_hand.saturation(numpy, 1.75))
     color = torch.tensor([[0.0, 1.0, 0.625]])
-    same(apply(image, Draw(8, color=color))[0], by_hand.contrast(numpy, 0.625))
-    same(apply(image, Draw(8, shift=torch.tensor([[1, -2]])))[0], by_hand.crop(numpy, 1, -2))
-    same(apply(image, Draw(8, cutout=torch.tensor([[-2, 6]])))[0], by_hand.cutout(numpy, -2, 6))
+    same(apply(image, only("color", color))[0], by_hand.contrast(numpy, 0.625))
+    same(apply(image, only("crop", torch.tensor([[1, -2]])))[0], by_hand.crop(numpy, 1, -2))
+    same(apply(image, only("cutout", torch.tensor([[-2, 6]])))[0], by_hand.cutout(numpy, -2, 6))
     grid = matrix((1.125, 0.0), (0.0, 0.875))
-    same(apply(image, Draw(8, grid=grid))[0], by_hand.scale(numpy, 1.125, 0.875))
-    assert torch.equal(apply(image, Draw(8, flip=torch.tensor([True]))), image.flip(-1))
-    assert torch.equal(apply(image, Draw(8, flip=torch.tensor([False]))), image)
+    same(apply(image, only("scale", grid))[0], by_hand.scale(numpy, 1.125, 0.875))
+    assert torch.equal(apply(image, only("flip", torch.tensor([True]))), image.flip(-1))
+    assert torch.equal(apply(image, only("flip", torch.tensor([False]))), image)
 
 
 def test_saturation_of_one_channel_is_the_identity() -> None:
     image = pictures(1, channels=1)
     for factor in (0.0, 0.3, 2.0):
-        found = apply(image, Draw(8, color=torch.tensor([[0.0, factor, 1.0]])))
+        found = apply(image, only("color", torch.tensor([[0.0, factor, 1.0]])))
         torch.testing.assert_close(found, image, rtol=1e-14, atol=1e-14)
 
 
@@ -110,9 +118,9 @@ def test_saturation_and_contrast_take_the_means_of_each_image() -> None:
     """Images of a class share parameters, not their levels."""
     color = torch.tensor([[0.1, 0.5, 1.4]])
     images = pictures(3) + torch.tensor([0.0, 5.0, -5.0], dtype=torch.float64).view(-1, 1, 1, 1)
-    together = apply(images, Draw(8, color=color.expand(3, -1)))
+    together = apply(images, only("color", color.expand(3, -1)))
     for number in range(3):
-        alone = apply(images[number : number + 1], Draw(8, color=color))
+        alone = apply(images[number : number + 1], only("color", color))
         torch.testing.assert_close(together[number], alone[0], rtol=1e-12, atol=1e-12)
         level = images[number].mean() + 0.1  # contrast keeps the level, brightness moves it
         torch.testing.assert_close(together[number].mean(), level)
@@ -121,13 +129,13 @@ def test_saturation_and_contrast_take_the_means_of_each_image() -> None:
 def test_scaling_by_more_than_one_shrinks_the_picture() -> None:
     """The sheet: 1.2 on 32 pixels leaves 26-27 columns, with zeros around; axes are separate."""
     ones = torch.ones(1, 1, 32, 32)
-    shown = apply(ones, Draw(32, grid=matrix((1.2, 0.0), (0.0, 1.0))))[0, 0]
+    shown = apply(ones, only("scale", matrix((1.2, 0.0), (0.0, 1.0))))[0, 0]
     visible = shown > 0.5
     assert int(visible.any(0).sum()) in (26, 27)
     assert int(visible.any(1).sum()) == 32
     assert shown[:, 0].abs().max() == shown[:, -1].abs().max() == 0
     assert float(shown[:, 8:24].min()) == 1
-    enlarged = apply(ones, Draw(32, grid=matrix((0.9, 0.0), (0.0, 0.9))))
+    enlarged = apply(ones, only("scale", matrix((0.9, 0.0), (0.0, 0.9))))
     torch.testing.assert_close(enlarged, ones)
 
 
@@ -137,7 +145,7 @@ def test_a_positive_angle_turns_the_picture_counter_clockwise() -> None:
     image[0, 0, 16, 28] = 1
     angle = math.radians(15)
     grid = matrix((math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle)))
-    turned = apply(image, Draw(33, grid=grid))
+    turned = apply(image, only("rotate", grid))
     same(turned[0], by_hand.warp(image[0].numpy(), grid[0].double().tolist()))
     row, column = divmod(int(turned[0, 0].argmax()), 33)
     assert abs(row - (16 - 12 * math.sin(angle))) <= 1
@@ -158,7 +166,7 @@ def test_gradients(strategy: str, channels: int) -> None:
 def test_the_shift_and_its_own_gradient(shift: tuple[int, int]) -> None:
     """Also of second order, which methods that match gradients need, and beyond the border."""
     image = pictures(1, 2, 5).requires_grad_()
-    drawn = Draw(5, shift=torch.tensor([shift]))
+    drawn = only("crop", torch.tensor([shift]))
     same(apply(image, drawn).detach()[0], by_hand.crop(image.detach()[0].numpy(), *shift))
     assert torch.autograd.gradcheck(lambda x: apply(x, drawn), (image,))
     direction = pictures(1, 2, 5, seed=1).requires_grad_()
@@ -171,7 +179,7 @@ def test_the_gradient_of_a_shift_is_its_adjoint(
 ) -> None:
     """<y, shift(x)> = <shift*(y), x>."""
     x, y = pictures(1, 1, resolution, seed).requires_grad_(), pictures(1, 1, resolution, seed + 100)
-    shifted = apply(x, Draw(resolution, shift=torch.tensor([[down, right]])))
+    shifted = apply(x, only("crop", torch.tensor([[down, right]])))
     (back,) = torch.autograd.grad(shifted, x, y)
     torch.testing.assert_close((y * shifted).sum(), (back * x).sum(), rtol=1e-10, atol=1e-10)
 
@@ -209,9 +217,9 @@ def test_siamese_images_of_a_class_get_one_transformation() -> None:
 def test_a_draw_does_not_depend_on_what_is_taken_of_it() -> None:
     full = draw(EVERYTHING, 5, 8, keyed_generator())
     part = full.take(torch.arange(2, 4))
-    for name in ("flip", "color", "shift", "cutout", "grid"):
-        whole, some = getattr(full, name), getattr(part, name)
-        assert (whole is None and some is None) or torch.equal(whole[2:4], some)
+    assert list(part.parameters) == list(full.parameters)
+    for whole, some in zip(full.tensors(), part.tensors(), strict=True):
+        assert torch.equal(whole[2:4], some)
 
 
 # The draws.
@@ -248,8 +256,7 @@ def independent(values: torch.Tensor) -> None:
 
 
 def test_color_draws() -> None:
-    color = draw("color", MANY, 32, keyed_generator()).color
-    assert color is not None
+    color = draw("color", MANY, 32, keyed_generator()).parameters["color"]
     uniform(color[:, 0], -0.5, 0.5)
     uniform(color[:, 1], 0, 2)
     uniform(color[:, 2], 0.5, 1.5)
@@ -257,15 +264,13 @@ def test_color_draws() -> None:
 
 
 def test_flips_are_one_half() -> None:
-    flip = draw("flip", MANY, 32, keyed_generator()).flip
-    assert flip is not None
+    flip = draw("flip", MANY, 32, keyed_generator()).parameters["flip"]
     assert abs(float(flip.double().mean()) - 0.5) < 4 * 0.5 / MANY**0.5
 
 
 @pytest.mark.parametrize(("resolution", "reach"), [(8, 1), (28, 4), (32, 4), (64, 8), (128, 16)])
 def test_shifts(resolution: int, reach: int) -> None:
-    shift = draw("crop", MANY, resolution, keyed_generator()).shift
-    assert shift is not None
+    shift = draw("crop", MANY, resolution, keyed_generator()).parameters["crop"]
     uniform_integers(shift[:, 0], -reach, reach)
     uniform_integers(shift[:, 1], -reach, reach)
     independent(shift)
@@ -276,8 +281,7 @@ def test_shifts(resolution: int, reach: int) -> None:
 )
 def test_holes(resolution: int, hole: int) -> None:
     """Top left is o - k//2, o in {0..side} for even k and {0..side-1} for odd k."""
-    corner = draw("cutout", MANY, resolution, keyed_generator()).cutout
-    assert corner is not None
+    corner = draw("cutout", MANY, resolution, keyed_generator()).parameters["cutout"]
     last = resolution if hole % 2 == 0 else resolution - 1
     for axis in range(2):
         uniform_integers(corner[:, axis], -(hole // 2), last - hole // 2)
@@ -296,8 +300,7 @@ def test_holes_of_32_pixels_cover_64_to_256_and_190_on_average() -> None:
 
 
 def test_scales() -> None:
-    grid = draw("scale", MANY, 32, keyed_generator()).grid
-    assert grid is not None
+    grid = draw("scale", MANY, 32, keyed_generator()).parameters["scale"]
     uniform(grid[:, 0, 0], 1 / 1.2, 1.2)
     uniform(grid[:, 1, 1], 1 / 1.2, 1.2)
     independent(torch.stack([grid[:, 0, 0], grid[:, 1, 1]], 1))
@@ -305,51 +308,52 @@ def test_scales() -> None:
 
 
 def test_rotations() -> None:
-    grid = draw("rotate", MANY, 32, keyed_generator()).grid
-    assert grid is not None
+    grid = draw("rotate", MANY, 32, keyed_generator()).parameters["rotate"]
     angle = torch.atan2(grid[:, 1, 0].double(), grid[:, 0, 0].double())
     uniform(angle, -math.pi / 12, math.pi / 12)
     expected = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1)
     torch.testing.assert_close(grid.double().flatten(1), expected, rtol=0, atol=1e-6)
 
 
-def chosen(drawn: Draw) -> str:
-    if drawn.shift is not None:
-        assert drawn.grid is None
-        return "crop"
-    assert drawn.grid is not None
-    return "rotate" if float(drawn.grid[:, 0, 1].abs().max()) > 0 else "scale"
+POOL = {"crop", "scale", "rotate"}
 
 
 def test_one_of_the_pool_is_drawn_for_a_call_and_the_rest_is_always_on() -> None:
-    counts = dict.fromkeys(("crop", "rotate", "scale"), 0)
+    counts = dict.fromkeys(POOL, 0)
     for seed in range(600):
-        drawn = draw(EVERYTHING, 4, 32, keyed_generator(seed))
-        counts[chosen(drawn)] += 1
-        assert drawn.flip is not None
-        assert drawn.color is not None
-        assert drawn.cutout is not None
+        names = list(draw(EVERYTHING, 4, 32, keyed_generator(seed)).parameters)
+        (chosen,) = POOL.intersection(names)
+        counts[chosen] += 1
+        assert names == ["flip", "color", chosen, "cutout"]
     assert all(abs(n - 200) < 4 * (600 * 2 / 9) ** 0.5 for n in counts.values()), counts
 
 
 def test_an_absent_operation_is_not_drawn() -> None:
-    drawn = draw("color_crop", 4, 32, keyed_generator())
-    assert (drawn.flip, drawn.grid, drawn.cutout) == (None, None, None)
-    assert drawn.shift is not None
-    drawn = draw("color_cutout", 4, 32, keyed_generator())
-    assert (drawn.flip, drawn.grid, drawn.shift) == (None, None, None)
+    assert list(draw("color_crop", 4, 32, keyed_generator()).parameters) == ["color", "crop"]
+    assert list(draw("color_cutout", 4, 32, keyed_generator()).parameters) == ["color", "cutout"]
     for seed in range(20):
-        drawn = draw("scale_rotate", 4, 32, keyed_generator(seed))
-        assert chosen(drawn) != "crop"
-        assert drawn.color is None
+        (chosen,) = draw("scale_rotate", 4, 32, keyed_generator(seed)).parameters
+        assert chosen in ("scale", "rotate")
 
 
 def test_the_order_of_the_names_does_not_matter() -> None:
     first, other = (
         draw(s, 4, 32, keyed_generator()) for s in ("color_crop_flip", "flip_crop_color")
     )
-    for name in ("flip", "color", "shift"):
-        assert torch.equal(getattr(first, name), getattr(other, name))
+    assert list(first.parameters) == list(other.parameters)
+    for one, another in zip(first.tensors(), other.tensors(), strict=True):
+        assert torch.equal(one, another)
+
+
+def test_operations_take_their_numbers_in_a_fixed_order() -> None:
+    """First the choice from the pool, then the parameters in the order of application."""
+    drawn = draw(EVERYTHING, 3, 8, keyed_generator(5)).parameters
+    generator = keyed_generator(5)
+    chosen = ("crop", "scale", "rotate")[int(torch.randint(3, (), generator=generator))]
+    assert chosen in drawn
+    assert torch.equal(drawn["flip"], torch.rand(3, generator=generator) < 0.5)
+    u = torch.rand(3, 3, generator=generator)
+    assert torch.equal(drawn["color"][:, 1], u[:, 1] * 2)
 
 
 def test_an_unknown_operation_names_its_neighbours() -> None:

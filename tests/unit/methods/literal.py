@@ -61,16 +61,16 @@ def decode(stored_images: torch.Tensor, factor: int) -> torch.Tensor:
 
 def augment(x: torch.Tensor, drawn: siamese.Draw, label: int) -> torch.Tensor:
     """One transformation of a whole batch: brightness, saturation, contrast, crop, cutout."""
-    resolution = x.shape[-1]
-    if drawn.color is not None:
-        brightness, saturation, contrast = drawn.color[label].double().tolist()
+    resolution, given = x.shape[-1], drawn.parameters
+    if "color" in given:
+        brightness, saturation, contrast = given["color"][label].double().tolist()
         x = x + brightness
         grey = x.mean(dim=1, keepdim=True)
         x = grey + (x - grey) * saturation
         level = x.mean(dim=(1, 2, 3), keepdim=True)
         x = level + (x - level) * contrast
-    if drawn.shift is not None:
-        down, right = drawn.shift[label].tolist()
+    if "crop" in given:
+        down, right = given["crop"][label].tolist()
         x = functional.pad(x, (resolution, resolution, resolution, resolution))
         x = x[
             :,
@@ -78,8 +78,8 @@ def augment(x: torch.Tensor, drawn: siamese.Draw, label: int) -> torch.Tensor:
             resolution + down : 2 * resolution + down,
             resolution + right : 2 * resolution + right,
         ]
-    if drawn.cutout is not None:
-        top, left = drawn.cutout[label].tolist()
+    if "cutout" in given:
+        top, left = given["cutout"][label].tolist()
         hole = int(resolution * 0.5 + 0.5)
         mask = torch.ones(resolution, resolution, dtype=x.dtype)
         mask[max(top, 0) : top + hole, max(left, 0) : left + hole] = 0

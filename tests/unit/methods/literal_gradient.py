@@ -147,10 +147,11 @@ def warp(matrix: tuple[tuple[float, ...], ...], resolution: int) -> torch.Tensor
 def one_operation(x: torch.Tensor, drawn: single.Draw, row: int) -> torch.Tensor:
     """The operation and parameters in a row of what was drawn, for a whole batch."""
     own = drawn.parameters[int(drawn.operation[row])]
-    if own.flip is not None:
-        return x.flip(-1) if bool(own.flip[row]) else x
-    if own.grid is not None:
-        matrix = tuple(tuple(line) for line in own.grid[row].double().tolist())
+    ((name, given),) = own.parameters.items()
+    if name == "flip":
+        return x.flip(-1) if bool(given[row]) else x
+    if name in ("scale", "rotate"):
+        matrix = tuple(tuple(line) for line in given[row].double().tolist())
         return (x.flatten(2) @ warp(matrix, x.shape[-1]).T).view(x.shape)
     return augment(x, own, row)
 

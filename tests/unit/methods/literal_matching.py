@@ -46,10 +46,11 @@ def warped(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 def one_operation(x: torch.Tensor, drawn: single.Draw, label: int) -> torch.Tensor:
     """The operation of a class on all its images."""
     own = drawn.parameters[int(drawn.operation[label])]
-    if own.flip is not None:
-        return x.flip(-1) if bool(own.flip[label]) else x
-    if own.grid is not None:
-        return warped(x, own.grid[label].double())
+    ((name, given),) = own.parameters.items()
+    if name == "flip":
+        return x.flip(-1) if bool(given[label]) else x
+    if name in ("scale", "rotate"):
+        return warped(x, given[label].double())
     return chain(x, own, label)
 
 

@@ -1,0 +1,85 @@
+"""Augmentation operations: what one is, where it is registered, how a strategy names it.
+
+One operation is one class in one file: which parameters it has, how they are drawn, and how images
+are transformed with them. A new file of :mod:`dance.augment.operations`, or of another distribution
+under the entry-point group of that name, is all that a new operation needs; strategies name it, and
+the chain of :mod:`dance.augment.siamese` and the single operations of :mod:`dance.augment.single`
+both apply it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import torch
+
+from dance.core.errors import ConfigError, nearest
+from dance.core.registry import Registry
+
+
+class Operation(ABC):
+    """One transformation of standardised images, in which 0 is the mean colour of the data set.
+
+    An operation has no state: the class itself is registered, and both methods are static.
+
+    Attributes:
+        always: whether a chain applies it whenever the strategy names it; of all other operations
+            that the strategy names, a chain draws one per call.
+    """
+
+    always: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw the parameters of ``count`` transformations.
+
+        Args:
+            count: n: classes for siamese use, images otherwise.
+            resolution: H = W of the images in pixels.
+            generator: keyed generator on the CPU. What is taken from it, and in which order, is
+                part of every result.
+
+        Returns:
+            (n, ...) on the CPU, one row for each transformation.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+        """Transform images.
+
+        Args:
+            images: (n,C,H,W) float, standardised; not changed in place.
+            parameters: (n, ...) as drawn, on the device of the images.
+
+        Returns:
+            (n,C,H,W) of the same dtype, differentiable with respect to ``images``.
+        """
+
+
+OPERATIONS: Registry[type[Operation]] = Registry("augmentation", "dance.augment.operations")
+
+ORDER = ("flip", "color", "crop", "scale", "rotate", "cutout")
+"""Order in which a chain draws and applies its operations; all others follow by name."""
+
+
+def parse(strategy: str) -> frozenset[str]:
+    """The operations that a strategy such as ``"color_crop_cutout"`` names; ``""`` names none.
+
+    Raises:
+        ConfigError: an unknown operation.
+    """
+    names = frozenset(strategy.split("_")) if strategy else frozenset()
+    known = OPERATIONS.names()
+    for name in sorted(names.difference(known)):
+        raise ConfigError(f"unknown augmentation {name!r} in {strategy!r}{nearest(name, known)}")
+    return names
+
+
+def ordered(names: Iterable[str], order: Sequence[str] = ORDER) -> list[str]:
+    """The names in the given order; those that are not in it follow alphabetically."""
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(names, key=lambda name: (places.get(name, len(places)), name))

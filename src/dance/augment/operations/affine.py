@@ -1,0 +1,47 @@
+"""Scale and rotate: the content is sampled anew at places that a matrix moves."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from dance.augment.operation import OPERATIONS, Operation
+
+_SCALE = 1.2
+_ANGLE = torch.pi * 15 / 180
+
+
+class _Resampled(Operation):
+    """Bilinear sampling, zeros outside; parameters (n,2,2) float32, a matrix on the grid (x, y)."""
+
+    @staticmethod
+    def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+        """Sample where the matrix sends each pixel; the borders of the image are at +-1."""
+        theta = functional.pad(parameters, (0, 1)).to(images.dtype)
+        places = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        return functional.grid_sample(
+            images, places, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+
+
+@OPERATIONS.register("scale")
+class Scale(_Resampled):
+    """Width and height apart, each by a factor in U(1/1.2, 1.2); above 1 the content shrinks."""
+
+    @staticmethod
+    def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
+        """Diagonal matrices."""
+        factors = 1 / _SCALE + torch.rand(count, 2, generator=generator) * (_SCALE - 1 / _SCALE)
+        return torch.diag_embed(factors)
+
+
+@OPERATIONS.register("rotate")
+class Rotate(_Resampled):
+    """An angle in U(-15, 15) degrees; the content turns counter-clockwise for positive ones."""
+
+    @staticmethod
+    def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
+        """Rotation matrices."""
+        angle = (torch.rand(count, generator=generator) * 2 - 1) * _ANGLE
+        cosine, sine = angle.cos(), angle.sin()
+        return torch.stack([cosine, -sine, sine, cosine], 1).view(-1, 2, 2)

@@ -1,0 +1,24 @@
+"""Mirror left and right."""
+
+from __future__ import annotations
+
+import torch
+
+from dance.augment.operation import OPERATIONS, Operation
+
+
+@OPERATIONS.register("flip")
+class Flip(Operation):
+    """A mirror image with probability 1/2; parameters (n,) bool."""
+
+    always = True
+
+    @staticmethod
+    def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
+        """Whether each is mirrored."""
+        return torch.rand(count, generator=generator) < 0.5
+
+    @staticmethod
+    def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+        """Reverse the columns where it is true."""
+        return torch.where(parameters.view(-1, 1, 1, 1), images.flip(-1), images)
