@@ -519,7 +519,7 @@ class TestEvaluate:
         digits = load("digits", "train")
         held = CondensedSet(
             initial_pixels(digits, 1, 1, "first", 0), torch.arange(10), digits.classes,
-            digits.mean, digits.std,
+            digits.normalization,
         )  # fmt: skip
         held.save(tmp_path / "set.safetensors")
         with pytest.raises(ConfigError, match="--data"):

@@ -14,7 +14,7 @@ from dance.condensed import load_set
 from dance.core.errors import ConfigError
 from dance.core.files import read_json
 from dance.data import load
-from dance.data.whitening import Whitening, fit
+from dance.data.whitening import fit
 from dance.engine import RunConfig, estimate, run
 from dance.engine.context import prepare
 from dance.engine.rules import check
@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_set_brings_the_learned_rate_and_says_what_it_took(finished: Path) -> None:
     condensed = load_set(finished / "condensed.safetensors")
-    assert condensed.space == "standardised"
+    assert condensed.space == "normalized"
     assert condensed.learning_rate is not None
     assert condensed.learning_rate > 0
     assert condensed.learning_rate != 0.01
@@ -115,8 +115,10 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
     train = load("digits", "train")
     white = fit(train.images)
     first, done = (load_set(whitened / f"{name}.safetensors") for name in ("initial", "condensed"))
-    assert (first.space, done.space) == ("whitened", "whitened")
-    torch.testing.assert_close(done.whitening, white.packed())
+    assert (first.space, done.space) == ("unit", "normalized")
+    for found in (first, done):
+        assert found.normalization.whitening is not None
+        torch.testing.assert_close(found.normalization.whitening.packed(), white.packed())
     plain = load_set(finished / "initial.safetensors")
     assert torch.equal(first.to_uint8(), plain.to_uint8())
     torch.testing.assert_close(first.images(), white.apply(plain.pixels), rtol=0, atol=1e-4)
@@ -125,8 +127,8 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
     config = replace(CONFIG, whitening="zca")
     pools = [prepare(each).trajectory_pool().directory for each in (CONFIG, config)]
     assert pools[0] != pools[1]
-    data = TrainingData(train.images, train.labels, train.mean, train.std, whitening=white)
-    assert torch.equal(data.batch(slice(5)), white.apply(train.images[:5]))
+    data = TrainingData(train.images, train.labels, done.normalization)
+    assert torch.equal(data.batch(slice(5)), white.apply(train.images[:5].float() / 255))
 
 
 def test_a_whitened_set_is_scored_on_whitened_images(whitened: Path) -> None:
@@ -145,8 +147,8 @@ def test_a_whitened_set_is_scored_on_whitened_images(whitened: Path) -> None:
         score_set(
             condensed, test, network, "convnet", CONFIG.evaluation, subject="x", label="x", seed=0
         )
-    assert condensed.whitening is not None
-    expected = Whitening.unpacked(condensed.whitening).apply(test.images[:3])
+    assert condensed.normalization.whitening is not None
+    expected = condensed.normalization.apply_bytes(test.images[:3])
     assert all(torch.equal(images, expected) for images in asked)
     assert asked
 

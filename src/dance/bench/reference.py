@@ -146,12 +146,10 @@ def decode(stored_images: torch.Tensor, factor: int) -> torch.Tensor:
 
 def standardised(images: ImageSet, dtype: torch.dtype) -> torch.Tensor:
     """All images as floats (N,C,S,S), as the code of this field keeps them in memory."""
-    mean = torch.tensor(images.mean, dtype=dtype).view(-1, 1, 1)
-    std = torch.tensor(images.std, dtype=dtype).view(-1, 1, 1)
     source = images.images
     floats = torch.empty(source.shape, dtype=dtype, device=source.device)
     for target, some in zip(floats.split(4096), source.split(4096), strict=True):
-        target.copy_((some.to(dtype) / 255 - mean.to(target.device)) / std.to(target.device))
+        target.copy_(images.normalization.apply(some.to(dtype) / 255))
     return floats
 
 
@@ -172,8 +170,6 @@ class Reference:
         self._classes = train.num_classes
         self._real = standardised(train, like.dtype)
         self._sampler = ClassSampler(train, options.real_batch, task.seed)
-        self._mean = torch.tensor(train.mean, dtype=like.dtype, device=like.device).view(-1, 1, 1)
-        self._std = torch.tensor(train.std, dtype=like.dtype, device=like.device).view(-1, 1, 1)
         self._encoder = plain_network(task.network, like).eval()
         self._expert = plain_network(task.network, like).eval()
         self._experts = [
@@ -263,7 +259,7 @@ class Reference:
         synthetic = decode(own, task.factor)
         if chosen is not None:
             synthetic = synthetic[chosen]
-        synthetic = (synthetic - self._mean) / self._std
+        synthetic = task.train.normalization.apply(synthetic)
         if view == "calibration":
             labels = torch.full((len(synthetic),), label, device=task.device)
             logits = self._expert(augment(synthetic, drawn.take(labels)))

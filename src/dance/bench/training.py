@@ -40,16 +40,16 @@ def experts_and_tests(context: RunContext, rounds: int) -> list[dict[str, Any]]:
         Two rows of the table of training and testing.
     """
     train, config = context.train, context.config
-    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    data = TrainingData(train.images, train.labels, train.normalization)
     members = policy(context.device).together(config.experts.count)
     rows = [
         _training(context, "experts", data, config.experts, members, rounds),
     ]
     test = load(config.data, "test", config.source).to(context.device)
     subset = replace(test, images=test.images[:_TEST_IMAGES], labels=test.labels[:_TEST_IMAGES])
-    testing = TrainingData(subset.images, subset.labels, train.mean, train.std)
+    testing = TrainingData(subset.images, subset.labels, train.normalization)
     state = _initial(context, 0)
-    floats = standardised(replace(subset, mean=train.mean, std=train.std), torch.float32)
+    floats = standardised(replace(subset, normalization=train.normalization), torch.float32)
     network = plain_network(context.network, floats)
     network.load_state_dict(state)
     rates = _compare(
@@ -81,7 +81,7 @@ def evaluation(context: RunContext, rounds: int) -> dict[str, Any]:
     protocol = PROTOCOLS.get(config.evaluation.protocol)
     condensed = package(context.initial(), context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
-    data = TrainingData(images, targets, train.mean, train.std)
+    data = TrainingData(images, targets)
     schedule = protocol.schedule(len(data), train.num_classes, train.resolution)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     members = policy(context.device).together(repeats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -17,21 +17,17 @@ from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import check_factor, decode, decode_labels
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
-from dance.data.whitening import Whitening
+from dance.data.normalization import Normalization
 
 KIND = "condensed set"
-FORMAT = 3
-"""Version of the file's layout; raised when an older library could no longer read a new file.
-
-A file states the oldest version that holds all it has: 2 brought the learned rate and soft labels,
-3 whitening.
-"""
+FORMAT = 1
+"""Version of the file's layout; raised when an older library could no longer read a new file."""
 _LABEL_BYTES = 4
 """Of one number of a soft label, which is stored as float32."""
 _TOLERANCE = 1e-3
 """By how much the probabilities of an image may miss 1."""
 
-Space = Literal["unit", "standardised", "whitened"]
+Space = Literal["unit", "normalized"]
 
 
 @dataclass(eq=False)
@@ -42,12 +38,13 @@ class CondensedSet:
         pixels: (K * ipc, C, S, S) float32, the stored images in ``space``, class by class.
         labels: (K * ipc,) int64: ``0`` ipc times, then ``1`` ipc times, and so on.
         classes: K names; the index is the label.
-        mean: per channel, of pixels in [0, 1]; what images are standardised with.
-        std: per channel, likewise.
+        normalization: from pixels to network input; unseen images must go through it too. ZCA
+            makes the file larger by 4*D*D bytes with D = C*S*S, 38 MB for colour images of 32
+            pixels.
         factor: each stored image holds factor x factor pictures (see
             :func:`~dance.condensed.decoders.decode`).
         space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly),
-            ``standardised`` is (unit - mean) / std, ``whitened`` is ZCA's.
+            ``normalized`` is network input.
         provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
             version, method), as plain JSON data.
         scores: what networks trained on it reached, as plain JSON data.
@@ -55,9 +52,6 @@ class CondensedSet:
             none was learned.
         soft_labels: (K * ipc * factor^2, K) float32, class probabilities (not logits) of each of
             :meth:`images`, each row summing to 1; None where there are only hard labels.
-        whitening: (1+D, D) float32 with D = C*S*S, the transform of whitened sets
-            (:class:`~dance.data.whitening.Whitening`): unseen images must go through it. It makes
-            the file larger by 4*D*D bytes, 38 MB for colour images of 32 pixels.
 
     Raises:
         ConfigError: the parts do not fit each other; the message says what must hold.
@@ -66,20 +60,17 @@ class CondensedSet:
     pixels: Tensor
     labels: Tensor
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
     factor: int = 1
     space: Space = "unit"
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
     learning_rate: float | None = None
     soft_labels: Tensor | None = None
-    whitening: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
         self.classes = tuple(self.classes)
-        self.mean, self.std = tuple(map(float, self.mean)), tuple(map(float, self.std))
         _check(self)
 
     @property
@@ -89,7 +80,7 @@ class CondensedSet:
 
     @property
     def ipc(self) -> int:
-        """Stored stored images per class."""
+        """Stored images per class."""
         return len(self.pixels) // len(self.classes)
 
     @property
@@ -103,7 +94,7 @@ class CondensedSet:
         return self.pixels.shape[1]
 
     def decode(self, classes: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Images as pictures, before standardisation.
+        """Images as pictures, before they are normalized.
 
         Args:
             classes: labels of the wanted classes, in the wanted order; None for all.
@@ -121,14 +112,11 @@ class CondensedSet:
         return decode(pixels, self.factor), decode_labels(labels, self.factor)
 
     def images(self) -> Tensor:
-        """What a network eats: decoded and standardised, (K * ipc * factor^2, C, S, S) float32.
-
-        Those of a whitened set are whitened in place of standardised.
-        """
-        if self.space != "unit" and self.factor == 1:
+        """Network input: decoded and normalized, (K * ipc * factor^2, C, S, S) float32."""
+        if self.space == "normalized" and self.factor == 1:
             return self.pixels
         images, _ = self.decode()
-        return (images - self._channel(self.mean)) / self._channel(self.std)
+        return self.normalization.apply(images)
 
     def targets(self) -> Tensor:
         """Labels of :meth:`images`: (K * ipc * factor^2,) int64."""
@@ -139,7 +127,7 @@ class CondensedSet:
         return self if self.soft_labels is None else replace(self, soft_labels=None)
 
     def dataset(self, augment: str | None = None, seed: int = 0) -> CondensedDataset:
-        """A dataset for a ``DataLoader``: items are a standardised image and its label.
+        """A dataset for a ``DataLoader``: items are network input and its label.
 
         The label is an int, or (K,) float32 probabilities where the set has soft labels
         (:meth:`hard` leaves them out); PyTorch's cross-entropy takes both.
@@ -180,40 +168,36 @@ class CondensedSet:
         Raises:
             ArtifactError: it cannot be written; nothing half-written stays.
         """
-        beside = self.learning_rate is not None or self.soft_labels is not None
+        tensors, header = self.pack()
+        write_tensors(Path(path), tensors, header, KIND)
+
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain data that :func:`unpack` takes: body and header of the file."""
+        normalization, constants = self.normalization.pack()
         header = {
-            "format": FORMAT if self.whitening is not None else 2 if beside else 1,
+            "format": FORMAT,
             "decoder": {
                 "name": "identity" if self.factor == 1 else "factor",
                 "factor": self.factor,
             },
             "space": self.space,
-            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "normalization": normalization,
             "classes": list(self.classes),
             "images_per_class": self.ipc,
             "shape": list(self.pixels.shape),
             "provenance": self.provenance,
             "scores": self.scores,
         }
-        tensors = {"pixels": self.pixels, "labels": self.labels}
+        tensors = {"pixels": self.pixels, "labels": self.labels, **constants}
         if self.learning_rate is not None:
             header["learning_rate"] = self.learning_rate
         if self.soft_labels is not None:
             tensors["soft_labels"] = self.soft_labels
-        if self.whitening is not None:
-            tensors["whitening"] = self.whitening
-        write_tensors(Path(path), tensors, header, KIND)
+        return tensors, header
 
     def _unit(self) -> Tensor:
-        """Stored stored images in unit space."""
-        if self.space == "unit":
-            return self.pixels
-        if self.whitening is not None:
-            return Whitening.unpacked(self.whitening.to(self.pixels.device)).undo(self.pixels)
-        return self.pixels * self._channel(self.std) + self._channel(self.mean)
-
-    def _channel(self, values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values, device=self.pixels.device).view(-1, 1, 1)
+        """Stored images in unit space."""
+        return self.pixels if self.space == "unit" else self.normalization.invert(self.pixels)
 
 
 def load_set(path: str | PathLike[str]) -> CondensedSet:
@@ -238,27 +222,34 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
             "upgrade dance"
         )
     try:
-        decoder = header["decoder"]
-        if decoder["name"] not in ("identity", "factor"):
-            raise ArtifactError(f"{path} needs the decoder {decoder['name']!r}: upgrade dance")
-        return CondensedSet(
-            pixels=tensors["pixels"],
-            labels=tensors["labels"],
-            classes=tuple(header["classes"]),
-            mean=tuple(header["normalisation"]["mean"]),
-            std=tuple(header["normalisation"]["std"]),
-            factor=decoder["factor"],
-            space=header["space"],
-            provenance=header["provenance"],
-            scores=header["scores"],
-            learning_rate=header.get("learning_rate"),
-            soft_labels=tensors.get("soft_labels"),
-            whitening=tensors.get("whitening"),
-        )
+        return unpack(tensors, header)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{path} lacks a part of a condensed set: {error}") from error
     except ConfigError as error:
         raise ArtifactError(f"{path} holds no usable condensed set: {error}") from error
+
+
+def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> CondensedSet:
+    """A set from what :meth:`CondensedSet.pack` gives.
+
+    Raises:
+        ConfigError: the parts do not fit each other.
+    """
+    decoder = header["decoder"]
+    if decoder["name"] not in ("identity", "factor"):
+        raise ConfigError(f"it needs the decoder {decoder['name']!r}: upgrade dance")
+    return CondensedSet(
+        pixels=tensors["pixels"],
+        labels=tensors["labels"],
+        classes=tuple(header["classes"]),
+        normalization=Normalization.unpack(header["normalization"], tensors),
+        factor=decoder["factor"],
+        space=header["space"],
+        provenance=header["provenance"],
+        scores=header["scores"],
+        learning_rate=header.get("learning_rate"),
+        soft_labels=tensors.get("soft_labels"),
+    )
 
 
 def _check(condensed: CondensedSet) -> None:
@@ -287,18 +278,11 @@ def _check(condensed: CondensedSet) -> None:
             f"labels must run class by class from 0 to {len(classes) - 1}, {condensed.ipc} images "
             f"each: got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
         )
-    for name, values in (("mean", condensed.mean), ("std", condensed.std)):
-        if len(values) != pixels.shape[1] or not all(map(math.isfinite, values)):
-            raise ConfigError(
-                f"{name} must hold one finite number per channel ({pixels.shape[1]}): got {values}"
-            )
-    if min(condensed.std) <= 0:
-        raise ConfigError(f"std must be positive in every channel: got {condensed.std}")
+    condensed.normalization.check(pixels[0])
     if condensed.space not in get_args(Space):
-        raise ConfigError(
-            f"space must be 'unit', 'standardised' or 'whitened': got {condensed.space!r}"
-        )
-    _check_whitening(condensed)
+        raise ConfigError(f"space must be 'unit' or 'normalized': got {condensed.space!r}")
+    if condensed.normalization.whitening is not None and condensed.factor != 1:
+        raise ConfigError(f"a whitened set must have factor 1: got {condensed.factor}")
     if not isinstance(condensed.factor, int):
         raise ConfigError(f"factor must be a whole number: got {condensed.factor!r}")
     check_factor(condensed.factor, condensed.resolution)
@@ -320,25 +304,6 @@ def _check(condensed: CondensedSet) -> None:
         raise ConfigError(
             f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"
         )
-
-
-def _check_whitening(condensed: CondensedSet) -> None:
-    """Raise ConfigError unless a whitened set, and no other, has its transform."""
-    transform, size = condensed.whitening, condensed.pixels[0].numel()
-    if (transform is None) != (condensed.space != "whitened"):
-        raise ConfigError(
-            f"a whitened set, and no other, must have its whitening: got space {condensed.space} "
-            f"{'without' if transform is None else 'with'} one"
-        )
-    if transform is None:
-        return
-    if transform.shape != (1 + size, size) or transform.dtype != torch.float32:
-        raise ConfigError(
-            f"whitening must be ({1 + size}, {size}) float32: got {tuple(transform.shape)} "
-            f"{transform.dtype}"
-        )
-    if condensed.factor != 1:
-        raise ConfigError(f"a whitened set must have factor 1: got {condensed.factor}")
 
 
 def _check_soft(soft: Tensor, images: int, classes: int) -> None:

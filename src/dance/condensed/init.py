@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -42,7 +43,7 @@ def initial_pixels(
         rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
             takes them in a random order (the paper), ``collage`` too, but shrinks them bilinearly
             without antialiasing (Zhao et al. 2023, IDM), ``noise`` takes uniform noise, ``normal``
-            noise that is N(0,1) in standardised space (Zhao et al. 2021).
+            noise that is N(0,1) when it is standardised (Zhao et al. 2021).
         seed: of the random order and of the noise.
         classes: labels to make stored images for (none: all K).
 
@@ -112,6 +113,5 @@ def _noise(train: ImageSet, ipc: int, rule: InitRule, seed: int, labels: range) 
     drawn = [draw(shape, generator=rng.keyed_generator(seed, "init", label)) for label in labels]
     noise = torch.cat([torch.empty(0, *shape[1:]), *drawn])
     if rule == "normal":
-        mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (train.mean, train.std))
-        noise = noise * std + mean
+        noise = replace(train.normalization, whitening=None).invert(noise)
     return noise.to(train.images.device)

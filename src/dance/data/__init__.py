@@ -3,5 +3,6 @@
 from dance.data.config import DataConfig
 from dance.data.imageset import ImageSet
 from dance.data.load import load
+from dance.data.normalization import Normalization
 
-__all__ = ["DataConfig", "ImageSet", "load"]
+__all__ = ["DataConfig", "ImageSet", "Normalization", "load"]

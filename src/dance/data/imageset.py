@@ -8,8 +8,8 @@ from functools import cached_property
 
 import torch
 
-from dance.core.errors import DataError
-from dance.data.whitening import Whitening
+from dance.core.errors import ConfigError, DataError
+from dance.data.normalization import Normalization
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,16 +22,14 @@ class ImageSet:
         labels: (N,) int64, 0 <= label < K.
         classes: K names, index = label, verbatim as the source gives them: data, never parts of a
             path.
-        mean: per channel, of pixels in [0, 1]; the field's constants for known names, else of the
-            train split.
-        std: per channel, of pixels in [0, 1].
+        normalization: from pixels to network input, with the field's constants for known names,
+            else those of the train split.
         name: such as ``"cifar10"``, or the folder's or file's name.
         split: ``"train"`` or ``"test"``.
         fingerprint: hex, of the source's content, the size and the split rule; the same for both
             splits.
         notes: what a reader of scores must know (differs from the published counts, held-out test
             split, …).
-        whitening: that replaces mean and std where networks are to see whitened images.
 
     Raises:
         DataError: the parts do not fit together.
@@ -40,13 +38,11 @@ class ImageSet:
     images: torch.Tensor
     labels: torch.Tensor
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization
     name: str
     split: str
     fingerprint: str
     notes: tuple[str, ...] = ()
-    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -67,11 +63,10 @@ class ImageSet:
                 f"labels must lie in 0..{len(self.classes) - 1}: got "
                 f"{int(labels.min())}..{int(labels.max())}"
             )
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise DataError(
-                f"mean and std must have one number a channel ({self.channels}): got {self.mean}, "
-                f"{self.std}"
-            )
+        try:
+            self.normalization.check(torch.empty(images.shape[1:], device="meta"))
+        except ConfigError as error:
+            raise DataError(str(error)) from error
 
     @property
     def resolution(self) -> int:
@@ -103,7 +98,7 @@ class ImageSet:
             self,
             images=self.images.to(device),
             labels=self.labels.to(device),
-            whitening=None if self.whitening is None else self.whitening.to(device),
+            normalization=self.normalization.to(device),
         )
 
     def only(self, classes: range) -> ImageSet:

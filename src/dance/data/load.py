@@ -20,6 +20,7 @@ from dance.data.decode import bad_image
 from dance.data.find import LocatedSource, find
 from dance.data.fingerprint import fingerprint, survey
 from dance.data.imageset import ImageSet
+from dance.data.normalization import Normalization
 
 _MAX_LISTED = 10
 """Most bad images that a note describes one by one."""
@@ -61,16 +62,15 @@ def load(
     notes = tuple(_notes(located, entry, config.test_fraction if held_out else None))
     for note in notes:
         _log_once(f"{located.name}: {note}")
-    mean, std = _mean_and_std(located, entry)
+    normalization = Normalization(*_mean_and_std(located, entry))
     return ImageSet(
         images=entry.tensor(f"{split}_images"),
         labels=entry.tensor(f"{split}_labels"),
         classes=located.classes,
-        mean=mean,
-        std=std,
+        normalization=normalization,
         name=located.name,
         split=split,
-        fingerprint=fingerprint(entry.folder.name, mean, std),
+        fingerprint=fingerprint(entry.folder.name, normalization.mean, normalization.std),
         notes=notes,
     )
 

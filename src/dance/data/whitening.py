@@ -42,9 +42,8 @@ class Whitening:
     matrix: torch.Tensor
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Whiten images (n,C,S,S), uint8 or float in [0,1], on the transform's device."""
+        """Whiten images (n,C,S,S), float in [0,1], on the transform's device."""
         flat = images.flatten(1)
-        flat = flat.float() / 255 if images.dtype == torch.uint8 else flat
         white: torch.Tensor = (flat - self.mean.to(flat.dtype)) @ self.matrix.to(flat.dtype)
         return white.view(images.shape)
 
@@ -63,7 +62,15 @@ class Whitening:
 
     @staticmethod
     def unpacked(packed: torch.Tensor) -> Whitening:
-        """From (1+D,D), as :meth:`packed` gives it."""
+        """From (1+D,D), as :meth:`packed` gives it.
+
+        Raises:
+            ConfigError: it has another shape or dtype.
+        """
+        if packed.ndim != 2 or len(packed) != packed.shape[1] + 1 or packed.dtype != torch.float32:
+            raise ConfigError(
+                f"whitening must be (1+D, D) float32: got {tuple(packed.shape)} {packed.dtype}"
+            )
         return Whitening(packed[0], packed[1:])
 
 

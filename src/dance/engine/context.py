@@ -179,11 +179,8 @@ class RunContext:
     def task(self, initial: torch.Tensor, experts: list[Expert]) -> CondensationTask:
         """What the method may see."""
         config, train = self.config, self.train
-        if train.whitening is not None:
-            initial = train.whitening.apply(initial.to(train.whitening.mean))
-        elif isinstance(self.method, Condenser) and self.method.space == "standardised":
-            mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (train.mean, train.std))
-            initial = (initial - mean) / std
+        if isinstance(self.method, Condenser) and self.method.space == "normalized":
+            initial = train.normalization.apply(initial.to(train.images.device))
         states = tuple(
             tuple({name: t.to(self.device) for name, t in state.items()} for state in pair)
             for pair in ((expert.initial, expert.final) for expert in experts)
@@ -257,7 +254,7 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
     train = train.to(device) if world.size == 1 else train
     if config.whitening == "zca":
         white = world.in_turn(lambda: fitted(train.images, train.fingerprint))
-        train = replace(train, whitening=white)
+        train = replace(train, normalization=replace(train.normalization, whitening=white))
     return RunContext(config, device, train, network, method, portable, world)
 
 
@@ -314,7 +311,7 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
 def describe(context: RunContext, found: list[Expert]) -> list[dict[str, Any]]:
     """Experts as a table shows them; their test accuracy is taken here, never before."""
     test = load(context.config.data, "test", context.config.source).to(context.device)
-    testing = TrainingData(test.images, test.labels, test.mean, test.std)
+    testing = TrainingData(test.images, test.labels, test.normalization)
     rows = []
     for expert in found:
         state = {name: tensor.to(context.device) for name, tensor in expert.final.items()}

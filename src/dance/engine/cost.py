@@ -103,9 +103,7 @@ def _wait(device: torch.device) -> None:
 def _training(context: RunContext, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
     """Training of so many networks on the real images."""
     train = context.train
-    data = TrainingData(
-        train.images, train.labels, train.mean, train.std, whitening=train.whitening
-    )
+    data = TrainingData(train.images, train.labels, train.normalization)
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
     step = _fit_step(context, context.network, data, config)
     return _phase(name, steps, step, context.device)
@@ -153,7 +151,7 @@ def _condense(
 def _features(context: RunContext) -> dict[str, Any]:
     """What a selection looks at: one forward of every real image."""
     train = context.train
-    some = TrainingData(train.images[:_TESTED], train.labels[:_TESTED], train.mean, train.std)
+    some = TrainingData(train.images[:_TESTED], train.labels[:_TESTED], train.normalization)
     state = _initial(context, context.network)
     look = partial(predict, context.network, state, some, bfloat16=context.bfloat16)
     name = f"features for {context.method.title}"
@@ -163,7 +161,7 @@ def _features(context: RunContext) -> dict[str, Any]:
 def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
     """Teachers of all lengths, those on disk too, the longest for the last; and their students."""
     config, train, device = context.config, context.train, context.device
-    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    data = TrainingData(train.images, train.labels, train.normalization)
     tried = config.teacher.tried(config.experts.epochs)
     lengths = sorted({epochs for epochs, _ in tried})
     epochs = lengths[-1] + (sum(lengths) if len(tried) > 1 else 0)
@@ -175,7 +173,7 @@ def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
         condensed = package(initial, context)
         images, targets = condensed.images().to(device), condensed.targets().to(device)
         soft = functional.one_hot(targets, train.num_classes).float()
-        learned = TrainingData(images, targets, train.mean, train.std, soft)
+        learned = TrainingData(images, targets, targets=soft)
         fit = PROTOCOLS.get(CHOICE).schedule(len(targets), train.num_classes, train.resolution)
         passes = config.teacher.epochs or fit.epochs
         count = len(tried) * config.teacher.students * passes * -(-len(targets) // fit.batch_size)
@@ -190,12 +188,12 @@ def _evaluate(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]
     protocol = PROTOCOLS.get(config.evaluation.protocol)
     condensed = package(initial, context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
-    data = TrainingData(images, targets, train.mean, train.std)
+    data = TrainingData(images, targets)
     fit = protocol.schedule(len(data), train.num_classes, train.resolution)
     fit = replace(fit, epochs=config.evaluation.epochs or fit.epochs)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     test = load(config.data, "test", config.source).to(device)
-    some = TrainingData(test.images[:_TESTED], test.labels[:_TESTED], train.mean, train.std)
+    some = TrainingData(test.images[:_TESTED], test.labels[:_TESTED], train.normalization)
     baselines = sum(name != "whole" for name in config.evaluation.baselines)
     tests = len(protocol.test_epochs(fit.epochs, train.resolution)) * -(
         -len(test.labels) // len(some)

@@ -28,25 +28,18 @@ def package(
         context: what they were made with.
         method: that made them (none: the run's).
         factor: of the decoder (none: the run's).
-        space: of ``pixels``; with whitened data, ``unit`` ones are whitened and all others are.
+        space: of ``pixels``.
         learning_rate: that was learned with them.
     """
     config, train = context.config, context.train
-    white = train.whitening
-    if white is not None:
-        if space == "unit":
-            pixels = white.apply(pixels.detach().to(white.mean))
-        space = "whitened"
     maker = method or context.method
     return CondensedSet(
         pixels=pixels.detach().float().cpu(),
         labels=torch.arange(train.num_classes).repeat_interleave(len(pixels) // train.num_classes),
         classes=train.classes,
-        mean=train.mean,
-        std=train.std,
+        normalization=train.normalization.to("cpu"),
         factor=config.factor if factor is None else factor,
         space=space,
-        whitening=None if white is None else white.packed().cpu(),
         learning_rate=learning_rate,
         provenance={
             "dataset": train.name,

@@ -88,7 +88,7 @@ class Relabeller:
             ConfigError: the set is whitened, and experts are not.
             ArtifactError: an expert or a checkpoint is of other code or cannot be written.
         """
-        if condensed.whitening is not None:
+        if condensed.normalization.whitening is not None:
             raise ConfigError(
                 "labels must be hard for a whitened set: got soft, and experts see images that are "
                 "not whitened; use --labels hard"

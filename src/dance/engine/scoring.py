@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dance.condensed import CondensedSet, load_set
+from dance.condensed.container import unpack
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
@@ -97,13 +96,8 @@ def _from_leader(path: Path, world: World) -> CondensedSet:
     held = load_set(path) if world.is_rank_zero else None
     if world.size == 1 and held is not None:
         return held
-    parts = {part.name: getattr(held, part.name) for part in fields(CondensedSet)} if held else {}
-    tensors = {name: part for name, part in parts.items() if isinstance(part, torch.Tensor)}
-    sent: dict[str, Any] = world.broadcast_tensors(tensors)
-    facts = world.broadcast_object(
-        {name: part for name, part in parts.items() if name not in tensors}
-    )
-    return CondensedSet(**sent, **facts)
+    tensors, header = held.pack() if held else ({}, {})
+    return unpack(world.broadcast_tensors(tensors), world.broadcast_object(header))
 
 
 def _relabeller(context: RunContext, directory: RunDirectory) -> Relabeller:
@@ -270,13 +264,8 @@ def _checkpoints(
 
     Each process has its own, of its networks; another number of processes starts the row anew.
     """
-    names = ("factor", "space", "mean", "std", "learning_rate")
-    facts = {name: getattr(condensed, name) for name in names}
-    tensors = {"pixels": condensed.pixels, "labels": condensed.labels}
-    if condensed.soft_labels is not None:
-        tensors["soft_labels"] = condensed.soft_labels
-    if condensed.whitening is not None:
-        tensors["whitening"] = condensed.whitening
+    tensors, header = condensed.pack()
+    facts = {name: part for name, part in header.items() if name not in ("provenance", "scores")}
     stamp = {
         "asked": asked,
         "network": to_plain(network),

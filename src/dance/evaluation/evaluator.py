@@ -18,7 +18,6 @@ from dance.core.progress import log, track
 from dance.core.rng import key, keyed_generator
 from dance.core.world import World
 from dance.data.imageset import ImageSet
-from dance.data.whitening import Whitening
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.evaluation.stats import summary
 from dance.networks import Network, State
@@ -87,21 +86,8 @@ def score_set(
     repeats = config.repeats or protocol.networks(condensed.resolution)
     seeds = [key(seed, "evaluation", member) for member in range(repeats)]
     soft = condensed.soft_labels
-    training = TrainingData(
-        images,
-        targets,
-        condensed.mean,
-        condensed.std,
-        None if soft is None else soft.to(device),
-    )
-    transform = condensed.whitening
-    testing = TrainingData(
-        test.images,
-        test.labels,
-        condensed.mean,
-        condensed.std,
-        whitening=None if transform is None else Whitening.unpacked(transform.to(device)),
-    )
+    training = TrainingData(images, targets, targets=None if soft is None else soft.to(device))
+    testing = TrainingData(test.images, test.labels, condensed.normalization.to(device))
     stops = protocol.test_epochs(fit_config.epochs, condensed.resolution)
     row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
     begun = row.restore(checkpoints) if checkpoints is not None else []
@@ -257,7 +243,7 @@ def score_states(
         seeds: identify the networks.
         bfloat16: arithmetic of testing.
     """
-    testing = TrainingData(test.images, test.labels, test.mean, test.std)
+    testing = TrainingData(test.images, test.labels, test.normalization)
     confusion = torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64)
     curves = []
     for state in states:

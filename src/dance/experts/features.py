@@ -8,7 +8,6 @@ import torch
 
 from dance.data.imageset import ImageSet
 from dance.networks import Network, State
-from dance.training.trainer import standardise
 
 _TOGETHER = {"cpu": 64, "cuda": 1024}
 """Images that go through one forward: what fits the cache, or fills the GPU."""
@@ -48,7 +47,7 @@ def features(
         for start in range(0, len(rows), together):
             part = slice(start, start + together)
             images = train.images[rows[part]].to(device)
-            images = standardise(images, train.mean, train.std, dtype)
+            images = train.normalization.apply_bytes(images, dtype)
             images = images.contiguous(memory_format=torch.channels_last)
             found[part] = skeleton.embed(state, images).double()
     return found

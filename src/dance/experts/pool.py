@@ -118,7 +118,7 @@ class ExpertPool:
             "recipe": recipe,
             "seed": seed,
             "precision": "bfloat16" if bfloat16 else "float32",
-            **({} if train.whitening is None else {"whitening": f"zca {EPSILON}"}),
+            **({} if train.normalization.whitening is None else {"whitening": f"zca {EPSILON}"}),
             **self._more(),
         }
         text = json.dumps(self._identity, sort_keys=True)
@@ -247,9 +247,7 @@ class ExpertPool:
         fit = Trainer(
             self._network,
             [{name: tensor.to(device) for name, tensor in state.items()} for state in initial],
-            TrainingData(
-                train.images, train.labels, train.mean, train.std, whitening=train.whitening
-            ),
+            TrainingData(train.images, train.labels, train.normalization),
             config,
             seeds,
             bfloat16=self._bfloat16,

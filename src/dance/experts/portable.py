@@ -16,6 +16,7 @@ import torch
 from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.files import read_header, read_tensors, write_tensors
 from dance.data.imageset import ImageSet
+from dance.data.normalization import Normalization
 from dance.experts.pool import Expert
 from dance.networks import Network
 
@@ -125,8 +126,8 @@ def write_portable(
             "name": train.name,
             "classes": list(train.classes),
             "shape": list(train.images.shape[1:]),
-            "mean": list(train.mean),
-            "std": list(train.std),
+            "mean": list(train.normalization.mean),
+            "std": list(train.normalization.std),
             "counts": train.counts().tolist(),
             "fingerprint": train.fingerprint,
             "notes": list(train.notes),
@@ -210,8 +211,7 @@ def read_portable(path: Path) -> Portable:
             images=torch.zeros(0, *data["shape"], dtype=torch.uint8),
             labels=torch.zeros(0, dtype=torch.int64),
             classes=tuple(data["classes"]),
-            mean=tuple(data["mean"]),
-            std=tuple(data["std"]),
+            normalization=Normalization(tuple(data["mean"]), tuple(data["std"])),
             name=data["name"],
             split="train",
             fingerprint=data["fingerprint"],

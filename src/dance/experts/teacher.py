@@ -121,7 +121,7 @@ def mean_probabilities(
         (n,K) float32, each row summing to 1.
     """
     nothing = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    data = TrainingData(images, nothing, (), ())
+    data = TrainingData(images, nothing)
     found = [
         probabilities(network, state, data, temperature, bfloat16=bfloat16) for state in states
     ]

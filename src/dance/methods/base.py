@@ -110,7 +110,7 @@ class Condenser(Method):
             the own classes, class-major.
         whole: whether one process must condense all classes, since they do not come apart (one
             network trained on all synthetic images, batch norm); the others then wait.
-        space: of the stored images: ``unit`` is [0,1], ``standardised`` is (unit - mean) / std.
+        space: of the stored images: ``unit`` is [0,1], ``normalized`` is network input.
         divergence_hint: the setting to lower when the numbers stop being finite.
     """
 

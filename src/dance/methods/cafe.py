@@ -154,7 +154,7 @@ class CAFE(Condenser):
     config: CAFEConfig
     shared = SHARED | {"window", "steps", "networks"}
     whole = True
-    space: ClassVar[Space] = "standardised"
+    space: ClassVar[Space] = "normalized"
 
     @property
     def iterations(self) -> int:

@@ -57,7 +57,6 @@ from dance.methods.toolkit.distribution import (
     Owners,
     RealFeatures,
     SyntheticImages,
-    channels,
     forward,
     fresh_network,
     real_batch_size,
@@ -217,7 +216,6 @@ class DANCE(Condenser):
         self._synthetic = SyntheticImages(
             task, rate, config.momentum, config.steps, kept=self._kept
         )
-        self._mean, self._std = channels(task)
         return self._synthetic.start()
 
     def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
@@ -271,7 +269,7 @@ class DANCE(Condenser):
         images = decode(stored_images, task.factor)
         if drawn.subset is not None:
             images = images.index_select(0, drawn.subset[chunk.images])
-        images = (images - self._mean) / self._std
+        images = task.train.normalization.apply(images)
         return siamese.apply(images, drawn.augment.take(chunk.labels))
 
     def _means(

@@ -164,7 +164,7 @@ class DC(Condenser):
     config: DCConfig
     shared = SHARED
     whole = True
-    space: ClassVar[Space] = "standardised"
+    space: ClassVar[Space] = "normalized"
 
     @property
     def iterations(self) -> int:

@@ -74,7 +74,7 @@ class DM(Condenser):
     paper = "Zhao & Bilen, WACV 2023"
     year = 2023
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
-    space = "standardised"
+    space = "normalized"
     whitens = True
     Config = DMConfig
     config: DMConfig

@@ -44,7 +44,7 @@ from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.classwise_sgd import ClassSGD
-from dance.methods.toolkit.distribution import Change, chained_operations, channels
+from dance.methods.toolkit.distribution import Change, chained_operations
 from dance.methods.toolkit.gradient import (
     KERNELS_ABSOLUTE,
     KERNELS_SQUARED,
@@ -160,7 +160,6 @@ class IDC(Condenser):
         self._pass = math.ceil(count / config.network_batch)
         self._steps = min(math.ceil(config.network_images / config.network_batch), self._pass)
         self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
-        self._mean, self._std = channels(task)
         initial = task.initial
         stored_images = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
         return stored_images | self._trainee.start()
@@ -223,7 +222,7 @@ class IDC(Condenser):
                 generator = keyed_generator(task.seed, "subset", iteration, label)
                 kept = torch.randperm(len(images), generator=generator)[: config.synthetic_cap]
                 images = images[kept.to(images.device)]
-            images = (images - self._mean) / self._std
+            images = task.train.normalization.apply(images)
             return change(images, owners(label, images))
 
         return view

@@ -52,7 +52,6 @@ from dance.methods.toolkit.distribution import (
 from dance.networks import Network, State
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
-from dance.training.trainer import standardise
 
 _FIRST = 3
 """Networks in the queue before the first iteration."""
@@ -151,7 +150,7 @@ class IDM(Condenser):
     paper = "Zhao et al., CVPR 2023"
     year = 2023
     measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
-    space = "standardised"
+    space = "normalized"
     whole = True
     shared = frozenset({"networks", "network_velocities", "hits", "seen"})
     Config = IDMConfig
@@ -259,7 +258,7 @@ class IDM(Condenser):
         weights = layout.state(row)
         leaves = layout.leaves(weights)
         images, labels = images.to(task.device), labels.to(task.device)
-        eaten = standardise(images, train.mean, train.std, task.initial.dtype)
+        eaten = train.normalization.apply_bytes(images, task.initial.dtype)
         logits = forward(task, self._training.logits, leaves, eaten)
         loss = functional.cross_entropy(logits, labels)
         gradients = torch.autograd.grad(loss, layout.parameters(leaves))

@@ -119,7 +119,7 @@ class MTT(Condenser):
     shared = frozenset({"learning_rate", "learning_rate_velocity"})
     divergence_hint = "step_size_learning_rate"
     whole = True
-    space: ClassVar[Space] = "standardised"
+    space: ClassVar[Space] = "normalized"
 
     @property
     def iterations(self) -> int:

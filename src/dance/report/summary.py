@@ -158,8 +158,8 @@ def data_facts(run: Run) -> list[tuple[str, str]]:
     train = provenance.get("train_images")
     test = next((score.test_images for score in run.scores if score.test_images), None)
     colour = "grey" if condensed.channels == 1 else "colour"
-    channels = ", ".join(f"{value:.4f}" for value in condensed.mean)
-    spreads = ", ".join(f"{value:.4f}" for value in condensed.std)
+    channels = ", ".join(f"{value:.4f}" for value in condensed.normalization.mean)
+    spreads = ", ".join(f"{value:.4f}" for value in condensed.normalization.std)
     rows = [
         ("Name", _source(run)),
         ("Classes", format.count(condensed.num_classes)),

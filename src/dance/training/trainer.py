@@ -21,7 +21,7 @@ from torch.nn import functional
 from dance.augment import cutmix, siamese, single
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.data.whitening import Whitening
+from dance.data.normalization import Normalization
 from dance.networks import Network, State
 
 _PREDICT_BATCH = 256
@@ -103,56 +103,36 @@ class TrainingData:
     """Labelled images on one device.
 
     Attributes:
-        images: (N,C,H,W) uint8, or float32 that is standardised already.
+        images: (N,C,H,W) uint8, or float32 network input.
         labels: (N,) int64.
-        mean: per channel, of pixels in [0,1]; used for uint8 images.
-        std: likewise.
+        normalization: of uint8 images; float32 ones need none.
         targets: (N,K) float32, class probabilities to be learned in place of the labels, which
             then only say what counts as right (none: the labels are learned).
-        whitening: of uint8 images, in place of mean and std.
+
+    Raises:
+        ConfigError: uint8 images without a normalization.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    normalization: Normalization | None = None
     targets: torch.Tensor | None = None
-    whitening: Whitening | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the images can be brought to network input."""
+        if self.images.dtype == torch.uint8 and self.normalization is None:
+            raise ConfigError("uint8 images must have a normalization: got none")
 
     def __len__(self) -> int:
         """Images in all."""
         return len(self.labels)
 
     def batch(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        """Standardised or whitened float32 images (n,C,H,W)."""
+        """Network input (n,C,H,W) float32."""
         images = self.images[rows]
-        if self.whitening is not None and images.dtype == torch.uint8:
-            return self.whitening.apply(images)
-        return standardise(images, self.mean, self.std)
-
-
-def standardise(
-    images: torch.Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
-    """Pixels to what a network eats.
-
-    Args:
-        images: (n,C,H,W) uint8, or float, which is taken as standardised and returned as it is.
-        mean: per channel, of pixels in [0,1].
-        std: likewise.
-        dtype: of the result.
-
-    Returns:
-        (n,C,H,W): (pixel / 255 - mean) / std.
-    """
-    if images.dtype != torch.uint8:
-        return images
-    middle = torch.tensor(mean, dtype=dtype, device=images.device).view(-1, 1, 1)
-    spread = torch.tensor(std, dtype=dtype, device=images.device).view(-1, 1, 1)
-    return torch.addcmul(-middle / spread, images.to(dtype), 1 / (255 * spread))
+        if images.dtype != torch.uint8 or self.normalization is None:
+            return images
+        return self.normalization.apply_bytes(images)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_the_parameters_of_its_networks_require_gradients_and_get_them() -> None
 def test_training_steps_are_those_of_fit(cutmix: float, augmentation: str) -> None:
     """Six steps, so that each of the drawn geometries comes up."""
     train = image_set((9, 9, 9))
-    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    data = TrainingData(train.images, train.labels, train.normalization)
     skeleton = build(NetworkConfig(width=6, depth=2), 3, 8, 3)
     config = TrainerConfig(epochs=3, cutmix=cutmix, augmentation=augmentation)
     state = skeleton.initial(torch.Generator().manual_seed(1))
@@ -112,7 +112,7 @@ def test_predictions_are_those_of_the_library() -> None:
     train = image_set((120, 130, 90))  # more than one batch
     skeleton = build(NetworkConfig(width=6, depth=2), 3, 8, 3)
     state = skeleton.initial(torch.Generator().manual_seed(1))
-    data = TrainingData(train.images, train.labels, train.mean, train.std)
+    data = TrainingData(train.images, train.labels, train.normalization)
     network = reference.plain_network(skeleton, torch.zeros(1))
     network.load_state_dict(state)
     found = reference.predict(network, reference.standardised(train, torch.float32))

@@ -21,6 +21,7 @@ from dance.condensed import CondensedSet, decode, load_set
 from dance.condensed.container import FORMAT, KIND
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
+from dance.data.normalization import Normalization
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -32,8 +33,7 @@ def make(count: int = 3, ipc: int = 2, resolution: int = 6, **changes: Any) -> C
         - 0.1,
         "labels": torch.arange(count).repeat_interleave(ipc),
         "classes": tuple(f"class {k}" for k in range(count)),
-        "mean": MEAN,
-        "std": STD,
+        "normalization": Normalization(MEAN, STD),
         "factor": 2,
         "provenance": {"dataset": "x", "config": {"ipc": ipc}, "notes": ["é 汉"]},
         "scores": [{"network": "convnet", "last": {"values": [0.5, 0.25]}}],
@@ -88,7 +88,7 @@ def test_a_standardised_set_is_the_same_set(factor: int) -> None:
     unit = make(resolution=5, factor=factor)  # side 5: the padding is grey in unit space
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     standardised = make(
-        resolution=5, factor=factor, space="standardised", pixels=(unit.pixels - mean) / std
+        resolution=5, factor=factor, space="normalized", pixels=(unit.pixels - mean) / std
     )
     torch.testing.assert_close(standardised.images(), unit.images())
     torch.testing.assert_close(standardised.decode()[0], unit.decode()[0])
@@ -98,7 +98,7 @@ def test_a_standardised_set_is_the_same_set(factor: int) -> None:
 def test_eight_bits_are_clamped_and_rounded() -> None:
     values = torch.tensor([-0.2, 0.0, 0.0019, 0.002, 0.5, 0.999, 1.0, 7.0, 0.3])
     pixels = values.view(1, 1, 3, 3).contiguous()
-    condensed = CondensedSet(pixels, torch.tensor([0]), ("a",), (0.5,), (0.5,))
+    condensed = CondensedSet(pixels, torch.tensor([0]), ("a",), Normalization((0.5,), (0.5,)))
     assert condensed.to_uint8().flatten().tolist() == [0, 0, 0, 1, 128, 255, 255, 255, 76]
     assert condensed.to_uint8().dtype == torch.uint8
     assert make().to_uint8(decoded=True).shape == (24, 3, 6, 6)
@@ -124,12 +124,10 @@ NAN = torch.full((6, 3, 6, 6), torch.nan)
         ({"classes": ()}, "class names"),
         ({"classes": ("a", "b", 3)}, "class names"),
         ({"classes": ("a", "b", "\udcff")}, "valid Unicode"),
-        ({"mean": (0.5,)}, "one finite number per channel"),
-        ({"std": (0.2, 0.0, 0.2)}, "positive"),
-        ({"std": (0.2, float("nan"), 0.2)}, "std must hold one finite"),
+        ({"normalization": Normalization((0.5,), (0.5,))}, "one number a channel"),
         ({"factor": 4}, "factor must"),
         ({"factor": 1.5}, "whole number"),
-        ({"space": "log"}, "'unit', 'standardised' or 'whitened'"),
+        ({"space": "log"}, "'unit' or 'normalized'"),
         ({"scores": {}}, "scores a list"),
         ({"provenance": {"x": torch.zeros(1)}}, "plain JSON"),
     ],
@@ -156,7 +154,7 @@ JSON = st.recursive(
     resolution=st.integers(4, 9),
     factor=st.sampled_from([1, 2]),
     grey=st.booleans(),
-    space=st.sampled_from(["unit", "standardised"]),
+    space=st.sampled_from(["unit", "normalized"]),
     provenance=st.dictionaries(st.text(), JSON, max_size=3),
     scores=st.lists(st.dictionaries(st.text(), JSON, max_size=2), max_size=2),
 )
@@ -176,8 +174,7 @@ def test_saved_is_loaded(
         pixels=torch.randn(len(names) * ipc, channels, resolution, resolution, generator=generator),
         labels=torch.arange(len(names)).repeat_interleave(ipc),
         classes=tuple(names),
-        mean=(0.1,) * channels,
-        std=(0.3,) * channels,
+        normalization=Normalization((0.1,) * channels, (0.3,) * channels),
         factor=factor,
         space=space,
         provenance=provenance,
@@ -199,7 +196,7 @@ def test_a_learned_set_is_saved_without_its_graph(tmp_path: Path) -> None:
 def small(tmp_path: Path) -> Path:
     path = tmp_path / "condensed.safetensors"
     pixels = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    CondensedSet(pixels, torch.arange(2), ("a", "b"), (0.5,), (0.5,)).save(path)
+    CondensedSet(pixels, torch.arange(2), ("a", "b"), Normalization((0.5,), (0.5,))).save(path)
     return path
 
 
@@ -255,7 +252,12 @@ def test_a_newer_format_is_refused(small: Path) -> None:
         (lambda header, _: header.update(format="1"), "format version"),
         (lambda header, _: header.pop("classes"), "lacks.*classes"),
         (lambda header, _: header.update(decoder=None), "lacks"),
-        (lambda header, _: header.update(normalisation={"mean": ["x"], "std": [1]}), "lacks"),
+        (lambda header, _: header["normalization"].update(mean=["x"]), "mean must hold one finite"),
+        (lambda header, _: header["normalization"].update(std=[0]), "positive"),
+        (lambda header, _: header["normalization"].update(name="zca"), "whitening"),
+        (lambda header, _: header["normalization"].update(name="log"), "standardise or zca"),
+        (lambda header, _: header.update(normalization=None), "lacks"),
+        (lambda _, tensors: tensors.update(whitening=torch.zeros(5, 4)), "must have its whitening"),
         (lambda header, _: header["decoder"].update(name="gan"), "decoder 'gan'"),
         (lambda header, _: header.update(classes=["a"]), "no usable .* labels"),
         (lambda _, tensors: tensors.pop("pixels"), "lacks.*pixels"),

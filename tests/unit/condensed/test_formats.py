@@ -27,6 +27,7 @@ from dance.condensed.formats import FORMATS, export
 from dance.condensed.formats.folder import folder_names
 from dance.core.errors import ArtifactError, ConfigError
 from dance.data import DataConfig, load
+from dance.data.normalization import Normalization
 
 HOSTILE = (
     "../../x",
@@ -59,8 +60,7 @@ def make(names: tuple[str, ...] = ("cat", "dog"), ipc: int = 2, channels: int = 
         pixels=torch.rand(count * ipc, channels, 6, 6, generator=generator) * 1.2 - 0.1,
         labels=torch.arange(count).repeat_interleave(ipc),
         classes=names,
-        mean=(0.4,) * channels,
-        std=(0.2,) * channels,
+        normalization=Normalization((0.4,) * channels, (0.2,) * channels),
         factor=2,
         provenance={
             "dataset": "pets <i>",
@@ -272,8 +272,8 @@ def test_npz_and_pt_are_exact_and_plain(tmp_path: Path) -> None:
     assert np.array_equal(stored["images"], decoded.numpy())
     assert stored["labels"].tolist() == labels.tolist()
     assert stored["classes"].tolist() == ["cat", "汉字"]
-    np.testing.assert_allclose(stored["mean"], condensed.mean)
-    np.testing.assert_allclose(stored["std"], condensed.std)
+    np.testing.assert_allclose(stored["mean"], condensed.normalization.mean)
+    np.testing.assert_allclose(stored["std"], condensed.normalization.std)
     assert stored["factor"] == 1
 
     export(condensed, "pt", tmp_path / "out.pt")
@@ -289,7 +289,7 @@ def test_what_eight_bits_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     pixels = torch.full((1, 1, 10, 10), 0.5)  # 0.5 * 255 = 127.5, which lies between two levels
     pixels[0, 0, 0, 0] = 1.25
     pixels[0, 0, 0, 1] = -0.5
-    condensed = CondensedSet(pixels, torch.tensor([0]), ("a",), (0.5,), (0.5,))
+    condensed = CondensedSet(pixels, torch.tensor([0]), ("a",), Normalization((0.5,), (0.5,)))
     done = export(condensed, "folder", tmp_path / "out")
     assert done.rounding is not None
     assert done.rounding.largest == pytest.approx(0.5)

@@ -8,6 +8,7 @@ import torch
 from dance.condensed import decode, initial_pixels
 from dance.core.errors import ConfigError
 from dance.data.imageset import ImageSet
+from dance.data.normalization import Normalization
 
 
 def numbered(resolution: int, per_class: int, classes: int = 2, channels: int = 1) -> ImageSet:
@@ -17,7 +18,15 @@ def numbered(resolution: int, per_class: int, classes: int = 2, channels: int = 
     images = values.expand(count, channels, resolution, resolution).to(torch.uint8)
     names = tuple(f"class {k}" for k in range(classes))
     labels = torch.arange(count) % classes
-    return ImageSet(images, labels, names, (0.5,) * channels, (0.5,) * channels, "x", "train", "f")
+    return ImageSet(
+        images,
+        labels,
+        names,
+        Normalization((0.5,) * channels, (0.5,) * channels),
+        "x",
+        "train",
+        "f",
+    )
 
 
 def shown(stored_image: torch.Tensor) -> torch.Tensor:
@@ -70,7 +79,13 @@ def test_nearest_neighbour() -> None:
         0, 256, (4, 3, resolution, resolution), generator=generator, dtype=torch.uint8
     )
     train = ImageSet(
-        images, torch.zeros(4, dtype=torch.int64), ("a",), (0.5,) * 3, (0.5,) * 3, "x", "train", "f"
+        images,
+        torch.zeros(4, dtype=torch.int64),
+        ("a",),
+        Normalization((0.5,) * 3, (0.5,) * 3),
+        "x",
+        "train",
+        "f",
     )
     stored_image = initial_pixels(train, 1, factor, "first", seed=0)[0]
     for k in range(4):
@@ -165,7 +180,9 @@ def test_a_collage_averages_neighbouring_pixels_and_shows_what_random_shows() ->
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 8, 8), generator=generator, dtype=torch.uint8)
     labels = torch.arange(12) % 2
-    train = ImageSet(images, labels, ("a", "b"), (0.5,) * 3, (0.5,) * 3, "x", "train", "f")
+    train = ImageSet(
+        images, labels, ("a", "b"), Normalization((0.5,) * 3, (0.5,) * 3), "x", "train", "f"
+    )
     collage = initial_pixels(train, 1, 2, "collage", seed=3)
     nearest = initial_pixels(train, 1, 2, "random", seed=3)
     halves = images.float().view(12, 3, 4, 2, 4, 2).mean((3, 5)) / 255

@@ -35,7 +35,7 @@ def test_saved_is_loaded(tmp_path: Path, changes: dict[str, Any]) -> None:
     condensed = full(**changes)
     condensed.save(tmp_path / "x")
     assert same(load_set(tmp_path / "x"), condensed)
-    assert read_tensors(tmp_path / "x", KIND)[1]["format"] == 2
+    assert read_tensors(tmp_path / "x", KIND)[1]["format"] == 1
 
 
 def test_a_set_without_them_is_the_file_that_it_was(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_set_without_them_is_the_file_that_it_was(tmp_path: Path) -> None:
     tensors, header = read_tensors(tmp_path / "x", KIND)
     assert set(tensors) == {"pixels", "labels"} and header["format"] == 1
     assert set(header) == {
-        "format", "decoder", "space", "normalisation", "classes", "images_per_class", "shape",
+        "format", "decoder", "space", "normalization", "classes", "images_per_class", "shape",
         "provenance", "scores",
     }  # fmt: skip
     held = load_set(tmp_path / "x")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 
 from dance.condensed import CondensedSet, load_set
 from dance.core.errors import ConfigError
-from dance.core.files import read_header
 from dance.data import load
+from dance.data.normalization import Normalization
 from dance.data.whitening import Whitening, fit
 
 
@@ -26,13 +25,11 @@ def real() -> tuple[torch.Tensor, Whitening]:
 def made(real: tuple[torch.Tensor, Whitening], **changes: Any) -> CondensedSet:
     images, white = real
     facts = {
-        "pixels": white.apply(images),
+        "pixels": white.apply(images.float() / 255),
         "labels": torch.arange(10).repeat_interleave(2),
         "classes": tuple("0123456789"),
-        "mean": (0.3,),
-        "std": (0.4,),
-        "space": "whitened",
-        "whitening": white.packed(),
+        "normalization": Normalization((0.3,), (0.4,), white),
+        "space": "normalized",
     }
     return CondensedSet(**{**facts, **changes})
 
@@ -45,32 +42,30 @@ def test_networks_eat_whitened_images_and_people_see_the_others(real: Any) -> No
     assert condensed.storage_bytes() == real[0].numel()
 
 
-def test_the_file_holds_the_transform_and_asks_for_a_reader_that_knows_it(
-    real: Any, tmp_path: Path
-) -> None:
+def test_stored_images_in_unit_space_are_whitened_for_networks(real: Any) -> None:
+    unit = made(real, pixels=real[0].float() / 255, space="unit")
+    assert torch.equal(unit.images(), made(real).images())
+    assert torch.equal(unit.to_uint8(), real[0])
+
+
+def test_the_file_holds_the_transform(real: Any, tmp_path: Path) -> None:
     path = tmp_path / "white.safetensors"
     made(real).save(path)
-    header = read_header(path, "condensed set")
-    assert header is not None
-    assert header["format"] == 3
     again = load_set(path)
-    assert again.whitening is not None
-    assert torch.equal(again.whitening, real[1].packed())
+    assert again.normalization.whitening is not None
+    assert torch.equal(again.normalization.whitening.packed(), real[1].packed())
     assert torch.equal(again.pixels, made(real).pixels)
-    plain = made(real, space="standardised", whitening=None)
-    plain.save(path)
-    assert read_header(path, "condensed set")["format"] == 1  # type: ignore[index]
-    replace(plain, learning_rate=0.1).save(path)
-    assert read_header(path, "condensed set")["format"] == 2  # type: ignore[index]
-    assert load_set(path).whitening is None
+    made(real, normalization=Normalization((0.3,), (0.4,))).save(path)
+    assert load_set(path).normalization.whitening is None
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"whitening": None}, "must have its whitening"),
-        ({"space": "unit"}, "must have its whitening"),
-        ({"whitening": torch.zeros(64, 64)}, r"whitening must be \(65, 64\)"),
+        (
+            {"normalization": Normalization((0,), (1,), Whitening(torch.zeros(9), torch.eye(9)))},
+            r"whitening must be \(65, 64\)",
+        ),
         ({"factor": 2}, "factor 1"),
     ],
 )

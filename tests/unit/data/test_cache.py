@@ -167,7 +167,7 @@ def test_damage_is_noticed_said_and_repaired(harm, name, source, cache, capsys):
     after = load(source, "train")
     assert "damaged" in capsys.readouterr().err
     assert torch.equal(after.images, before.images)
-    assert after.mean == before.mean
+    assert after.normalization.mean == before.normalization.mean
     load(source, "train")
     assert "damaged" not in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dance.core.errors import DataError
-from dance.data import ImageSet
+from dance.data import ImageSet, Normalization
 
 LABELS = [2, 0, 2, 1, 0, 2]
 
@@ -18,8 +18,7 @@ def small(**changes):
         "images": torch.arange(6 * 3 * 4 * 4, dtype=torch.uint8).reshape(6, 3, 4, 4),
         "labels": torch.tensor(LABELS),
         "classes": ("a", "b", "c", "empty"),
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.2, 0.2, 0.2),
+        "normalization": Normalization((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)),
         "name": "small",
         "split": "train",
         "fingerprint": "00",
@@ -46,7 +45,8 @@ def test_to_keeps_everything_else():
     moved = images.to("cpu")
     assert torch.equal(moved.images, images.images)
     assert moved.rows(2).tolist() == [0, 2, 5]
-    assert (moved.classes, moved.mean, moved.name) == (images.classes, images.mean, images.name)
+    assert moved.normalization is images.normalization
+    assert (moved.classes, moved.name) == (images.classes, images.name)
 
 
 def test_cannot_be_changed():
@@ -64,7 +64,7 @@ def test_cannot_be_changed():
         ({"labels": torch.tensor(LABELS, dtype=torch.int32)}, "int32"),
         ({"labels": torch.tensor([0, 1, 2, 4, 0, 0])}, "0..3: got 0..4"),
         ({"labels": torch.tensor([0, 1, 2, -1, 0, 0])}, "got -1..2"),
-        ({"mean": (0.5,)}, "one number a channel"),
+        ({"normalization": Normalization((0.5,), (0.2,))}, "one number a channel"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, said):
@@ -76,7 +76,9 @@ def test_parts_that_do_not_fit_are_refused(changes, said):
 def test_only_keeps_global_labels_and_the_order_within_classes(classes):
     labels = torch.tensor([3, 0, 2, 0, 1, 2, 3, 1, 0])
     images = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 2, 2).contiguous()
-    whole = ImageSet(images, labels, ("a", "b", "c", "d"), (0.5,), (0.2,), "x", "train", "0")
+    whole = ImageSet(
+        images, labels, tuple("abcd"), Normalization((0.5,), (0.2,)), "x", "train", "0"
+    )
     part = whole.only(classes)
     assert part.classes == whole.classes
     assert part.fingerprint == whole.fingerprint
@@ -96,7 +98,8 @@ def test_only_reads_nothing_of_other_classes(tmp_path):
     labels = torch.arange(classes).repeat_interleave(each)
     labels[-8:] = 3
     whole = ImageSet(
-        torch.from_numpy(mapped), labels, tuple(map(str, range(classes))), (0,) * 3, (1,) * 3,
+        torch.from_numpy(mapped), labels, tuple(map(str, range(classes))),
+        Normalization((0,) * 3, (1,) * 3),
         "x", "train", "0",
     )  # fmt: skip
     side_by_side = whole.only(range(5, 7))

@@ -58,7 +58,7 @@ def test_a_copy_that_differs_is_used_and_said(tmp_path, parquet, pixels, capsys)
     parquet(folder / "train-00000-of-00001.parquet", pixels(20, 28, 1), [*range(10)] * 2, names)
     parquet(folder / "test-00000-of-00001.parquet", pixels(10, 28, 1), [*range(10)], names)
     train = load("mnist", "train", DataConfig(root=str(tmp_path)))
-    assert (train.mean, train.std) == ((0.1307,), (0.3081,))
+    assert (train.normalization.mean, train.normalization.std) == ((0.1307,), (0.3081,))
     assert len(train.notes) == 1
     assert "20 train and 10 test images instead of 60,000 and 10,000" in train.notes[0]
     assert train.notes[0] in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_subsets_are_cut_out_of_imagenet_by_id(name, tmp_path, class_folder, pix
     assert train.classes == known.classes
     assert train.counts().tolist() == [3] * 10
     assert train.images[:, 0, 64, 64].tolist() == [20 * x for x in train.labels.tolist()]
-    assert train.mean == (0.485, 0.456, 0.406)
+    assert train.normalization.mean == (0.485, 0.456, 0.406)
     assert "30 train and 30 test images instead of" in train.notes[0]
     # another class of ImageNet that changes is none of this set's business
     changed = tmp_path / "imagenet" / "train" / "n00000001" / "000.png"
@@ -123,7 +123,7 @@ def test_a_copy_with_other_classes_is_used_and_said(tmp_path, class_folder, pixe
 def test_constants_are_computed_if_the_copy_has_other_channels(tmp_path, parquet, pixels):
     parquet(tmp_path / "mnist" / "train.parquet", pixels(20, 28), [*range(10)] * 2)
     train = load("mnist", "train", DataConfig(root=str(tmp_path)))
-    assert len(train.mean) == len(train.std) == train.channels == 3
+    assert len(train.normalization.mean) == len(train.normalization.std) == train.channels == 3
 
 
 def test_a_name_that_is_nowhere_names_the_three_ways(tmp_path):

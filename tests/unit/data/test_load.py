@@ -68,16 +68,16 @@ def test_grey_stays_one_channel_and_one_colour_image_makes_three(photographs, tm
     assert load(source, "train", HALF).channels == 1
     Image.new("RGB", (9, 9), "red").save(tmp_path / "photos" / "b" / "9.png")
     mixed = load(source, "train", HALF)
-    assert mixed.channels == len(mixed.mean) == 3
+    assert mixed.channels == len(mixed.normalization.mean) == 3
 
 
 def test_mean_and_std_are_those_of_the_train_pixels(tmp_path, class_folder, pixels):
     content = {"a": pixels(9, 7), "b": pixels(4, 7, seed=1) // 2}
     images = load(str(class_folder(tmp_path / "set", content)), "train", HALF)
     floats = images.images.double() / 255
-    assert images.mean == pytest.approx(floats.mean((0, 2, 3)).tolist(), abs=1e-12)
+    assert images.normalization.mean == pytest.approx(floats.mean((0, 2, 3)).tolist(), abs=1e-12)
     std = floats.std((0, 2, 3), correction=0)
-    assert images.std == pytest.approx(std.tolist(), abs=1e-12)
+    assert images.normalization.std == pytest.approx(std.tolist(), abs=1e-12)
 
 
 def test_moments_in_closed_form():

@@ -27,5 +27,5 @@ def test_a_complete_copy(name):
     assert train.counts().unique().tolist() == [train_count // 10]
     assert train.notes == ()
     computed = load(str(Path(ROOT, name).resolve()), "train", config)
-    assert computed.mean == pytest.approx(mean, abs=6e-5)
-    assert computed.std == pytest.approx(std, abs=6e-5)
+    assert computed.normalization.mean == pytest.approx(mean, abs=6e-5)
+    assert computed.normalization.std == pytest.approx(std, abs=6e-5)

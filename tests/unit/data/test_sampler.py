@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dance.data.imageset import ImageSet
+from dance.data.normalization import Normalization
 from dance.data.sampler import ClassSampler
 
 
@@ -16,7 +17,8 @@ def labelled(sizes: list[int]) -> ImageSet:
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
     images = torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8)
-    return ImageSet(images, labels, tuple(map(str, range(len(sizes)))), (0.5,), (0.5,), "", "", "")
+    names = tuple(map(str, range(len(sizes))))
+    return ImageSet(images, labels, names, Normalization((0.5,), (0.5,)), "", "", "")
 
 
 @given(

@@ -38,7 +38,10 @@ def test_folder_with_splits(test_name, tmp_path, class_folder, pixels):
     theirs = load(str(tmp_path / "set"), "test")
     assert torch.equal(theirs.images, stacked(test))
     assert theirs.fingerprint == ours.fingerprint
-    assert (theirs.mean, theirs.std) == (ours.mean, ours.std)
+    assert (theirs.normalization.mean, theirs.normalization.std) == (
+        ours.normalization.mean,
+        ours.normalization.std,
+    )
 
 
 def test_folder_sorts_by_path_and_passes_over_what_is_no_image(tmp_path, class_folder, pixels):

@@ -31,20 +31,22 @@ def test_is_the_formula(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -
     found, (mean, matrix) = fit(images), literal(images)
     np.testing.assert_allclose(found.mean.numpy(), mean, rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.matrix.numpy(), matrix, rtol=0, atol=1e-5)
-    white = found.apply(images).flatten(1).double().numpy()
+    white = found.apply(images.float() / 255).flatten(1).double().numpy()
     expected = (images.flatten(1).double().numpy() / 255 - mean) @ matrix
     np.testing.assert_allclose(white, expected, rtol=0, atol=1e-5)
 
 
-def test_floats_and_bytes_are_whitened_alike_and_come_back(images: torch.Tensor) -> None:
+def test_whitened_images_come_back(images: torch.Tensor) -> None:
     found = fit(images)
-    some = images[:20]
+    some = images[:20].float() / 255
     white = found.apply(some)
     assert white.shape == some.shape
-    assert torch.equal(found.apply(some.float() / 255), white)
-    assert ((found.undo(white) * 255).round() == some).all()
+    assert ((found.undo(white) * 255).round() == images[:20]).all()
     again = Whitening.unpacked(found.packed())
     assert torch.equal(again.apply(some), white)
+    for damaged in (found.packed()[:-1], found.packed().double(), found.packed()[0]):
+        with pytest.raises(ConfigError, match="whitening must be"):
+            Whitening.unpacked(damaged)
 
 
 def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(

@@ -38,8 +38,7 @@ def condensed(factor: int = 2) -> CondensedSet:
         pixels=initial_pixels(train, 2, factor, "first", 0),
         labels=torch.arange(3).repeat_interleave(2),
         classes=train.classes,
-        mean=train.mean,
-        std=train.std,
+        normalization=train.normalization,
         factor=factor,
         provenance={"notes": ["told"]},
     )
@@ -98,7 +97,7 @@ class TestTraining:
         """Decoded images, fresh weights, the protocol's recipe, all test images."""
         test, network = uneven_test(), tiny()
         images = condensed().images()
-        data = TrainingData(images, condensed().targets(), test.mean, test.std)
+        data = TrainingData(images, condensed().targets())
         recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=3)
         confusion = torch.zeros(3, 3, dtype=torch.int64)
         for member, seed in enumerate(score["seeds"]):
@@ -247,7 +246,7 @@ class TestSetsThatBringMore:
         plain, test, network = condensed(), uneven_test(), tiny()
         taught = torch.nn.functional.one_hot((plain.targets() + 1) % 3, 3).float()
         found = self.row(replace(plain, soft_labels=taught))
-        data = TrainingData(plain.images(), plain.targets(), test.mean, test.std, taught)
+        data = TrainingData(plain.images(), plain.targets(), targets=taught)
         (seed,) = found["seeds"]
         recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=20)
         fit = Trainer(

@@ -21,7 +21,8 @@ def test_are_the_embeddings_of_standardised_images_in_evaluation_mode(norm, chan
     found = features(network, state, train, rows, torch.device("cpu"))
     assert network.training
     mean, std = (
-        torch.tensor(v, dtype=torch.float64).view(-1, 1, 1) for v in (train.mean, train.std)
+        torch.tensor(v, dtype=torch.float64).view(-1, 1, 1)
+        for v in (train.normalization.mean, train.normalization.std)
     )
     images = (train.images[rows].double() / 255 - mean) / std
     assert found.shape == (101, given.network.embedding_size)

@@ -110,8 +110,8 @@ def condense(
 ) -> Trace:
     """Stored images after some iterations, and the losses on the way."""
     train, ipc, classes = task.train, task.ipc, task.train.num_classes
-    mean = torch.tensor(train.mean, dtype=torch.float64).view(-1, 1, 1)
-    std = torch.tensor(train.std, dtype=torch.float64).view(-1, 1, 1)
+    mean = torch.tensor(train.normalization.mean, dtype=torch.float64).view(-1, 1, 1)
+    std = torch.tensor(train.normalization.std, dtype=torch.float64).view(-1, 1, 1)
     sampler = ClassSampler(train, options.real_batch, task.seed)
     pixels = torch.nn.Parameter(task.initial.double().clone())
     optimiser = torch.optim.SGD([pixels], lr=options.learning_rate * ipc, momentum=options.momentum)

@@ -124,7 +124,7 @@ def gradients(
 def normalise(task: CondensationTask, unit: torch.Tensor) -> torch.Tensor:
     mean, std = (
         torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
-        for part in (task.train.mean, task.train.std)
+        for part in (task.train.normalization.mean, task.train.normalization.std)
     )
     return (unit - mean) / std
 
@@ -166,7 +166,8 @@ def condense_dc(
     """
     train, ipc, classes = task.train, task.ipc, task.train.num_classes
     mean, std = (
-        torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in (train.mean, train.std)
+        torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
+        for part in (train.normalization.mean, train.normalization.std)
     )
 
     def decoded(stored_images: torch.Tensor) -> torch.Tensor:

@@ -101,7 +101,7 @@ class LiteralSides:
         self._sampler = ClassSampler(task.train, batch, task.seed)
         self._mean, self._std = (
             torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
-            for part in (task.train.mean, task.train.std)
+            for part in (task.train.normalization.mean, task.train.normalization.std)
         )
 
     def draw(self, iteration: int) -> None:
@@ -123,9 +123,9 @@ class LiteralSides:
             synthetic = (synthetic - self._mean) / self._std
         change = chain if self._chained else one_operation
         real = (stored - self._mean) / self._std
-        if train.whitening is not None:
-            flat = stored.flatten(1) - train.whitening.mean
-            real = (flat @ train.whitening.matrix.double()).view(stored.shape)
+        if train.normalization.whitening is not None:
+            flat = stored.flatten(1) - train.normalization.whitening.mean
+            real = (flat @ train.normalization.whitening.matrix.double()).view(stored.shape)
         return change(real, self._drawn, label), change(synthetic, self._drawn, label)
 
 

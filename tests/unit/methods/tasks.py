@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from dance.data.imageset import ImageSet
+from dance.data.normalization import Normalization
 from dance.experts.trajectories import HeldTrajectories, flatten
 from dance.methods import CondensationTask
 from dance.networks import Network, NetworkConfig, State, build
@@ -25,8 +26,7 @@ def image_set(
         images,
         labels,
         tuple(f"class {k}" for k in range(len(sizes))),
-        (0.42, 0.45, 0.39)[:channels],
-        (0.21, 0.25, 0.19)[:channels],
+        Normalization((0.42, 0.45, 0.39)[:channels], (0.21, 0.25, 0.19)[:channels]),
         "tiny",
         "train",
         "0",

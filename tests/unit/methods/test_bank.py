@@ -85,7 +85,10 @@ def test_an_entry_is_what_an_exact_step_of_its_number_matches(dtype: torch.dtype
     """Computed here by class, from the images and the draws."""
     given = task(1, 2, dtype=dtype)
     sampler, train = ClassSampler(given.train, 5, given.seed), given.train
-    mean, std = (torch.tensor(v, dtype=dtype).view(-1, 1, 1) for v in (train.mean, train.std))
+    mean, std = (
+        torch.tensor(v, dtype=dtype).view(-1, 1, 1)
+        for v in (train.normalization.mean, train.normalization.std)
+    )
     for number, found in enumerate(entries(given)):
         generator = keyed_generator(given.seed, "encoder", number)
         first, last = given.experts[int(torch.randint(2, (), generator=generator))]

@@ -54,7 +54,7 @@ class Literal:
         self.lived: list[int] = []
         self.mean, self.std = (
             torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
-            for part in (given.train.mean, given.train.std)
+            for part in (given.train.normalization.mean, given.train.normalization.std)
         )
 
     def run(self, iterations: int) -> None:

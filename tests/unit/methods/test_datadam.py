@@ -114,7 +114,7 @@ def test_decoded_synthetic(norm: str) -> None:
 def test_whitened_images() -> None:
     """The stored images are in the whitened space already; only the real images go there."""
     train = image_set((7, 12, 6))
-    white = replace(train, whitening=fit(train.images))
+    white = replace(train, normalization=replace(train.normalization, whitening=fit(train.images)))
     check(task(2, 1, train=white, network=network("batch")), "batch", real_batch=5)
     pixels, _ = run(task(2, 1, train=white), 1)
     assert not torch.equal(pixels, run(task(2, 1, train=train), 1)[0])

@@ -97,7 +97,7 @@ def test_without_augmentation_and_momentum_the_gradient_is_that_of_the_sum_over_
     leaf = given.initial.clone().requires_grad_()
     mean, std = (
         torch.tensor(p, dtype=torch.float64).view(-1, 1, 1)
-        for p in (given.train.mean, given.train.std)
+        for p in (given.train.normalization.mean, given.train.normalization.std)
     )
     state, total = fresh(given, 0), torch.zeros((), dtype=torch.float64)
     for label in range(3):
@@ -156,9 +156,9 @@ def test_stored_pictures_are_what_was_matched_where_the_factor_does_not_divide_t
     train = image_set((4, 4), resolution=7)
     given = task(1, 2, train=train, network=NetworkConfig(width=4, depth=1), dtype=torch.float32)
     stored = CondensedSet(
-        given.initial, torch.arange(2), train.classes, train.mean, train.std, 2, "standardised"
+        given.initial, torch.arange(2), train.classes, train.normalization, 2, "normalized"
     )
-    found = pictures(given, given.initial, "standardised")
+    found = pictures(given, given.initial, "normalized")
     torch.testing.assert_close(found, stored.images(), rtol=1e-5, atol=1e-5)
 
 

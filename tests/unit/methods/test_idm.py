@@ -90,7 +90,8 @@ def literal(
     """Stored images, mean losses by step, and the accuracies in percent that weighed."""
     train, classes = given.train, given.train.num_classes
     mean, std = (
-        torch.tensor(p, dtype=torch.float64).view(-1, 1, 1) for p in (train.mean, train.std)
+        torch.tensor(p, dtype=torch.float64).view(-1, 1, 1)
+        for p in (train.normalization.mean, train.normalization.std)
     )
     resolutions = LiteralSides(
         given, options.real_batch, options.augmentation, chained=False, unit=False

@@ -118,7 +118,7 @@ def test_with_the_linear_kernel_the_loss_is_that_of_dm() -> None:
     _, losses = run(given, 1, kernel="linear", augmentation="", real_batch=0)
     mean, std = (
         torch.tensor(p, dtype=torch.float64).view(-1, 1, 1)
-        for p in (given.train.mean, given.train.std)
+        for p in (given.train.normalization.mean, given.train.normalization.std)
     )
     method = DM(DMConfig(augmentation="", real_batch=0))
     standardised = replace(given, initial=(given.initial - mean) / std)

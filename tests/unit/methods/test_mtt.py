@@ -41,7 +41,10 @@ def given(
     bare = task(ipc, factor, train=train, network=shape, experts=0, chunk=chunk, dtype=dtype)
     rows = torch.cat([train.rows(label)[:ipc] for label in range(CLASSES)])
     images = train.images[rows].to(dtype) / 255
-    mean, std = (torch.tensor(v, dtype=dtype).view(-1, 1, 1) for v in (train.mean, train.std))
+    mean, std = (
+        torch.tensor(v, dtype=dtype).view(-1, 1, 1)
+        for v in (train.normalization.mean, train.normalization.std)
+    )
     held = trajectories(bare.network, 2, epochs, dtype)
     return replace(bare, initial=(images - mean) / std, trajectories=held)
 
@@ -68,7 +71,8 @@ def unrolled(method: Any, given: CondensationTask, iteration: int) -> tuple[torc
     if given.factor > 1:
         train = given.train
         mean, std = (
-            torch.tensor(v, dtype=pixels.dtype).view(-1, 1, 1) for v in (train.mean, train.std)
+            torch.tensor(v, dtype=pixels.dtype).view(-1, 1, 1)
+            for v in (train.normalization.mean, train.normalization.std)
         )
         images = (decode(pixels * std + mean, given.factor) - mean) / std
     else:

@@ -45,7 +45,7 @@ class Literal:
         self.classes, self.losses = given.train.num_classes, list[dict[str, float]]()
         self.mean, self.std = (
             torch.tensor(part, dtype=torch.float64).view(-1, 1, 1)
-            for part in (given.train.mean, given.train.std)
+            for part in (given.train.normalization.mean, given.train.normalization.std)
         )
         self.pixels = torch.nn.Parameter(given.initial.double().clone())
         rate = options.learning_rate

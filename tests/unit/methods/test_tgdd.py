@@ -39,8 +39,8 @@ def condense(
 ) -> tuple[torch.Tensor, list[dict[str, float]], set[tuple[int, int, int]]]:
     """Stored images, losses, and the expert and two epochs of every iteration."""
     train, ipc, classes = given.train, given.ipc, given.train.num_classes
-    mean = torch.tensor(train.mean, dtype=torch.float64).view(-1, 1, 1)
-    std = torch.tensor(train.std, dtype=torch.float64).view(-1, 1, 1)
+    mean = torch.tensor(train.normalization.mean, dtype=torch.float64).view(-1, 1, 1)
+    std = torch.tensor(train.normalization.std, dtype=torch.float64).view(-1, 1, 1)
     sampler = ClassSampler(train, options.real_batch, given.seed)
     pixels = torch.nn.Parameter(given.initial.double().clone())
     rate = options.learning_rate * ipc

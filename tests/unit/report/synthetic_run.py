@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from dance.condensed import CondensedSet
+from dance.data.normalization import Normalization
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 T_QUANTILE = {2: 12.706, 3: 4.303, 5: 2.776, 10: 2.262}
@@ -119,8 +120,7 @@ def write_run(
             pixels=pixels,
             labels=labels,
             classes=tuple(classes),
-            mean=(0.5,) * channels,
-            std=(0.25,) * channels,
+            normalization=Normalization((0.5,) * channels, (0.25,) * channels),
             factor=factor,
             provenance={
                 "dataset": "digits",

@@ -6,6 +6,7 @@ import torch
 
 from dance.core.rng import keyed_generator
 from dance.data import ImageSet
+from dance.data.normalization import Normalization
 from dance.networks import Network, NetworkConfig, State, build
 from dance.training import TrainingData
 
@@ -24,11 +25,13 @@ def blobs(
     noise = torch.rand(count, 3, resolution, resolution, generator=generator)
     images = ((0.5 * centres[labels] + 0.5 * noise) * 255).to(torch.uint8)
     names = tuple(f"class {label}" for label in range(classes))
-    return ImageSet(images, labels, names, MEAN, STD, "blobs", split, f"fingerprint {seed}")
+    return ImageSet(
+        images, labels, names, Normalization(MEAN, STD), "blobs", split, f"fingerprint {seed}"
+    )
 
 
 def training(images: ImageSet) -> TrainingData:
-    return TrainingData(images.images, images.labels, images.mean, images.std)
+    return TrainingData(images.images, images.labels, images.normalization)
 
 
 def tiny(norm: str = "instance", classes: int = 3, resolution: int = 8) -> Network:

@@ -14,7 +14,7 @@ from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.networks import State
 from dance.training import Trainer, TrainerConfig, TrainingData
-from dance.training.trainer import predict, standardise
+from dance.training.trainer import predict
 from unit.training.blobs import MEAN, STD, blobs, start, tiny, training
 
 PLAIN = TrainerConfig(epochs=6, batch_size=8, learning_rate=0.1, augmentation="", cutmix=0.0)
@@ -269,7 +269,7 @@ def test_going_on_from_a_snapshot_is_a_straight_run(norm, members) -> None:
 def test_standardised_input_is_taken_as_it_is() -> None:
     images, network = blobs(20), tiny()
     bytes_ = training(images)
-    floats = TrainingData(bytes_.batch(slice(None)), images.labels, (9.0,) * 3, (9.0,) * 3)
+    floats = TrainingData(bytes_.batch(slice(None)), images.labels)
     expected = pixels_to_input(images.images)
     torch.testing.assert_close(floats.images.double(), expected, rtol=1e-6, atol=1e-6)
     fits = [Trainer(network, [start(network)], data, RICH, [1]) for data in (bytes_, floats)]
@@ -280,10 +280,10 @@ def test_standardised_input_is_taken_as_it_is() -> None:
     assert torch.equal(predict(network, one, bytes_), predict(network, one, floats))
 
 
-def test_standardise_in_float64() -> None:
-    images = blobs(4).images
-    found = standardise(images, MEAN, STD, torch.float64)
-    torch.testing.assert_close(found, pixels_to_input(images), rtol=1e-12, atol=1e-12)
+def test_bytes_without_a_normalization_are_refused() -> None:
+    images = blobs(4)
+    with pytest.raises(ConfigError, match="must have a normalization"):
+        TrainingData(images.images, images.labels)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

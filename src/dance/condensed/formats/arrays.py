@@ -29,8 +29,8 @@ def write_npz(content: Content, path: Path) -> None:
             images=content.images.numpy(),
             labels=content.labels.numpy(),
             classes=np.array(content.source.classes),
-            mean=np.array(content.source.mean, dtype=np.float32),
-            std=np.array(content.source.std, dtype=np.float32),
+            mean=np.array(content.source.normalization.mean, dtype=np.float32),
+            std=np.array(content.source.normalization.std, dtype=np.float32),
             factor=np.array(content.factor),
             **beside,
         )
@@ -42,8 +42,8 @@ def write_pt(content: Content, path: Path) -> None:
         "images": content.images.contiguous(),
         "labels": content.labels,
         "classes": list(content.source.classes),
-        "mean": torch.tensor(content.source.mean),
-        "std": torch.tensor(content.source.std),
+        "mean": torch.tensor(content.source.normalization.mean),
+        "std": torch.tensor(content.source.normalization.std),
         "factor": content.factor,
         **_beside(content),
     }

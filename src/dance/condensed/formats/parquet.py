@@ -19,6 +19,7 @@ import yaml
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
+from dance.data.normalization import Normalization
 
 FILE = "data/train-00000-of-00001.parquet"
 """The hub's name for the only shard of a train split."""
@@ -51,6 +52,17 @@ def write_parquet(content: Content, folder: Path) -> None:
     place.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), place, row_group_size=_ROWS)
     (folder / "README.md").write_text(card(content, names), encoding="utf-8")
+
+
+def _normalized(normalization: Normalization) -> str:
+    """What is done to the pixels before a network sees them, in a sentence."""
+    mean, std = _numbers(normalization.mean), _numbers(normalization.std)
+    if normalization.whitening is not None:
+        return (
+            "Networks were fed ZCA-whitened pixels; the transform is in the `.safetensors` file of "
+            f"the set. The data has mean {mean} and std {std}."
+        )
+    return f"Networks were fed `(pixel / 255 - mean) / std` with mean {mean} and std {std}."
 
 
 def _training(content: Content) -> list[str]:
@@ -111,9 +123,8 @@ def card(content: Content, names: Sequence[str]) -> str:
         "",
         "## Pixels",
         "",
-        f"Networks were fed `(pixel / 255 - mean) / std` with mean {_numbers(source.mean)} and std "
-        f"{_numbers(source.std)}. {content.rounding}; the `.safetensors` file of the set and its "
-        "`npz` and `pt` exports hold the exact values.",
+        f"{_normalized(source.normalization)} {content.rounding}; the `.safetensors` file of the "
+        "set and its `npz` and `pt` exports hold the exact values.",
         "",
         *_training(content),
         "## Classes",

@@ -105,8 +105,6 @@ class RealFeatures:
     def __init__(self, task: CondensationTask, batch: int, together: int | None) -> None:
         self.task = task
         self._sampler = ClassSampler(task.train, batch, task.seed, task.classes)
-        mean, std = channels(task)
-        self._offset, self._scale = -mean / std, 1 / (255 * std)
         self._groups = self._group(batch, together)
 
     def rows(self, step: int) -> torch.Tensor:
@@ -149,15 +147,10 @@ class RealFeatures:
             features = []
             with torch.no_grad():
                 for part, owners in zip(group.images, group.owners, strict=True):
-                    images = stored[rows[part].to(stored.device)].to(self.task.device).to(dtype)
-                    features.append(embed(change(self._standardised(images), owners)))
+                    images = stored[rows[part].to(stored.device)].to(self.task.device)
+                    images = self.task.train.normalization.apply_bytes(images, dtype)
+                    features.append(embed(change(images, owners)))
             yield group, torch.cat(features)
-
-    def _standardised(self, images: torch.Tensor) -> torch.Tensor:
-        """What networks eat of images (n,C,S,S) from 0 to 255; whitened where the set is."""
-        if self.task.train.whitening is not None:
-            return self.task.train.whitening.apply(images / 255)
-        return torch.addcmul(self._offset, images, self._scale)
 
     def _group(self, batch: int, together: int | None) -> list[Group]:
         """The own classes in groups of as many as are forwarded together, counted among all K."""
@@ -324,28 +317,16 @@ def fresh_network(task: CondensationTask, generator: torch.Generator) -> State:
     return {name: tensor.to(task.initial) for name, tensor in zip(fresh, there, strict=True)}
 
 
-def channels(task: CondensationTask) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and std (C,1,1) of the data on the device."""
-    mean, std = (
-        torch.tensor(values, dtype=task.initial.dtype, device=task.device).view(-1, 1, 1)
-        for values in (task.train.mean, task.train.std)
-    )
-    return mean, std
-
-
 def pictures(task: CondensationTask, stored_images: torch.Tensor, space: Space) -> torch.Tensor:
     """Decoded, standardised images (n*factor^2,C,S,S) of stored images (n,C,S,S) in ``space``.
 
     What :meth:`dance.condensed.CondensedSet.images` makes of a stored set.
     """
-    factor = task.factor
-    if space == "standardised" and stored_images.shape[-1] % factor == 0:
+    factor, normalization = task.factor, task.train.normalization
+    if space == "normalized" and stored_images.shape[-1] % factor == 0:
         return decode(stored_images, factor)
-    mean, std = channels(task)
-    unit = (
-        stored_images if space == "unit" else stored_images * std + mean
-    )  # the padding is grey in unit
-    return (decode(unit, factor) - mean) / std
+    unit = stored_images if space == "unit" else normalization.invert(stored_images)
+    return normalization.apply(decode(unit, factor))  # the padding is grey in unit space
 
 
 def single_operation(task: CondensationTask, strategy: str, iteration: int) -> Change:

@@ -34,7 +34,6 @@ from dance.objectives.gradient import (
     squared_error,
     weight_gradients,
 )
-from dance.training.trainer import standardise
 
 SECOND_ORDER = 3
 """Memory of an image's forward with second derivatives, in forwards with first ones."""
@@ -197,7 +196,7 @@ def standardised(task: CondensationTask, rows: torch.Tensor) -> torch.Tensor:
     """Real images (n,C,H,W) at ``rows`` of the training set, as a network eats them."""
     train = task.train
     images = train.images[rows.to(train.images.device)].to(task.device)
-    return standardise(images, train.mean, train.std, task.initial.dtype)
+    return train.normalization.apply_bytes(images, task.initial.dtype)
 
 
 def owners(label: int, images: torch.Tensor) -> Owners:

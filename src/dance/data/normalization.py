@@ -1,0 +1,167 @@
+"""Normalization: how pixels become the input of a network, and how they come back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from dance.core.errors import ConfigError
+from dance.data.whitening import Whitening
+
+STANDARDISE, ZCA = "standardise", "zca"
+"""Names in files."""
+_TENSOR = "whitening"
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Standardisation by channel, or ZCA whitening in its place.
+
+    Attributes:
+        mean: per channel, of pixels in [0, 1].
+        std: per channel, of pixels in [0, 1].
+        whitening: replaces mean and std where networks are to see whitened images; mean and std
+            are then kept for what must know them, such as noise of the data's deviation.
+
+    Raises:
+        ConfigError: a mean or a std is not finite, or a std not above 0.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    whitening: Whitening | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("mean", "std"):
+            values = tuple(map(float, getattr(self, name)))
+            object.__setattr__(self, name, values)
+            if not all(map(math.isfinite, values)):
+                raise ConfigError(f"{name} must hold one finite number per channel: got {values}")
+        if len(self.mean) != len(self.std):
+            raise ConfigError(
+                f"mean and std must have one number a channel: got {self.mean}, {self.std}"
+            )
+        if any(value <= 0 for value in self.std):
+            raise ConfigError(f"std must be positive in every channel: got {self.std}")
+
+    def check(self, image: torch.Tensor) -> None:
+        """Refuse images that this is not for.
+
+        Args:
+            image: one of them, (C,S,S).
+
+        Raises:
+            ConfigError: they have other channels, or are not of the size that whitening is for.
+        """
+        if len(self.mean) != len(image):
+            raise ConfigError(
+                f"mean and std must have one number a channel ({len(image)}): got {self.mean}, "
+                f"{self.std}"
+            )
+        if self.whitening is not None and len(self.whitening.mean) != image.numel():
+            raise ConfigError(
+                f"whitening must be ({1 + image.numel()}, {image.numel()}) float32: got "
+                f"{tuple(self.whitening.packed().shape)}"
+            )
+
+    def apply(self, images: torch.Tensor) -> torch.Tensor:
+        """Network input of images in [0, 1], differentiable.
+
+        Args:
+            images: (n,C,S,S) float; values may leave [0, 1].
+
+        Returns:
+            (n,C,S,S) of the same dtype and device: (images - mean) / std, or whitened.
+        """
+        if self.whitening is not None:
+            return self.whitening.apply(images)
+        mean, std = _constants(self.mean, self.std, images.dtype, images.device)
+        return (images - mean) / std
+
+    def apply_bytes(self, images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Network input of stored real images.
+
+        Standardising is one fused operation here, since every batch of real images passes through
+        it: images * 1/(255 std) - mean/std. It rounds otherwise than :meth:`apply` of images / 255,
+        so results stay equal only where each form stays in its place: this one for uint8, that one
+        for synthetic images.
+
+        Args:
+            images: (n,C,S,S) uint8.
+            dtype: of the arithmetic and of the result.
+        """
+        values = images.to(dtype)
+        if self.whitening is not None:
+            return self.whitening.apply(values / 255)
+        mean, std = _constants(self.mean, self.std, dtype, images.device)
+        return torch.addcmul(-mean / std, values, 1 / (255 * std))
+
+    def invert(self, images: torch.Tensor) -> torch.Tensor:
+        """Images in [0, 1], which they may leave, of network input (n,C,S,S)."""
+        if self.whitening is not None:
+            return self.whitening.undo(images)
+        mean, std = _constants(self.mean, self.std, images.dtype, images.device)
+        return images * std + mean
+
+    def to(self, device: torch.device | str) -> Normalization:
+        """The same on another device."""
+        if self.whitening is None:
+            return self
+        return replace(self, whitening=self.whitening.to(device))
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Plain data and tensors that :meth:`unpack` takes, for the header and body of a file.
+
+        Returns:
+            ``name`` (``standardise`` or ``zca``), ``mean`` and ``std``; and for ``zca`` the tensor
+            ``whitening`` (1+D,D) float32 with D = C*S*S, on the CPU.
+        """
+        header = {
+            "name": STANDARDISE if self.whitening is None else ZCA,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+        white = self.whitening
+        return header, {} if white is None else {_TENSOR: white.packed().cpu()}
+
+    @staticmethod
+    def unpack(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Normalization:
+        """From what :meth:`pack` gives; other tensors may be there.
+
+        Raises:
+            ConfigError: a part is missing, unknown or of another shape.
+        """
+        name = header.get("name")
+        if name not in (STANDARDISE, ZCA):
+            raise ConfigError(f"a normalization must be {STANDARDISE} or {ZCA}: got {name!r}")
+        packed = tensors.get(_TENSOR)
+        if (packed is None) != (name == STANDARDISE):
+            raise ConfigError(
+                f"a whitened set, and no other, must have its whitening: got {name} "
+                f"{'without' if packed is None else 'with'} one"
+            )
+        for part in ("mean", "std"):
+            values = header.get(part)
+            if not isinstance(values, list) or not all(
+                isinstance(value, int | float) for value in values
+            ):
+                raise ConfigError(f"{part} must hold one finite number per channel: got {values!r}")
+        white = None if packed is None else Whitening.unpacked(packed)
+        return Normalization(tuple(header["mean"]), tuple(header["std"]), white)
+
+
+@lru_cache(maxsize=64)
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and std (C,1,1), made once for all batches: on a GPU each would wait for a copy."""
+    middle, spread = (
+        torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1) for values in (mean, std)
+    )
+    return middle, spread
