@@ -1,1 +1,1 @@
-"""What is minimised: pure functions of tensors, without device, configuration or randomness."""
+"""Losses and their derivatives, as pure functions of tensors: no configuration, no randomness."""

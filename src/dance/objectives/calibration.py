@@ -1,4 +1,4 @@
-"""Distribution calibration: an expert must recognise the synthetic images."""
+"""Distribution calibration: the cross-entropy of the synthetic images under an expert."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch.nn import functional
 def class_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, sizes: list[int]
 ) -> torch.Tensor:
-    """Mean cross-entropy of an expert on each class (Zhang et al. 2024, Eq. 5, by class).
+    """Mean cross-entropy of the images of each class (Zhang et al. 2024, Eq. 5, by class).
 
     Args:
-        logits: (n,K) of an expert, class after class.
+        logits: (n,K) of an expert, for the images of one class after the other.
         labels: (n,) int64.
-        sizes: images of each class present; they sum to n.
+        sizes: number of images of each of the k classes in the batch; they sum to n.
 
     Returns:
-        One mean a class present.
+        (k,), one mean per class in the batch.
     """
     losses = functional.cross_entropy(logits, labels, reduction="none")
     if len(set(sizes)) == 1:

@@ -1,4 +1,4 @@
-"""Synthetic class centres as a classifier of real images (Wang et al. 2022, CAFE)."""
+"""Class means of synthetic features as a classifier of real images (Wang et al. 2022, CAFE)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from torch.nn import functional
 def centre_cross_entropy(
     real: torch.Tensor, labels: torch.Tensor, centres: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy of logits <f, centre_c>, summed over real images, and its derivative.
+    """Cross-entropy of the logits <f, centre_c>, summed over real images, and its gradient.
 
-    There is no scale, bias or norm. The derivative is in closed form, so that real images can be
-    taken part after part, their sums added up.
+    The logits have no temperature, bias or normalisation. The gradient is given in closed form, so
+    the sums of several batches of real images can be added up without a graph.
 
     Args:
-        real: (n,D) embeddings of real images.
+        real: f, (n,D) embeddings of real images.
         labels: (n,) int64.
         centres: (K,D) mean embeddings of the synthetic images of each class.
 
     Returns:
-        The sum, 0-dim, and its derivative by the centres (K,D), (softmax - one-hot)^T f.
+        The sum, 0-dim, and its gradient (K,D) with respect to the centres,
+        (softmax - one-hot)^T f.
     """
     logits = real @ centres.T
     error = logits.softmax(1)

@@ -1,4 +1,4 @@
-"""Matching of feature distributions by class: the maximum mean discrepancy of a kernel."""
+"""The maximum mean discrepancy of feature distributions, by class and for several kernels."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from dance.core.errors import ConfigError, nearest
 Kernel = Literal["gaussian", "linear", "polynomial", "laplace"]
 
 _MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Bandwidths of the gaussian kernels, in multiples of the mean squared distance."""
+"""Bandwidths of the Gaussian kernels, in multiples of the mean squared distance."""
 _RATES = (0.1, 1.0, 5.0)
-"""Fixed rates of what M3D's code calls laplace."""
+"""Values of g in the kernel that M3D's code calls laplace."""
 
 
 def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: Kernel) -> torch.Tensor:
-    """Squared maximum mean discrepancy (Zhang et al. 2024b, M3D), its biased estimate.
+    """The biased estimate of the squared maximum mean discrepancy (Zhang et al. 2024b, M3D).
 
-    mean k(r,r') - 2 mean k(r,s) + mean k(s,s') over all pairs, equal ones included, with
+    It is mean k(r,r') - 2 mean k(r,s) + mean k(s,s') over all pairs, including those of a row with
+    itself, for one of the kernels
 
-    * ``gaussian``: sum_j exp(-|a-b|^2 / (m_j B)) for m = 1/4, 1/2, 1, 2, 4, where B is the mean
-      squared distance of two different rows of both sides together, held constant;
-    * ``linear``: <a,b>, with which this is the squared distance of the means, DM's loss;
+    * ``gaussian``: sum_j exp(-|a-b|^2 / (m_j B)) with m = 1/4, 1/2, 1, 2, 4, where B is the mean
+      squared distance of two different rows among the real and synthetic ones, held constant;
+    * ``linear``: <a,b>, for which it is the squared distance of the means, DM's loss;
     * ``polynomial``: (<a,b> + 1)^2;
-    * ``laplace``: sum_g exp(-g |a-b|^2) for g = 0.1, 1, 5: gaussian despite its name.
+    * ``laplace``: sum_g exp(-g |a-b|^2) with g = 0.1, 1, 5, a Gaussian kernel despite its name.
 
     Args:
-        real: (k,n,D) features of k classes.
-        synthetic: (k,m,D).
-        kernel: its name.
+        real: (k,n,D) features of the real images of k classes.
+        synthetic: (k,m,D) features of the synthetic images of these classes.
+        kernel: name of the kernel.
 
     Returns:
         (k,), at least 0 up to rounding.
@@ -62,13 +63,14 @@ def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: Kernel) -> 
 
 
 def _distances(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
-    """Squared distances (k,n+m,n+m) of all rows.
+    """Squared distances (k,n+m,n+m) of all pairs of rows.
 
-    They are taken from the middle of the real ones, so that little cancels in |a|^2+|b|^2-2<a,b>.
+    The mean of the real rows is subtracted first, which reduces the cancellation in
+    |a|^2 + |b|^2 - 2 <a,b>.
     """
-    middle = real.mean(1, keepdim=True)
-    rows = torch.cat([real - middle, synthetic - middle], 1)
+    mean = real.mean(1, keepdim=True)
+    rows = torch.cat([real - mean, synthetic - mean], 1)
     squares = rows.square().sum(2)
-    found = squares[:, :, None] + squares[:, None, :] - 2 * rows @ rows.mT
-    apart = ~torch.eye(found.shape[1], dtype=torch.bool, device=found.device)
-    return found.clamp_min(0) * apart
+    distances = squares[:, :, None] + squares[:, None, :] - 2 * rows @ rows.mT
+    off_diagonal = ~torch.eye(distances.shape[1], dtype=torch.bool, device=distances.device)
+    return distances.clamp_min(0) * off_diagonal

@@ -1,4 +1,4 @@
-"""Matching of feature means by class."""
+"""Mean features of classes, and their distance."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ def class_means(features: torch.Tensor, sizes: list[int]) -> torch.Tensor:
     """Mean feature of each class.
 
     Args:
-        features: (n,D) embeddings, class after class.
-        sizes: images of each of the K classes; they sum to n.
+        features: (n,D) embeddings of the images of one class after the other.
+        sizes: number of images of each of the k classes in the batch; they sum to n.
 
     Returns:
-        (K,D).
+        (k,D).
     """
     if len(set(sizes)) == 1:
         return features.view(len(sizes), sizes[0], -1).mean(1)
@@ -23,14 +23,14 @@ def class_means(features: torch.Tensor, sizes: list[int]) -> torch.Tensor:
 def mean_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
     """Squared distance of mean features (Zhang et al. 2024, Eq. 4; Zhao & Bilen 2023, Eq. 2).
 
-    L_c = sum_d (mean real feature_d - mean synthetic feature_d)^2: summed over feature dimensions,
-    not averaged over classes.
+    L_c = sum_d (mean real feature_d - mean synthetic feature_d)^2 for each class c: a sum, not a
+    mean, over the feature dimensions d.
 
     Args:
-        real: (K,D) mean features of real images.
-        synthetic: (K,D) mean features of synthetic images.
+        real: (k,D) mean features of the real images of k classes.
+        synthetic: (k,D) mean features of the synthetic images of these classes.
 
     Returns:
-        (K,).
+        (k,).
     """
     return (real - synthetic).square().sum(1)
