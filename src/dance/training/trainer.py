@@ -23,11 +23,10 @@ from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.data.normalization import Normalization
 from dance.networks import Network, State
+from dance.training.optimisers import ADAMW_BETAS, adamw_step, sgd_step
 
 _PREDICT_BATCH = 256
 _DROP = re.compile(r"(\d+)/([1-9]\d*)(?:\+(\d+))?")
-_SQUARES = 0.999
-"""AdamW's decay of squared gradients; no protocol changes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +180,11 @@ class Trainer:
             name: tensor.requires_grad_() for name, tensor in stacked.items() if name in trained
         }
         self.buffers = {name: tensor for name, tensor in stacked.items() if name not in trained}
-        self._optimiser = _optimiser(config, list(self.parameters.values()))
+        self._moments = [
+            {name: torch.zeros_like(tensor) for name, tensor in self.parameters.items()}
+            for _ in range(2 if config.optimiser == "adamw" else int(config.momentum > 0))
+        ]
+        self._updates = 0
 
     def state(self, member: int) -> State:
         """Parameters and buffers of one member, detached copies."""
@@ -199,15 +202,15 @@ class Trainer:
         members = []
         for member in range(len(self.seeds)):
             tensors = {f"state.{name}": tensor for name, tensor in self.state(member).items()}
-            for name, parameter in self.parameters.items():
-                if parameter in self._optimiser.state:
-                    for part, held in self._optimiser.state[parameter].items():
-                        own = held[member] if held.ndim else held  # AdamW's number of steps
-                        tensors[f"optimiser.{part}.{name}"] = own.clone()
+            for place, moments in enumerate(self._moments):
+                for name, moment in moments.items():
+                    tensors[f"moment.{place}.{name}"] = moment[member].clone()
             tensors["loss"] = self._loss[member].clone()
             tensors["hits"] = self._hits[member].clone()
-            place = {"epoch": torch.tensor(self.epoch), "step": torch.tensor(self._step)}
-            members.append({**tensors, **place})
+            counts = {"epoch": self.epoch, "step": self._step, "updates": self._updates}
+            members.append(
+                {**tensors, **{name: torch.tensor(count) for name, count in counts.items()}}
+            )
         return members
 
     def restore(self, snapshot: Sequence[Mapping[str, torch.Tensor]]) -> None:
@@ -216,8 +219,9 @@ class Trainer:
         Args:
             snapshot: of each member, in the order of the seeds, all taken at the same step.
         """
-        ((self.epoch, self._step),) = {
-            (int(member["epoch"]), int(member["step"])) for member in snapshot
+        ((self.epoch, self._step, self._updates),) = {
+            (int(member["epoch"]), int(member["step"]), int(member["updates"]))
+            for member in snapshot
         }
 
         def stacked(name: str) -> torch.Tensor:
@@ -228,17 +232,9 @@ class Trainer:
                 tensor.copy_(stacked(f"state.{name}"))
             self._loss.copy_(stacked("loss"))
             self._hits.copy_(stacked("hits"))
-            self._optimiser.state.clear()
-            for stored in snapshot[0]:
-                kind, _, rest = stored.partition(".")
-                if kind != "optimiser":
-                    continue
-                part, _, name = rest.partition(".")
-                parameter = self.parameters[name]
-                held = snapshot[0][stored].clone()
-                if part != "step":
-                    held = torch.empty_like(parameter).copy_(stacked(stored))
-                self._optimiser.state[parameter][part] = held
+            for place, moments in enumerate(self._moments):
+                for name, moment in moments.items():
+                    moment.copy_(stacked(f"moment.{place}.{name}"))
 
     def steps_done(self) -> int:
         """SGD steps so far, of all passes."""
@@ -264,14 +260,15 @@ class Trainer:
             ConfigError: the loss is no longer finite.
         """
         device = self.data.labels.device
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.config.rate(self.epoch)
         if (
             self.config.reset_momentum
             and not self._step
             and self.epoch in self.config.drop_epochs()
         ):
-            self._optimiser.state.clear()
+            for moments in self._moments:
+                for moment in moments.values():
+                    moment.zero_()
+            self._updates = 0
         orders = [
             torch.randperm(len(self.data), generator=keyed_generator(seed, "order", self.epoch))
             for seed in self.seeds
@@ -325,10 +322,45 @@ class Trainer:
                 torch.stack(partners),
                 share,
             )
-        self._optimiser.zero_grad(set_to_none=True)
+        # Gradients of the last step are kept until here: freeing them sooner costs page faults.
+        for parameter in self.parameters.values():
+            parameter.grad = None
         loss.sum().backward()
-        self._optimiser.step()
+        self._update()
         return loss.detach(), hits
+
+    def _update(self) -> None:
+        """One step of the optimiser of all members, from the gradients of the parameters."""
+        config = self.config
+        parameters = list(self.parameters.values())
+        gradients = []
+        for parameter in parameters:
+            assert parameter.grad is not None  # every parameter of a network decides its logits
+            gradients.append(parameter.grad)
+        moments = [list(held.values()) for held in self._moments]
+        rate = config.rate(self.epoch)
+        self._updates += 1
+        if config.optimiser == "adamw":
+            means, squares = moments
+            adamw_step(
+                parameters,
+                gradients,
+                means,
+                squares,
+                self._updates,
+                learning_rate=rate,
+                betas=(config.momentum, ADAMW_BETAS[1]),
+                weight_decay=config.weight_decay,
+            )
+        else:
+            sgd_step(
+                parameters,
+                gradients,
+                moments[0] if moments else [],
+                learning_rate=rate,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+            )
 
     def _member_batch(
         self, rows: torch.Tensor, generator: torch.Generator
@@ -370,22 +402,6 @@ class Trainer:
             1 - share
         ) * functional.cross_entropy(logits, partners)
         return loss, (logits.argmax(1) == labels).sum().detach()
-
-
-def _optimiser(config: TrainerConfig, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(
-            parameters,
-            lr=config.learning_rate,
-            betas=(config.momentum, _SQUARES),
-            weight_decay=config.weight_decay,
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
 
 
 def predict(
