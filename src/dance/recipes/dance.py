@@ -6,16 +6,15 @@ Zhang et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation (
 
 from __future__ import annotations
 
-from functools import partial
-
 from dance.core.config import merge, to_plain
-from dance.data.known import KNOWN
 from dance.engine import RunConfig
 from dance.experts.recipe import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import RECIPES, SETTINGS, Recipe
+from dance.recipes.base import SETTINGS
 from dance.recipes.build import build_run
+from dance.recipes.published import table
 from dance.recipes.quick import quick_settings
+from dance.recipes.rows import add
 
 _PAPER = "DANCE (Zhang et al., IJCAI 2024)"
 _SMALL = 64
@@ -25,20 +24,6 @@ _TINY = 16
 the step on the pixels is smaller: with the published one the digits' pixels leave [0,1] by twice
 its width."""
 
-_TABLE_1 = {
-    "fashion_mnist": {1: (81.5, 0.4), 10: (86.3, 0.2), 50: (86.9, 0.1)},
-    "cifar10": {1: (47.1, 0.2), 10: (70.8, 0.2), 50: (76.1, 0.1)},
-    "cifar100": {1: (27.9, 0.2), 10: (49.8, 0.1), 50: (52.8, 0.1)},
-    "tiny_imagenet": {1: (11.6, 0.2), 10: (26.4, 0.3), 50: (28.9, 0.4)},
-}
-_TABLE_2 = {
-    "imagenette": {1: (57.2, 0.5), 10: (80.2, 0.7)},
-    "imagewoof": {1: (30.6, 0.3), 10: (57.8, 1.1)},
-    "imagefruit": {1: (30.6, 0.8), 10: (52.8, 0.7)},
-    "imagemeow": {1: (39.4, 0.8), 10: (60.4, 1.1)},
-    "imagesquawk": {1: (52.0, 0.5), 10: (77.2, 0.3)},
-    "imageyellow": {1: (51.8, 1.1), 10: (78.8, 0.7)},
-}
 _UNPUBLISHED = {"digits": (1, 10)}
 """Sets of ours that no paper reports, and their images per class."""
 
@@ -66,27 +51,27 @@ def _quick_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return build_run(merge(to_plain(dance_config(data, ipc, resolution)), quick_settings(data)))
 
 
-def _register(data: str, ipc: int, source: str, published: str) -> None:
-    name = f"dance-{data.replace('_', '-')}-ipc{ipc}"
+def _add(data: str, ipc: int, source: str, expect: str) -> None:
+    """The recipe that the bare command means, and its quick variant."""
     command = f"dance condense {data} --ipc {ipc}"
-    arguments = (data, ipc, KNOWN[data].size)
-    full = Recipe(name, source, command, published, partial(dance_config, *arguments))
-    quick = Recipe(
-        f"{name}-quick",
+    add("dance", data, ipc, dance_config, source, expect, command=command)
+    add(
+        "dance",
+        data,
+        ipc,
+        _quick_config,
         f"{source}, shortened for two cores",
-        f"{command} --config quick",
         "no published number: the run is too short for one",
-        partial(_quick_config, *arguments),
+        suffix="-quick",
+        command=f"{command} --config quick",
     )
-    for recipe in (full, quick):
-        RECIPES.register(recipe.name)(recipe)
 
 
-for _number, _table in ((1, _TABLE_1), (2, _TABLE_2)):
-    for _data, _row in _table.items():
-        for _ipc, (_mean, _std) in _row.items():
-            _text = f"accuracy {_mean} ± {_std} %, as published in Table {_number} of the paper"
-            _register(_data, _ipc, f"{_PAPER}, Table {_number}", _text)
+for _number in (1, 2):
+    for _row in table(f"dance_table_{_number}").select(method="dance"):
+        _expect = f"accuracy {_row} %, as published in Table {_number} of the paper"
+        _data, _ipc = str(_row.where["data"]), int(_row.where["ipc"])
+        _add(_data, _ipc, f"{_PAPER}, Table {_number}", _expect)
 for _data, _ipcs in _UNPUBLISHED.items():
     for _ipc in _ipcs:
-        _register(_data, _ipc, f"{_PAPER}, on a set that it does not use", "no published number")
+        _add(_data, _ipc, f"{_PAPER}, on a set that it does not use", "no published number")

@@ -10,15 +10,14 @@ iterations.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
-from dance.data.known import KNOWN
 from dance.engine import RunConfig
 from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
-from dance.recipes.base import RECIPES, SETTINGS, Recipe
-from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+from dance.recipes.base import SETTINGS
+from dance.recipes.published import table
+from dance.recipes.rows import UNFLIPPED, add, by_protocol, published_rows, without_experts
 
 _MANY = 50
 """Images per class above which the learning rate is ten times as large."""
@@ -26,17 +25,6 @@ _LARGE = 128
 """Side in pixels from which the embedding weighs twice as much."""
 
 _WHITENED = ("cifar10", "cifar100")
-
-_TABLE_1 = {
-    "cifar10": {1: (32.0, 1.2), 10: (54.2, 0.8), 50: (67.0, 0.4)},
-    "cifar100": {1: (14.5, 0.5), 10: (34.8, 0.5), 50: (49.4, 0.3)},
-    "tiny_imagenet": {1: (8.3, 0.4), 10: (18.7, 0.3), 50: (28.7, 0.3)},
-}
-_TABLE_2 = {
-    "imagenette": {1: (34.7, 0.9), 10: (59.4, 0.4)},
-    "imagewoof": {1: (24.2, 0.5), 10: (34.4, 0.4)},
-    "imagesquawk": {1: (36.4, 0.8), 10: (55.4, 0.9)},
-}
 
 
 @SETTINGS.register("datadam")
@@ -82,25 +70,11 @@ def _code(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 _PAPER = "DataDAM (Sajedi et al., ICCV 2023)"
-for _number, _table in ((1, _TABLE_1), (2, _TABLE_2)):
-    published_rows(
-        "datadam",
-        _PAPER,
-        _table,
-        published_config,
-        f"Table {_number} of the DANCE paper, which takes them from DataDAM: with batch norm, on "
-        "CIFAR probably whitened images, and the best of the evaluations while condensing",
-    )
-    for _data, _row in _table.items():
-        for _ipc in _row:
-            _name = f"datadam-{_data}-ipc{_ipc}".replace("_", "-")
-            for _preset, _config in (("code", _code), ("paper", paper_config)):
-                RECIPES.register(f"{_name}-{_preset}")(
-                    Recipe(
-                        f"{_name}-{_preset}",
-                        f"{_PAPER}, as its {_preset} has it",
-                        f"dance condense --config {_name}-{_preset}",
-                        "no published number belongs to exactly these settings",
-                        partial(_config, _data, _ipc, KNOWN[_data].size),
-                    )
-                )
+_NONE = "no published number belongs to exactly these settings"
+for _source in ("dance_table_1", "dance_table_2"):
+    published_rows("datadam", _PAPER, _source, published_config)
+    for _row in table(_source).select(method="datadam"):
+        _data, _ipc = str(_row.where["data"]), int(_row.where["ipc"])
+        for _preset, _config in (("code", _code), ("paper", paper_config)):
+            _from = f"{_PAPER}, as its {_preset} has it"
+            add("datadam", _data, _ipc, _config, _from, _NONE, suffix=f"-{_preset}")

@@ -20,19 +20,6 @@ from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_e
 _NETWORKS = 1000
 """K, random networks that the images are matched under."""
 
-_DC = {
-    "fashion_mnist": {1: (70.5, 0.6), 10: (82.3, 0.4), 50: (83.6, 0.4)},
-    "cifar10": {1: (28.3, 0.5), 10: (44.9, 0.5), 50: (53.9, 0.5)},
-    "cifar100": {1: (12.8, 0.3), 10: (25.2, 0.3)},
-}
-_DC_TINY = {"tiny_imagenet": {1: (5.3, 0.1), 10: (12.9, 0.1), 50: (12.7, 0.4)}}
-_DSA = {
-    "fashion_mnist": {1: (70.6, 0.6), 10: (84.6, 0.3), 50: (88.7, 0.2)},
-    "cifar10": {1: (28.8, 0.7), 10: (52.1, 0.5), 50: (60.6, 0.5)},
-    "cifar100": {1: (13.9, 0.3), 10: (32.3, 0.3), 50: (42.8, 0.4)},
-}
-_DSA_TINY = {"tiny_imagenet": {1: (5.7, 0.1), 10: (16.3, 0.2), 50: (5.1, 0.2)}}
-
 
 @SETTINGS.register("dc")
 def dc_config(data: str, ipc: int, resolution: int) -> RunConfig:
@@ -74,13 +61,5 @@ def _dsa(data: str, ipc: int, resolution: int) -> RunConfig:
     return by_protocol(dsa_config(data, ipc, resolution), "dsa-v1")
 
 
-_TABLE = "Table 1 of the DANCE paper, which takes them from the authors"
-_TINY = (
-    "Table 1 of the DANCE paper, not by the authors: the numbers are within 0.1 of DC-Bench's, the "
-    "best of several augmented evaluations"
-)
-_LOST = " (there 25.3 for DSA with 50 images per class, so that the 5.1 looks like a slip)"
-published_rows("dc", "DC (Zhao et al., ICLR 2021)", _DC, _dc, _TABLE)
-published_rows("dc", "DC (Zhao et al., ICLR 2021)", _DC_TINY, _dc, _TINY)
-published_rows("dsa", "DSA (Zhao & Bilen, ICML 2021)", _DSA, _dsa, _TABLE)
-published_rows("dsa", "DSA (Zhao & Bilen, ICML 2021)", _DSA_TINY, _dsa, _TINY + _LOST)
+published_rows("dc", "DC (Zhao et al., ICLR 2021)", "dance_table_1", _dc)
+published_rows("dsa", "DSA (Zhao & Bilen, ICML 2021)", "dance_table_1", _dsa)

@@ -17,18 +17,6 @@ from dance.networks import NetworkConfig
 from dance.recipes.base import SETTINGS
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
-_TABLE_1 = {
-    "fashion_mnist": {1: (81.0, 0.2), 10: (86.0, 0.3), 50: (86.2, 0.2)},
-    "cifar10": {1: (50.6, 0.4), 10: (67.5, 0.5), 50: (74.5, 0.1)},
-    "cifar100": {10: (45.1, 0.4)},
-}
-_WHOLE = {
-    "fashion_mnist": {1: (70.7, None), 10: (85.3, None), 50: (89.1, None)},
-    "cifar10": {1: (36.7, None), 10: (58.3, None), 50: (69.5, None)},
-    "cifar100": {10: (36.6, None), 20: (41.5, None)},
-}
-"""IDC-I: stored images that are images."""
-
 KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
     "svhn": {"network_images": 500},
     "mnist": {
@@ -105,12 +93,5 @@ def _images(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 _PAPER = "IDC (Kim et al., ICML 2022)"
-published_rows(
-    "idc",
-    _PAPER,
-    _TABLE_1,
-    _published,
-    "Table 1 of the DANCE paper, which takes them from IDC; whether they are of the best or of the "
-    "last test is not said",
-)
-published_rows("idc-i", _PAPER, _WHOLE, _images, "the text that comes with IDC's program")
+published_rows("idc", _PAPER, "dance_table_1", _published)
+published_rows("idc_i", _PAPER, "idc", _images)

@@ -18,11 +18,6 @@ from dance.networks import NetworkConfig
 from dance.recipes.base import SETTINGS
 from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
 
-_TABLE_1 = {
-    "cifar10": {1: (45.6, 0.7), 10: (58.6, 0.1), 50: (67.5, 0.1)},
-    "cifar100": {1: (20.1, 0.3), 10: (45.1, 0.1), 50: (50.0, 0.2)},
-    "tiny_imagenet": {1: (10.1, 0.2), 10: (21.9, 0.2), 50: (27.7, 0.3)},
-}
 _COMMANDS: Mapping[str, Mapping[int, Mapping[str, Any]]] = {
     "cifar10": {
         1: {"real_batch": 0, "push_interval": 5},
@@ -89,11 +84,4 @@ def _published(data: str, ipc: int, resolution: int) -> RunConfig:
     return by_protocol(idm_config(data, ipc, resolution), "dsa-v1", repeats=5)
 
 
-published_rows(
-    "idm",
-    "IDM (Zhao et al., CVPR 2023)",
-    _TABLE_1,
-    _published,
-    "Table 1 of the DANCE paper, which takes them from IDM: 5 networks, the set with the best test "
-    "accuracy while condensing (TinyImageNet: with a ConvNet of 3 blocks)",
-)
+published_rows("idm", "IDM (Zhao et al., CVPR 2023)", "dance_table_1", _published)

@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from dance.data.known import KNOWN
 from dance.engine import RunConfig
-from dance.recipes.base import RECIPES, Recipe
-
-Rows = Mapping[str, Mapping[int, tuple[float, float | None]]]
-"""By data and images per class: mean and standard deviation in percent, the latter if known."""
+from dance.recipes.base import RECIPES, Recipe, Settings
+from dance.recipes.published import table
 
 UNFLIPPED = "color_crop_cutout_scale_rotate"
 """DSA's strategy for digits, which mean something else in a mirror."""
 
 
-def published_rows(
+def add(
     method: str,
+    data: str,
+    ipc: int,
+    config: Settings,
     paper: str,
-    rows: Rows,
-    config: Callable[[str, int, int], RunConfig],
-    where: str,
+    expect: str,
+    suffix: str = "",
+    command: str | None = None,
 ) -> None:
-    """Register ``<method>-<data>-ipc<n>`` for every number.
+    """Register the recipe ``<method>-<data>-ipc<n><suffix>``, with ``-`` for ``_``.
 
     Args:
-        method: its name.
-        paper: where it is from.
-        rows: the numbers.
-        config: data, images per class and side to the settings that are nearest to what made them.
-        where: in which table they are, and by whose protocol.
+        method: the first part of its name.
+        data: name of a known data set.
+        ipc: images per class.
+        config: data, images per class and side to the settings.
+        paper: where they are from.
+        expect: what to expect of a run, and whose number that is.
+        suffix: which variant of the settings it is.
+        command: what runs it; None: ``dance condense --config`` with its name.
     """
-    for data, row in rows.items():
-        for ipc, (mean, std) in row.items():
-            name = f"{method}-{data}-ipc{ipc}".replace("_", "-")
-            number = f"{mean}" if std is None else f"{mean} ± {std}"
-            expect = f"accuracy {number} %, as published in {where}"
-            make = partial(config, data, ipc, KNOWN[data].size)
-            command = f"dance condense --config {name}"
-            RECIPES.register(name)(Recipe(name, paper, command, expect, make))
+    name = f"{method}-{data}-ipc{ipc}{suffix}".replace("_", "-")
+    make = partial(config, data, ipc, KNOWN[data].size)
+    command = command or f"dance condense --config {name}"
+    RECIPES.register(name)(Recipe(name, paper, command, expect, make))
+
+
+def published_rows(method: str, paper: str, source: str, config: Settings) -> None:
+    """Register ``<method>-<data>-ipc<n>`` for every number that a table has of a method.
+
+    Args:
+        method: its name in the table.
+        paper: where the settings are from.
+        source: name of the table, see :mod:`dance.recipes.published`.
+        config: data, images per class and side to the settings that are nearest to what made the
+            numbers.
+    """
+    found = table(source)
+    for number in found.select(method=method):
+        data, ipc = str(number.where["data"]), int(number.where["ipc"])
+        expect = f"accuracy {number} %, as published in {found.source(method, data)}"
+        add(method, data, ipc, config, paper, expect)
 
 
 def without_experts(config: RunConfig) -> RunConfig:

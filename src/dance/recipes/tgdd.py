@@ -15,22 +15,10 @@ from dance.experts.trajectories import TrajectoryConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
 from dance.recipes.dance import dance_config
-from dance.recipes.rows import Rows, by_protocol, published_rows, without_experts
+from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 _MANY = 50
 """Images per class from which the cross-entropy weighs less."""
-
-_LISTED: Rows = {
-    "cifar10": {10: (71.9, None), 50: (76.5, None)},
-    "cifar100": {10: (51.3, None), 50: (54.6, None)},
-    "tiny_imagenet": {10: (29.3, None), 50: (30.9, None)},
-    "imagenette": {10: (82.0, None)},
-    "imagewoof": {10: (58.4, None)},
-    "imagefruit": {10: (57.8, None)},
-    "imagemeow": {10: (62.8, None)},
-    "imagesquawk": {10: (78.0, None)},
-    "imageyellow": {10: (76.6, None)},
-}
 
 
 @SETTINGS.register("tgdd")
@@ -57,10 +45,4 @@ def _published(data: str, ipc: int, resolution: int) -> RunConfig:
     return by_protocol(tgdd_config(data, ipc, resolution), "dance-v1")
 
 
-published_rows(
-    "tgdd",
-    "TGDD (AAAI 2026)",
-    _LISTED,
-    _published,
-    "TGDD by way of notes of others, not checked against the paper; hard labels",
-)
+published_rows("tgdd", "TGDD (AAAI 2026)", "tgdd", _published)

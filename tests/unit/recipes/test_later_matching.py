@@ -14,10 +14,10 @@ from dance.recipes.resolve import resolve
 METHODS = ("cafe", "cafe_dsa", "ncfm", "tgdd")
 NAMES = [name for name in RECIPES.names() if name.startswith(("cafe-", "ncfm-", "tgdd-"))]
 PUBLISHED = """
-cafe-fashion-mnist-ipc1 77.1
-cafe-cifar10-ipc10 46.3
-cafe-dsa-cifar10-ipc10 50.9
-cafe-dsa-cifar100-ipc50 42.9
+cafe-fashion-mnist-ipc1 77.1 ± 0.9
+cafe-cifar10-ipc10 46.3 ± 0.6
+cafe-dsa-cifar10-ipc10 50.9 ± 0.5
+cafe-dsa-cifar100-ipc50 42.9 ± 0.2
 ncfm-cifar10-ipc10 65.6
 ncfm-cifar10-ipc10-paper 68.9
 ncfm-cifar10-ipc1 49.5 ± 0.3
