@@ -386,13 +386,14 @@ class TestResume:
         with pytest.raises(ArtifactError, match="seed: 0 there, 1 now"):
             run(replace(CONFIG, seed=1), finished, resume=True)
 
-    def test_a_checkpoint_of_other_code(self, tmp_path) -> None:
+    @pytest.mark.parametrize("part", ["code", "method_code"])
+    def test_a_checkpoint_of_other_code(self, tmp_path, part) -> None:
         place = interrupted(CONFIG, tmp_path / "run", 3)
         (checkpoint,) = (place / "checkpoints").iterdir()
         tensors, content = read_tensors(checkpoint, "checkpoint")
-        content["stamp"]["code"] = "of yesterday"
+        content["stamp"][part] = "of yesterday"
         write_tensors(checkpoint, tensors, content, "checkpoint")
-        with pytest.raises(ArtifactError, match=r"code: 'of yesterday' there") as refused:
+        with pytest.raises(ArtifactError, match=rf"{part}: 'of yesterday' there") as refused:
             run(CONFIG, place, resume=True)
         assert f"delete {place}/checkpoints/condense-*" in str(refused.value)
         assert "--output" in str(refused.value)

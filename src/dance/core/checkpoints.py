@@ -12,13 +12,14 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dance import __version__
-from dance.core.code import code_digest
+from dance.core.code import code_digest, package_sources
 from dance.core.config import differences
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, remove_leftovers, write_tensors
@@ -75,13 +76,18 @@ class Checkpoints:
         instead: str = "",
     ) -> None:
         self.directory, self.name = directory, name
-        self._stamp = {**stamp, "version": __version__, "code": code_digest()}
+        self._named = dict(stamp)
+        package_sources()
         self._seconds = save_seconds() if seconds is None else seconds
         self._wait = self._seconds
         self._instead = instead
         self._saved = time.monotonic()
         self._failing = False
         self._damaged: set[int] = set()
+
+    @cached_property
+    def _stamp(self) -> dict[str, Any]:
+        return {**self._named, "version": __version__, "code": code_digest()}
 
     def numbers(self) -> list[int]:
         """Of the checkpoints on disk, ascending."""

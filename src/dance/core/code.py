@@ -2,29 +2,83 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import re
+import sys
 from functools import cache
 from pathlib import Path
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 _ASIDE = ("bench", "cli", "report")
-"""Rooms whose code decides no result: what they measure, parse or print is made elsewhere."""
+"""Packages whose code decides no result: what they measure, parse or print is made elsewhere."""
+_C_COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+@cache
+def package_sources() -> dict[str, bytes]:
+    """The package's sources (.py and .c) that decide results, by their path inside it.
+
+    They are read once per process: a run is told by the code that it began with, also when its
+    files change while it works.
+    """
+    paths = (path for pattern in ("**/*.py", "**/*.c") for path in _PACKAGE.glob(pattern))
+    names = sorted(path.relative_to(_PACKAGE).as_posix() for path in paths)
+    return {n: (_PACKAGE / n).read_bytes() for n in names if n.partition("/")[0] not in _ASIDE}
 
 
 @cache
 def code_digest() -> str:
-    """16 hex digits of SHA-256 over the package's sources (.py and .c) that decide results.
+    """16 hex digits of SHA-256 over what the package's sources say, without comments and layout.
 
-    Read once per process. Two copies of the same sources agree wherever they lie.
+    Python sources count by their syntax trees without docstrings, so two versions of Python may
+    disagree; two copies of the same sources agree wherever they lie.
     """
-    root = Path(__file__).resolve().parents[1]
-    sources = [
-        path.relative_to(root)
-        for pattern in ("**/*.py", "**/*.c")
-        for path in root.glob(pattern)
-        if path.relative_to(root).parts[0] not in _ASIDE
-    ]
     total = hashlib.sha256()
-    for source in sorted(sources, key=Path.as_posix):
-        content = hashlib.sha256((root / source).read_bytes()).hexdigest()
-        total.update(f"{source.as_posix()}|{content}\n".encode())
+    for name, source in package_sources().items():
+        total.update(f"{name}|{_digest(name, source)}\n".encode())
     return total.hexdigest()[:16]
+
+
+@cache
+def outside_digest(owner: type) -> str:
+    """The digest of the module that defines a class, as :func:`code_digest` takes it.
+
+    Returns:
+        16 hex digits; nothing for a class of this package, which the digest of all covers, and for
+        one that no file defines, as in a notebook.
+    """
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    if file is None or _PACKAGE in Path(file).resolve().parents:
+        return ""
+    return _digest(Path(file).name, Path(file).read_bytes())[:16]
+
+
+def _digest(name: str, source: bytes) -> str:
+    """SHA-256 of a source without comments, docstrings and layout."""
+    if name.endswith(".py"):
+        tree = ast.parse(source)
+        _drop_docstrings(tree)
+        content = ast.dump(tree).encode()
+    else:
+        content = b" ".join(_C_COMMENT.sub(b" ", source).split())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _drop_docstrings(node: ast.AST) -> None:
+    """Remove the statements that are only a string, those that document attributes included."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        statements = getattr(node, name, None)
+        if not isinstance(statements, list):  # the branches of an expression are no statements
+            continue
+        statements[:] = [
+            statement
+            for statement in statements
+            if not (
+                isinstance(statement, ast.Expr)
+                and isinstance(statement.value, ast.Constant)
+                and isinstance(statement.value.value, str)
+            )
+        ]
+        for statement in statements:
+            _drop_docstrings(statement)

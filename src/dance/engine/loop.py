@@ -17,6 +17,7 @@ from dance import __version__
 from dance.condensed import CondensedSet
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, save_seconds
+from dance.core.code import outside_digest
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_json, write_json
 from dance.core.interrupt import deferred_interrupt
@@ -360,6 +361,7 @@ def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
     stamp = {
         "config": identity(context.config),
         "data_fingerprint": context.train.fingerprint,
+        "method_code": outside_digest(type(context.method)),
     }
     return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
 

@@ -1,17 +1,18 @@
-"""The digest of the code: the same for the same sources, another once a result could change."""
+"""The digest of the code: the same for the same statements, another once a result could change."""
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import dance
-from dance.core.code import code_digest
+from dance.core.code import outside_digest
+from dance.methods import METHODS
 
 PROGRAM = "from dance.core.code import code_digest; print(code_digest())"
 
@@ -32,25 +33,75 @@ def digest_of(package: Path) -> str:
     return done.stdout.strip()
 
 
-def test_what_changes_it_and_what_does_not(package: Path) -> None:
+def append(package: Path, name: str, text: str) -> None:
+    with (package / name).open("a") as file:
+        file.write(text)
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_what_decides_no_result_does_not_change_it(package: Path) -> None:
     held = digest_of(package)
     assert len(held) == 16
-    for beside in ("cli/condense.py", "report/page.py", "py.typed", "report/style.css"):
-        with (package / beside).open("a") as file:
-            file.write("\n# another line\n")
-    assert digest_of(package) == held, "these decide no result"
-    found = {held}
-    for decides in ("methods/dance.py", "kernels/norm_relu_pool.c", "core/rng.py"):
-        with (package / decides).open("a") as file:
-            file.write("\n")
-        found.add(digest_of(package))
+    for beside in ("cli/condense.py", "report/page.py"):
+        append(package, beside, "\nVALUE = 1\n")
+    for other in ("py.typed", "report/style.css"):
+        append(package, other, "\n")
+    append(package, "methods/dance.py", "\n\n# a comment\n")
+    append(package, "kernels/norm_relu_pool.c", "\n/* two\n   lines */\n// and one\n")
+    replace(package / "core" / "rng.py", '"""', '"""Another docstring. ')
+    replace(package / "core" / "checkpoints.py", '"""Environment', '"""An environment')
+    assert digest_of(package) == held
+
+
+def test_what_decides_results_changes_it(package: Path) -> None:
+    found = {digest_of(package)}
+    replace(package / "core" / "checkpoints.py", "_SECONDS = 30.0", "_SECONDS = 31.0")
+    found.add(digest_of(package))
+    append(package, "methods/dance.py", "\nVALUE = 'a string that is used'\n")
+    found.add(digest_of(package))
+    append(package, "kernels/norm_relu_pool.c", "\nstatic const int value = 1;\n")
+    found.add(digest_of(package))
     (package / "data" / "new.py").touch()
     found.add(digest_of(package))
     assert len(found) == 5
 
 
-def test_it_takes_no_time() -> None:
-    code_digest.cache_clear()
-    started = time.perf_counter()
-    code_digest()
-    assert time.perf_counter() - started < 0.2, "about 0.01 s on an idle machine"
+def outside(path: Path, content: str) -> type:
+    """The class ``Method`` of a module outside the package."""
+    path.parent.mkdir()
+    path.write_text(content)
+    spec = importlib.util.spec_from_file_location(f"outside_{path.parent.name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found: type = module.Method
+    return found
+
+
+def test_a_method_outside_the_package_has_a_digest_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    code = "RATE = 1\nclass Method:\n    pass\n"
+    commented = "# said\nRATE = 1  # a rate\n'''Its use.'''\n\nclass Method:\n    '''Said.'''\n"
+    first, same, changed = (
+        outside_digest(outside(tmp_path / folder / "method.py", content))
+        for folder, content in (
+            ("a", code),
+            ("b", commented + "    pass\n"),
+            ("c", code.replace("1", "2")),
+        )
+    )
+    assert len(first) == 16
+    assert first == same != changed
+
+
+def test_those_of_the_package_are_covered_by_its_digest() -> None:
+    assert {outside_digest(METHODS.get(name)) for name in METHODS.names()} == {""}
+    assert outside_digest(int) == ""
