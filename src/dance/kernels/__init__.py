@@ -1,15 +1,15 @@
-"""Compiled kernels for the CPU, each with the same operation in plain PyTorch beside it."""
+"""Compiled CPU kernels, each with a fallback in PyTorch's operations."""
 
 from dance.kernels.conv_block import conv_block
-from dance.kernels.dual_block import Weights, dual_block, dual_fits
+from dance.kernels.dual_block import BlockWeights, dual_block, dual_block_supports
 from dance.kernels.library import plain_operations
 from dance.kernels.norm_relu_pool import norm_relu_pool
 
 __all__ = [
-    "Weights",
+    "BlockWeights",
     "conv_block",
     "dual_block",
-    "dual_fits",
+    "dual_block_supports",
     "norm_relu_pool",
     "plain_operations",
 ]

@@ -1,9 +1,10 @@
 """A ConvNet block and its derivative along a direction of the weights, as one operation.
 
-The derivative of a loss along a direction v of the weights, <grad_w L, v>, has first derivatives
-that are second ones of the loss. Carrying (value, derivative along v) through the network and one
-backward pass give them without a graph of second order. In C on a CPU in float32
-(``conv_block.c``), where :func:`dance.kernels.conv_block` runs there too.
+The first derivatives of <grad_w L, v>, the derivative of a loss along a direction v of the weights,
+are second derivatives of the loss. They are computed without double backward if the network is
+evaluated on dual numbers, pairs of a value and its derivative along v (its *tangent*), and then
+differentiated once. The kernel is in ``conv_block.c``; like :func:`dance.kernels.conv_block`, it
+runs on a CPU in float32.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from dance.kernels.conv_block import (
-    FIRST,
+    MAX_FIRST_CHANNELS,
     POINTS,
     SLICE,
-    columns_of,
-    fits,
-    layout,
-    maps,
-    rows_of,
+    channels_last,
+    conv_block_supports,
+    empty_maps,
+    pack_backward,
+    pack_forward,
     run,
-    winograd,
+    winograd_weights,
 )
 
 _STATS = 4
-"""Numbers that are kept of each image and channel; ``STATS`` of the source."""
+"""Numbers that are saved for each image and channel; ``STATS`` of the C source."""
 
 
-class Weights(NamedTuple):
-    """Parameters of a block, or a direction in their space.
+class BlockWeights(NamedTuple):
+    """The parameters of a block, or their tangents.
 
     Attributes:
         convolution: (O,C,3,3).
@@ -47,110 +48,118 @@ class Weights(NamedTuple):
 
 def dual_block(
     x: torch.Tensor,
-    along: torch.Tensor | None,
-    weights: Weights,
-    direction: Weights,
+    tangent: torch.Tensor | None,
+    weights: BlockWeights,
+    direction: BlockWeights,
     *,
     eps: float,
     padding: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A block's output, and its derivative where input and weights move.
+    """The output of a block, and its tangent: its derivative along given tangents of its inputs.
 
-    The gradients of both with respect to ``x``, ``along`` and ``weights`` are exact; there are none
-    with respect to ``direction``, and none of a higher order. The convolution's bias is left out:
-    the norm subtracts it.
+    Both have exact gradients with respect to ``x``, ``tangent`` and ``weights``, but none with
+    respect to ``direction`` and none of higher order. The bias of the convolution is left out,
+    because the norm subtracts it.
 
     Args:
-        x: (n,C,H,W) images or maps, such as :func:`dual_fits` allows.
-        along: how ``x`` moves, of its shape; none for images that stand still, which have few
-            channels.
+        x: (n,C,H,W) images or maps, for which :func:`dual_block_supports` is true.
+        tangent: of ``x``, of the same shape; None where it is 0, as that of images is.
         weights: of the block.
-        direction: how they move.
+        direction: the tangents of the weights.
         eps: added to the variance.
-        padding: zeros around ``x``, at least 1.
+        padding: rows and columns of zeros on each side of ``x``, at least 1.
 
     Returns:
-        Two tensors (n,O,H',W'), with H' = (H + 2*padding - 2) // 2.
+        Output and tangent, each (n,O,H',W') float32, with H' = (H + 2*padding - 2) // 2.
     """
-    found: tuple[torch.Tensor, ...] = _Dual.apply(  # type: ignore[no-untyped-call]
-        x, along, *weights, *direction, eps, padding
+    outputs: tuple[torch.Tensor, ...] = _Dual.apply(  # type: ignore[no-untyped-call]
+        x, tangent, *weights, *direction, eps, padding
     )
-    return found[0], found[1]
+    return outputs[0], outputs[1]
 
 
-def dual_fits(x: torch.Tensor, weight: torch.Tensor, padding: int, *, moves: bool) -> bool:
-    """Whether the kernel can do it.
+def dual_block_supports(
+    x: torch.Tensor, weight: torch.Tensor, padding: int, *, has_tangent: bool
+) -> bool:
+    """Whether the kernel can compute the block and its tangent.
 
     Args:
         x: (n,C,H,W).
         weight: (O,C,3,3).
-        padding: zeros around ``x``.
-        moves: whether ``x`` does; only those of few channels may stand still, and they must.
+        padding: rows and columns of zeros on each side of ``x``.
+        has_tangent: whether ``x`` has a tangent; a first block needs an ``x`` without one, and all
+            others need one with it.
     """
-    return moves == (weight.shape[1] > FIRST) and fits(x, weight, padding)
+    first = weight.shape[1] <= MAX_FIRST_CHANNELS
+    return has_tangent != first and conv_block_supports(x, weight, padding)
 
 
 class _Dual(torch.autograd.Function):
-    """The kernel, with the backward pass written by hand."""
+    """The kernel as a differentiable function; it has no second derivatives."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        x, along, weight, gamma, beta, moved, moved_gamma, moved_beta, eps, padding = inputs
+        x, tangent, weight, gamma, beta, direction, gamma_tangent, beta_tangent, *rest = inputs
+        eps, padding = rest
         n, c, h, w = x.shape
         outer = len(weight)
-        x, weight, moved = layout(x), weight.detach(), moved.detach()
-        affine = [part.contiguous() for part in (gamma, beta, moved_gamma, moved_beta)]
+        x, weight, direction = channels_last(x), weight.detach(), direction.detach()
+        affine = [part.contiguous() for part in (gamma, beta, gamma_tangent, beta_tangent)]
         height, width = h + 2 * padding - 2, w + 2 * padding - 2
-        first, second = (maps(n, outer, height // 2, width // 2) for _ in range(2))
+        outputs = [empty_maps(n, outer, height // 2, width // 2) for _ in range(2)]
         stats = torch.empty(n, _STATS, outer)
         epsilon, threads = ctypes.c_float(eps), torch.get_num_threads()
         y = t = None
-        if along is None:
-            shape = (n, h, w, c, padding, outer, epsilon, threads)
-            packed = (rows_of(weight), rows_of(moved))
-            run("first_dual_forward", x, *packed, *affine, first, second, stats, *shape)
+        if tangent is None:
+            sizes = (n, h, w, c, padding, outer, epsilon, threads)
+            packed = (pack_forward(weight), pack_forward(direction))
+            run("first_dual_forward", x, *packed, *affine, *outputs, stats, *sizes)
         else:
-            along = layout(along)
-            y, t = (maps(n, outer, height, width) for _ in range(2))
-            size = (n, height, width, c, outer, epsilon, threads)
-            packed = (winograd(weight), winograd(torch.cat([moved, weight], 1)))
-            run("dual_forward", x, along, *packed, *affine, y, t, first, second, stats, *size)
+            tangent = channels_last(tangent)
+            y, t = (empty_maps(n, outer, height, width) for _ in range(2))
+            shape = (n, height, width, c, outer, epsilon, threads)
+            stacked = winograd_weights(torch.cat([direction, weight], 1))
+            packed = (winograd_weights(weight), stacked)
+            run("dual_forward", x, tangent, *packed, *affine, y, t, *outputs, stats, *shape)
         ctx.padding = padding
-        ctx.save_for_backward(x, along, weight, moved, *affine, y, t, stats)
-        return first, second
+        ctx.save_for_backward(x, tangent, weight, direction, *affine, y, t, stats)
+        return outputs[0], outputs[1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, along, weight, moved, *affine, y, t, stats = ctx.saved_tensors
-        for_x, for_along, for_weight = ctx.needs_input_grad[:3]
+        x, tangent, weight, direction, *affine, y, t, stats = ctx.saved_tensors
+        for_x, for_tangent, for_weight = ctx.needs_input_grad[:3]
         n, c, h, w = x.shape
         outer, threads = len(weight), torch.get_num_threads()
-        gradients = tuple(map(layout, gradients))
+        gradients = tuple(map(channels_last, gradients))
         dgamma, dbeta = torch.empty(n, outer), torch.empty(n, outer)
-        gx = gxa = gw = None
-        if along is None:
-            gx = maps(n, c, h, w) if for_x else None
+        gx = gx_tangent = gw = None
+        if tangent is None:
+            gx = empty_maps(n, c, h, w) if for_x else None
             sums = torch.empty(-(-n // SLICE), 9 * c, outer) if for_weight else None
-            back = columns_of(torch.cat([weight, moved])) if for_x else None
-            packed = (rows_of(weight), rows_of(moved), back, *affine, stats, *gradients)
-            shape = (n, h, w, c, ctx.padding, outer, threads)
-            run("first_dual_backward", x, *packed, gx, sums, dgamma, dbeta, *shape)
+            back = pack_backward(torch.cat([weight, direction])) if for_x else None
+            packed = (pack_forward(weight), pack_forward(direction), back)
+            sizes = (n, h, w, c, ctx.padding, outer, threads)
+            inputs = (*packed, *affine, stats, *gradients)
+            run("first_dual_backward", x, *inputs, gx, sums, dgamma, dbeta, *sizes)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
-            gx, gxa = maps(n, c, h, w), maps(n, c, h, w)
+            gx, gx_tangent = empty_maps(n, c, h, w), empty_maps(n, c, h, w)
             gy, gt = torch.empty_like(y), torch.empty_like(t)
-            both = winograd(torch.cat([moved, weight]), turned=True)
-            turned = (winograd(weight, turned=True), both, *affine, stats, *gradients)
-            size = (n, h, w, c, outer, threads)
-            run("dual_backward", y, t, *turned, gx, gxa, gy, gt, dgamma, dbeta, *size)
+            stacked = winograd_weights(torch.cat([direction, weight]), flipped=True)
+            flipped = winograd_weights(weight, flipped=True)
+            shape = (n, h, w, c, outer, threads)
+            saved = (flipped, stacked, *affine, stats, *gradients)
+            run("dual_backward", y, t, *saved, gx, gx_tangent, gy, gt, dgamma, dbeta, *shape)
             if for_weight:
                 gw, sums = torch.zeros(3, 3, c, outer), torch.empty(POINTS, c, outer)
-                for seen, slopes in ((x, gy), (along, gt)):
+                for maps, gradient in ((x, gy), (tangent, gt)):
                     part = torch.empty_like(gw)
-                    run("weight_gradient", seen, slopes, sums, part, *size)
+                    run("weight_gradient", maps, gradient, sums, part, *shape)
                     gw += part
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
-        found = (gx if for_x else None, gxa if for_along else None, gw, dgamma.sum(0), dbeta.sum(0))
-        return (*found, None, None, None, None, None)
+        gx, gx_tangent = gx if for_x else None, gx_tangent if for_tangent else None
+        no_gradient = (None,) * 5  # of the direction, eps and padding
+        return (gx, gx_tangent, gw, dgamma.sum(0), dbeta.sum(0), *no_gradient)

@@ -1,4 +1,4 @@
-"""Compiling our C sources once per machine, with the C compiler that is there."""
+"""Compile the C sources of this package, once per machine, with its C compiler."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from dance.core.progress import log
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
 _LIBRARY = ("-fPIC", "-shared")
-_SECONDS = 120
+_TIMEOUT = 120
+"""Seconds that the compiler may take."""
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
 @contextmanager
 def plain_operations() -> Iterator[None]:
-    """Run the networks of this block in PyTorch's operations, which have second derivatives."""
+    """In this context, networks run in PyTorch's operations, which have second derivatives."""
     token = _plain.set(True)
     try:
         yield
@@ -41,17 +42,17 @@ def plain_operations() -> Iterator[None]:
 
 
 def library(name: str) -> ctypes.CDLL | None:
-    """The compiled form of ``<name>.c`` in this package, or none where it is not to be used."""
+    """The compiled ``<name>.c``; None within :func:`plain_operations`, or if it cannot be built."""
     return None if _plain.get() else compiled(name)
 
 
 @functools.cache
 def compiled(name: str) -> ctypes.CDLL | None:
-    """Compile ``<name>.c``; none where that cannot be done.
+    """Compile ``<name>.c`` and load it; return None if that is impossible.
 
-    The library is kept in the cache directory under a hash of source, flags and processor.
-    ``DANCE_KERNELS=0`` switches it off. Without it the same operations run in PyTorch, several
-    times slower; that is said once.
+    The library is stored in the cache directory, under a hash of source, compiler, flags and
+    processor. ``DANCE_KERNELS=0`` switches it off. Without it, the same operations run in PyTorch,
+    several times slower, and a message is logged once.
     """
     if os.environ.get("DANCE_KERNELS") == "0":
         return None
@@ -64,32 +65,33 @@ def compiled(name: str) -> ctypes.CDLL | None:
     text = "\0".join([source, compiler, *_FLAGS, _processor()])
     try:
         file = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
-        place = cache_dir() / "kernels" / file
-        if not place.exists():
-            write_atomic(place, lambda path: _compile(compiler, source, path))
-        return ctypes.CDLL(str(place))
+        built = cache_dir() / "kernels" / file
+        if not built.exists():
+            write_atomic(built, lambda path: _compile(compiler, source, path))
+        return ctypes.CDLL(str(built))
     except (ArtifactError, OSError, subprocess.SubprocessError) as error:
         log(f"the C kernels cannot be built ({error}): the networks run in plain PyTorch, slower")
         return None
 
 
 def call(source: str, name: str, *arguments: Any) -> None:
-    """Run a function of a compiled library on raw memory.
+    """Call a function of a compiled library; the shapes of its arguments are not checked.
 
     Args:
-        source: name of the library, which must be there.
-        name: of the function; it returns nothing.
-        arguments: tensors and None go as pointers, integers as int64, ctypes values as they are.
+        source: name of the library; the caller has made sure that it could be compiled.
+        name: of the function, which returns nothing.
+        arguments: tensors and None are passed as pointers, integers as int64, and ctypes values as
+            they are.
     """
-    found = compiled(source)
-    assert found is not None
-    function = getattr(found, name)
+    compiled_library = compiled(source)
+    assert compiled_library is not None
+    function = getattr(compiled_library, name)
     function.restype = None
-    function(*map(_raw, arguments))
+    function(*map(_to_c, arguments))
 
 
-def _raw(argument: torch.Tensor | int | ctypes.c_float | None) -> Any:
-    """What C receives."""
+def _to_c(argument: torch.Tensor | int | ctypes.c_float | None) -> Any:
+    """Convert an argument to its ctypes value."""
     if argument is None:
         return ctypes.c_void_p()
     if isinstance(argument, torch.Tensor):
@@ -100,12 +102,12 @@ def _raw(argument: torch.Tensor | int | ctypes.c_float | None) -> Any:
 def _compile(compiler: str, source: str, path: Path) -> None:
     command = [compiler, *_FLAGS, *_LIBRARY, "-x", "c", "-", "-o", str(path), "-lm"]
     subprocess.run(
-        command, input=source.encode(), check=True, capture_output=True, timeout=_SECONDS
+        command, input=source.encode(), check=True, capture_output=True, timeout=_TIMEOUT
     )
 
 
 def _processor() -> str:
-    """What ``-march=native`` depends on."""
+    """A description of the processor, on which the code for ``-march=native`` depends."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return f"{platform.machine()} {platform.processor()}"

@@ -1,13 +1,13 @@
 /* Instance norm, ReLU and 2x2 average pooling in one pass, forward and backward, for maps stored as
  * (n, H, W, C) with C contiguous.
  *
- * Per image and channel, with mean m, deviation s over the H*W pixels, scale w and shift b:
+ * Per image and channel, with mean m and standard deviation s over the H*W pixels, scale w and shift b:
  *     h = (x - m) / s,   z = w h + b,   y = mean over 2x2 of max(z, 0).
  * Backward, with g = dL/dy / 4 where z > 0 and the pixel belongs to a pool, else 0:
  *     dL/dw = sum g h,   dL/db = sum g,   dL/dx = w / s (g - mean(g) - h mean(g h)).
- * One image of the field's networks fits the second-level cache, so main memory is read once and written
- * once; nothing but m and 1/s is kept for the backward pass. Sums are float32 in a fixed order, so results do
- * not depend on the number of threads.
+ * The maps of one image of the field's networks fit into the second-level cache, so main memory is read once and
+ * written once; only m and 1/s are saved for the backward pass. Sums are float32 in a fixed order, so results
+ * do not depend on the number of threads.
  */
 #include <math.h>
 #include <stdint.h>
@@ -29,14 +29,14 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
     return (bf16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-#define LANES 512 /* channels that are worked on together; their sums stay in the first-level cache */
+#define LANES 512 /* channels that are processed at once; their sums stay in the first-level cache */
 
 #define DEFINE(NAME, TYPE)                                                                              \
     void forward_##NAME(const TYPE *restrict x, const float *restrict w, const float *restrict b,       \
                         TYPE *restrict y, float *restrict mean, float *restrict rstd, int64_t n,         \
                         int64_t h, int64_t wd, int64_t c, float eps) {                                   \
         const int64_t oh = h / 2, ow = wd / 2;                                                           \
-        const float share = 1.0f / (float)(h * wd);                                                      \
+        const float inv_size = 1.0f / (float)(h * wd);                                                   \
         _Pragma("omp parallel for schedule(static)") for (int64_t i = 0; i < n; i++) {                   \
             for (int64_t c0 = 0; c0 < c; c0 += LANES) {                                                  \
                 const int64_t k = c - c0 < LANES ? c - c0 : LANES;                                       \
@@ -47,14 +47,14 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                 for (int64_t j = 0; j < k; j++) m[j] = r[j] = 0;                                         \
                 for (int64_t p = 0; p < h * wd; p++)                                                     \
                     for (int64_t j = 0; j < k; j++) m[j] += load_##NAME(xi[p * c + j]);                  \
-                for (int64_t j = 0; j < k; j++) m[j] *= share;                                           \
+                for (int64_t j = 0; j < k; j++) m[j] *= inv_size;                                        \
                 for (int64_t p = 0; p < h * wd; p++)                                                     \
                     for (int64_t j = 0; j < k; j++) {                                                    \
                         const float d = load_##NAME(xi[p * c + j]) - m[j];                               \
                         r[j] += d * d;                                                                   \
                     }                                                                                    \
                 for (int64_t j = 0; j < k; j++) {                                                        \
-                    r[j] = 1.0f / sqrtf(r[j] * share + eps);                                             \
+                    r[j] = 1.0f / sqrtf(r[j] * inv_size + eps);                                          \
                     scale[j] = w[c0 + j] * r[j];                                                         \
                     shift[j] = b[c0 + j] - m[j] * scale[j];                                              \
                 }                                                                                        \
@@ -80,7 +80,7 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                          const TYPE *restrict gy, TYPE *restrict gx, float *restrict gw,                 \
                          float *restrict gb, int64_t n, int64_t h, int64_t wd, int64_t c) {              \
         const int64_t oh = h / 2, ow = wd / 2;                                                           \
-        const float share = 1.0f / (float)(h * wd);                                                      \
+        const float inv_size = 1.0f / (float)(h * wd);                                                   \
         _Pragma("omp parallel for schedule(static)") for (int64_t i = 0; i < n; i++) {                   \
             for (int64_t c0 = 0; c0 < c; c0 += LANES) {                                                  \
                 const int64_t k = c - c0 < LANES ? c - c0 : LANES;                                       \
@@ -109,8 +109,8 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                 for (int64_t j = 0; j < k; j++) {                                                        \
                     sb[j] *= 0.25f;                                                                      \
                     sw[j] *= 0.25f * r[j];                                                               \
-                    slope[j] = -scale[j] * sw[j] * share * r[j];                                         \
-                    centre[j] = -scale[j] * sb[j] * share - slope[j] * m[j];                             \
+                    slope[j] = -scale[j] * sw[j] * inv_size * r[j];                                      \
+                    centre[j] = -scale[j] * sb[j] * inv_size - slope[j] * m[j];                          \
                 }                                                                                        \
                 for (int64_t u = 0; u < h; u++)                                                          \
                     for (int64_t v = 0; v < wd; v++) {                                                   \

@@ -1,7 +1,8 @@
 """Instance norm, ReLU and 2x2 average pooling as one operation.
 
-On a CPU these three take more time than a ConvNet's convolutions when each reads and writes all
-maps. The kernel reads them once and keeps nothing for the backward pass but means and deviations.
+On a CPU, these three operations take more time than the convolutions of a ConvNet if each of them
+reads and writes all maps. The kernel reads the maps once, and saves only means and reciprocal
+standard deviations for the backward pass.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
 def norm_relu_pool(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
 ) -> torch.Tensor:
-    """Average over 2x2 of the positive part of instance-normalised maps.
+    """Instance norm, ReLU and 2x2 average pooling of maps.
 
     Args:
         x: (n,C,H,W) maps.
-        weight: (C,) scale.
-        bias: (C,) shift.
+        weight: (C,) scale of the norm.
+        bias: (C,) shift of the norm.
         eps: added to the variance.
 
     Returns:
-        (n,C,H//2,W//2) of the dtype of ``x``.
+        (n,C,H//2,W//2) in the dtype of ``x``.
     """
     if x.device.type == "cpu" and x.dtype in _SUFFIX and library("norm_relu_pool") is not None:
         return _Fused.apply(x, weight, bias, eps)[0]  # type: ignore[no-any-return,no-untyped-call]
@@ -38,13 +39,13 @@ def norm_relu_pool(
 
 
 def plain(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
-    """The same in PyTorch's operations, for other devices and dtypes."""
+    """:func:`norm_relu_pool` in PyTorch's operations, for every device and dtype."""
     y = functional.group_norm(x, x.shape[1], weight.to(x.dtype), bias.to(x.dtype), eps)
     return functional.avg_pool2d(functional.relu_(y), 2)
 
 
 class _Fused(torch.autograd.Function):
-    """The kernel, with the backward pass written by hand."""
+    """The kernel as a differentiable function; it has no second derivatives."""
 
     @staticmethod
     def forward(
@@ -72,10 +73,10 @@ class _Fused(torch.autograd.Function):
         n, c, h, w = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        out = torch.empty_like(x)
+        gx = torch.empty_like(x)
         gw, gb = (torch.empty(n, c) for _ in range(2))
-        _call("backward", x, weight, bias, mean, rstd, gradient, out, gw, gb, n, h, w, c)
-        return out, gw.sum(0).to(weight.dtype), gb.sum(0).to(bias.dtype), None
+        _call("backward", x, weight, bias, mean, rstd, gradient, gx, gw, gb, n, h, w, c)
+        return gx, gw.sum(0).to(weight.dtype), gb.sum(0).to(bias.dtype), None
 
     @staticmethod
     def vmap(
@@ -86,23 +87,23 @@ class _Fused(torch.autograd.Function):
         bias: torch.Tensor,
         eps: float,
     ) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
-        """One call a member: each has weights of its own."""
-        parts = []
+        """Call the kernel once for each network, since every network has its own weights."""
+        results = []
         for member in range(info.batch_size):
-            own = [
+            arguments = [
                 tensor if dim is None else tensor.select(dim, member)
                 for tensor, dim in zip((x, weight, bias), in_dims, strict=False)
             ]
-            parts.append(_Fused.apply(*own, eps))  # type: ignore[no-untyped-call]
-        return tuple(torch.stack(part) for part in zip(*parts, strict=True)), (0, 0, 0)
+            results.append(_Fused.apply(*arguments, eps))  # type: ignore[no-untyped-call]
+        return tuple(torch.stack(column) for column in zip(*results, strict=True)), (0, 0, 0)
 
 
 def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:
-    """Run a kernel; every tensor is contiguous (maps: channels last)."""
-    kept = [t.float().contiguous() if _small(t) else t for t in arguments]
-    call("norm_relu_pool", f"{name}_{_SUFFIX[x.dtype]}", x, *kept)
+    """Call the kernel for the dtype of ``x``; maps must be contiguous with channels last."""
+    converted = [t.float().contiguous() if _is_vector(t) else t for t in arguments]
+    call("norm_relu_pool", f"{name}_{_SUFFIX[x.dtype]}", x, *converted)
 
 
-def _small(argument: Any) -> bool:
-    """Whether it is a parameter vector (C,), which the kernel takes as float32."""
+def _is_vector(argument: Any) -> bool:
+    """Whether it is a parameter vector (C,), which the kernel reads as float32."""
     return isinstance(argument, torch.Tensor) and argument.ndim == 1

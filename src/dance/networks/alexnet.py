@@ -1,8 +1,8 @@
 """AlexNet (Krizhevsky et al. 2012) in the small form of DC's cross-architecture tables.
 
-Convolutions of 128 (5x5), 192 (5x5), 256, 192 and 192 (3x3) filters, each with ReLU; maximum over
-2x2 after the first, the second and the last; the maps, flattened, go to the one linear layer. Grey
-images of 28 to 31 pixels are padded to 32. Published without norm, which is ``alexnet``;
+Convolutions of 128 (5x5), 192 (5x5), 256, 192 and 192 (3x3) filters, each followed by ReLU; 2x2
+maximum pooling after the first, the second and the last; one linear layer on the flattened maps.
+Grey images of 28 to 31 pixels are padded to 32. ``alexnet`` has no norm, as published;
 ``alexnet_norm`` has ``network.norm`` after every convolution.
 """
 
@@ -14,32 +14,32 @@ from dance.core.errors import ConfigError
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
-"""Filters, side of the convolution, and whether a pool follows."""
-_SMALLEST = 8
-"""Three pools halve the side three times."""
+"""Of each layer: filters, kernel size, and whether a pooling layer follows."""
+_MIN_RESOLUTION = 8
+"""Three pooling layers halve the resolution three times."""
 
 
 class AlexNet(Network):
-    """The network; see the module's text for its form."""
+    """The network; the module docstring describes its layers."""
 
     def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
-        if resolution < _SMALLEST:
+        if resolution < _MIN_RESOLUTION:
             raise ConfigError(
-                f"alexnet needs images of at least {_SMALLEST} pixels: got {resolution}; "
+                f"alexnet needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}; "
                 "use another network (mlp takes any), or larger images (--size)"
             )
-        extra = (32 - resolution) // 2 if channels == 1 and 28 <= resolution < 32 else 0
-        inputs, size = channels, resolution + 2 * extra
+        padding = (32 - resolution) // 2 if channels == 1 and 28 <= resolution < 32 else 0
+        inputs, size = channels, resolution + 2 * padding
         blocks = []
         for filters, kernel, pool in _LAYERS:
             layers = [
-                nn.Conv2d(inputs, filters, kernel, padding=kernel // 2 + extra),
-                norm_layer(norm, filters, size, every=True),
+                nn.Conv2d(inputs, filters, kernel, padding=kernel // 2 + padding),
+                norm_layer(norm, filters, size, any_norm=True),
                 nn.ReLU(),
             ]
             blocks.append(nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else [])))
-            inputs, extra, size = filters, 0, size // 2 if pool else size
+            inputs, padding, size = filters, 0, size // 2 if pool else size
         self.stem = nn.Identity()
         self.blocks = nn.ModuleList(blocks)
         self.embedding_size = inputs * size * size
@@ -48,7 +48,7 @@ class AlexNet(Network):
 
 @NETWORKS.register("alexnet")
 def alexnet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """AlexNet for small images, without norm as published."""
+    """AlexNet for small images, without norm, as published."""
     return AlexNet("none", channels, resolution, classes)
 
 

@@ -1,15 +1,15 @@
 """ConvNet-D of this field (Gidaris & Komodakis 2018; Zhao & Bilen 2021): DANCE's network.
 
-D blocks of 3x3 convolution (width filters, bias), instance norm, ReLU and average pooling 2x2, then
-one linear layer. One-channel images smaller than a multiple of 2^D are padded up to it in the first
-convolution, which is how the field makes 28x28 act as 32x32.
+D blocks of a 3x3 convolution (``width`` filters, with bias), instance norm, ReLU and 2x2 average
+pooling, then one linear layer. Grey images whose resolution is no multiple of 2^D are padded to the
+next one by the first convolution; in this way the field treats 28x28 images as 32x32.
 
 Width, norm, activation and pooling are settings, as in DC's ablations: any norm of
 :func:`~dance.networks.protocol.norm_layer`; ReLU, leaky ReLU of slope 0.01 or sigmoid; average or
-maximum over 2x2, or no pooling. The depth follows the resolution in any case.
+maximum pooling over 2x2, or no pooling. The default depth depends on the resolution alone.
 
-Deviation from the DANCE paper: it writes pooling of 3x3 with stride 2; all published code and
-numbers use 2x2. The paper's form is ``pooling: 3``.
+Deviation from the DANCE paper: it describes 3x3 pooling with stride 2, whereas all released code
+and published numbers use 2x2. Choose the paper's form with ``pooling: 3``.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ from torch import nn
 from torch.nn.functional import linear
 
 from dance.core.errors import ConfigError
-from dance.kernels import Weights, conv_block, dual_block, dual_fits
+from dance.kernels import BlockWeights, conv_block, dual_block, dual_block_supports
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, State, norm_layer
 
-_LAST_SIDE = 4
-"""Side of the last maps that the default depth aims at."""
-_LEAK = 0.01
+_LAST_RESOLUTION = 4
+"""Resolution of the last maps at the default depth."""
+_NEGATIVE_SLOPE = 0.01
 """Slope of the leaky ReLU below 0."""
 
 
 def default_depth(resolution: int) -> int:
-    """Blocks for images of ``resolution`` pixels: the last maps are 4x4 (28 acts as 32).
+    """The number of blocks after which images of this resolution have 4x4 maps (28 counts as 32).
 
     >>> [default_depth(resolution) for resolution in (8, 16, 28, 32, 64, 128, 224)]
     [1, 2, 3, 3, 4, 5, 5]
     """
     padded = 32 if 28 <= resolution < 32 else resolution
-    return max(1, int(math.log2(padded / _LAST_SIDE)))
+    return max(1, int(math.log2(padded / _LAST_RESOLUTION)))
 
 
 class ConvNet(Network):
-    """The network; see the module's text for its form.
+    """The network; the module docstring describes its layers.
 
     Attributes:
-        published: whether it has ReLU, average pooling over 2x2 and instance or batch norm.
+        published: whether it has the form of the published results: ReLU, 2x2 average pooling, and
+            instance or batch norm.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ConvNet(Network):
             layers.append(
                 nn.Sequential(
                     nn.Conv2d(inputs, width, 3, padding=padding if block == 0 else 1),
-                    norm_layer(norm, width, size, every=True),
+                    norm_layer(norm, width, size, any_norm=True),
                     _activation(config.activation),
                     _pool(pooling),
                 )
@@ -76,22 +77,22 @@ class ConvNet(Network):
             if pooling != "none":
                 size = (size + 1) // 2 if pooling == 3 else size // 2
         self.blocks = nn.ModuleList(layers)
-        usual = pooling == 2 and config.activation == "relu"
-        self.published = usual and norm in ("instance", "batch")
-        self._fused = usual and norm == "instance"
+        relu_and_average = pooling == 2 and config.activation == "relu"
+        self.published = relu_and_average and norm in ("instance", "batch")
+        self._fused = relu_and_average and norm == "instance"
         self.embedding_size = width * size * size
         self.classifier = nn.Linear(self.embedding_size, classes)
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps after each block, after pooling."""
+        """See :meth:`Network.stages`; the maps of a block are those after its pooling."""
         maps = []
         for block in self.blocks:
-            x = self._after(block, x)
+            x = self._forward_block(block, x)
             maps.append(x)
         return maps
 
     def activations(self, x: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
-        """Maps before pooling of all blocks, or of all but the last, then the embeddings."""
+        """See :meth:`Network.activations`."""
         maps = []
         for block in self.blocks if last else self.blocks[:-1]:
             *layers, pool = block.children()
@@ -100,13 +101,13 @@ class ConvNet(Network):
             maps.append(x)
             x = pool(x)
         if not last:
-            x = self._after(self.blocks[-1], x)
+            x = self._forward_block(self.blocks[-1], x)
         return [*maps, self.pool(x)]
 
     def jvp(
         self, state: State, direction: State, x: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """By the kernel for a block and its derivative, where there is one."""
+        """See :meth:`Network.jvp`; computed by :func:`dance.kernels.dual_block`."""
         if not self._fused:
             return None
 
@@ -119,19 +120,23 @@ class ConvNet(Network):
             assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
             names = [f"blocks.{number}.{part}" for part in ("0.weight", "1.weight", "1.bias")]
             padding = int(convolution.padding[0])
-            if not dual_fits(maps, state[names[0]], padding, moves=tangents is not None):
+            has_tangent = tangents is not None
+            if not dual_block_supports(maps, state[names[0]], padding, has_tangent=has_tangent):
                 return None
-            weights, own = (Weights(*map(of, names)) for of in (state.__getitem__, tangent))
-            maps, tangents = dual_block(maps, tangents, weights, own, eps=norm.eps, padding=padding)
+            weights = BlockWeights(*(state[name] for name in names))
+            along = BlockWeights(*(tangent(name) for name in names))
+            maps, tangents = dual_block(
+                maps, tangents, weights, along, eps=norm.eps, padding=padding
+            )
         assert tangents is not None
-        embedding, change = self.pool(maps), self.pool(tangents)
+        embedding, embedding_tangent = self.pool(maps), self.pool(tangents)
         weight, bias = "classifier.weight", "classifier.bias"
         logits = linear(embedding, state[weight], state[bias])
-        own_change = linear(embedding, tangent(weight), tangent(bias))
-        return logits, linear(change, state[weight]) + own_change
+        from_weights = linear(embedding, tangent(weight), tangent(bias))
+        return logits, linear(embedding_tangent, state[weight]) + from_weights
 
-    def _after(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """Maps after a block, as one operation where there is a kernel for it."""
+    def _forward_block(self, block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Maps after a block; for the published form with instance norm, by one fused operation."""
         convolution, norm, *_ = block.children()
         assert isinstance(convolution, nn.Conv2d)
         if not self._fused:
@@ -140,7 +145,7 @@ class ConvNet(Network):
         return conv_block(
             x,
             convolution.weight,
-            convolution.bias,  # type: ignore[arg-type]  # has one, as made above
+            convolution.bias,  # type: ignore[arg-type]  # every convolution of a ConvNet has a bias
             norm.weight,
             norm.bias,
             eps=norm.eps,
@@ -151,7 +156,7 @@ class ConvNet(Network):
 def _activation(name: str) -> nn.Module:
     if name == "relu":
         return nn.ReLU(inplace=True)
-    return nn.LeakyReLU(_LEAK) if name == "leaky" else nn.Sigmoid()
+    return nn.LeakyReLU(_NEGATIVE_SLOPE) if name == "leaky" else nn.Sigmoid()
 
 
 def _pool(pooling: int | str) -> nn.Module:
@@ -164,7 +169,7 @@ def _pool(pooling: int | str) -> nn.Module:
 
 @NETWORKS.register("convnet")
 def convnet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """ConvNet-D, width 128: the field's network for condensing and evaluating."""
+    """ConvNet-D, width 128: the network with which the field condenses and evaluates."""
     depth = default_depth(resolution) if config.depth is None else config.depth
     if depth < 1:
         raise ConfigError(f"network.depth must be at least 1: got {depth}")

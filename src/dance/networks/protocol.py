@@ -1,9 +1,10 @@
-"""What every network is: a skeleton without weights of its own, called with a state.
+"""The base class of networks: modules without weights of their own, called with a state.
 
-A network is built on the meta device and holds no numbers. Its weights live in a plain dictionary
-(a *state*: parameters and buffers by name), made by :meth:`Network.initial` from a keyed generator
-and given back at every call. So weights can be interpolated, stacked for several networks at once,
-stored and replaced without touching a module, and PyTorch's global random generator is never used.
+A network is built on the meta device, so its parameters hold no numbers. Its weights are in a plain
+dictionary (a *state*: parameters and buffers by name), which :meth:`Network.initial` makes from a
+keyed generator and which is an argument of every call. Thus weights can be interpolated, stacked
+for several networks at once, stored and replaced without changing a module, and PyTorch's global
+random generator is never used.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ class NetworkConfig:
     activation: Literal["relu", "leaky", "sigmoid"] = "relu"
 
     def identity(self) -> dict[str, Any]:
-        """What is stored with experts: settings younger than stored ones only where they differ."""
+        """The settings by which stored experts are identified.
+
+        ``activation`` is left out at its default, because it was added after experts had been
+        stored.
+        """
         return {
             name: value
             for name, value in asdict(self).items()
@@ -61,15 +66,15 @@ class NetworkConfig:
 
 
 class Network(nn.Module):
-    """Base of all networks.
+    """Base class of all networks.
 
-    Subclasses set the layers; those whose last maps are not simply flattened define :meth:`pool`.
+    Subclasses set the layers, and override :meth:`pool` unless it flattens the last maps.
 
     Attributes:
-        stem: what comes before the blocks.
-        blocks: each ends in a stage.
-        classifier: the last, linear layer.
-        embedding_size: D, the length of what the classifier eats.
+        stem: the layers before the blocks.
+        blocks: their outputs are the stages of the network.
+        classifier: the last layer, which is linear.
+        embedding_size: D, the number of input features of the classifier.
     """
 
     stem: nn.Module
@@ -78,7 +83,7 @@ class Network(nn.Module):
     classifier: nn.Linear
 
     def stages(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Maps after each block: standardised images (n,C,H,W) to a list of (n,C_l,H_l,W_l)."""
+        """Maps (n,C_l,H_l,W_l) after each block, for standardised images (n,C,H,W)."""
         maps = []
         x = self.stem(x)
         for block in self.blocks:
@@ -87,22 +92,22 @@ class Network(nn.Module):
         return maps
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Last maps (n,C_L,H_L,W_L) to embeddings (n,D)."""
+        """Convert the last maps (n,C_L,H_L,W_L) to embeddings (n,D)."""
         return maps.flatten(1)
 
     def activations(self, x: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
-        """What attention matching and CAFE compare of standardised images (n,C,H,W).
+        """The outputs of ReLUs and the embeddings, which attention matching and CAFE compare.
 
         Args:
-            x: the images.
-            last: give the output of the last ReLU too, as CAFE needs it.
+            x: standardised images (n,C,H,W).
+            last: include the output of the last ReLU, as CAFE does.
 
         Returns:
-            Outputs (n,C_l,H_l,W_l) of every ReLU but the last, before any pooling, then the
-            embeddings (n,D).
+            Outputs (n,C_l,H_l,W_l) of every ReLU but the last, before any pooling; with ``last``
+            that of the last ReLU; then the embeddings (n,D).
 
         Raises:
-            ConfigError: this network does not give them.
+            ConfigError: this network does not have these outputs.
         """
         raise ConfigError(
             "matching attention or layers needs a network that gives its maps before pooling: got "
@@ -112,7 +117,7 @@ class Network(nn.Module):
     def forward(
         self, x: torch.Tensor, output: Output = "logits"
     ) -> torch.Tensor | list[torch.Tensor]:
-        """Standardised images (n,C,H,W) to logits (n,K), embeddings (n,D) or a list of maps."""
+        """Map standardised images (n,C,H,W) to logits (n,K), embeddings (n,D) or lists of maps."""
         if output in ("activations", "layers"):
             return self.activations(x, last=output == "layers")
         stages = self.stages(x)
@@ -130,61 +135,64 @@ class Network(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Logits and their derivative along a direction of the weights (Jacobian-vector product).
 
-        Both have first derivatives of their own, so the gradient of ``<grad_w L, direction>`` needs
-        no graph of second order.
+        Both outputs can be differentiated once, so the gradient of ``<grad_w L, direction>`` needs
+        no double backward.
 
         Args:
             state: of the network.
-            direction: tangents of the weights by name; those that it lacks are 0.
+            direction: tangents of the weights by name; the tangents of other weights are 0.
             x: standardised images (n,C,H,W), whose tangents are 0.
 
         Returns:
-            Two tensors (n,K), or none where this network, device or dtype has no operations for it.
+            The logits (n,K) and their derivatives (n,K); None if this network cannot compute them,
+            or not on this device or in this dtype.
         """
         return None
 
     def embed(self, state: State, x: torch.Tensor) -> torch.Tensor:
-        """Embeddings (n,D), the classifier's input, of images as :meth:`logits` takes them."""
+        """Embeddings (n,D), the input of the classifier, of standardised images (n,C,H,W)."""
         return functional_call(self, state, (x, "embedding"), strict=True)  # type: ignore[no-any-return]
 
     def maps(self, state: State, x: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
-        """:meth:`activations` of images under ``state``."""
+        """:meth:`activations` of standardised images (n,C,H,W) under ``state``."""
         output = "layers" if last else "activations"
         return functional_call(self, state, (x, output), strict=True)  # type: ignore[no-any-return]
 
     def parameter_names(self) -> set[str]:
-        """The names in a state that are trained (the others are buffers)."""
+        """The names of the trained tensors in a state; the other ones are buffers."""
         return {name for name, _ in self.named_parameters()}
 
     def parameter_count(self) -> int:
-        """Trained numbers in all."""
+        """The number of scalars that are trained."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def initial(self, generator: torch.Generator) -> State:
-        """A fresh state on the CPU, drawn from ``generator`` alone."""
+        """Initialise a state on the CPU; all random numbers come from ``generator``."""
         state: State = {}
         for prefix, module in self.named_modules():
-            own = {
-                f"{prefix}.{name}" if prefix else name: tensor
-                for name, tensor in module.named_parameters(recurse=False)
-            }
-            for name, tensor in own.items():
-                state[name] = self.draw(
-                    module, name.rsplit(".", 1)[-1], torch.empty(tensor.shape), generator
+            for name, tensor in module.named_parameters(recurse=False):
+                state[f"{prefix}.{name}" if prefix else name] = self.initialise(
+                    module, name, torch.empty(tensor.shape), generator
                 )
         for name, buffer in self.named_buffers():
-            start = 1 if name.endswith("running_var") else 0
-            state[name] = torch.full(buffer.shape, start, dtype=buffer.dtype)
+            value = 1 if name.endswith("running_var") else 0
+            state[name] = torch.full(buffer.shape, value, dtype=buffer.dtype)
         order = [*dict(self.named_parameters()), *dict(self.named_buffers())]
         return {name: state[name] for name in order}
 
-    def draw(
+    def initialise(
         self, module: nn.Module, name: str, tensor: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Fill one parameter as PyTorch does by default.
+        """Fill one parameter in place, as PyTorch does by default.
 
-        Weights are Kaiming-uniform with a=sqrt(5), biases uniform in +-1/sqrt(fan_in), which is the
-        same interval; norms are 1 and 0.
+        Weights are Kaiming uniform with a = sqrt(5) and biases uniform in +-1/sqrt(fan_in), which
+        is the same interval; the scales of norms are 1 and their shifts 0.
+
+        Args:
+            module: the layer.
+            name: of the parameter in the layer, such as ``"weight"``.
+            tensor: the parameter, which is overwritten.
+            generator: of the random numbers.
         """
         if isinstance(module, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm):
             return tensor.fill_(1.0 if name == "weight" else 0.0)
@@ -195,12 +203,12 @@ class Network(nn.Module):
 
 
 class Builder(Protocol):
-    """Signature of what is registered under a network's name."""
+    """A function that builds a network; it is registered under the name of the network."""
 
     def __call__(
         self, config: NetworkConfig, channels: int, resolution: int, classes: int
     ) -> Network:
-        """Build the skeleton for images (channels, side, side) and ``classes`` classes."""
+        """Build the module for images (channels,resolution,resolution) of ``classes`` classes."""
         ...
 
 
@@ -210,14 +218,14 @@ NETWORKS: Registry[Builder] = Registry("network", "dance.networks")
 def build(
     config: NetworkConfig, channels: int, resolution: int, classes: int, dataset: str = ""
 ) -> Network:
-    """The skeleton that ``config`` describes, on the meta device.
+    """Build the network that ``config`` describes, on the meta device.
 
     Args:
-        config: which network.
+        config: the settings of the network.
         channels: C of the images, 1 or 3.
         resolution: H = W of the images in pixels.
         classes: K, number of logits.
-        dataset: name of the data set, which decides the ResNet layout where the configuration does
+        dataset: name of the data set; it decides the layout of a ResNet if the configuration does
             not.
 
     Raises:
@@ -238,26 +246,27 @@ def build(
 
 
 class _SingleValueError(Exception):
-    """A norm would see single numbers and give its shift, whatever the image."""
+    """A norm over a single number gives its shift for every image, so the network is useless."""
 
 
 _GROUPS = 4
-"""Groups of a group norm, as the field's ConvNet has them."""
+"""Groups of a group norm, as in the field's ConvNet."""
 
 
-def norm_layer(norm: str, channels: int, resolution: int, *, every: bool = False) -> nn.Module:
-    """A norm with scale and shift; instance norm is a GroupNorm of one channel per group.
+def norm_layer(norm: str, channels: int, resolution: int, *, any_norm: bool = False) -> nn.Module:
+    """Make a norm with scale and shift; instance norm is a GroupNorm of one channel per group.
 
     Args:
-        norm: its name.
+        norm: name of the norm.
         channels: of the maps.
         resolution: of the maps in pixels.
-        every: whether the network may also have a layer norm or none, its convolutions a bias.
+        any_norm: also allow ``layer`` and ``none``; networks whose convolutions have no bias do not
+            allow them.
 
     Raises:
-        ConfigError: no such norm, or none for these maps; :func:`build` says which network.
+        ConfigError: there is no such norm, or it cannot be used with these maps.
     """
-    names = ("instance", "batch", "group", *(("layer", "none") if every else ()))
+    names = ("instance", "batch", "group", *(("layer", "none") if any_norm else ()))
     if norm not in names:
         raise ConfigError(f"norm of this network must be one of {', '.join(names)}: got {norm!r}")
     if norm == "none":

@@ -1,9 +1,10 @@
 """VGG-11 (Simonyan & Zisserman 2015) in the form of DC's cross-architecture tables.
 
-3x3 convolutions of 64, 128, 256, 256 and four times 512 filters, each with norm and ReLU; maximum
-over 2x2 after the first, second, fourth, sixth and last; one linear layer. A stage ends in a pool.
-Grey images of 28 to 31 pixels are padded to 32. The published form takes 32 pixels alone; here the
-last maps are averaged, which is the same there and takes any side from 32 up.
+3x3 convolutions of 64, 128, 256, 256 and four times 512 filters, each followed by norm and ReLU;
+2x2 maximum pooling after the first, second, fourth, sixth and last, which ends a stage; one linear
+layer. Grey images of 28 to 31 pixels are padded to 32. The published form needs images of 32
+pixels; here the last maps are averaged, which is the same for 32 pixels and allows any resolution
+from 32 on.
 """
 
 from __future__ import annotations
@@ -15,23 +16,22 @@ from dance.core.errors import ConfigError
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-"""Filters of the convolutions before each pool."""
-_SMALLEST = 32
-"""Five pools halve the side five times."""
+"""Filters of the convolutions before each pooling layer."""
+_MIN_RESOLUTION = 32
+"""Five pooling layers halve the resolution five times."""
 
 
 class VGG(Network):
-    """The network; see the module's text for its form."""
+    """The network; the module docstring describes its layers."""
 
     def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
-        extra = (
-            (_SMALLEST - resolution) // 2 if channels == 1 and 28 <= resolution < _SMALLEST else 0
-        )
-        inputs, size = channels, resolution + 2 * extra
-        if size < _SMALLEST:
+        padded = channels == 1 and 28 <= resolution < _MIN_RESOLUTION
+        padding = (_MIN_RESOLUTION - resolution) // 2 if padded else 0
+        inputs, size = channels, resolution + 2 * padding
+        if size < _MIN_RESOLUTION:
             raise ConfigError(
-                f"vgg11 needs images of at least {_SMALLEST} pixels (grey ones: 28): "
+                f"vgg11 needs images of at least {_MIN_RESOLUTION} pixels (grey ones: 28): "
                 f"got {resolution}; use another network (mlp takes any), or larger images (--size)"
             )
         blocks = []
@@ -39,11 +39,11 @@ class VGG(Network):
             layers: list[nn.Module] = []
             for filters in stage:
                 layers += [
-                    nn.Conv2d(inputs, filters, 3, padding=1 + extra),
-                    norm_layer(norm, filters, size, every=True),
+                    nn.Conv2d(inputs, filters, 3, padding=1 + padding),
+                    norm_layer(norm, filters, size, any_norm=True),
                     nn.ReLU(),
                 ]
-                inputs, extra = filters, 0
+                inputs, padding = filters, 0
             blocks.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
             size //= 2
         self.stem = nn.Identity()
@@ -52,7 +52,7 @@ class VGG(Network):
         self.classifier = nn.Linear(inputs, classes)
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Global average."""
+        """Global average pooling: (n,C,H,W) to (n,C)."""
         return maps.mean((2, 3))
 
 

@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from dance.core.rng import keyed_generator
-from dance.kernels import Weights, dual_block, dual_fits, plain_operations
+from dance.kernels import BlockWeights, dual_block, dual_block_supports, plain_operations
 from dance.kernels import library as compiling
 from dance.networks import Network, NetworkConfig, build
 from dance.objectives.gradient import input_gradient, loss_jvp
@@ -39,7 +39,12 @@ def block(value: list[torch.Tensor], move: list[torch.Tensor], padding: int):  #
     moved, *way = move
     still = x.shape[1] <= 4
     return dual_block(
-        x, None if still else moved, Weights(*weights), Weights(*way), eps=EPS, padding=padding
+        x,
+        None if still else moved,
+        BlockWeights(*weights),
+        BlockWeights(*way),
+        eps=EPS,
+        padding=padding,
     )
 
 
@@ -183,9 +188,9 @@ def test_other_numbers_and_a_switch_leave_it_to_second_derivatives() -> None:
 
 def test_only_images_stand_still() -> None:
     weight = torch.zeros(32, 32, 3, 3)
-    assert dual_fits(torch.zeros(1, 32, 8, 8), weight, 1, moves=True)
-    assert not dual_fits(torch.zeros(1, 32, 8, 8), weight, 1, moves=False)
-    assert not dual_fits(torch.zeros(1, 3, 8, 8), weight[:, :3], 1, moves=True)
+    assert dual_block_supports(torch.zeros(1, 32, 8, 8), weight, 1, has_tangent=True)
+    assert not dual_block_supports(torch.zeros(1, 32, 8, 8), weight, 1, has_tangent=False)
+    assert not dual_block_supports(torch.zeros(1, 3, 8, 8), weight[:, :3], 1, has_tangent=True)
 
 
 def test_it_has_no_derivatives_beyond_the_first() -> None:
