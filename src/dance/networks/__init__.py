@@ -1,4 +1,4 @@
-"""Networks: skeletons without weights, called with a state; one file per family."""
+"""Networks without weights of their own, called with a state; one file per family."""
 
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, State, build
 

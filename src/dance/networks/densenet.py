@@ -1,9 +1,10 @@
 """DenseNet-121 with growth 12 (Huang et al. 2017), the form for 32x32 images of DANCE's Table 3.
 
-Stem 3x3 with 24 channels and no pool; dense blocks of 6, 12, 24 and 16 layers (norm-ReLU-1x1 to
-4*growth, norm-ReLU-3x3 to growth); transitions halve channels and resolution. The field's form ends
-in a 4x4 average pool and so takes 32x32 alone; here the last pool is global, which is the same at
-32x32 and takes any side from 8 up.
+The stem is a 3x3 convolution with 24 channels and no pooling; the dense blocks have 6, 12, 24 and
+16 layers (norm, ReLU, 1x1 convolution to 4*growth channels, norm, ReLU, 3x3 convolution to growth);
+transitions halve channels and resolution. The published form ends in a 4x4 average pooling and so
+needs 32x32 images; here the last pooling is global, which is the same for 32x32 images and allows
+any resolution from 8 on.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
 _GROWTH = 12
 _LAYERS = (6, 12, 24, 16)
-_SMALLEST = 8
-"""Three transitions halve the side three times."""
+_MIN_RESOLUTION = 8
+"""Three transitions halve the resolution three times."""
 
 
 class Layer(nn.Module):
-    """One dense layer: its new maps in front of what it was given."""
+    """One dense layer, which concatenates its output and its input."""
 
     def __init__(self, inputs: int, norm: str, resolution: int) -> None:
         super().__init__()
@@ -38,12 +39,12 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps (n,C,H,W) to (n,C+growth,H,W)."""
+        """Map (n,C,H,W) to (n,growth+C,H,W): the new channels come first."""
         return torch.cat([self.grow(self.squeeze(x)), x], dim=1)
 
 
 class DenseNet(Network):
-    """The network; see the module's text for its form."""
+    """The network; the module docstring describes its layers."""
 
     def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
@@ -70,15 +71,15 @@ class DenseNet(Network):
         self.classifier = nn.Linear(width, classes)
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Norm, ReLU and the global average."""
+        """Norm, ReLU and global average pooling: (n,C,H,W) to (n,C)."""
         return functional.relu(self.last(maps)).mean((2, 3))
 
 
 @NETWORKS.register("densenet121")
 def densenet121(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """DenseNet-121, growth 12: one million parameters."""
-    if resolution < _SMALLEST:
+    """DenseNet-121 with growth 12, which has about one million parameters."""
+    if resolution < _MIN_RESOLUTION:
         raise ConfigError(
-            f"densenet121 needs images of at least {_SMALLEST} pixels: got {resolution}"
+            f"densenet121 needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}"
         )
     return DenseNet(config.norm, channels, resolution, classes)

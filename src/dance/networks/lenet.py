@@ -1,9 +1,9 @@
 """LeNet (LeCun et al. 1998) in the form of DC's cross-architecture tables: ReLU, maximum pooling.
 
-5x5 convolutions of 6 and 16 filters without padding, each with ReLU and maximum over 2x2, then
-linear layers of 120 and 84 units with ReLU and the classifier. Grey images are padded by 2 pixels,
-so that 28x28 acts as 32x32. No norm. The published form takes 28 or 32 pixels; here the first
-linear layer fits any side.
+5x5 convolutions of 6 and 16 filters without padding, each followed by ReLU and 2x2 maximum pooling,
+then linear layers of 120 and 84 units with ReLU, then the classifier; no norm. Grey images are
+padded by 2 pixels, so that 28x28 is treated as 32x32. The published form needs images of 28 or 32
+pixels; here the first linear layer is sized for the resolution.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dance.networks.protocol import NETWORKS, Network, NetworkConfig
 
 _FILTERS = (6, 16)
 _UNITS = (120, 84)
-_SMALLEST = 16
-"""Side in pixels whose last maps are 1x1, padding included."""
+_MIN_RESOLUTION = 16
+"""Resolution in pixels, with padding, at which the last maps are 1x1."""
 
 
 class LeNet(Network):
-    """The network; see the module's text for its form."""
+    """The network; the module docstring describes its layers."""
 
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
         padding = 2 if channels == 1 else 0
-        if resolution + 2 * padding < _SMALLEST:
+        if resolution + 2 * padding < _MIN_RESOLUTION:
             raise ConfigError(
-                f"lenet needs images of at least {_SMALLEST - 2 * padding} pixels: "
+                f"lenet needs images of at least {_MIN_RESOLUTION - 2 * padding} pixels: "
                 f"got {resolution}; use another network (mlp takes any), or larger images (--size)"
             )
         first, second = _FILTERS
@@ -52,12 +52,12 @@ class LeNet(Network):
         self.classifier = nn.Linear(_UNITS[1], classes)
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """The hidden linear layers."""
+        """The hidden linear layers: (n,16,H,W) to (n,84)."""
         hidden: torch.Tensor = self.hidden(maps.flatten(1))
         return hidden
 
 
 @NETWORKS.register("lenet")
 def lenet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """LeNet: the smallest of DC's networks, without norm."""
+    """LeNet, without norm: the smallest of DC's networks."""
     return LeNet(channels, resolution, classes)

@@ -1,7 +1,7 @@
 """The MLP of DC's cross-architecture tables (Zhao et al. 2021): two hidden layers, no norm.
 
-The pixels of an image, two layers of ``width`` units with ReLU, and the classifier. It takes images
-of any size. Its stages are (n,width) and have no places.
+Two linear layers of ``width`` units with ReLU on the pixels of an image, then the classifier. The
+images can have any resolution. Its stages are (n,width), without spatial positions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dance.networks.protocol import NETWORKS, Network, NetworkConfig
 
 
 class MLP(Network):
-    """The network; see the module's text for its form."""
+    """The network; the module docstring describes its layers."""
 
     def __init__(self, pixels: int, width: int, classes: int) -> None:
         super().__init__()
@@ -26,5 +26,5 @@ class MLP(Network):
 
 @NETWORKS.register("mlp")
 def mlp(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """MLP of two hidden layers: no convolution, no norm."""
+    """MLP with two hidden layers, without convolution and norm."""
     return MLP(channels * resolution * resolution, config.width, classes)

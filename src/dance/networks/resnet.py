@@ -1,9 +1,10 @@
 """ResNet-10, ResNet-18 and ResNet-AP-10 in IDC's form (Kim et al. 2022; He et al. 2016).
 
-Basic blocks of two 3x3 convolutions without bias. Layout ``cifar``: widths 32-64-128-256 and
-(depth - 2) // 6 blocks a stage; layout ``imagenet``: widths 64-128-256-512 and the usual block
-counts. The stem follows the resolution: up to 64 pixels 3x3 with stride 1; up to 128 the same and a
-pool; above, 7x7 and a pool. ResNet-AP replaces every stride by average pooling.
+Basic blocks of two 3x3 convolutions without bias. The layout ``cifar`` has widths 32, 64, 128 and
+256 and (depth - 2) // 6 blocks per stage; the layout ``imagenet`` has widths 64, 128, 256 and 512
+and the block counts of He et al. The stem depends on the resolution: up to 64 pixels a 3x3
+convolution with stride 1; up to 128 pixels the same followed by pooling; above that a 7x7
+convolution followed by pooling. ResNet-AP replaces every stride by average pooling.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from torch.nn import functional
 from dance.core.errors import ConfigError
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
 
-_SMALL, _MIDDLE = 64, 128
-"""Largest sides in pixels of the small and the middle stem."""
-_SMALLEST = 8
-"""ResNet-AP halves the side three times, rounding down."""
+_MAX_SMALL, _MAX_MIDDLE = 64, 128
+"""Highest resolutions in pixels for the stem without pooling and for the 3x3 stem with pooling."""
+_MIN_RESOLUTION = 8
+"""ResNet-AP halves the resolution three times, rounding down."""
 _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2)}
 _STRIDES = (1, 2, 2, 2)
 
 
 def _halved(resolution: int, average: bool) -> int:
-    """Side in pixels after a stride or a maximum pool, or after an average pool."""
+    """Resolution after a stride of 2 or maximum pooling, or after average pooling (``average``)."""
     return resolution // 2 if average else (resolution + 1) // 2
 
 
 class Block(nn.Module):
-    """Two convolutions and a shortcut; strides by the first one, or by pooling (ResNet-AP)."""
+    """Two convolutions and a shortcut; the first one has the stride, or (ResNet-AP) pooling."""
 
     def __init__(
         self, inputs: int, outputs: int, stride: int, norm: str, average: bool, resolution: int
@@ -58,12 +59,12 @@ class Block(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps (n,C_in,H,W) to (n,C_out,H/stride,W/stride)."""
+        """Map (n,C_in,H,W) to (n,C_out,H/stride,W/stride)."""
         return functional.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
 class ResNet(Network):
-    """The network; see the module's text for its form."""
+    """The network; the module docstring describes its layers."""
 
     def __init__(
         self,
@@ -75,14 +76,14 @@ class ResNet(Network):
         classes: int,
     ) -> None:
         super().__init__()
-        if average and resolution < _SMALLEST:
+        if average and resolution < _MIN_RESOLUTION:
             raise ConfigError(
-                f"{config.name} needs images of at least {_SMALLEST} pixels: got {resolution}"
+                f"{config.name} needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}"
             )
         cifar = config.layout == "cifar"
         widths = (32, 64, 128, 256) if cifar else (64, 128, 256, 512)
         counts = ((depth - 2) // 6,) * 4 if cifar else _BLOCKS[depth]
-        large = resolution > _MIDDLE and not cifar
+        large = resolution > _MAX_MIDDLE and not cifar
         if large:
             stem = nn.Conv2d(
                 channels, widths[0], 7, stride=1 if average else 2, padding=3, bias=False
@@ -94,7 +95,7 @@ class ResNet(Network):
         shrink: list[nn.Module] = []
         if large and average:
             shrink, resolution = [nn.AvgPool2d(4)], resolution // 4
-        elif large or (resolution > _SMALL and not cifar):
+        elif large or (resolution > _MAX_SMALL and not cifar):
             shrink = [nn.AvgPool2d(2) if average else nn.MaxPool2d(3, stride=2, padding=1)]
             resolution = _halved(resolution, average)
         self.stem = nn.Sequential(stem, norm, nn.ReLU(), *shrink)
@@ -115,24 +116,27 @@ class ResNet(Network):
         self.classifier = nn.Linear(self.embedding_size, classes)
 
     def pool(self, maps: torch.Tensor) -> torch.Tensor:
-        """Global average."""
+        """Global average pooling: (n,C,H,W) to (n,C)."""
         return maps.mean((2, 3))
 
-    def draw(
+    def initialise(
         self, module: nn.Module, name: str, tensor: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Convolutions normal with deviation sqrt(2 / (k^2 * outputs)); the rest as everywhere."""
+        """See :meth:`Network.initialise`.
+
+        Convolutions are normal with standard deviation sqrt(2 / (k^2 * output channels)).
+        """
         if isinstance(module, nn.Conv2d):
-            spread = math.sqrt(
+            std = math.sqrt(
                 2 / (module.kernel_size[0] * module.kernel_size[1] * module.out_channels)
             )
-            return tensor.normal_(0, spread, generator=generator)
-        return super().draw(module, name, tensor, generator)
+            return tensor.normal_(0, std, generator=generator)
+        return super().initialise(module, name, tensor, generator)
 
 
 @NETWORKS.register("resnet10")
 def resnet10(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """ResNet-10: the first of the cross-architecture columns of DANCE's Table 3."""
+    """ResNet-10, the first cross-architecture column of DANCE's Table 3."""
     return ResNet(config, 10, False, channels, resolution, classes)
 
 
@@ -144,5 +148,5 @@ def resnet18(config: NetworkConfig, channels: int, resolution: int, classes: int
 
 @NETWORKS.register("resnet_ap10")
 def resnet_ap10(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
-    """ResNet-AP-10: strides replaced by average pooling, IDC's network for large images."""
+    """ResNet-AP-10, with average pooling instead of strides: IDC's network for large images."""
     return ResNet(config, 10, True, channels, resolution, classes)

@@ -1,7 +1,7 @@
-"""States as flat vectors: tensors by name, laid end to end in one order, and an SGD step on them.
+"""States as flat vectors, the concatenation of their tensors, and an SGD step on such vectors.
 
-A flat vector is what is stored of a network that changes: a checkpoint then has one tensor for all
-weights whatever the network, and an optimiser step is one operation on all of them.
+Networks that are being trained are stored as flat vectors, so a checkpoint has one tensor for all
+weights of any network, and an optimiser step is one operation on all weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dance.networks.protocol import Network, State
 
 @dataclass(frozen=True)
 class VectorLayout:
-    """Where the tensors of a state lie in a vector.
+    """The order and the shapes of the tensors of a state in a flat vector.
 
     >>> layout = VectorLayout({"weight": torch.Size((2, 3)), "bias": torch.Size((2,))})
     >>> layout.size
@@ -25,43 +25,43 @@ class VectorLayout:
     tensor([6., 7.])
 
     Attributes:
-        shapes: of the tensors by name, in the order in which they lie.
+        shapes: of the tensors by name, in their order in the vector.
     """
 
     shapes: Mapping[str, torch.Size]
 
     @property
     def size(self) -> int:
-        """P, numbers in a vector."""
+        """P, the length of the vector."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     def flatten(self, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Lay tensors end to end.
+        """Concatenate tensors into a vector.
 
         Args:
-            tensors: by name; names that the layout lacks are left out.
+            tensors: by name; tensors whose names are not in the layout are ignored.
 
         Returns:
-            (P,), a copy, with the autograd graph of ``tensors`` and in the dtype of the first:
-            whole numbers among floats, such as batch norm's counters, become floats.
+            (P,), a copy with the autograd graph of ``tensors``. Its dtype is that of the first
+            tensor, so integers among floats, such as the counters of batch norm, become floats.
         """
         parts = [tensors[name].flatten() for name in self.shapes]
         return torch.cat([part.to(parts[0].dtype) for part in parts])
 
     def views(self, vector: torch.Tensor) -> State:
-        """Views of a vector (P,) by name; undoes :meth:`flatten` but for the dtypes."""
+        """Views of a vector (P,) by name; the inverse of :meth:`flatten`, except for dtypes."""
         parts = vector.split([shape.numel() for shape in self.shapes.values()])
         shapes = self.shapes.items()
         return {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
 
 
 def parameter_layout(network: Network) -> VectorLayout:
-    """The parameters of a network, in the skeleton's order; buffers are left out."""
+    """The parameters of a network, in the order of the module; buffers are left out."""
     return VectorLayout({name: tensor.shape for name, tensor in network.named_parameters()})
 
 
 def buffer_layout(network: Network) -> VectorLayout:
-    """The buffers of a network, in the skeleton's order: none but those of batch norm."""
+    """The buffers of a network, in the order of the module; only batch norm has any."""
     return VectorLayout({name: tensor.shape for name, tensor in network.named_buffers()})
 
 
@@ -73,16 +73,16 @@ def sgd_step(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
 ) -> None:
-    """One step of SGD as :class:`torch.optim.SGD` takes it, in place.
+    """Take one step of SGD in place, as :class:`torch.optim.SGD` does.
 
     v <- m v + g + d w,   w <- w - lr v.
 
     Args:
-        weights: w, of any shape; changed.
-        velocity: v, of the same shape, zero at first; changed.
+        weights: w, of any shape; updated in place.
+        velocity: v, of the same shape, zero before the first step; updated in place.
         gradient: g, of the same shape.
         learning_rate: lr.
-        momentum: m, at least 0 and below 1.
+        momentum: m, in [0, 1).
         weight_decay: d, weight of the L2 penalty.
     """
     velocity.mul_(momentum).add_(gradient)
