@@ -79,6 +79,15 @@ def parse(strategy: str) -> frozenset[str]:
     return names
 
 
+def without(strategy: str, operation: str) -> str:
+    """The strategy without an operation, its other names in their order.
+
+    >>> without("color_crop_flip", "flip"), without("", "flip")
+    ('color_crop', '')
+    """
+    return "_".join(name for name in strategy.split("_") if name != operation)
+
+
 def ordered(names: Iterable[str], order: Sequence[str] = ORDER) -> list[str]:
     """The names in the given order; those that are not in it follow alphabetically."""
     places = {name: place for place, name in enumerate(order)}

@@ -34,7 +34,7 @@ def _method(name: str) -> Mapping[str, Any]:
 
 
 def _dataset(name: str) -> str:
-    known = KNOWN[name]
+    known = KNOWN.get(name)
     fewest, most = known.train
     train = f"{most}" if fewest == most else f"{fewest}-{most}"
     return f"{known.size} px, {known.count} classes, {train} train and {known.test} test images"
@@ -43,7 +43,7 @@ def _dataset(name: str) -> str:
 KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Line]]] = {
     "methods": (METHODS.names, _method),
     "recipes": (RECIPES.names, lambda name: RECIPES.get(name).expect),
-    "datasets": (lambda: list(KNOWN), _dataset),
+    "datasets": (KNOWN.names, _dataset),
     "networks": (NETWORKS.names, lambda name: headline(NETWORKS.get(name))),
     "protocols": (PROTOCOLS.names, lambda name: PROTOCOLS.get(name).source),
 }

@@ -73,7 +73,7 @@ def _method(name: str) -> tuple[str, Mapping[str, Any]]:
 
 
 def _dataset(name: str) -> tuple[str, Mapping[str, Any]]:
-    facts = to_plain(KNOWN[name])
+    facts = to_plain(KNOWN.get(name))
     return to_yaml(facts), facts
 
 

@@ -51,6 +51,11 @@ class Registry(Generic[T]):
             raise ConfigError(f"unknown {self.kind} {name!r}{nearest(name, self._members)}")
         return self._members[name]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a member called ``name``."""
+        self._discover()
+        return name in self._members
+
     def names(self) -> list[str]:
         """All names, sorted."""
         self._discover()

@@ -54,7 +54,7 @@ def find(source: str, config: DataConfig) -> LocatedSource:
             found, or the source cannot be read.
     """
     if source in KNOWN:
-        return _find_known(KNOWN[source], config)
+        return _find_known(KNOWN.get(source), config)
     opened = _open(source, config)
     if opened is not None:
         every_label = tuple(range(len(opened.classes)))
@@ -67,7 +67,7 @@ def find(source: str, config: DataConfig) -> LocatedSource:
         )
     raise DataError(
         f"unknown data set {source!r}: there is no such path, and no data set of this name"
-        f"{nearest(source, KNOWN)}; give a name, a folder, a .parquet or .npz file, or "
+        f"{nearest(source, KNOWN.names())}; give a name, a folder, a .parquet or .npz file, or "
         "hf:owner/name"
     )
 

@@ -125,6 +125,8 @@ def check(config: RunConfig) -> None:
             f"trajectories.epochs must be at least {asked} for {config.method} with these options: "
             f"got {kept.epochs}; raise it, or lower options.start_epochs"
         )
-    resolution = config.source.size or (KNOWN[config.data].size if config.data in KNOWN else None)
+    resolution = config.source.size
+    if resolution is None and config.data in KNOWN:
+        resolution = KNOWN.get(config.data).size
     if resolution is not None:
         check_factor(config.factor, resolution)

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from dance.augment.operation import without
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
+from dance.data.known import is_mirrored
 from dance.training import TrainerConfig
 
 Baseline = Literal["random", "whole", "initial"]
@@ -26,7 +28,8 @@ class Protocol:
         large_resolution: side in pixels from which images are large.
         exceptions: epochs for named data sets: (name, decoded images per class up to, epochs),
             rising for each.
-        unflipped: data sets whose images are not mirrored, such as those of digits.
+        mirrors_all: whether images are mirrored even where that changes their class, as it does
+            for digits (``mirrored`` of :class:`~dance.data.known.Known`).
         steps: SGD steps to make instead of a number of epochs.
         tests_every: epochs between two tests while training; the last epoch is always tested.
         large_tests_every: the same for large images (none: as for others).
@@ -44,7 +47,7 @@ class Protocol:
     large_epochs: tuple[tuple[float, int], ...] = ()
     large_resolution: int = 128
     exceptions: tuple[tuple[str, float, int], ...] = ()
-    unflipped: tuple[str, ...] = ()
+    mirrors_all: bool = True
     steps: int | None = None
     tests_every: int | None = None
     large_tests_every: int | None = None
@@ -78,9 +81,8 @@ class Protocol:
             fit = replace(fit, epochs=math.ceil(self.steps / math.ceil(images / fit.batch_size)))
         elif rule:
             fit = replace(fit, epochs=next(e for most, e in rule if per_class <= most))
-        if dataset in self.unflipped:
-            kept = [name for name in fit.augmentation.split("_") if name != "flip"]
-            fit = replace(fit, augmentation="_".join(kept))
+        if not (self.mirrors_all or is_mirrored(dataset)):
+            fit = replace(fit, augmentation=without(fit.augmentation, "flip"))
         if self.learned_rate and learning_rate is not None:
             fit = replace(fit, learning_rate=learning_rate)
         return fit

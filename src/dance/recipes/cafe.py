@@ -12,10 +12,9 @@ from dataclasses import replace
 from functools import partial
 
 from dance.engine import RunConfig
-from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _EPOCHS = 601
 """Of scoring without augmentation: DC's 301 with another 300."""
@@ -34,8 +33,7 @@ def cafe_config(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
     if method == "cafe":
         config = RunConfig(data=data, method=method, ipc=ipc, init="normal", options=options)
         return without_experts(config)
-    if data in DIGITS:
-        options = replace(options, augmentation=UNFLIPPED)
+    options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     return without_experts(
         RunConfig(data=data, method=method, ipc=ipc, init="random", options=options)
     )

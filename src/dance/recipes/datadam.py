@@ -12,12 +12,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dance.engine import RunConfig
-from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
 from dance.recipes.base import SETTINGS
 from dance.recipes.published import table
-from dance.recipes.rows import UNFLIPPED, add, by_protocol, published_rows, without_experts
+from dance.recipes.rows import add, augmentation_for, by_protocol, published_rows, without_experts
 
 _MANY = 50
 """Images per class above which the learning rate is ten times as large."""
@@ -37,8 +36,7 @@ def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
         resolution: H = W of the images in pixels.
     """
     options = METHODS.get("datadam").Config()
-    if data in DIGITS:
-        options = replace(options, augmentation=UNFLIPPED)
+    options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     if ipc > _MANY:
         options = replace(options, learning_rate=10.0)
     if resolution >= _LARGE:

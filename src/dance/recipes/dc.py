@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dance.engine import RunConfig
-from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.methods.dc import outer_steps
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _NETWORKS = 1000
 """K, random networks that the images are matched under."""
@@ -46,8 +45,7 @@ def dsa_config(data: str, ipc: int, resolution: int) -> RunConfig:
         resolution: H = W of the images in pixels; nothing depends on it.
     """
     options = METHODS.get("dsa").Config(iterations=_NETWORKS * outer_steps(ipc))
-    if data in DIGITS:
-        options = replace(options, augmentation=UNFLIPPED)
+    options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     return without_experts(
         RunConfig(data=data, method="dsa", ipc=ipc, init="random", options=options)
     )

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dance.engine import RunConfig
-from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _MANY = 100
 """Images per class from which the learning rate on CIFAR-10 is ten times as large."""
@@ -29,8 +28,7 @@ def dm_config(data: str, ipc: int, resolution: int) -> RunConfig:
         resolution: H = W of the images in pixels.
     """
     options = METHODS.get("dm").Config()
-    if data in DIGITS:
-        options = replace(options, augmentation=UNFLIPPED)
+    options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     if data == "cifar10" and ipc >= _MANY:
         options = replace(options, learning_rate=10.0)
     return without_experts(

@@ -9,14 +9,14 @@ images a class. A bare command scores by ``dance-v1``, as for every method; the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dance.engine import RunConfig
-from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _COMMANDS: Mapping[str, Mapping[int, Mapping[str, Any]]] = {
     "cifar10": {
@@ -64,8 +64,8 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     row = dict(known[min(known, key=lambda number: abs(number - ipc))])
     if data not in _COMMANDS and resolution > _SMALL_SIDE:
         row = dict(_LARGE)
-    if data in DIGITS:
-        row["augmentation"] = UNFLIPPED
+    options = METHODS.get("idm").Config(**row)
+    options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     depth = _TINY_DEPTH if data == "tiny_imagenet" else None
     return without_experts(
         RunConfig(
@@ -75,7 +75,7 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
             factor=2 if resolution >= _TINY_SIDE else 1,
             init="collage",
             network=NetworkConfig(depth=depth),
-            options=METHODS.get("idm").Config(**row),
+            options=options,
         )
     )
 

@@ -19,10 +19,9 @@ from dataclasses import replace
 from typing import Any
 
 from dance.engine import RunConfig
-from dance.evaluation.protocols.dc import DIGITS
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import UNFLIPPED, by_protocol, published_rows, without_experts
+from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _TINY_RATES = {"learning_rate": 10_000.0, "step_size_learning_rate": 1e-4}
 _WHITE = {"cifar10": (1, 10), "cifar100": (1, 50)}
@@ -79,13 +78,12 @@ def mtt_config(data: str, ipc: int, resolution: int) -> RunConfig:
     rows = _rows(data, resolution)
     nearest = max(each for each in rows if each <= max(1, ipc))
     options = METHODS.get("mtt").Config(**rows[nearest])
+    options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     config = RunConfig(data=data, method="mtt", ipc=ipc, init="random", options=options)
     if nearest in _WHITE.get(data, ()):
         config = replace(config, whitening="zca")
-    if data in DIGITS:
-        trajectories = replace(config.trajectories, augmentation=UNFLIPPED)
-        options = replace(options, augmentation=UNFLIPPED)
-        config = replace(config, options=options, trajectories=trajectories)
+    strategy = augmentation_for(data, config.trajectories.augmentation)
+    config = replace(config, trajectories=replace(config.trajectories, augmentation=strategy))
     return by_protocol(without_experts(config), "mtt-v1")
 
 

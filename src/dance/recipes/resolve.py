@@ -170,4 +170,4 @@ def _resolution(data: str, source: DataConfig) -> int:
     """Side of the images in pixels; sets that are not known are opened to find it (and cached)."""
     if source.size is not None:
         return source.size
-    return KNOWN[data].size if data in KNOWN else load(data, "train", source).resolution
+    return KNOWN.get(data).size if data in KNOWN else load(data, "train", source).resolution

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from dance.data.known import KNOWN
+from dance.augment.operation import without
+from dance.data.known import KNOWN, is_mirrored
 from dance.engine import RunConfig
 from dance.recipes.base import RECIPES, Recipe, Settings
 from dance.recipes.published import table
-
-UNFLIPPED = "color_crop_cutout_scale_rotate"
-"""DSA's strategy for digits, which mean something else in a mirror."""
 
 
 def add(
@@ -37,7 +35,7 @@ def add(
         command: what runs it; None: ``dance condense --config`` with its name.
     """
     name = f"{method}-{data}-ipc{ipc}{suffix}".replace("_", "-")
-    make = partial(config, data, ipc, KNOWN[data].size)
+    make = partial(config, data, ipc, KNOWN.get(data).size)
     command = command or f"dance condense --config {name}"
     RECIPES.register(name)(Recipe(name, paper, command, expect, make))
 
@@ -57,6 +55,11 @@ def published_rows(method: str, paper: str, source: str, config: Settings) -> No
         data, ipc = str(number.where["data"]), int(number.where["ipc"])
         expect = f"accuracy {number} %, as published in {found.source(method, data)}"
         add(method, data, ipc, config, paper, expect)
+
+
+def augmentation_for(data: str, strategy: str) -> str:
+    """The strategy, without ``flip`` for a set whose classes a mirror changes."""
+    return strategy if is_mirrored(data) else without(strategy, "flip")
 
 
 def without_experts(config: RunConfig) -> RunConfig:

@@ -6,9 +6,9 @@ import pytest
 from dance.core.errors import DataError
 from dance.data import DataConfig, load
 from dance.data.find import find
-from dance.data.known import KNOWN
+from dance.data.known import KNOWN, is_mirrored
 
-SUBSETS = [known for known in KNOWN.values() if known.imagenet]
+SUBSETS = [known for known in map(KNOWN.get, KNOWN.names()) if known.imagenet]
 
 
 def test_imagenet_positions_follow_from_the_wordnet_ids():
@@ -25,15 +25,21 @@ def test_imagenet_positions_follow_from_the_wordnet_ids():
 
 def test_the_lists_of_dance_and_mtt_differ_in_one_class_each():
     for name, label in (("imagefruit", 9), ("imageyellow", 8)):
-        ours, theirs = KNOWN[name].wordnet, KNOWN[f"{name}_mtt"].wordnet
+        ours, theirs = KNOWN.get(name).wordnet, KNOWN.get(f"{name}_mtt").wordnet
         assert [i for i in range(10) if ours[i] != theirs[i]] == [label]
 
 
 def test_every_set_has_as_many_classes_as_it_says():
-    for known in KNOWN.values():
+    for known in map(KNOWN.get, KNOWN.names()):
         assert len(known.classes) in (0, known.count)
-    assert (KNOWN["cifar100"].classes[0], KNOWN["cifar100"].classes[99]) == ("apple", "worm")
-    assert KNOWN["cifar100"].constants == KNOWN["cifar10"].constants
+    classes = KNOWN.get("cifar100").classes
+    assert (classes[0], classes[99]) == ("apple", "worm")
+    assert KNOWN.get("cifar100").constants == KNOWN.get("cifar10").constants
+
+
+def test_digits_alone_change_their_class_in_a_mirror():
+    assert [name for name in KNOWN.names() if not is_mirrored(name)] == ["digits", "mnist", "svhn"]
+    assert is_mirrored("some/folder/digits")
 
 
 def test_digits_are_the_values_of_scikit_learn():
@@ -73,7 +79,7 @@ def test_the_root_can_come_from_the_environment(tmp_path, parquet, pixels, monke
 
 def test_classes_get_the_published_order_and_spelling(tmp_path, class_folder, pixels):
     # as folders, Fashion-MNIST's classes sort differently from its labels, and "/" cannot be spelt
-    published = KNOWN["fashion_mnist"].classes
+    published = KNOWN.get("fashion_mnist").classes
     spelt = [name.replace("/", " - ").upper() for name in published]
     content = {name: np.full((2, 28, 28), 10 * label) for label, name in enumerate(spelt)}
     content = {name: images.astype(np.uint8) for name, images in content.items()}
@@ -86,7 +92,7 @@ def test_classes_get_the_published_order_and_spelling(tmp_path, class_folder, pi
 
 @pytest.mark.parametrize("name", ["imagefruit", "imageyellow_mtt"])
 def test_subsets_are_cut_out_of_imagenet_by_id(name, tmp_path, class_folder, pixels):
-    known = KNOWN[name]
+    known = KNOWN.get(name)
     content = {
         wordnet: np.full((3, 40, 60, 3), 20 * label, np.uint8)
         for label, wordnet in enumerate(known.wordnet)
@@ -109,8 +115,8 @@ def test_subsets_are_cut_out_of_imagenet_by_id(name, tmp_path, class_folder, pix
 
 def test_subsets_are_cut_out_of_all_thousand_classes_by_position():
     synonyms = [f"thing {position}, other name" for position in range(1000)]
-    assert KNOWN["imagewoof"].match(synonyms) == KNOWN["imagewoof"].imagenet
-    assert KNOWN["cifar10"].match(synonyms) is None
+    assert KNOWN.get("imagewoof").match(synonyms) == KNOWN.get("imagewoof").imagenet
+    assert KNOWN.get("cifar10").match(synonyms) is None
 
 
 def test_a_copy_with_other_classes_is_used_and_said(tmp_path, class_folder, pixels):

@@ -12,9 +12,6 @@ from dataclasses import replace
 from dance.evaluation.protocol import PROTOCOLS, Protocol
 from dance.training import TrainerConfig
 
-DIGITS = ("digits", "mnist", "svhn")
-"""Data sets of digits, which no protocol of this family mirrors."""
-
 _FIT = TrainerConfig(
     epochs=301,
     batch_size=256,
@@ -47,7 +44,7 @@ DSA_V1 = Protocol(
     source="Zhao & Bilen 2021, released program, also that of DM; the papers print the last epoch "
     "of the last iteration, over 5 condensed sets of 20 networks each",
     fit=DSA_FIT,
-    unflipped=DIGITS,
+    mirrors_all=False,
     repeats=20,
 )
 

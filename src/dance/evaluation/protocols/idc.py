@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
-from dance.evaluation.protocols.dc import DIGITS
 from dance.training import TrainerConfig
 
 IDC_V1 = Protocol(
@@ -25,7 +24,7 @@ IDC_V1 = Protocol(
         milestones=("2/3", "5/6"),
     ),
     large_epochs=((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500), (math.inf, 300)),
-    unflipped=DIGITS,
+    mirrors_all=False,
     tests=4,
     repeats=3,
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
-from dance.evaluation.protocols.dc import DIGITS, DSA_FIT
+from dance.evaluation.protocols.dc import DSA_FIT
 
 MTT_V1 = Protocol(
     name="mtt-v1",
     source="Cazenavette et al. 2022, released program; the paper prints the highest of the means "
     "found along the condensation, each of the last epoch, which is chosen on test images",
     fit=DSA_FIT,
-    unflipped=DIGITS,
+    mirrors_all=False,
     repeats=5,
     learned_rate=True,
 )
