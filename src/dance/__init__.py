@@ -1,7 +1,8 @@
-"""Dataset condensation: a large labelled image set becomes a very small one that trains as well.
+"""Dataset condensation: make a very small synthetic training set out of a large labelled image set.
 
-``dance.condense(data, ...)`` makes a set, ``dance.load(path)`` reads one, ``dance.evaluate(path)``
-scores one; all are imported when first used, so that the command line starts fast.
+``dance.condense(data, ...)`` makes a condensed set, ``dance.load(path)`` reads one and
+``dance.evaluate(path)`` scores one. They are imported when they are first used, so that the command
+line starts fast.
 """
 
 from typing import Any

@@ -27,16 +27,17 @@ def condense(
     """Condense a data set and score the result: ``dance condense`` from Python.
 
     Args:
-        data: name of a known set or path.
-        method: none: DANCE.
-        ipc: images per class that are stored.
-        config: ``quick``, name of a recipe, or YAML file; none: the paper's settings for these
-            images.
-        output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``); a run that is there
-            is gone on with.
-        resume: refuse to begin a run that is not there.
-        snapshots: steps after which the set is stored as it then is, under ``snapshots/`` of the
-            run: numbers, and ``every:N`` for each multiple of N. They do not change the result.
+        data: name of a known data set, or path.
+        method: name of the method (None: DANCE).
+        ipc: number of stored images per class.
+        config: ``"quick"``, the name of a recipe, or the path of a YAML file (None: the paper's
+            settings for these images).
+        output: run directory (None: ``runs/<data>-<method>-ipc<n>-<hash>``). A run that was
+            interrupted there is resumed.
+        resume: only resume an existing run, and refuse to start a new one.
+        snapshots: steps after which a copy of the set is stored under ``snapshots/`` in the run
+            directory: numbers, and ``"every:N"`` for each multiple of N. Snapshots do not change
+            the result.
         settings: any other part of the configuration, nested as in YAML, such as
             ``options={"iterations": 500}``.
 
@@ -44,11 +45,12 @@ def condense(
         The condensed set with its scores.
 
     Raises:
-        DanceError: something that the caller can mend.
+        DanceError: the caller can remove the cause, such as a wrong setting or a missing data set;
+            the message says how.
     """
     resolved = resolve(data, method, ipc, config, settings)
-    place = None if output is None else Path(output)
-    directory = engine.run(resolved, place, resume=resume, snapshots=snapshots)
+    path = None if output is None else Path(output)
+    directory = engine.run(resolved, path, resume=resume, snapshots=snapshots)
     return load_set(directory / "condensed.safetensors")
 
 
@@ -67,23 +69,27 @@ def evaluate(
     """Score a stored set: ``dance evaluate`` from Python.
 
     Args:
-        target: run directory or condensed set; the scores are kept in it.
-        networks: names of architectures.
-        protocol: name of the protocol.
-        repeats: networks of each architecture (none: the protocol's number).
-        epochs: of training (none: the protocol's number).
-        data: name or path of the data (none: the one that the set is of).
-        seed: of the networks.
-        device: where to train them.
-        labels: ``hard``, or ``soft``: what the set's experts call its images, stored with it.
+        target: run directory, or file of a condensed set; the scores are stored there, too.
+        networks: names of the architectures to train on the set.
+        protocol: name of the evaluation protocol.
+        repeats: number of networks of each architecture (None: that of the protocol).
+        epochs: training epochs of each network (None: those of the protocol).
+        data: name or path of the data set with the test images (None: the data set from which the
+            set was condensed).
+        seed: of the initial weights and of the training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        labels: ``"hard"`` for the class labels, or ``"soft"`` for the class probabilities that
+            experts predict for the decoded images; these are then stored in the set.
+
+    Returns:
+        One score for each architecture.
 
     Raises:
-        DanceError: something that the caller can mend.
+        DanceError: the caller can remove the cause; the message says how.
     """
     config = EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs)
-    place = Path(target)
     return engine.evaluate(
-        place,
+        Path(target),
         config,
         networks,
         source=DataConfig(),

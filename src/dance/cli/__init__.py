@@ -1,1 +1,1 @@
-"""The command line: one thin file per verb; parse, resolve, call, print."""
+"""The command line, one module per command: parse, resolve the configuration, call, print."""

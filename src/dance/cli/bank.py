@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import amount, moment, print_json
+from dance.cli.output import format_bytes, format_seconds, print_json
 from dance.core.config import merge, nested
 from dance.core.world import join
 
@@ -19,8 +19,8 @@ _SECTIONS = (
 _BANK = {"options": {"real_targets": "bank"}}
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance bank``."""
     add_data(parser)
     parser.add_argument(
         "--output",
@@ -30,21 +30,21 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
         help="file to write, ending in .safetensors; give it to dance condense as DATA",
     )
     add_json(parser)
-    add_settings(parser, words, _SECTIONS)
+    add_settings(parser, argv, _SECTIONS)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Do it and print what is in the file."""
-    asked = merge(_BANK, nested(parsed.settings))
-    done = engine.bank(resolved(parsed, asked), parsed.output)
+    """Write the file and print what it contains."""
+    settings = merge(_BANK, nested(parsed.settings))
+    written = engine.bank(resolved(parsed, settings), parsed.output)
     if not join().is_rank_zero:
         return
     if parsed.json:
-        print_json(done)
+        print_json(written)
         return
     print(
-        f"{done['path']}: {done['experts']} experts and {done['entries']} mean features of length "
-        f"{done['features']} for each of {done['classes']} classes, {amount(done['bytes'])}, in "
-        f"{moment(done['seconds'])}"
+        f"{written['path']}: {written['experts']} experts and {written['entries']} mean features "
+        f"of length {written['features']} for each of {written['classes']} classes, "
+        f"{format_bytes(written['bytes'])}, in {format_seconds(written['seconds'])}"
     )
-    print("It holds no image; features and weights are statistics of the images all the same.")
+    print("The file contains no image, but its features and weights are statistics of the images.")

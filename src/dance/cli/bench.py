@@ -24,7 +24,7 @@ _SECTIONS = {
     "speed": _EVERYWHERE,
     "methods": (*_EVERYWHERE, "networks", "experts", "trajectories", "evaluation"),
 }
-"""Settings that a measurement takes."""
+"""Sections of the configuration that each benchmark accepts as options."""
 _OUTPUT = Path("runs/bench")
 _ONLY: Mapping[str, str] = {
     "rounds": "speed",
@@ -32,78 +32,84 @@ _ONLY: Mapping[str, str] = {
     "updates": "methods",
     "config": "methods",
 }
-"""Options of one measurement, which are none of the others."""
+"""Options that only one of the benchmarks has."""
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance bench``."""
     what = parser.add_argument(
-        "what", metavar="WHAT", help=f"what to measure: {', '.join(_SECTIONS)}"
+        "what", metavar="WHAT", help=f"benchmark to run: {', '.join(_SECTIONS)}"
     )
     what.candidates = list(_SECTIONS)  # type: ignore[attr-defined]
     parser.add_argument(
         "data",
         metavar="DATA",
         nargs="*",
-        help="names or paths as condense takes them (default of speed: digits, and cifar10 and "
-        "cifar100 where found)",
+        help="names or paths of data sets, as for condense (default of speed: digits, and cifar10 "
+        "and cifar100 if they are found)",
     )
     parser.add_argument(
         "--ipc",
         metavar="N",
         type=int,
         nargs="+",
-        help=f"images per class (default of speed {_words(SpeedConfig.ipc)}, of methods "
-        f"{_words(MethodsConfig.ipc)})",
+        help=f"images per class (default of speed: {_spaced(SpeedConfig.ipc)}, of methods: "
+        f"{_spaced(MethodsConfig.ipc)})",
     )
     parser.add_argument(
         "--methods",
         metavar="NAME",
         nargs="*",
-        help="methods that take part (default: all; of speed: beside DANCE, those that optimise "
-        "stored images)",
+        help="methods to measure (default of methods: all; of speed: all that optimise stored "
+        "images, beside DANCE)",
     )
     parser.add_argument(
         "--rounds",
         metavar="N",
         type=int,
-        help="of speed: rounds in which all take turns, after one to warm up "
-        f"(default {SpeedConfig.rounds})",
+        help="speed only: number of rounds, in each of which all entries take turns, after a "
+        f"warm-up round (default: {SpeedConfig.rounds})",
     )
     parser.add_argument(
         "--seconds",
         metavar="X",
         type=float,
-        help="of methods: seconds that each may condense, beside training experts",
+        help="methods only: condensation time of each method in seconds, without the training of "
+        "experts",
     )
     parser.add_argument(
         "--updates",
         metavar="N",
         type=int,
-        help="of methods: steps of the images that each may make, instead of --seconds",
+        help="methods only: number of updates of the images by each method, instead of --seconds",
     )
     parser.add_argument(
         "--config",
         metavar="WHAT",
-        help=f"of methods: settings to start from, as for condense (default {MethodsConfig.base})",
+        help="methods only: settings to start from, as for condense (default: "
+        f"{MethodsConfig.base})",
     )
     parser.add_argument(
-        "--threads", metavar="N", type=int, help="threads of PyTorch (default: its own choice)"
+        "--threads",
+        metavar="N",
+        type=int,
+        help="number of threads of PyTorch (default: chosen by PyTorch)",
     )
     parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
         default=_OUTPUT,
-        help="where the tables go, as JSON and Markdown, and runs (default %(default)s)",
+        help="directory for the tables, as JSON and Markdown, and for the runs (default: "
+        "%(default)s)",
     )
     add_json(parser)
-    chosen = next((word for word in words if word in _SECTIONS), "methods")
-    add_settings(parser, words, _SECTIONS[chosen])
+    benchmark = next((argument for argument in argv if argument in _SECTIONS), "methods")
+    add_settings(parser, argv, _SECTIONS[benchmark])
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Measure, keep and print."""
+    """Measure, store the results and print the tables."""
     if parsed.what not in _SECTIONS:
         raise ConfigError(f"cannot measure {parsed.what!r}{nearest(parsed.what, _SECTIONS)}")
     for name, only in _ONLY.items():
@@ -162,5 +168,5 @@ def _names(parsed: argparse.Namespace) -> tuple[str, ...] | None:
     return None if parsed.methods is None else tuple(parsed.methods)
 
 
-def _words(numbers: Sequence[int]) -> str:
+def _spaced(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))

@@ -1,4 +1,4 @@
-"""A script for tab completion of all verbs and options."""
+"""A shell script that completes all commands and options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from dance.core.errors import ConfigError
 
 
 def script(shell: str, shells: Sequence[str], verbs: Mapping[str, str]) -> str:
-    """The script for one shell.
+    """The completion script for one shell.
+
+    Args:
+        shell: name of the shell.
+        shells: names of the supported shells.
+        verbs: help text by command.
 
     Raises:
-        ConfigError: another shell.
+        ConfigError: the shell is not supported.
     """
     if shell not in shells:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Condense a data set, score the result and write its report; the same command again goes on."""
+"""Condense a data set, score the result and write its report; repeat the command to resume it."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from dance.core.files import read_json
 from dance.core.world import join
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance condense``."""
     add_data(parser)
     parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
-        help="run directory (default runs/ID, where ID follows from the settings)",
+        help="run directory (default: runs/ID, where ID is computed from the settings)",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="only go on with a run that is there, and refuse to begin one (without it, a run that "
-        "is there is gone on with and a new one begun)",
+        help="only resume an existing run, and refuse to start a new one (without this option, an "
+        "existing run is resumed, and otherwise a new one is started)",
     )
     parser.add_argument(
         "--snapshots",
         metavar="STEP",
         nargs="+",
         default=(),
-        help="steps after which the set is stored as it then is, as snapshots/STEP.safetensors of "
-        "the run: numbers, or every:N for each multiple of N; they do not change the result, and "
-        "dance evaluate scores them",
+        help="steps after which a copy of the set is stored as snapshots/STEP.safetensors in the "
+        "run directory: numbers, or every:N for each multiple of N; snapshots do not change the "
+        "result, and dance evaluate scores them",
     )
     add_json(parser)
-    add_settings(parser, words)
+    add_settings(parser, argv)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Do it and print what came out."""
-    from dance import report  # draws with matplotlib, which is slow to import
+    """Condense, and print the scores and the paths of the results."""
+    from dance import report  # it imports matplotlib, which is slow
 
     config = resolved(parsed)
-    place = engine.run(
+    directory = engine.run(
         config,
         parsed.output,
         command=parsed.command,
@@ -55,9 +55,9 @@ def run(parsed: argparse.Namespace) -> None:
     )
     if not join().is_rank_zero:
         return
-    page = report.build(place)
-    scores = read_json(place / "scores.json")
-    files = {"run": place, "condensed": place / "condensed.safetensors", "report": page}
+    page = report.build(directory)
+    scores = read_json(directory / "scores.json")
+    files = {"run": directory, "condensed": directory / "condensed.safetensors", "report": page}
     if parsed.json:
         print_json({**files, "scores": scores})
         return

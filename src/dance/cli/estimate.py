@@ -1,4 +1,4 @@
-"""Time, memory and disk of a run, from a few measured steps; takes the options of condense."""
+"""Estimate time, memory and disk space of a run from a few steps; takes the options of condense."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Sequence
 
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import amount, moment, print_json, print_table
+from dance.cli.output import format_bytes, format_seconds, print_json, print_table
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance estimate``."""
     add_data(parser)
     add_json(parser)
-    add_settings(parser, words)
+    add_settings(parser, argv)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Measure and print."""
-    found = engine.estimate(resolved(parsed))
+    """Measure some steps and print the estimate."""
+    estimate = engine.estimate(resolved(parsed))
     if parsed.json:
-        print_json(found)
+        print_json(estimate)
         return
     rows = [
         (
             str(phase["name"]),
             str(phase["steps"]),
-            moment(phase["seconds_per_step"]),
-            moment(phase["seconds"]),
+            format_seconds(phase["seconds_per_step"]),
+            format_seconds(phase["seconds"]),
         )
-        for phase in found["phases"]
+        for phase in estimate["phases"]
     ]
-    rows.append(("in all", "", "", moment(found["seconds"])))
+    rows.append(("in all", "", "", format_seconds(estimate["seconds"])))
     print_table(("phase", ">steps", ">a step", ">time"), rows)
-    print(f"memory: {amount(found['peak_memory_bytes'])} at the peak")
-    print(f"disk:   {amount(found['disk_bytes'])}")
-    print(f"measured: {found['measured']}")
+    print(f"memory: {format_bytes(estimate['peak_memory_bytes'])} at the peak")
+    print(f"disk:   {format_bytes(estimate['disk_bytes'])}")
+    print(f"measured: {estimate['measured']}")

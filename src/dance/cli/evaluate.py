@@ -1,4 +1,4 @@
-"""Score a run or a condensed file again; the scores are kept beside the set and inside its file."""
+"""Score a run or a condensed file again; the scores are stored beside the set and in its file."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ _SECTIONS = (
     "networks", "labels", "seed", "device", "precision", "source", "evaluation", "teacher",
 )  # fmt: skip
 FILE = "condensed.safetensors"
-"""Name of the result in a run directory."""
+"""Name of the condensed set in a run directory."""
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance evaluate``."""
     add_target(parser)
     parser.add_argument(
         "--data",
         metavar="DATA",
         action=SettingAction,
         kind=str,
-        help="where the real images are now (default: where they were when the set was made)",
+        help="name or path of the real images (default: the one with which the set was made)",
     )
     add_json(parser)
-    add_settings(parser, words, _SECTIONS)
+    add_settings(parser, argv, _SECTIONS)
 
 
 def add_target(parser: Parser) -> None:
-    """RUN|FILE: what was condensed."""
+    """Add the argument RUN|FILE."""
     parser.add_argument("target", metavar="RUN|FILE", help="run directory or condensed.safetensors")
 
 
 def condensed_file(target: str) -> Path:
-    """The condensed set that a run directory or a file name means."""
+    """The file of the condensed set in a run directory, or the file itself."""
     path = Path(target)
     return path / FILE if path.is_dir() else path
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Do it and print the new scores."""
+    """Evaluate the set and print the new scores."""
     given = nested(parsed.settings)
     recorded = condensed.load_set(condensed_file(parsed.target)).provenance
     config = build_run(merge(_defaults(recorded, given), given))
@@ -74,9 +74,13 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def _defaults(recorded: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What the set's own run was scored with; a protocol asked for brings its own numbers."""
-    made_with = recorded.get("config") or {}
-    plain = {key: made_with[key] for key in _SECTIONS if key in made_with and key != "device"}
+    """The settings with which the run of the set was scored.
+
+    If the user names a protocol, the recorded settings of the evaluation are left out, so that the
+    numbers of that protocol hold.
+    """
+    config = recorded.get("config") or {}
+    plain = {key: config[key] for key in _SECTIONS if key in config and key != "device"}
     if "protocol" in given.get("evaluation", {}):
         del plain["evaluation"]
     return {"data": str(recorded.get("dataset", "")), **plain}

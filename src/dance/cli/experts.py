@@ -1,4 +1,4 @@
-"""Train the networks that condensing needs, to share them over runs; finished ones are kept."""
+"""Train the experts that condensing needs, and store them for all runs that need the same ones."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 
 from dance import engine
 from dance.cli.options import SHORT, Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import moment, print_json, print_table
+from dance.cli.output import format_seconds, print_json, print_table
 from dance.core.world import join
 
 _SECTIONS = ("seed", "device", "precision", "source", "network", "experts")
 _SHORT = {**SHORT, "experts.count": "-n", "experts.epochs": "--epochs"}
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance experts``."""
     add_data(parser)
     add_json(parser)
-    add_settings(parser, words, _SECTIONS, _SHORT)
+    add_settings(parser, argv, _SECTIONS, _SHORT)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Do it and print what there is now."""
+    """Train the experts that are missing, and print a table of all."""
     experts = engine.experts(resolved(parsed))
     if not join().is_rank_zero:
         return
@@ -35,7 +35,7 @@ def run(parsed: argparse.Namespace) -> None:
             f"{100 * expert['train_accuracy']:.1f}",
             f"{100 * expert['test_accuracy']:.1f}",
             str(expert["epochs"]),
-            moment(expert["seconds"]),
+            format_seconds(expert["seconds"]),
             "now" if expert["trained_now"] else "before",
         )
         for expert in experts

@@ -14,28 +14,30 @@ from dance.cli.output import print_json
 from dance.condensed import formats
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance export``."""
     add_target(parser)
-    parser.add_argument("destination", metavar="DEST", type=Path, help="folder or file to make")
-    kinds = formats.FORMATS.names()
-    form = parser.add_argument(
-        "--to", required=True, metavar="{" + ",".join(kinds) + "}", help="format"
+    parser.add_argument("destination", metavar="DEST", type=Path, help="folder or file to write")
+    names = formats.FORMATS.names()
+    option = parser.add_argument(
+        "--to", required=True, metavar="{" + ",".join(names) + "}", help="format to write"
     )
-    form.candidates = kinds  # type: ignore[attr-defined]
+    option.candidates = names  # type: ignore[attr-defined]
     parser.add_argument(
         "--stored-images",
         action="store_true",
-        help="write the stored images, not the decoded ones that networks are trained on",
+        help="write the stored images instead of the decoded ones, on which networks are trained",
     )
     add_json(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Do it and print where it is."""
+    """Export the set and print the path of the result."""
     source = condensed.load_set(condensed_file(parsed.target))
-    done = formats.export(source, parsed.to, parsed.destination, stored_images=parsed.stored_images)
+    written = formats.export(
+        source, parsed.to, parsed.destination, stored_images=parsed.stored_images
+    )
     if parsed.json:
-        print_json(asdict(done))
+        print_json(asdict(written))
     else:
-        print(done.path)
+        print(written.path)

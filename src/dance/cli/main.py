@@ -1,7 +1,8 @@
-"""``dance``: finds the verb, runs it, and turns every outcome into an exit code.
+"""``dance``: run a command and turn its outcome into an exit code.
 
-0 done, 1 failed (a fault of ours), 2 wrong use, 130 interrupted. Nothing heavy is imported here:
-the verb's own module is, once it is known.
+The exit codes are 0 for success, 1 for a failure of the program, 2 for wrong use and 130 for an
+interruption. Only the module of the command that was given is imported, because PyTorch is slow to
+import.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from dance.core.process import prepare
 
 VERBS = {
     "condense": "condense a data set, score the result and write its report",
-    "bank": "experts and mean features in one file, to condense without the images",
-    "experts": "train the networks that condensing needs, to share them over runs",
+    "bank": "write experts and mean features into one file, to condense without the images",
+    "experts": "train the experts that condensing needs, to share them between runs",
     "evaluate": "score a run or a condensed file again",
-    "report": "write the page of a run again",
+    "report": "write the report of a run again",
     "export": "write a condensed set as parquet, class folders, npz or pt",
-    "estimate": "time, memory and disk of a run, from a few measured steps",
-    "bench": "speed, memory and accuracy on this machine, against each other",
-    "list": "methods, recipes, datasets, networks, protocols",
-    "show": "one of these in full; a recipe as YAML for --config",
+    "estimate": "estimate time, memory and disk space of a run from a few steps",
+    "bench": "measure the speed of the library, or compare methods under one budget",
+    "list": "list methods, recipes, datasets, networks or protocols",
+    "show": "show one of these in full; a recipe is YAML for --config",
 }
 SHELLS = ("bash", "zsh")
 
 _TRACEBACK = "DANCE_TRACEBACK"
-_OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Faults of the place, not of the program: full, over quota, read-only, forbidden."""
+_FILE_SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors that the user can remove: no space, over quota, read-only, no permission."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: words after ``dance``; None: those of this process.
+        argv: the arguments after ``dance`` (None: those of this process).
 
     Returns:
         The exit code.
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse, after --help
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        return _say("stopped; repeat the command to go on from what is finished", 130)
-    except BrokenPipeError:  # the reader of a pipe went away; nothing is wrong
+        return _fail("stopped; repeat the command to go on from what is finished", 130)
+    except BrokenPipeError:  # the program that reads the output has ended, which is no error
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -64,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _explain(error)
 
 
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+def _dispatch(argv: list[str]) -> int:
+    """Run the command that the arguments name, and return its exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
-        return 0 if words else 2
-    first, *rest = words
+        return 0 if argv else 2
+    first, *rest = argv
     if first == "--version":
         from dance import __version__
 
@@ -88,37 +90,39 @@ def _dispatch(words: list[str]) -> int:
     parser = Parser(f"dance {first}", module.__doc__)
     module.add_arguments(parser, rest)
     parsed = parser.parse(rest)
-    parsed.command = ("dance", *words)
+    parsed.command = ("dance", *argv)
     module.run(parsed)
     return 0
 
 
 def _explain(error: Exception) -> int:
-    """One message for an exception, and the exit code that fits."""
+    """Print one message for an exception, and return the exit code."""
     if isinstance(error, PeerError):
-        return _say(str(error), 1)
+        return _fail(str(error), 1)
     if isinstance(error, DanceError):
-        return _say(str(error), 2)
-    if isinstance(error, OSError) and error.errno in _OUTSIDE:
-        return _say(f"cannot use {error.filename or 'a file'}: {error.strerror}", 2)
+        return _fail(str(error), 2)
+    if isinstance(error, OSError) and error.errno in _FILE_SYSTEM_ERRORS:
+        return _fail(f"cannot use {error.filename or 'a file'}: {error.strerror}", 2)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _say("out of memory; try a smaller --chunk (classes at once), such as --chunk 1", 1)
-    return _say(
+        return _fail("out of memory; try a smaller --chunk (classes at once), such as --chunk 1", 1)
+    return _fail(
         f"failed, which is a fault of dance: {type(error).__name__}: {error}\n"
         f"{_TRACEBACK}=1 before the command shows where",
         1,
     )
 
 
-def _say(message: str, code: int) -> int:
-    if _speaks():
+def _fail(message: str, code: int) -> int:
+    """Print a message on stderr, and return the exit code."""
+    if _prints_messages():
         print(f"dance: {message}", file=sys.stderr)
     return code
 
 
-def _speaks() -> bool:
-    """Whether it is this process, of several, that tells the user."""
-    world = sys.modules.get("dance.core.world")  # imports torch: not for a mistake in an option
+def _prints_messages() -> bool:
+    """Whether this process, of several of a run, is the one that prints messages."""
+    # The module imports torch, so it is not imported to report a mistake in an option.
+    world = sys.modules.get("dance.core.world")
     if world is not None and world.joined():
         return bool(world.join().speaks())
     try:
@@ -129,17 +133,18 @@ def _speaks() -> bool:
 
 
 def _overview() -> str:
+    """The text of ``dance --help``."""
     lines = [
         "usage: dance COMMAND ...",
         "",
-        "A large labelled image set becomes a very small one that trains as well.",
+        "Make a very small synthetic training set out of a large labelled image set.",
         "",
         *(f"  {verb:<10}{text}" for verb, text in VERBS.items()),
         "",
         "  dance COMMAND --help      options of a command",
         "  dance --version           version",
         f"  dance --print-completion {'|'.join(SHELLS)}",
-        "                            a script for tab completion; for bash:",
+        "                            print a script for tab completion; for bash:",
         '                            eval "$(dance --print-completion bash)"',
         "",
         "First steps:  dance condense digits --config quick",

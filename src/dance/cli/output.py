@@ -1,4 +1,4 @@
-"""Results on stdout: tables for people, one JSON object for machines."""
+"""Print results on stdout, as tables or as one JSON object."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from rich.table import Table
 
 from dance.core.progress import duration
 
-_PIPED = 120
-"""Letters in a line of a table that goes into a file or another program."""
+_PIPED_WIDTH = 120
+"""Width in characters of tables that are written to a file or to another program."""
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """One JSON object; paths become text."""
+    """Print one JSON object; paths become strings."""
     print(json.dumps(content, indent=1, ensure_ascii=False, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """A table as wide as it needs to be.
+    """Print a table, at most as wide as the terminal, or 120 characters wide if there is none.
 
-    Columns whose name starts with ``>`` are right-aligned; these and those with ``<`` never wrap.
-    What is no terminal has room for 120 letters.
+    Args:
+        columns: names; a column whose name starts with ``>`` is aligned right, and it does not
+            wrap; nor does one whose name starts with ``<``.
+        rows: cells.
+        title: printed above the table.
     """
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
@@ -39,26 +42,26 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console.width = max(console.width, _PIPED)
-    with console.capture() as drawn:  # rich would end the process when a pipe breaks
+        console.width = max(console.width, _PIPED_WIDTH)
+    with console.capture() as text:  # rich would end the process when a pipe breaks
         console.print(table)
-    print(drawn.get(), end="")
+    print(text.get(), end="")
 
 
 def percent(statistic: Mapping[str, Any]) -> str:
-    """Mean and standard deviation of accuracies in percent.
+    """Format mean and standard deviation of accuracies, given in [0, 1], in percent.
 
     >>> percent({"mean": 0.7081, "std": 0.0023})
     '70.8 ± 0.2'
     """
-    spread = "" if statistic.get("std") is None else f" ± {100 * statistic['std']:.1f}"
-    return f"{100 * statistic['mean']:.1f}{spread}"
+    std = "" if statistic.get("std") is None else f" ± {100 * statistic['std']:.1f}"
+    return f"{100 * statistic['mean']:.1f}{std}"
 
 
-def amount(count: int | None) -> str:
-    """Bytes as people say them.
+def format_bytes(count: int | None) -> str:
+    """Format a number of bytes with a unit.
 
-    >>> amount(3_400_000), amount(None)
+    >>> format_bytes(3_400_000), format_bytes(None)
     ('3.4 MB', 'unknown')
     """
     if count is None:
@@ -69,33 +72,36 @@ def amount(count: int | None) -> str:
     return f"{count} bytes"
 
 
-def moment(seconds: float) -> str:
-    """Seconds as people say them, milliseconds where they are few.
+def format_seconds(seconds: float) -> str:
+    """Format a duration in seconds; below one second, in milliseconds.
 
-    >>> moment(0.0123), moment(75)
+    >>> format_seconds(0.0123), format_seconds(75)
     ('12.3 ms', '1 min 15 s')
     """
     return f"{1000 * seconds:.1f} ms" if seconds < 1 else duration(seconds)
 
 
 def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
-    """A row for every score, those with soft labels in a table of their own."""
+    """Print a row for every score; scores with soft labels have a table of their own."""
     if not scores:
         print("Not scored.")
         return
     kinds = dict.fromkeys(score.get("labels", "hard") for score in scores)
     for kind in kinds:
-        own = [score for score in scores if score.get("labels", "hard") == kind]
-        _print_comparable(own, "" if kind == "hard" else f"Networks that learned {kind} labels")
-    made = dict.fromkeys(f"{score['protocol']}, {score['repeats']} networks" for score in scores)
-    print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(made)}.")
+        comparable = [score for score in scores if score.get("labels", "hard") == kind]
+        title = "" if kind == "hard" else f"Networks that learned {kind} labels"
+        _print_comparable(comparable, title)
+    protocols = dict.fromkeys(
+        f"{score['protocol']}, {score['repeats']} networks" for score in scores
+    )
+    print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(protocols)}.")
     print("Compare last epochs: the best epoch is chosen on test images.")
     if len(kinds) > 1:
-        print("Hard and soft labels are not to be compared: soft ones are knowledge of experts.")
+        print("Do not compare hard with soft labels: soft labels contain the experts' knowledge.")
 
 
 def _print_comparable(scores: Sequence[Mapping[str, Any]], title: str) -> None:
-    """A table; the honest statistic first."""
+    """Print one table; the last epoch comes first, because no test image has chosen it."""
     columns = ("trained on", "network", ">last epoch %", ">best epoch %", ">images", ">epochs")
     rows = [
         (

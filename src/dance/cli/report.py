@@ -1,4 +1,4 @@
-"""Write the page of a run again: report.html and preview.png; nothing is trained."""
+"""Write the report of a run again, as report.html and preview.png; no network is trained."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dance.cli.options import Parser, add_json
 from dance.cli.output import print_json
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance report``."""
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     add_json(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Do it and print where the page is."""
+    """Write the report and print its path."""
     page = report.build(parsed.run)
     if parsed.json:
         print_json({"report": page})
