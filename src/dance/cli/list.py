@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dance.cli.options import Parser, add_json, headline
@@ -14,6 +15,7 @@ from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS, Coreset
 from dance.networks import NETWORKS
 from dance.recipes import RECIPES
+from dance.recipes.measured import measured
 
 Line = str | Mapping[str, Any]
 """What is told of a name: a line, or the cells of a table by column."""
@@ -29,7 +31,7 @@ def _method(name: str) -> Mapping[str, Any]:
         "year": kind.year,
         "kind": "coreset" if issubclass(kind, Coreset) else "condenser",
         "needs": "trajectories" if method.trajectory_epochs() else needs,
-        "tested": [{"data": data, "ipc": ipc} for data, ipc in kind.measured],
+        "tested": [asdict(each) for each in measured(name)],
     }
 
 

@@ -80,7 +80,6 @@ class Method(ABC):
         Config: dataclass of the settings, the only home of their defaults.
         year: of the source; None where there is no one source.
         whitens: whether it works on whitened images: it takes no real ones into its own hands.
-        measured: where ``docs/results`` has a measurement of it, as (data, images per class).
     """
 
     title: ClassVar[str]
@@ -88,7 +87,6 @@ class Method(ABC):
     Config: ClassVar[type]
     year: ClassVar[int | None] = None
     whitens: ClassVar[bool] = False
-    measured: ClassVar[tuple[tuple[str, int], ...]] = ()
 
     def __init__(self, config: Any) -> None:
         self.config = config

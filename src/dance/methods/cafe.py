@@ -149,7 +149,6 @@ class CAFE(Condenser):
     title = "CAFE"
     paper = "Wang et al., CVPR 2022"
     year = 2022
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = CAFEConfig
     config: CAFEConfig
     shared = SHARED | {"window", "steps", "networks"}

@@ -129,10 +129,6 @@ class DANCE(Condenser):
     title = "DANCE"
     paper = "Zhang et al., IJCAI 2024"
     year = 2024
-    measured = (
-        ("cifar10", 1), ("cifar10", 10), ("digits", 1), ("digits", 10), ("fashion_mnist", 1),
-        ("fashion_mnist", 10),
-    )  # fmt: skip
     Config = DANCEConfig
     config: DANCEConfig
 

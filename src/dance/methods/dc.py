@@ -159,7 +159,6 @@ class DC(Condenser):
     title = "DC"
     paper = "Zhao, Mopuri & Bilen, ICLR 2021"
     year = 2021
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = DCConfig
     config: DCConfig
     shared = SHARED

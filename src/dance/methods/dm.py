@@ -73,7 +73,6 @@ class DM(Condenser):
     title = "DM"
     paper = "Zhao & Bilen, WACV 2023"
     year = 2023
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     space = "normalized"
     whitens = True
     Config = DMConfig

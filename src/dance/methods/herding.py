@@ -54,7 +54,6 @@ class Herding(FeatureCoreset):
     title = "Herding"
     paper = "Welling, ICML 2009; Rebuffi et al., CVPR 2017"
     year = 2009
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = HerdingConfig
 
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

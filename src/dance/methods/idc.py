@@ -126,7 +126,6 @@ class IDC(Condenser):
     title = "IDC"
     paper = "Kim et al., ICML 2022"
     year = 2022
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = IDCConfig
     config: IDCConfig
     shared = SHARED

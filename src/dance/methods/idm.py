@@ -149,7 +149,6 @@ class IDM(Condenser):
     title = "IDM"
     paper = "Zhao et al., CVPR 2023"
     year = 2023
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     space = "normalized"
     whole = True
     shared = frozenset({"networks", "network_velocities", "hits", "seen"})

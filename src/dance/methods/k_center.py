@@ -34,7 +34,6 @@ class KCenter(FeatureCoreset):
     title = "K-Center"
     paper = "Gonzalez, 1985; Sener & Savarese, ICLR 2018"
     year = 1985
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
 
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """The box above for one class; nothing is drawn."""

@@ -51,7 +51,6 @@ class KMeans(FeatureCoreset):
     title = "K-means selection"
     paper = "Cui et al., NeurIPS 2022"
     year = 2022
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = KMeansConfig
 
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:

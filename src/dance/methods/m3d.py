@@ -81,7 +81,6 @@ class M3D(Condenser):
     title = "M3D"
     paper = "Zhang et al., AAAI 2024"
     year = 2024
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = M3DConfig
     config: M3DConfig
 

@@ -112,7 +112,6 @@ class MTT(Condenser):
     title = "MTT"
     paper = "Cazenavette et al., CVPR 2022"
     year = 2022
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     whitens = True
     Config = MTTConfig
     config: MTTConfig

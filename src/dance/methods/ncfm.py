@@ -232,7 +232,6 @@ class NCFM(Condenser):
     title = "NCFM"
     paper = "Wang et al., CVPR 2025"
     year = 2025
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     Config = NCFMConfig
     config: NCFMConfig
     shared = frozenset(

@@ -21,10 +21,6 @@ class Random(Coreset):
 
     title = "Random selection"
     paper = "baseline of every table"
-    measured = (
-        ("cifar10", 1), ("cifar10", 10), ("digits", 1), ("digits", 10), ("fashion_mnist", 1),
-        ("fashion_mnist", 10),
-    )  # fmt: skip
     Config = RandomConfig
 
     def select(self, task: CondensationTask) -> torch.Tensor:

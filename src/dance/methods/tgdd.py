@@ -94,7 +94,6 @@ class TGDD(Condenser):
     title = "TGDD"
     paper = "AAAI 2026"
     year = 2026
-    measured = (("cifar10", 1), ("cifar10", 10), ("fashion_mnist", 1), ("fashion_mnist", 10))
     trajectories = True
     Config = TGDDConfig
     config: TGDDConfig
