@@ -320,7 +320,7 @@ class TestInterruption:
             run(CONFIG, place)
         assert (place / "condensed.safetensors").exists() == (step >= 46)
         run(CONFIG, place)
-        assert "going on with" in capsys.readouterr().err
+        assert "resuming" in capsys.readouterr().err
         assert torch.equal(pixels(place), pixels(finished))
         mine, theirs = (read_json(path / "scores.json") for path in (place, finished))
         assert [s["curve"] for s in mine] == [s["curve"] for s in theirs]
@@ -505,9 +505,9 @@ class TestEvaluate:
         with at_fit_step(0, lambda: steps.append(1)):
             (other,) = evaluate(alone, replace(config, repeats=1), ["convnet"], source=DataConfig())
         assert steps and other["repeats"] == 1, "what was not asked for is not gone on with"
-        assert "going on" not in capsys.readouterr().err
+        assert "resuming" not in capsys.readouterr().err
         (found,) = evaluate(alone, config, ["convnet"], source=DataConfig())
-        assert "going on with scoring" in capsys.readouterr().err
+        assert "resuming scoring" in capsys.readouterr().err
         assert lasting([found]) == lasting([expected])
         assert list(alone.parent.iterdir()) == [alone]
 

@@ -286,7 +286,7 @@ def test_killed_in_every_phase(host, undisturbed, tmp_path) -> None:
     with process(*place.words, "--resume", env=environment) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
-    assert "going on with scoring" in err
+    assert "resuming scoring" in err
     place.check_same(like)
 
 
@@ -326,7 +326,7 @@ def test_a_full_disk_and_a_kill(host, undisturbed, tmp_path) -> None:
     )
     code, err = host.run(place, limit=13_500)
     assert code in (0, 2)
-    assert "going on with expert 1 after step 1" in err
+    assert "resuming expert 1 after step 1" in err
     assert "going on without this checkpoint" in err
     assert host.run(place)[0] == 0
     place.check_same(like)

@@ -20,9 +20,9 @@ from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.code import outside_digest
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_json, write_json
-from dance.core.interrupt import deferred_interrupt
 from dance.core.progress import log, track
 from dance.core.rng import key
+from dance.core.work import deferred_interrupt
 from dance.core.world import World, join
 from dance.engine.config import RunConfig
 from dance.engine.context import RunContext, prepare

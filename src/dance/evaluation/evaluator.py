@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,9 +12,9 @@ import torch
 from dance.condensed import CondensedSet
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, Tensors
-from dance.core.interrupt import deferred_interrupt
-from dance.core.progress import log, track
+from dance.core.progress import log
 from dance.core.rng import key, keyed_generator
+from dance.core.work import resumable
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
@@ -94,13 +93,12 @@ def score_set(
     name_of_work = f"scoring {label} on {network_name}"
     own = [seeds[member] for member in world.turns(repeats)]
     if begun:
-        log(f"going on with {name_of_work}: {len(row.curves)} of {len(own)} networks are done")
+        log(f"resuming {name_of_work}: {len(row.curves)} of {len(own)} networks are done")
     together = devices.policy(device).together(len(own))
     steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
-    with (
-        deferred_interrupt() as interrupt,
-        track(name_of_work, len(own) * steps, "steps", start=row.steps) as bar,
-    ):
+    with resumable(
+        name_of_work, len(own) * steps, "steps", checkpoints, start=row.steps, spent=row.spent
+    ) as work:
         while len(row.curves) < len(own):
             first = len(row.curves)
             members = own[first : first + (len(begun) or together)]
@@ -115,13 +113,9 @@ def score_set(
             else:
                 row.found = [[] for _ in members]
 
-            def after_step(steps: int, fit: Trainer = fit) -> None:
-                row.steps += steps * len(fit.seeds)
-                bar.advance(steps * len(fit.seeds))
-                if checkpoints is not None and (checkpoints.due() or interrupt.requested):
-                    row.save(checkpoints, fit)
-                if interrupt.requested:
-                    raise KeyboardInterrupt
+            def after_step(fit: Trainer = fit) -> None:
+                row.steps += len(fit.seeds)
+                work.end_step(lambda held: row.save(held, fit, work.seconds()), len(fit.seeds))
 
             while fit.epoch < fit_config.epochs:
                 fit.train_epoch(after_step)
@@ -132,7 +126,7 @@ def score_set(
                         row.found[member].append(accuracy(predicted, test.labels))
                         if last:
                             row.confusion += _confusion(predicted, test.labels, test.num_classes)
-                    bar.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
+                    work.bar.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
             row.curves += row.found
     shared = world.all_gather_object(row.curves)
     curves = [shared[member % world.size][member // world.size] for member in range(repeats)]
@@ -152,7 +146,7 @@ def score_set(
         test=test,
         train_images=len(targets),
         storage_bytes=condensed.storage_bytes(),
-        seconds=row.seconds(),
+        seconds=work.seconds(),
         notes=[*condensed.provenance.get("notes", []), *_rate_notes(protocol, condensed)],
     )
 
@@ -175,20 +169,16 @@ class _Row:
         curves: of each finished network, the accuracy at every test.
         found: of those in training, so far.
         steps: made so far, by all networks.
+        spent: seconds that earlier attempts took.
     """
 
     confusion: torch.Tensor
     curves: list[list[float]] = field(default_factory=list)
     found: list[list[float]] = field(default_factory=list)
     steps: int = 0
-    _spent: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
+    spent: float = 0.0
 
-    def seconds(self) -> float:
-        """Spent on the row, in all attempts up to their checkpoints."""
-        return self._spent + time.monotonic() - self._started
-
-    def save(self, checkpoints: Checkpoints, fit: Trainer) -> None:
+    def save(self, checkpoints: Checkpoints, fit: Trainer, seconds: float) -> None:
         """Store the row in the middle of a group."""
         tensors = {"confusion": self.confusion}
         for member, snapshot in enumerate(fit.snapshot()):
@@ -197,7 +187,7 @@ class _Row:
             "curves": self.curves,
             "found": self.found,
             "steps": self.steps,
-            "seconds": self.seconds(),
+            "seconds": seconds,
         }
         checkpoints.save(self.steps, tensors, header)
 
@@ -208,7 +198,7 @@ class _Row:
         tensors, header = held
         self.confusion = tensors.pop("confusion")
         self.curves, self.found = header["curves"], header["found"]
-        self.steps, self._spent = int(header["steps"]), float(header["seconds"])
+        self.steps, self.spent = int(header["steps"]), float(header["seconds"])
         members: list[Tensors] = [{} for _ in self.found]
         for name, tensor in tensors.items():
             member, _, own = name.partition("/")

@@ -10,7 +10,6 @@ its images per class, factor or number of steps.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest
 from dance.core.errors import ArtifactError
 from dance.core.files import read_header, read_tensors, write_tensors
-from dance.core.interrupt import deferred_interrupt
-from dance.core.progress import log, track
+from dance.core.progress import log
+from dance.core.work import resumable
 from dance.core.world import World
 
 _KIND = "feature bank"
@@ -97,24 +96,24 @@ class Bank:
         Returns:
             On rank 0, the entries with the rows of all classes, and the seconds spent.
         """
-        started, first = time.monotonic(), len(entries)
-        with (
-            deferred_interrupt() as interrupt,
-            track("bank of real features", count, "entries", start=first) as bar,
-        ):
+        first = len(entries)
+        checkpoints = self._checkpoints if self._world.is_rank_zero else None
+
+        def save(checkpoints: Checkpoints) -> None:
+            header = {"seconds": work.seconds()}
+            checkpoints.save(len(whole), {_MEANS: torch.stack(whole)}, header)
+
+        with resumable(
+            "bank of real features", count, "entries", checkpoints, start=first, spent=spent
+        ) as work:
             for number in range(first, count):
                 entries.append(entry(number).detach().float().cpu())
                 rows = self._world.gather(entries[-1])
-                bar.advance()
                 if rows is not None:
                     whole.append(rows)
-                    if interrupt.requested or self._checkpoints.due():
-                        header = {"seconds": spent + time.monotonic() - started}
-                        self._checkpoints.save(number + 1, {_MEANS: torch.stack(whole)}, header)
-                if interrupt.requested:
-                    raise KeyboardInterrupt
+                work.end_step(save)
         made = torch.stack(whole) if whole else torch.empty(0)
-        return made, spent + time.monotonic() - started
+        return made, work.seconds()
 
     def _store(self, whole: torch.Tensor, seconds: float) -> None:
         header = {**self._identity, "entries": len(whole), "seconds": seconds}
@@ -134,7 +133,7 @@ class Bank:
         if finished < count and (found := self._checkpoints.latest()) is not None:
             tensors, header = found
             if len(tensors[_MEANS]) > finished:
-                log(f"going on with the bank after entry {len(tensors[_MEANS])}")
+                log(f"resuming the bank after entry {len(tensors[_MEANS])}")
                 return tensors[_MEANS], float(header["seconds"]), finished
         return means, seconds, finished
 

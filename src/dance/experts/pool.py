@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
@@ -19,11 +18,11 @@ from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.device import policy
 from dance.core.errors import ArtifactError
 from dance.core.files import read_tensors, remove_leftovers, write_tensors
-from dance.core.interrupt import deferred_interrupt
 from dance.core.lock import locked
 from dance.core.places import cache_dir
-from dance.core.progress import log, track
+from dance.core.progress import log
 from dance.core.rng import key, keyed_generator
+from dance.core.work import resumable
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.data.whitening import EPSILON
@@ -264,39 +263,36 @@ class ExpertPool:
             fit.restore([tensors for tensors, _ in held])
             spent = [float(header["seconds"]) for _, header in held]
             accuracies = [list(header["accuracies"]) for _, header in held]
-            log(f"going on with {names} after step {fit.steps_done()}")
+            log(f"resuming {names} after step {fit.steps_done()}")
         else:
             for member, state in enumerate(initial):
                 self._note(notes[member], state, 0)
         checkpoints = [self._checkpoints(index) for index in indices]
-        started = time.monotonic()
         total = config.epochs * fit.steps_per_epoch()
 
         def seconds(member: int) -> float:
-            return spent[member] + (time.monotonic() - started) / len(indices)
+            return spent[member] + work.seconds() / len(indices)
 
-        def after_step(steps: int) -> None:
-            bar.advance(steps)
+        def save(_: Checkpoints) -> None:
+            for member, snapshot in enumerate(fit.snapshot()):
+                header = {"seconds": seconds(member), "accuracies": accuracies[member]}
+                checkpoints[member].save(fit.steps_done(), snapshot | notes[member], header)
+
+        def after_step() -> None:
             # Experts of a group are stored one after another: a kill in between must find the rest.
             last = fit.steps_done() == total and len(indices) > 1
-            if last or interrupt.requested or checkpoints[0].due():
-                for member, snapshot in enumerate(fit.snapshot()):
-                    header = {"seconds": seconds(member), "accuracies": accuracies[member]}
-                    checkpoints[member].save(fit.steps_done(), snapshot | notes[member], header)
-            if interrupt.requested:
-                raise KeyboardInterrupt
+            work.end_step(save, always_save=last)
 
-        with (
-            deferred_interrupt() as interrupt,
-            track(f"{names} of {count}", total, "steps", start=fit.steps_done()) as bar,
-        ):
+        with resumable(
+            f"{names} of {count}", total, "steps", checkpoints[0], start=fit.steps_done()
+        ) as work:
             while fit.epoch < config.epochs:
                 result = fit.train_epoch(after_step)
                 for member, accuracy in enumerate(result.accuracy):
                     accuracies[member].append(accuracy)
                     self._note(notes[member], fit.state(member), fit.epoch)
                 mean = sum(result.accuracy) / len(result.accuracy)
-                bar.note = f"epoch {fit.epoch}, training accuracy {100 * mean:.1f} %"
+                work.bar.note = f"epoch {fit.epoch}, training accuracy {100 * mean:.1f} %"
             experts = []
             for member, index in enumerate(indices):
                 final = {name: tensor.cpu() for name, tensor in fit.state(member).items()}

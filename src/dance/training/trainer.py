@@ -249,11 +249,11 @@ class Trainer:
         full, rest = divmod(len(self.data), self.config.batch_size)
         return full + (rest > (1 if self.buffers and full else 0))
 
-    def train_epoch(self, advance: Callable[[int], None] = lambda steps: None) -> EpochResult:
+    def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> EpochResult:
         """One pass over the data, or the rest of the one that was begun.
 
         Args:
-            advance: told of every step when it is done and the members are whole: it may take a
+            after_step: called after every step, when the members are whole: it may take a
                 :meth:`snapshot`, and end the pass by raising.
 
         Raises:
@@ -281,7 +281,7 @@ class Trainer:
             self._loss += step_loss * rows.shape[1]
             self._hits += step_hits
             self._step += 1
-            advance(1)
+            after_step()
         count = len(self.data)
         result = EpochResult((self._loss / count).tolist(), (self._hits / count).tolist())
         self.epoch, self._step = self.epoch + 1, 0

@@ -110,7 +110,7 @@ def test_going_on_is_a_straight_run(config, members) -> None:
 
     straight, snapshots = fresh(), []
     for _ in range(config.epochs):
-        straight.train_epoch(lambda steps: snapshots.append(straight.snapshot()))
+        straight.train_epoch(lambda: snapshots.append(straight.snapshot()))
     for snapshot in snapshots:
         resumed = fresh()
         resumed.restore(snapshot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_training_is_that_of_torch_s_sgd(norm) -> None:
             sizes.append(len(rows))
         assert sizes == [8, 8, 4]
         ticks: list[int] = []
-        result = fit.train_epoch(ticks.append)
+        result = fit.train_epoch(partial(ticks.append, 1))
         assert sum(ticks) == fit.steps_per_epoch() == 3
         assert result.loss[0] == pytest.approx(total / 20, rel=1e-4)
         assert result.accuracy[0] == pytest.approx(hits / 20)
@@ -195,7 +196,7 @@ def test_going_on_inside_a_pass_is_a_straight_run(norm, members) -> None:
 
     straight, snapshots = fresh(), []
     expected = [
-        straight.train_epoch(lambda steps: snapshots.append(straight.snapshot()))
+        straight.train_epoch(lambda: snapshots.append(straight.snapshot()))
         for _ in range(RICH.epochs)
     ]
     steps = straight.steps_per_epoch()
@@ -216,7 +217,7 @@ def test_a_pass_that_was_ended_goes_on_in_the_same_fit() -> None:
     fits = [Trainer(network, [start(network)], training(blobs(20)), RICH, [0]) for _ in range(2)]
     expected = fits[0].train_epoch()
 
-    def end(steps: int) -> None:
+    def end() -> None:
         raise KeyboardInterrupt
 
     for _ in range(fits[1].steps_per_epoch()):
