@@ -26,10 +26,8 @@ def anchor(heading: str) -> str:
 
 def sections(page: str) -> Iterator[tuple[str, int, str, set[str]]]:
     """Data, images per class, heading and first cells of every table that says both."""
-    headings = list(_HEADING.finditer(page))
-    for found in headings:
-        body = page[found.end() :]
-        body = body[: next(re.finditer(r"^#", body, re.M), re.search(r"\Z", body)).start()]
+    for found in _HEADING.finditer(page):
+        body = re.split(r"^#", page[found.end() :], maxsplit=1, flags=re.M)[0]
         yield found[2], int(found[3]), found[1], set(_ROW.findall(body))
 
 
