@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dance.condensed import initial_pixels
+from dance.condensed.decoders import of_factor
 from dance.core.config import build as configured
 from dance.core.config import from_yaml, to_plain, to_yaml
 from dance.core.errors import ConfigError
@@ -196,7 +197,7 @@ def digits() -> Callable[[Method], CondensationTask]:
     train = load("digits", "train")
     config = NetworkConfig(width=16, depth=1)
     network = network_for(config, train.channels, train.resolution, train.num_classes)
-    initial = initial_pixels(train, 2, 2, "noise", seed=0)
+    initial = initial_pixels(train, 2, of_factor(2), "noise", seed=0)
 
     def prepared(method: Method) -> CondensationTask:
         experts: tuple[Any, ...] = ()
@@ -208,7 +209,9 @@ def digits() -> Callable[[Method], CondensationTask]:
             recipe = ExpertConfig(count=2, epochs=3)
             pool = ExpertPool(train, network, config, recipe, seed=0)
             experts = tuple((e.initial, e.final) for e in pool.ensure(2))
-        given = CondensationTask(train, initial, 2, 2, network.eval(), experts, seed=0, chunk=10)
+        given = CondensationTask(
+            train, initial, 2, of_factor(2), network.eval(), experts, seed=0, chunk=10
+        )
         return replace(given, trajectories=trajectories)
 
     return prepared

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from dance.condensed import CondensedSet, initial_pixels, load_set
+from dance.condensed.decoders.identity import Identity
 from dance.core.config import digest, read_yaml, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.files import read_json, read_tensors, write_tensors
@@ -168,7 +169,7 @@ class TestDirectory:
             assert held.pixels.shape == (20, 1, 8, 8)
             assert held.classes == train.classes
             assert held.provenance["data_fingerprint"] == train.fingerprint
-        assert torch.equal(sets["initial"].pixels, initial_pixels(train, 2, 1, "first", 0))
+        assert torch.equal(sets["initial"].pixels, initial_pixels(train, 2, Identity(), "first", 0))
         assert not torch.equal(sets["initial"].pixels, sets["condensed"].pixels)
         chosen = {tuple(image.flatten().tolist()) for image in train.images}
         for image in sets["random"].to_uint8():
@@ -519,7 +520,7 @@ class TestEvaluate:
     def test_a_set_without_an_origin_needs_data_named(self, tmp_path) -> None:
         digits = load("digits", "train")
         held = CondensedSet(
-            initial_pixels(digits, 1, 1, "first", 0), torch.arange(10), digits.classes,
+            initial_pixels(digits, 1, Identity(), "first", 0), torch.arange(10), digits.classes,
             digits.normalization,
         )  # fmt: skip
         held.save(tmp_path / "set.safetensors")

@@ -66,7 +66,7 @@ def step_arithmetic(task: CondensationTask, options: DANCEConfig) -> StepArithme
     train = task.train
     embedding, logits = forward_operations(task.network, train.channels, train.resolution)
     real = sum(ClassSampler(train, options.real_batch, task.seed).sizes())
-    kept = min(task.ipc * task.factor**2, options.synthetic_cap)
+    kept = min(task.decoder.images(task.ipc), options.synthetic_cap)
     synthetic = train.num_classes * kept
     # The gradient of a layer's input takes as many operations as its output.
     return StepArithmetic(

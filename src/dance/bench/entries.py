@@ -12,6 +12,7 @@ import torch
 from dance.augment import siamese
 from dance.bench.reference import Reference
 from dance.bench.timing import Stopwatch, TimedEntry, Watched, timed
+from dance.condensed.decoders.grid import Grid
 from dance.core.rng import keyed_generator
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
@@ -176,7 +177,7 @@ class Phases:
             Watched(RealFeatures, "rows", self.DRAWS),
             Watched(dance_module, "interpolate", self.WEIGHTS),
             Watched(RealFeatures, "means", self.REAL),
-            Watched(dance_module, "decode", self.IMAGES),
+            Watched(Grid, "decode", self.IMAGES),
             Watched(siamese, "apply", self.IMAGES),
             Watched(Network, "embed", self._forward("matching")),
             Watched(Network, "logits", self._forward("calibration")),

@@ -222,7 +222,7 @@ class Reference:
         generator = keyed_generator(task.seed, view, iteration)
         drawn = siamese.draw(options.augmentation, self._classes, task.train.resolution, generator)
         drawn = drawn.to(task.device)
-        each = task.ipc * task.factor**2
+        each = task.decoder.images(task.ipc)
         chosen = None
         if each > options.synthetic_cap:
             order = torch.rand(self._classes, each, generator=generator).argsort(1)
@@ -256,7 +256,7 @@ class Reference:
         """The loss of one class."""
         task, options = self._problem, self._options
         own = self.pixels[label * task.ipc : (label + 1) * task.ipc]
-        synthetic = decode(own, task.factor)
+        synthetic = decode(own, task.decoder.factor)
         if chosen is not None:
             synthetic = synthetic[chosen]
         synthetic = task.train.normalization.apply(synthetic)

@@ -2,15 +2,14 @@
 
 from dance.condensed.container import CondensedSet, load_set
 from dance.condensed.dataset import CondensedDataset
-from dance.condensed.decoders import check_factor, decode, decode_labels
+from dance.condensed.decoders import DECODERS, Decoder
 from dance.condensed.init import initial_pixels
 
 __all__ = [
+    "DECODERS",
     "CondensedDataset",
     "CondensedSet",
-    "check_factor",
-    "decode",
-    "decode_labels",
+    "Decoder",
     "initial_pixels",
     "load_set",
 ]

@@ -13,8 +13,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from dance.condensed import decoders
 from dance.condensed.dataset import CondensedDataset
-from dance.condensed.decoders import check_factor, decode, decode_labels
+from dance.condensed.decoders import Decoder
+from dance.condensed.decoders.identity import IDENTITY
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
 from dance.data.normalization import Normalization
@@ -41,8 +43,7 @@ class CondensedSet:
         normalization: from pixels to network input; unseen images must go through it too. ZCA
             makes the file larger by 4*D*D bytes with D = C*S*S, 38 MB for colour images of 32
             pixels.
-        factor: each stored image holds factor x factor pictures (see
-            :func:`~dance.condensed.decoders.decode`).
+        decoder: from stored images to the images that networks see.
         space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly),
             ``normalized`` is network input.
         provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
@@ -50,7 +51,7 @@ class CondensedSet:
         scores: what networks trained on it reached, as plain JSON data.
         learning_rate: learned with the pixels, for networks that are trained on them; None where
             none was learned.
-        soft_labels: (K * ipc * factor^2, K) float32, class probabilities (not logits) of each of
+        soft_labels: (m, K) float32, class probabilities (not logits) of each of
             :meth:`images`, each row summing to 1; None where there are only hard labels.
 
     Raises:
@@ -61,7 +62,7 @@ class CondensedSet:
     labels: Tensor
     classes: tuple[str, ...]
     normalization: Normalization
-    factor: int = 1
+    decoder: Decoder = IDENTITY
     space: Space = "unit"
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -100,27 +101,28 @@ class CondensedSet:
             classes: labels of the wanted classes, in the wanted order; None for all.
 
         Returns:
-            (n * factor^2, C, S, S) float32 in unit space, not clamped, and their labels (n *
-            factor^2,) int64; differentiable with respect to the stored pixels.
+            (m, C, S, S) float32 in unit space, not clamped, and their labels (m,) int64;
+            differentiable with respect to the stored pixels.
         """
-        pixels, labels = self._unit(), self.labels
+        pixels, labels, counts = self._unit(), self.labels, [self.ipc] * self.num_classes
         if classes is not None:
-            wanted = torch.as_tensor(list(classes), dtype=torch.int64, device=labels.device)
-            by_class = pixels.reshape(self.num_classes, self.ipc, *pixels.shape[1:])
-            pixels = by_class[wanted].flatten(0, 1)
-            labels = wanted.repeat_interleave(self.ipc)
-        return decode(pixels, self.factor), decode_labels(labels, self.factor)
+            wanted = list(classes)
+            parts = pixels.split(counts)
+            pixels = torch.cat([pixels[:0], *(parts[label] for label in wanted)])
+            counts = [counts[label] for label in wanted]
+            labels = labels.new_tensor(wanted).repeat_interleave(labels.new_tensor(counts))
+        return self.decoder.decode(pixels, counts), self.decoder.labels(labels)
 
     def images(self) -> Tensor:
-        """Network input: decoded and normalized, (K * ipc * factor^2, C, S, S) float32."""
-        if self.space == "normalized" and self.factor == 1:
+        """Network input: decoded and normalized, (m, C, S, S) float32."""
+        if self.space == "normalized" and self.decoder.factor == 1:
             return self.pixels
         images, _ = self.decode()
         return self.normalization.apply(images)
 
     def targets(self) -> Tensor:
-        """Labels of :meth:`images`: (K * ipc * factor^2,) int64."""
-        return decode_labels(self.labels, self.factor)
+        """Labels of :meth:`images`: (m,) int64."""
+        return self.decoder.labels(self.labels)
 
     def hard(self) -> CondensedSet:
         """The same set without its soft labels."""
@@ -176,10 +178,7 @@ class CondensedSet:
         normalization, constants = self.normalization.pack()
         header = {
             "format": FORMAT,
-            "decoder": {
-                "name": "identity" if self.factor == 1 else "factor",
-                "factor": self.factor,
-            },
+            "decoder": self.decoder.pack(),
             "space": self.space,
             "normalization": normalization,
             "classes": list(self.classes),
@@ -235,15 +234,12 @@ def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Condense
     Raises:
         ConfigError: the parts do not fit each other.
     """
-    decoder = header["decoder"]
-    if decoder["name"] not in ("identity", "factor"):
-        raise ConfigError(f"it needs the decoder {decoder['name']!r}: upgrade dance")
     return CondensedSet(
         pixels=tensors["pixels"],
         labels=tensors["labels"],
         classes=tuple(header["classes"]),
         normalization=Normalization.unpack(header["normalization"], tensors),
-        factor=decoder["factor"],
+        decoder=decoders.unpack(header["decoder"]),
         space=header["space"],
         provenance=header["provenance"],
         scores=header["scores"],
@@ -281,11 +277,9 @@ def _check(condensed: CondensedSet) -> None:
     condensed.normalization.check(pixels[0])
     if condensed.space not in get_args(Space):
         raise ConfigError(f"space must be 'unit' or 'normalized': got {condensed.space!r}")
-    if condensed.normalization.whitening is not None and condensed.factor != 1:
-        raise ConfigError(f"a whitened set must have factor 1: got {condensed.factor}")
-    if not isinstance(condensed.factor, int):
-        raise ConfigError(f"factor must be a whole number: got {condensed.factor!r}")
-    check_factor(condensed.factor, condensed.resolution)
+    condensed.decoder.check(condensed.resolution)
+    if condensed.normalization.whitening is not None and condensed.decoder.factor != 1:
+        raise ConfigError(f"a whitened set must have factor 1: got {condensed.decoder.factor}")
     if not isinstance(condensed.provenance, dict) or not isinstance(condensed.scores, list):
         raise ConfigError("provenance must be a mapping and scores a list")
     try:
@@ -299,7 +293,7 @@ def _check(condensed: CondensedSet) -> None:
     if rate is not None and not (isinstance(rate, float) and math.isfinite(rate) and rate > 0):
         raise ConfigError(f"a learned learning rate must be finite and above 0: got {rate!r}")
     if condensed.soft_labels is not None:
-        _check_soft(condensed.soft_labels, len(pixels) * condensed.factor**2, len(classes))
+        _check_soft(condensed.soft_labels, len(condensed.targets()), len(classes))
     if bad := int((~torch.isfinite(pixels.detach())).sum()):
         raise ConfigError(
             f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from dance.condensed import initial_pixels
+from dance.condensed import Decoder, initial_pixels
+from dance.condensed.decoders import of_factor
 from dance.core import device as devices
 from dance.core import memory
 from dance.core.world import World, join
@@ -72,6 +73,11 @@ class RunContext:
     def alone(self) -> RunContext:
         """The same for work that this process does by itself."""
         return replace(self, world=World(), train=self.train.to(self.device))
+
+    @property
+    def decoder(self) -> Decoder:
+        """Of the stored images."""
+        return of_factor(self.config.factor)
 
     @property
     def bfloat16(self) -> bool:
@@ -172,9 +178,7 @@ class RunContext:
         """
         config = self.config
         own = self.train.only(self.classes).to("cpu")
-        return initial_pixels(
-            own, config.ipc, config.factor, config.init, config.seed, self.classes
-        )
+        return initial_pixels(own, config.ipc, self.decoder, config.init, config.seed, self.classes)
 
     def task(self, initial: torch.Tensor, experts: list[Expert]) -> CondensationTask:
         """What the method may see."""
@@ -189,7 +193,7 @@ class RunContext:
             train=self.own,
             initial=initial.to(self.device),
             ipc=config.ipc,
-            factor=config.factor,
+            decoder=self.decoder,
             network=self.network.eval(),
             experts=states,  # type: ignore[arg-type]  # pairs, as made above
             seed=config.seed,

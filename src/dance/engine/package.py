@@ -7,6 +7,7 @@ import torch
 from dance import __version__
 from dance.condensed import CondensedSet
 from dance.condensed.container import Space
+from dance.condensed.decoders import Decoder
 from dance.core.config import digest, to_plain
 from dance.engine.context import RunContext
 from dance.engine.rundir import identity
@@ -17,7 +18,7 @@ def package(
     pixels: torch.Tensor,
     context: RunContext,
     method: Method | None = None,
-    factor: int | None = None,
+    decoder: Decoder | None = None,
     space: Space = "unit",
     learning_rate: float | None = None,
 ) -> CondensedSet:
@@ -27,7 +28,7 @@ def package(
         pixels: (K*ipc,C,S,S) stored images, class-major.
         context: what they were made with.
         method: that made them (none: the run's).
-        factor: of the decoder (none: the run's).
+        decoder: of the stored images (none: the run's).
         space: of ``pixels``.
         learning_rate: that was learned with them.
     """
@@ -38,7 +39,7 @@ def package(
         labels=torch.arange(train.num_classes).repeat_interleave(len(pixels) // train.num_classes),
         classes=train.classes,
         normalization=train.normalization.to("cpu"),
-        factor=config.factor if factor is None else factor,
+        decoder=decoder or context.decoder,
         space=space,
         learning_rate=learning_rate,
         provenance={

@@ -156,7 +156,7 @@ class Relabeller:
     def _labels(
         self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], temperature: float
     ) -> torch.Tensor:
-        """(K*ipc*factor^2,K) float32 on the CPU."""
+        """(m,K) float32 on the CPU."""
         return mean_probabilities(
             condensed.images().to(self.device),
             network_for(self.network, self.train),
@@ -173,7 +173,7 @@ class Relabeller:
         rest, held = self._parts
         stamp = {
             "asked": self.asked(),
-            "set": checksum({"pixels": condensed.pixels}, condensed.factor),
+            "set": checksum({"pixels": condensed.pixels}, condensed.decoder.pack()),
             "data_fingerprint": self.train.fingerprint,
         }
         made = Checkpoints(self.directory, "relabel", stamp)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dance.augment.operation import parse
-from dance.condensed.decoders import check_factor
+from dance.condensed.decoders import of_factor
 from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
@@ -129,4 +129,4 @@ def check(config: RunConfig) -> None:
     if resolution is None and config.data in KNOWN:
         resolution = KNOWN.get(config.data).size
     if resolution is not None:
-        check_factor(config.factor, resolution)
+        of_factor(config.factor).check(resolution)

@@ -10,6 +10,7 @@ from typing import Any
 
 from dance.condensed import CondensedSet, load_set
 from dance.condensed.container import unpack
+from dance.condensed.decoders.identity import IDENTITY
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
@@ -288,7 +289,7 @@ def _select_random(context: RunContext, directory: RunDirectory) -> None:
     assert isinstance(selector, Coreset)
     rows = selector.select(context.task(context.initial(), []))
     pixels = context.train.images[rows].float() / 255
-    package(pixels, context, selector, factor=1).save(directory.random)
+    package(pixels, context, selector, IDENTITY).save(directory.random)
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from dance.condensed.container import Space
+from dance.condensed.decoders import Decoder
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
 from dance.data.imageset import ImageSet
@@ -32,7 +33,7 @@ class CondensationTask:
         initial: (k*ipc,C,S,S) float32 first stored images in the method's space, class-major, on
             the device.
         ipc: stored images per class.
-        factor: l; each stored image holds l*l images.
+        decoder: from stored images to those that networks see.
         network: skeleton of the matching network, in evaluation mode.
         experts: (initial, final) states by expert, on the device; empty where none is needed.
         seed: of the run, first argument of every keyed draw.
@@ -50,7 +51,7 @@ class CondensationTask:
     train: ImageSet
     initial: torch.Tensor
     ipc: int
-    factor: int
+    decoder: Decoder
     network: Network
     experts: tuple[tuple[State, State], ...]
     seed: int

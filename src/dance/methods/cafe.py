@@ -178,7 +178,7 @@ class CAFE(Condenser):
         self._together = together(task.device, train.resolution)
         self._weights = self._layer_weights(task)
         labels = torch.arange(train.num_classes)
-        self._labels = labels.repeat_interleave(task.ipc * task.factor**2)
+        self._labels = labels.repeat_interleave(task.decoder.images(task.ipc))
         counts = torch.zeros(2, dtype=torch.int64, device=task.device)
         return self._trainee.start() | {
             "pixels": initial.clone(),
@@ -253,7 +253,7 @@ class CAFE(Condenser):
         own: range,
     ) -> torch.Tensor:
         """Mean layers (k,L) of the stored images of some classes."""
-        each = task.ipc * task.factor**2
+        each = task.decoder.images(task.ipc)
         owners = Owners.of(self._labels[own.start * each : own.stop * each], task.device)
         seen = change(pictures(task, stored_images, self.space), owners)
         return class_means(layers(seen), [each] * len(own))

@@ -46,7 +46,6 @@ from typing import Any, Literal
 import torch
 
 from dance.augment import siamese
-from dance.condensed import decode
 from dance.core.device import send
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import keyed_generator
@@ -206,8 +205,8 @@ class DANCE(Condenser):
         if task.bank is None:
             self._resolution(task)
         self._turn: tuple[int, list[int]] = (-1, [])
-        self._each = task.ipc * task.factor**2
-        self._kept = self.synthetic_images(task.ipc, task.factor)
+        self._each = task.decoder.images(task.ipc)
+        self._kept = self.synthetic_images(task.ipc, task.decoder.factor)
         config, rate = self.config, self.config.learning_rate * task.ipc
         self._synthetic = SyntheticImages(
             task, rate, config.momentum, config.steps, kept=self._kept
@@ -262,7 +261,7 @@ class DANCE(Condenser):
         self, task: CondensationTask, stored_images: torch.Tensor, chunk: Chunk, drawn: Drawn
     ) -> torch.Tensor:
         """Network input of the stored images of a chunk: decoded, standardised and augmented."""
-        images = decode(stored_images, task.factor)
+        images = task.decoder.decode(stored_images)
         if drawn.subset is not None:
             images = images.index_select(0, drawn.subset[chunk.images])
         images = task.train.normalization.apply(images)

@@ -188,7 +188,7 @@ class DC(Condenser):
         self._trainee = InnerNetwork(task)
         self._matcher = Matcher(task, _COMPARISONS[config.distance], task.network)
         self._sampler = ClassSampler(task.train, config.real_batch, task.seed)
-        each = task.ipc * task.factor**2
+        each = task.decoder.images(task.ipc)
         labels = torch.arange(task.train.num_classes)
         self._labels = labels.repeat_interleave(each).to(task.device)
         initial = task.initial

@@ -26,7 +26,6 @@ from typing import Literal
 
 import torch
 
-from dance.condensed import init
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
@@ -119,7 +118,7 @@ class DREAM(IDC):
     def _start(self, task: CondensationTask) -> torch.Tensor:
         """Stored images (K*ipc,C,S,S) whose cells show representatives by an untrained network."""
         network = fresh_network(task, keyed_generator(task.seed, "start network"))
-        count, cells = task.ipc * task.factor**2, task.factor**2
+        count, cells = task.decoder.images(task.ipc), task.decoder.images(1)
         index = []
         for label in task.classes:
             generator = keyed_generator(task.seed, "start clusters", label)
@@ -129,4 +128,4 @@ class DREAM(IDC):
             )  # cell k of stored image j has number k * ipc + j
             index.append(chosen[cell].view(cells, task.ipc).T)
         train = task.train
-        return init.place(train.images, torch.cat(index).to(train.images.device), task.factor)
+        return task.decoder.encode_initial(train.images, torch.cat(index).to(train.images.device))

@@ -38,7 +38,8 @@ import torch
 
 from dance.augment import cutmix, siamese
 from dance.augment.operation import parse
-from dance.condensed.decoders import decode, decode_bound, decode_multi
+from dance.condensed.decoders.bound import Bound
+from dance.condensed.decoders.multi import Multi
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
@@ -208,15 +209,14 @@ class IDC(Condenser):
         self, task: CondensationTask, change: Change, label: int, iteration: int
     ) -> Callable[[torch.Tensor], torch.Tensor]:
         """From stored images of a class to what the network eats."""
-        config, factor = self.config, task.factor
+        config, decoder = self.config, task.decoder
+        if config.decoding == "multi":
+            decoder = Multi(decoder.factor)
+        elif config.decoding == "bound":
+            decoder = Bound(decoder.factor, config.synthetic_cap)
 
         def view(stored_images: torch.Tensor) -> torch.Tensor:
-            if config.decoding == "multi":
-                images = decode_multi(stored_images, factor)
-            elif config.decoding == "bound":
-                images = decode_bound(stored_images, factor, config.synthetic_cap)
-            else:
-                images = decode(stored_images, factor)
+            images = decoder.decode(stored_images)
             if len(images) > config.synthetic_cap:
                 generator = keyed_generator(task.seed, "subset", iteration, label)
                 kept = torch.randperm(len(images), generator=generator)[: config.synthetic_cap]

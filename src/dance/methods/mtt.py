@@ -155,7 +155,7 @@ class MTT(Condenser):
             self._buffers = {
                 n: t.to(dtype) if t.is_floating_point() else t for n, t in held.items()
             }
-        each = task.ipc * task.factor**2
+        each = task.decoder.images(task.ipc)
         labels = torch.arange(task.train.num_classes)
         self._labels = labels.repeat_interleave(each).to(task.device)
         self._together = task.chunk * each

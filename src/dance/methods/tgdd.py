@@ -133,8 +133,8 @@ class TGDD(Condenser):
         self._buffers = {name: fresh[name] for name in names}  # moved, and never read
         together = None if whole else self.real_images(task.device, task.train.resolution)
         self._real = RealFeatures(task, config.real_batch, together)
-        self._each = task.ipc * task.factor**2
-        self._kept = self.synthetic_images(task.ipc, task.factor)
+        self._each = task.decoder.images(task.ipc)
+        self._kept = self.synthetic_images(task.ipc, task.decoder.factor)
         self._chunk = task.train.num_classes if whole else task.chunk
         self._synthetic = SyntheticImages(
             task,

@@ -74,9 +74,9 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
     labels = chosen_classes(condensed.num_classes, max(1, min(most, _STORED_PIXELS // area)))
     per_class = min(condensed.ipc, _MOST_PER_CLASS, max(1, _STORED_PIXELS // (area * len(labels))))
     decoded_per_class = 0
-    if condensed.factor > 1:
+    if condensed.decoder.factor > 1:
         decoded_per_class = min(
-            per_class * condensed.factor**2,
+            condensed.decoder.images(per_class),
             _MOST_DECODED_PER_CLASS,
             max(1, _DECODED_PIXELS // (area * len(labels))),
         )

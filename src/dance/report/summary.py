@@ -36,11 +36,11 @@ def sentence(run: Run) -> str:
         f"({format.plural(condensed.num_classes, 'class', 'classes')}) into "
         f"{format.plural(images, 'stored image')} of {resolution}, {condensed.ipc} per class."
     )
-    if condensed.factor > 1:
-        cells = condensed.factor**2
+    if condensed.decoder.factor > 1:
+        seen = format.plural(len(condensed.targets()), "image")
         text += (
-            f" Each stored image holds {format.square(condensed.factor)} smaller ones, which "
-            f"are enlarged for training: a network sees {format.plural(images * cells, 'image')}."
+            f" Each stored image holds {format.square(condensed.decoder.factor)} smaller ones, "
+            f"which are enlarged for training: a network sees {seen}."
         )
     return text
 

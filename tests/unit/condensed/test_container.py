@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from dance.condensed import CondensedSet, decode, load_set
+from dance.condensed import CondensedSet, load_set
 from dance.condensed.container import FORMAT, KIND
+from dance.condensed.decoders import of_factor
+from dance.condensed.decoders.grid import Grid
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
 from dance.data.normalization import Normalization
@@ -34,7 +36,7 @@ def make(count: int = 3, ipc: int = 2, resolution: int = 6, **changes: Any) -> C
         "labels": torch.arange(count).repeat_interleave(ipc),
         "classes": tuple(f"class {k}" for k in range(count)),
         "normalization": Normalization(MEAN, STD),
-        "factor": 2,
+        "decoder": Grid(2),
         "provenance": {"dataset": "x", "config": {"ipc": ipc}, "notes": ["é 汉"]},
         "scores": [{"network": "convnet", "last": {"values": [0.5, 0.25]}}],
     }
@@ -65,7 +67,7 @@ def test_sizes() -> None:
 def test_images_are_decoded_and_standardised() -> None:
     condensed = make()
     decoded, labels = condensed.decode()
-    assert torch.equal(decoded, decode(condensed.pixels, 2))
+    assert torch.equal(decoded, Grid(2).decode(condensed.pixels))
     assert labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert torch.equal(condensed.targets(), labels)
     images = condensed.images()
@@ -85,10 +87,14 @@ def test_classes_can_be_chosen() -> None:
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_a_standardised_set_is_the_same_set(factor: int) -> None:
-    unit = make(resolution=5, factor=factor)  # side 5: the padding is grey in unit space
+    decoder = of_factor(factor)
+    unit = make(resolution=5, decoder=decoder)  # side 5: the padding is grey in unit space
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     standardised = make(
-        resolution=5, factor=factor, space="normalized", pixels=(unit.pixels - mean) / std
+        resolution=5,
+        decoder=decoder,
+        space="normalized",
+        pixels=(unit.pixels - mean) / std,
     )
     torch.testing.assert_close(standardised.images(), unit.images())
     torch.testing.assert_close(standardised.decode()[0], unit.decode()[0])
@@ -125,8 +131,7 @@ NAN = torch.full((6, 3, 6, 6), torch.nan)
         ({"classes": ("a", "b", 3)}, "class names"),
         ({"classes": ("a", "b", "\udcff")}, "valid Unicode"),
         ({"normalization": Normalization((0.5,), (0.5,))}, "one number a channel"),
-        ({"factor": 4}, "factor must"),
-        ({"factor": 1.5}, "whole number"),
+        ({"decoder": Grid(4)}, "factor must"),
         ({"space": "log"}, "'unit' or 'normalized'"),
         ({"scores": {}}, "scores a list"),
         ({"provenance": {"x": torch.zeros(1)}}, "plain JSON"),
@@ -175,7 +180,7 @@ def test_saved_is_loaded(
         labels=torch.arange(len(names)).repeat_interleave(ipc),
         classes=tuple(names),
         normalization=Normalization((0.1,) * channels, (0.3,) * channels),
-        factor=factor,
+        decoder=of_factor(factor),
         space=space,
         provenance=provenance,
         scores=scores,
@@ -251,14 +256,18 @@ def test_a_newer_format_is_refused(small: Path) -> None:
         (lambda header, _: header.pop("format"), "format version"),
         (lambda header, _: header.update(format="1"), "format version"),
         (lambda header, _: header.pop("classes"), "lacks.*classes"),
-        (lambda header, _: header.update(decoder=None), "lacks"),
+        (lambda header, _: header.update(decoder=None), "decoder must be a mapping"),
+        (lambda header, _: header.update(decoder={"factor": 1}), "mapping with a name"),
         (lambda header, _: header["normalization"].update(mean=["x"]), "mean must hold one finite"),
         (lambda header, _: header["normalization"].update(std=[0]), "positive"),
         (lambda header, _: header["normalization"].update(name="zca"), "whitening"),
         (lambda header, _: header["normalization"].update(name="log"), "standardise or zca"),
         (lambda header, _: header.update(normalization=None), "lacks"),
         (lambda _, tensors: tensors.update(whitening=torch.zeros(5, 4)), "must have its whitening"),
-        (lambda header, _: header["decoder"].update(name="gan"), "decoder 'gan'"),
+        (lambda header, _: header["decoder"].update(name="gan"), "unknown decoder 'gan'"),
+        (lambda header, _: header["decoder"].update(bound=3), "parameters factor: got factor, b"),
+        (lambda header, _: header["decoder"].update(factor=1.0), "whole number of at least 1"),
+        (lambda header, _: header["decoder"].update(factor=2), "identity' must have factor 1"),
         (lambda header, _: header.update(classes=["a"]), "no usable .* labels"),
         (lambda _, tensors: tensors.pop("pixels"), "lacks.*pixels"),
         (lambda _, tensors: tensors["pixels"].fill_(torch.inf), "no usable .* finite"),

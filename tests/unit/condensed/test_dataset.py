@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dance.condensed import CondensedDataset, CondensedSet
+from dance.condensed.decoders.grid import Grid
 from dance.core.errors import ConfigError
 from dance.data.normalization import Normalization
 
@@ -16,7 +17,7 @@ def condensed() -> CondensedSet:
     pixels = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(3).repeat_interleave(2)
     normalization = Normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
-    return CondensedSet(pixels, labels, ("a", "b", "c"), normalization, factor=2)
+    return CondensedSet(pixels, labels, ("a", "b", "c"), normalization, Grid(2))
 
 
 def epochs(dataset: CondensedDataset, count: int, **options: object) -> list[torch.Tensor]:

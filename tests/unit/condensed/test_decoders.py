@@ -9,8 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dance.condensed import check_factor, decode, decode_labels
-from dance.condensed.decoders import decode_bound, decode_multi
+from dance.condensed.decoders import DECODERS, Decoder, of_factor, unpack
+from dance.condensed.decoders.bound import Bound
+from dance.condensed.decoders.grid import Grid
+from dance.condensed.decoders.identity import Identity
+from dance.condensed.decoders.multi import Multi
 from dance.core.errors import ConfigError
 
 
@@ -58,20 +61,22 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_decode_is_the_sheets(resolution: int, factor: int) -> None:
     pixels = numbers(2, 3, resolution, resolution)
     expected = reference(pixels, factor)
-    torch.testing.assert_close(decode(pixels, factor), expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(decode(pixels.float(), factor), expected.float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(Grid(factor).decode(pixels), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        Grid(factor).decode(pixels.float()), expected.float(), rtol=0, atol=1e-5
+    )
 
 
 def test_every_pixel_of_a_small_case_by_hand() -> None:
     """S=3, f=2: padded to 4, cells of 2; a line (a, b) becomes a, (a+b)/2, b."""
     a, b, c = 0.1, 0.4, 0.9
     stored_image = torch.tensor([a, b, c]).repeat(3, 1).view(1, 1, 3, 3)
-    decoded = decode(stored_image, 1)[0, 0]
+    decoded = Grid(1).decode(stored_image)[0, 0]
     assert torch.equal(decoded, stored_image[0, 0])
     with pytest.raises(ConfigError):
-        decode(stored_image, 2)  # cells of 2 pixels need a side of 4
+        Grid(2).decode(stored_image)  # cells of 2 pixels need a side of 4
     stored_image = torch.tensor([a, b, c, a, b]).repeat(5, 1).view(1, 1, 5, 5)
-    left, right, lower_left, _ = decode(stored_image, 2)[:, 0]
+    left, right, lower_left, _ = Grid(2).decode(stored_image)[:, 0]
     # cells of 3 to 5 pixels: sources at -0.2 (clamped), 0.4, 1, 1.6, 2.2 (clamped)
     torch.testing.assert_close(
         left[0], torch.tensor([a, 0.6 * a + 0.4 * b, b, 0.4 * b + 0.6 * c, c])
@@ -86,29 +91,29 @@ def test_every_pixel_of_a_small_case_by_hand() -> None:
 @pytest.mark.parametrize(("resolution", "factor"), [(4, 2), (5, 2), (7, 3)])
 def test_gradient(resolution: int, factor: int) -> None:
     pixels = numbers(2, 1, resolution, resolution).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: decode(x, factor), (pixels,))
+    assert torch.autograd.gradcheck(lambda x: Grid(factor).decode(x), (pixels,))
 
 
-def test_cells_of_a_canvas_stay_together_row_by_row() -> None:
+def test_cells_of_a_stored_image_stay_together_row_by_row() -> None:
     stored_images = torch.zeros(2, 1, 4, 4)
     for i in range(2):
         for row in range(2):
             for column in range(2):
                 area = stored_images[i, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
                 area.fill_(100 * i + 10 * row + column)
-    assert decode(stored_images, 2)[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 100, 101, 110, 111]
-    assert decode_labels(torch.tensor([3, 5]), 2).tolist() == [3] * 4 + [5] * 4
+    assert Grid(2).decode(stored_images)[:, 0, 0, 0].tolist() == [0, 1, 10, 11, 100, 101, 110, 111]
+    assert Grid(2).labels(torch.tensor([3, 5])).tolist() == [3] * 4 + [5] * 4
 
 
 @pytest.mark.parametrize(("resolution", "factor"), [(8, 2), (7, 3)])
 def test_channels_last_stays_channels_last(resolution: int, factor: int) -> None:
     pixels = numbers(2, 3, resolution, resolution)
     last = pixels.to(memory_format=torch.channels_last)
-    decoded = decode(last, factor)
+    decoded = Grid(factor).decode(last)
     assert decoded.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(decoded, reference(pixels, factor), rtol=0, atol=1e-12)
     torch.testing.assert_close(
-        decode(last.transpose(2, 3), factor),  # neither layout
+        Grid(factor).decode(last.transpose(2, 3)),  # neither layout
         reference(pixels.transpose(2, 3), factor),
         rtol=0,
         atol=1e-12,
@@ -117,40 +122,39 @@ def test_channels_last_stays_channels_last(resolution: int, factor: int) -> None
 
 def test_factor_one_copies_nothing() -> None:
     pixels = numbers(2, 3, 8, 8)
-    assert decode(pixels, 1) is pixels
+    assert Grid(1).decode(pixels) is pixels
+    assert of_factor(1).decode(pixels, [1, 1]) is pixels
 
 
-@pytest.mark.parametrize(
-    ("factor", "resolution"), [(0, 8), (-1, 8), (5, 8), (13, 28), (9, 8), (17, 32), (2, 3)]
-)
+@pytest.mark.parametrize(("factor", "resolution"), [(5, 8), (13, 28), (9, 8), (17, 32), (2, 3)])
 def test_factor_that_does_not_fit(factor: int, resolution: int) -> None:
     with pytest.raises(ConfigError, match=rf"got factor {factor} .* use one of 1"):
-        check_factor(factor, resolution)
+        Grid(factor).check(resolution)
     with pytest.raises(ConfigError):
-        decode(numbers(1, 1, resolution, resolution), factor)
+        Grid(factor).decode(numbers(1, 1, resolution, resolution))
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_a_factor_that_fits_leaves_no_cell_without_pixels(resolution: int, factor: int) -> None:
     try:
-        check_factor(factor, resolution)
+        Grid(factor).check(resolution)
     except ConfigError:
         return
     pixels = torch.ones(1, 1, resolution, resolution)
-    decoded = decode(pixels, factor)
+    decoded = Grid(factor).decode(pixels)
     assert decoded.shape == (factor**2, 1, resolution, resolution)
     # 0.5 is padding: the first pixel of every cell must come from the stored image
     assert (decoded[:, 0, 0, 0] == 1).all()
 
 
 class TestSeveralFactors:
-    def test_multi_reads_every_canvas_at_every_factor(self) -> None:
+    def test_multi_reads_every_stored_image_at_every_factor(self) -> None:
         generator = torch.Generator().manual_seed(0)
         stored_images = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=generator)
-        found = decode_multi(stored_images, 3)
+        found = Multi(3).decode(stored_images)
         expected = [reference(stored_images, each) for each in (2, 3)]
         torch.testing.assert_close(found, torch.cat([stored_images, *expected]))
-        assert torch.equal(decode_multi(stored_images, 1), stored_images)
+        assert torch.equal(Multi(1).decode(stored_images), stored_images)
 
     @pytest.mark.parametrize(
         ("count", "factor", "bound", "each"),
@@ -169,7 +173,7 @@ class TestSeveralFactors:
         stored_images = (
             torch.arange(count, dtype=torch.float64).view(-1, 1, 1, 1).expand(-1, 1, 6, 6)
         )
-        found = decode_bound(stored_images, factor, bound)
+        found = Bound(factor, bound).decode(stored_images)
         owners = []
         for size, taken in zip((3, 2, 1), each, strict=True):
             owners += [
@@ -180,6 +184,45 @@ class TestSeveralFactors:
 
     def test_gradients_flow(self) -> None:
         stored_images = torch.full((3, 1, 6, 6), 0.3, requires_grad=True)
-        for decoded in (decode_multi(stored_images, 2), decode_bound(stored_images, 2, 8)):
+        for decoded in (Multi(2).decode(stored_images), Bound(2, 8).decode(stored_images)):
             (found,) = torch.autograd.grad(decoded.sum(), stored_images)
             assert bool((found > 0).all())
+
+
+ALL = [Identity(), Grid(2), Grid(3), Multi(2), Bound(2, 9)]
+
+
+class TestEveryDecoder:
+    """What holds for each; a new one is listed in ALL."""
+
+    def test_all_are_listed(self) -> None:
+        assert {type(one).name for one in ALL} == set(DECODERS.names())
+
+    @pytest.mark.parametrize("decoder", ALL, ids=str)
+    def test_goes_through_a_file(self, decoder: Decoder) -> None:
+        assert unpack(decoder.pack()) == decoder
+        assert decoder.source
+
+    @pytest.mark.parametrize("decoder", ALL, ids=str)
+    @pytest.mark.parametrize("counts", [[3, 3], [1, 5, 2]])
+    def test_classes_are_decoded_each_by_itself(self, decoder: Decoder, counts: list[int]) -> None:
+        pixels = numbers(sum(counts), 3, 8, 8)
+        labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        decoded, found = decoder.decode(pixels, counts), decoder.labels(labels)
+        assert decoded.shape == (len(found), 3, 8, 8)
+        for label, (own, count) in enumerate(zip(pixels.split(counts), counts, strict=True)):
+            assert int((found == label).sum()) == decoder.images(count)
+            assert torch.equal(decoded[found == label], decoder.decode(own))
+
+    @pytest.mark.parametrize("decoder", ALL, ids=str)
+    def test_initial_stored_images_hold_a_real_one_in_every_cell(self, decoder: Decoder) -> None:
+        images = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 6, 6)
+        index = torch.arange(decoder.factor**2)[None]
+        cells = Grid(decoder.factor).decode(decoder.encode_initial(images, index))
+        assert [int(cell.mean() * 255 + 0.5) for cell in cells] == index[0].tolist()
+
+    @pytest.mark.parametrize("kind", [Identity, Grid, Multi, Bound])
+    @pytest.mark.parametrize("factor", [0, -1, 1.5, True, "2"])
+    def test_a_factor_that_is_no_number_of_cells(self, kind: type[Decoder], factor: object) -> None:
+        with pytest.raises(ConfigError, match="factor must be a whole number of at least 1"):
+            kind(factor)  # type: ignore[arg-type]

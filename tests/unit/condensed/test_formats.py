@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dance.condensed import CondensedSet
+from dance.condensed.decoders.grid import Grid
 from dance.condensed.formats import FORMATS, export
 from dance.condensed.formats.folder import folder_names
 from dance.core.errors import ArtifactError, ConfigError
@@ -61,7 +62,7 @@ def make(names: tuple[str, ...] = ("cat", "dog"), ipc: int = 2, channels: int = 
         labels=torch.arange(count).repeat_interleave(ipc),
         classes=names,
         normalization=Normalization((0.4,) * channels, (0.2,) * channels),
-        factor=2,
+        decoder=Grid(2),
         provenance={
             "dataset": "pets <i>",
             "label": "DANCE",

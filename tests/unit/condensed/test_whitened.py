@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dance.condensed import CondensedSet, load_set
+from dance.condensed.decoders.grid import Grid
 from dance.core.errors import ConfigError
 from dance.data import load
 from dance.data.normalization import Normalization
@@ -66,7 +67,7 @@ def test_the_file_holds_the_transform(real: Any, tmp_path: Path) -> None:
             {"normalization": Normalization((0,), (1,), Whitening(torch.zeros(9), torch.eye(9)))},
             r"whitening must be \(65, 64\)",
         ),
-        ({"factor": 2}, "factor 1"),
+        ({"decoder": Grid(2)}, "factor 1"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(real: Any, changes: Any, words: str) -> None:

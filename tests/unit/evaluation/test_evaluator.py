@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from dance.condensed import CondensedSet, initial_pixels
+from dance.condensed.decoders import of_factor
 from dance.core.checkpoints import Checkpoints
 from dance.core.rng import key, keyed_generator
 from dance.data import ImageSet
@@ -35,11 +36,11 @@ def uneven_test() -> ImageSet:
 def condensed(factor: int = 2) -> CondensedSet:
     train = blobs(60)
     return CondensedSet(
-        pixels=initial_pixels(train, 2, factor, "first", 0),
+        pixels=initial_pixels(train, 2, of_factor(factor), "first", 0),
         labels=torch.arange(3).repeat_interleave(2),
         classes=train.classes,
         normalization=train.normalization,
-        factor=factor,
+        decoder=of_factor(factor),
         provenance={"notes": ["told"]},
     )
 

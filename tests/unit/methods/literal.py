@@ -149,7 +149,7 @@ def condense(
             turn = number if view == "alignment" else iteration
             generator = keyed_generator(task.seed, view, turn)
             drawn = siamese.draw(options.augmentation, classes, train.resolution, generator)
-            each = ipc * task.factor**2
+            each = ipc * task.decoder.factor**2
             if view == "alignment" and options.real_targets == "bank":
                 generator = keyed_generator(task.seed, "subset", iteration)
             chosen = None
@@ -159,7 +159,7 @@ def condense(
 
             losses = []
             for c in range(classes):
-                synthetic = decode(pixels[c * ipc : (c + 1) * ipc], task.factor)
+                synthetic = decode(pixels[c * ipc : (c + 1) * ipc], task.decoder.factor)
                 if chosen is not None:
                     synthetic = synthetic[chosen[c]]
                 synthetic = (synthetic - mean) / std

@@ -171,7 +171,7 @@ def condense_dc(
     )
 
     def decoded(stored_images: torch.Tensor) -> torch.Tensor:
-        return (decode(stored_images * std + mean, task.factor) - mean) / std
+        return (decode(stored_images * std + mean, task.decoder.factor) - mean) / std
 
     pixels = task.initial.clone().requires_grad_()
     images = torch.optim.SGD([pixels], lr=config.learning_rate, momentum=config.momentum)
@@ -329,7 +329,7 @@ def condense_idc(
                     generator = keyed_generator(task.seed, "clusters", iteration, c)
                     chosen[c] = all_rows[representatives(found, len(rows), generator)]
                 rows = chosen[c]
-            synthetic = several(pixels[c * ipc : (c + 1) * ipc], config, task.factor)
+            synthetic = several(pixels[c * ipc : (c + 1) * ipc], config, task.decoder.factor)
             if len(synthetic) > config.synthetic_cap:
                 generator = keyed_generator(task.seed, "subset", iteration, c)
                 kept = torch.randperm(len(synthetic), generator=generator)[: config.synthetic_cap]

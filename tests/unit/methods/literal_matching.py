@@ -118,7 +118,7 @@ class LiteralSides:
         """Of a class: real (n,C,S,S) and synthetic (m,C,S,S) images."""
         train, ipc = self.task.train, self.task.ipc
         stored = train.images[self._sampler.rows(label, self._iteration)].double() / 255
-        synthetic = decode(pixels[label * ipc : (label + 1) * ipc], self.task.factor)
+        synthetic = decode(pixels[label * ipc : (label + 1) * ipc], self.task.decoder.factor)
         if self._unit:
             synthetic = (synthetic - self._mean) / self._std
         change = chain if self._chained else one_operation

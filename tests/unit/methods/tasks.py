@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dance.condensed.decoders import of_factor
 from dance.data.imageset import ImageSet
 from dance.data.normalization import Normalization
 from dance.experts.trajectories import HeldTrajectories, flatten
@@ -84,7 +85,7 @@ def task(
         train=train,
         initial=(noise * 1.4 - 0.2).clamp(0, 1).to(dtype),
         ipc=ipc,
-        factor=factor,
+        decoder=of_factor(factor),
         network=skeleton.eval(),
         experts=tuple(weights(skeleton, 50 + number, dtype) for number in range(experts)),
         seed=seed,

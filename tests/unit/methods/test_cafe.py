@@ -129,7 +129,7 @@ class Literal:
         sampler = ClassSampler(given.train, self.options.real_batch, given.seed)
         stored = given.train.images[sampler.rows(label, iteration)].double() / 255
         own = self.pixels[label * given.ipc : (label + 1) * given.ipc]
-        return (stored - self.mean) / self.std, decode(own, given.factor)
+        return (stored - self.mean) / self.std, decode(own, given.decoder.factor)
 
     def forward(self, theta: State, images: list[torch.Tensor]) -> list[list[torch.Tensor]]:
         """Every class's layers, those of batch norm from one forward."""
@@ -143,8 +143,8 @@ class Literal:
 
     def epoch(self, theta: State, iteration: int, epoch: int) -> State:
         given, options = self.given, self.options
-        images = decode(self.pixels.detach(), given.factor)
-        labels = torch.arange(self.classes).repeat_interleave(given.ipc * given.factor**2)
+        images = decode(self.pixels.detach(), given.decoder.factor)
+        labels = torch.arange(self.classes).repeat_interleave(given.ipc * given.decoder.factor**2)
         order = torch.randperm(
             len(images), generator=keyed_generator(given.seed, "inner order", iteration, epoch)
         )

@@ -156,7 +156,12 @@ def test_stored_pictures_are_what_was_matched_where_the_factor_does_not_divide_t
     train = image_set((4, 4), resolution=7)
     given = task(1, 2, train=train, network=NetworkConfig(width=4, depth=1), dtype=torch.float32)
     stored = CondensedSet(
-        given.initial, torch.arange(2), train.classes, train.normalization, 2, "normalized"
+        given.initial,
+        torch.arange(2),
+        train.classes,
+        train.normalization,
+        given.decoder,
+        "normalized",
     )
     found = pictures(given, given.initial, "normalized")
     torch.testing.assert_close(found, stored.images(), rtol=1e-5, atol=1e-5)

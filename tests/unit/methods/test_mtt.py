@@ -11,7 +11,6 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from dance.augment import single
-from dance.condensed import decode
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
 from dance.data import load
@@ -68,13 +67,13 @@ def unrolled(method: Any, given: CondensationTask, iteration: int) -> tuple[torc
 
     pixels = given.initial.clone().requires_grad_()
     rate = given.initial.new_tensor(config.step_size).requires_grad_()
-    if given.factor > 1:
+    if given.decoder.factor > 1:
         train = given.train
         mean, std = (
             torch.tensor(v, dtype=pixels.dtype).view(-1, 1, 1)
             for v in (train.normalization.mean, train.normalization.std)
         )
-        images = (decode(pixels * std + mean, given.factor) - mean) / std
+        images = (given.decoder.decode(pixels * std + mean) - mean) / std
     else:
         images = pixels
     labels = torch.arange(CLASSES).repeat_interleave(len(images) // CLASSES)

@@ -122,7 +122,7 @@ class Literal:
                 losses = []
                 for c in range(self.classes):
                     own = self.pixels[c * given.ipc : (c + 1) * given.ipc]
-                    synthetic = (literal.decode(own, given.factor) - self.mean) / self.std
+                    synthetic = (literal.decode(own, given.decoder.factor) - self.mean) / self.std
                     if name == "matching":
                         rows = sampler.rows(c, iteration)
                         if options.real == "first":

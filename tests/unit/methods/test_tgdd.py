@@ -58,7 +58,7 @@ def condense(
         encoder, classifier = snapshot(given, number, first), snapshot(given, number, second)
         generator = keyed_generator(given.seed, "augment", iteration)
         drawn = siamese.draw(options.augmentation, classes, train.resolution, generator)
-        each = ipc * given.factor**2
+        each = ipc * given.decoder.factor**2
         generator = keyed_generator(given.seed, "subset", iteration)
         order = torch.rand(classes, each, generator=generator).argsort(1)[
             :, : options.synthetic_cap
@@ -68,7 +68,7 @@ def condense(
 
         def resolutions(c: int) -> tuple[torch.Tensor, torch.Tensor]:
             stored = train.images[sampler.rows(c, iteration)].double() / 255  # noqa: B023
-            own = literal.decode(pixels[c * ipc : (c + 1) * ipc], given.factor)
+            own = literal.decode(pixels[c * ipc : (c + 1) * ipc], given.decoder.factor)
             if each > options.synthetic_cap:  # noqa: B023
                 own = own[order[c]]  # noqa: B023
             both = torch.cat([(stored - mean) / std, (own - mean) / std])

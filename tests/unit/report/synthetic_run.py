@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from dance.condensed import CondensedSet
+from dance.condensed.decoders import of_factor
 from dance.data.normalization import Normalization
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -121,7 +122,7 @@ def write_run(
             labels=labels,
             classes=tuple(classes),
             normalization=Normalization((0.5,) * channels, (0.25,) * channels),
-            factor=factor,
+            decoder=of_factor(factor),
             provenance={
                 "dataset": "digits",
                 "data_fingerprint": "8f14e45fceea167a",

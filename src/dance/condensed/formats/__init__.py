@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from dance.condensed.container import CondensedSet
+from dance.condensed.decoders import Decoder
+from dance.condensed.decoders.identity import IDENTITY
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import write_atomic
 from dance.core.progress import log
@@ -48,7 +50,7 @@ class Content:
     Attributes:
         images: (n, C, S, S) float32 in unit space on the CPU, not clamped.
         labels: (n,) int64, class by class.
-        factor: 1 when the images are decoded, else the cells along a side of each.
+        decoder: that is still to be applied: the identity when the images are decoded.
         source: the condensed set, for names, normalisation and provenance.
         rounding: what 8 bits cost.
         soft: (n, K) float32 probabilities of decoded images; None where the set has none.
@@ -56,7 +58,7 @@ class Content:
 
     images: Tensor
     labels: Tensor
-    factor: int
+    decoder: Decoder
     source: CondensedSet
     rounding: Rounding
     soft: Tensor | None = None
@@ -140,7 +142,7 @@ def export(
 
 
 def _content(condensed: CondensedSet, stored_images: bool) -> Content:
-    factor = condensed.factor if stored_images else 1
+    decoder = condensed.decoder if stored_images else IDENTITY
     images, labels = condensed.stored_images() if stored_images else condensed.decode()
     images, labels = images.detach().cpu(), labels.cpu()
     change = _to_uint8(images).double() / 255 - images
@@ -149,15 +151,9 @@ def _content(condensed: CondensedSet, stored_images: bool) -> Content:
         rms=float(change.square().mean().sqrt()),
         clipped=float(((images < 0) | (images > 1)).double().mean()),
     )
-    soft = (
-        condensed.soft_labels if factor == 1 and not _undecoded(condensed, stored_images) else None
-    )
+    soft = condensed.soft_labels if decoder.factor == 1 else None
     soft = None if soft is None else soft.detach().cpu()
-    return Content(images, labels, factor, condensed, rounding, soft)
-
-
-def _undecoded(condensed: CondensedSet, stored_images: bool) -> bool:
-    return stored_images and condensed.factor > 1
+    return Content(images, labels, decoder, condensed, rounding, soft)
 
 
 def _lost(condensed: CondensedSet, content: Content, form: Format) -> str:

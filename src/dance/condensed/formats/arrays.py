@@ -31,7 +31,7 @@ def write_npz(content: Content, path: Path) -> None:
             classes=np.array(content.source.classes),
             mean=np.array(content.source.normalization.mean, dtype=np.float32),
             std=np.array(content.source.normalization.std, dtype=np.float32),
-            factor=np.array(content.factor),
+            factor=np.array(content.decoder.factor),
             **beside,
         )
 
@@ -44,7 +44,7 @@ def write_pt(content: Content, path: Path) -> None:
         "classes": list(content.source.classes),
         "mean": torch.tensor(content.source.normalization.mean),
         "std": torch.tensor(content.source.normalization.std),
-        "factor": content.factor,
+        "factor": content.decoder.factor,
         **_beside(content),
     }
     buffer = io.BytesIO()  # given a path, torch would write the file's name into the file

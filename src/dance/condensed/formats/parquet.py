@@ -103,9 +103,8 @@ def card(content: Content, names: Sequence[str]) -> str:
     title = f"{origin.get('dataset', 'images')}, condensed"
     method = str(origin.get("label") or origin.get("method") or "dataset condensation")
     per_class = len(content.labels) // len(names)
-    shown = (
-        "decoded images" if content.factor == 1 else f"stored images of {content.factor}² pictures"
-    )
+    factor = content.decoder.factor
+    shown = "decoded images" if factor == 1 else f"stored images of {factor}² pictures"
     colour = "grey" if source.channels == 1 else "RGB"
     lines = [
         f"# {_plain(title)}",

@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 
 from dance.augment import siamese, single
-from dance.condensed import decode
 from dance.condensed.container import Space
 from dance.core.device import policy, send
 from dance.core.rng import keyed_generator
@@ -199,7 +198,7 @@ class SyntheticImages:
         self._problem, self._steps = task, steps
         self._learning_rate, self._momentum = learning_rate, momentum
         self._optimiser: ClassSGD | None = None
-        kept = task.ipc * task.factor**2 if kept is None else kept
+        kept = task.decoder.images(task.ipc) if kept is None else kept
         self._chunks = _cut(task, kept, chunk or task.chunk)
 
     def start(self) -> Tensors:
@@ -318,15 +317,15 @@ def fresh_network(task: CondensationTask, generator: torch.Generator) -> State:
 
 
 def pictures(task: CondensationTask, stored_images: torch.Tensor, space: Space) -> torch.Tensor:
-    """Decoded, standardised images (n*factor^2,C,S,S) of stored images (n,C,S,S) in ``space``.
+    """Network input (m,C,S,S), not augmented, of stored images (n,C,S,S) in ``space``.
 
     What :meth:`dance.condensed.CondensedSet.images` makes of a stored set.
     """
-    factor, normalization = task.factor, task.train.normalization
-    if space == "normalized" and stored_images.shape[-1] % factor == 0:
-        return decode(stored_images, factor)
+    decoder, normalization = task.decoder, task.train.normalization
+    if space == "normalized" and not decoder.pads(stored_images.shape[-1]):
+        return decoder.decode(stored_images)
     unit = stored_images if space == "unit" else normalization.invert(stored_images)
-    return normalization.apply(decode(unit, factor))  # the padding is grey in unit space
+    return normalization.apply(decoder.decode(unit))  # the padding is grey in unit space
 
 
 def single_operation(task: CondensationTask, strategy: str, iteration: int) -> Change:

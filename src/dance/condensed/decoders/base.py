@@ -1,0 +1,146 @@
+"""What a decoder is."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dance.core.errors import ConfigError
+from dance.core.registry import Registry
+
+
+@dataclass(frozen=True)
+class Decoder(ABC):
+    """From stored images to the images that networks see: pure, differentiable, without state.
+
+    A subclass is a frozen dataclass. Its fields are its parameters, whole numbers of at least 1,
+    which the file of a set states beside its name.
+
+    Attributes:
+        factor: l, the cells along a side of a stored image; the initial stored images hold l * l
+            real ones.
+        name: in files and in the registry.
+        source: where it is from.
+    """
+
+    factor: int = 1
+    name: ClassVar[str]
+    source: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            ConfigError: one is no whole number of at least 1.
+        """
+        for parameter in self.parameter_names():
+            value = getattr(self, parameter)
+            if type(value) is not int or value < 1:
+                raise ConfigError(
+                    f"{parameter} must be a whole number of at least 1: got {value!r}"
+                )
+
+    @classmethod
+    def parameter_names(cls) -> list[str]:
+        """Names of the parameters."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    def pack(self) -> dict[str, Any]:
+        """Name and parameters as plain data."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    @abstractmethod
+    def images(self, stored: int) -> int:
+        """Decoded images of a class with so many stored images."""
+
+    @abstractmethod
+    def decode(self, pixels: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+        """Decode stored images, class by class.
+
+        Args:
+            pixels: (n, C, S, S) float in unit space.
+            counts: stored images of each class, in order (none: all are of one class).
+
+        Returns:
+            (m, C, S, S) of the same dtype, class by class, m as :meth:`images` says.
+
+        Raises:
+            ConfigError: the parameters do not fit the resolution.
+        """
+
+    def labels(self, labels: Tensor) -> Tensor:
+        """Labels (m,) of what :meth:`decode` returns, from those (n,) of the stored images.
+
+        Args:
+            labels: int64, class by class.
+        """
+        classes, counts = torch.unique_consecutive(labels, return_counts=True)
+        images = [self.images(count) for count in counts.tolist()]
+        return torch.repeat_interleave(classes, torch.tensor(images, device=labels.device))
+
+    def cell(self, resolution: int) -> int:
+        """Side of a cell in pixels, ceil(S / l); the last ones may reach over the edge."""
+        return -(-resolution // self.factor)
+
+    def pads(self, resolution: int) -> bool:
+        """Whether :meth:`decode` adds pixels of its own, which are grey in unit space."""
+        return resolution % self.factor != 0
+
+    def check(self, resolution: int) -> None:
+        """Refuse a factor that leaves cells of a stored image without a real pixel.
+
+        Args:
+            resolution: S, of the stored images, in pixels.
+
+        Raises:
+            ConfigError: the factor does not fit; the message names those that do.
+        """
+        if _fits(self.factor, resolution):
+            return
+        fitting = [
+            str(factor)
+            for factor in range(1, min(resolution // 2, 8) + 1)
+            if _fits(factor, resolution)
+        ]
+        raise ConfigError(
+            "factor must leave every cell of a stored image at least 2 pixels of side: "
+            f"got factor {self.factor} for images of {resolution} x {resolution} pixels; "
+            f"use one of {', '.join(fitting or ['1'])}"
+        )
+
+    def encode_initial(
+        self, images: Tensor, index: Tensor, shrink: Literal["nearest", "bilinear"] = "nearest"
+    ) -> Tensor:
+        """Stored images whose cells hold real images.
+
+        Args:
+            images: (N, C, S, S) uint8.
+            index: (n, l * l) int64, the image of each cell, row by row.
+            shrink: how an image is brought to the size of its cell.
+
+        Returns:
+            (n, C, S, S) float32 in unit space.
+        """
+        cell = self.cell(images.shape[-1])
+        stored = images.new_zeros((len(index), *images.shape[1:]), dtype=torch.float32)
+        for k in range(self.factor**2):
+            top, left = k // self.factor * cell, k % self.factor * cell
+            spot = stored[:, :, top : top + cell, left : left + cell]
+            real = images[index[:, k]].float() / 255
+            spot.copy_(functional.interpolate(real, size=spot.shape[-2:], mode=shrink))
+        return stored
+
+
+def _fits(factor: int, resolution: int) -> bool:
+    cell = -(-resolution // factor)
+    return factor == 1 or (factor <= resolution // 2 and resolution - (factor - 1) * cell >= 1)
+
+
+DECODERS: Registry[type[Decoder]] = Registry("decoder", "dance.condensed.decoders")
