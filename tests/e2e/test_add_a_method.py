@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from e2e.outside import ROOT, install, python
 
 
 @pytest.fixture(scope="module")
@@ -23,32 +20,8 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project,) = re.findall(r"^```toml\n(.*?)^```$", text, re.M | re.S)
     described = tomllib.loads(project)["project"]
     place = tmp_path_factory.mktemp("outside")
-    (place / "moments.py").write_text(module, encoding="utf-8")
-    info = place / f"{described['name'].replace('-', '_')}-{described['version']}.dist-info"
-    info.mkdir()
-    head = f"Metadata-Version: 2.1\nName: {described['name']}\nVersion: {described['version']}\n"
-    (info / "METADATA").write_text(head, encoding="utf-8")
-    groups = "".join(
-        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in points.items())
-        for group, points in described["entry-points"].items()
-    )
-    (info / "entry_points.txt").write_text(groups, encoding="utf-8")
+    install(place, described["name"], "moments", module, described["entry-points"])
     return place
-
-
-def python(outside: Path, *words: str, timeout: int = 240) -> str:
-    path = os.pathsep.join([str(outside), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, *words],
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "120"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def test_the_page_keeps_its_promise_of_one_short_file(outside: Path) -> None:

@@ -1,0 +1,193 @@
+"""One of each kind of thing that can be added, each in one file outside of the package, and used.
+
+docs/design.md counts these files. A method is added by tests/e2e/test_add_a_method.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from e2e.outside import ROOT, install, python
+
+FILES = {
+    ("dance.augment.operations", "negate"): '''
+"""Swap light and dark."""
+
+import torch
+from dance.augment.operation import OPERATIONS, Operation
+
+
+@OPERATIONS.register("negate")
+class Negate(Operation):
+    """Images times -1 with probability 1/2; parameters (n,) bool."""
+
+    @staticmethod
+    def draw(count, resolution, generator):
+        return torch.rand(count, generator=generator) < 0.5
+
+    @staticmethod
+    def apply(images, parameters):
+        return torch.where(parameters.view(-1, 1, 1, 1), -images, images)
+''',
+    ("dance.networks", "pixels"): '''
+"""A linear classifier of average-pooled pixels."""
+
+from dance.networks.protocol import NETWORKS, Network
+from torch import nn
+
+
+class Pixels(Network):
+    def __init__(self, channels, resolution, classes):
+        super().__init__()
+        self.stem = nn.Identity()
+        self.blocks = nn.ModuleList([nn.AvgPool2d(2)])
+        self.embedding_size = channels * (resolution // 2) ** 2
+        self.classifier = nn.Linear(self.embedding_size, classes)
+
+
+@NETWORKS.register("pixels")
+def pixels(config, channels, resolution, classes):
+    """A linear classifier of average-pooled pixels."""
+    return Pixels(channels, resolution, classes)
+''',
+    ("dance.data.known", "stripes"): '''
+"""Stripes across or down."""
+
+from dance.data.known import Known, register
+
+register(
+    Known(
+        name="stripes",
+        train=(40, 40),
+        test=20,
+        count=2,
+        classes=("across", "down"),
+        constants=None,
+        size=16,
+        location="hf:nobody/stripes",
+        mirrored=False,
+    )
+)
+''',
+    ("dance.evaluation.protocols", "brief"): '''
+"""Two epochs, one network, no digit mirrored."""
+
+from dance.evaluation.protocol import PROTOCOLS, Protocol
+from dance.training import TrainerConfig
+
+PROTOCOLS.register("brief-v1")(
+    Protocol(
+        name="brief-v1",
+        source="a test",
+        fit=TrainerConfig(epochs=2, batch_size=8, augmentation="color_flip", cutmix=0.0),
+        mirrors_all=False,
+        repeats=1,
+    )
+)
+''',
+    ("dance.condensed.formats", "pixel_table"): '''
+"""One line of text for each image: its label and its pixels."""
+
+from dance.condensed.formats import FORMATS, Format
+
+
+def write(content, file):
+    with file.open("w") as out:
+        for label, image in zip(content.labels.tolist(), content.to_uint8().flatten(1).tolist()):
+            print(label, *image, sep=",", file=out)
+
+
+FORMATS.register("csv")(Format(write=write, is_folder=False, eight_bit=True, numbers=False))
+''',
+}
+"""By the package whose registry they add to, which names the entry-point group, and by module."""
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the files as installed distributions would, and the stripes' images."""
+    place = tmp_path_factory.mktemp("outside")
+    for (package, module), text in FILES.items():
+        install(place, f"dance-{module}", module, text.lstrip(), {package: {module: module}})
+    for split, count in (("train", 20), ("test", 10)):
+        for name in ("across", "down"):
+            folder = place / "data" / "stripes" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                image = np.zeros((16, 16), np.uint8)
+                image[number % 4 :: 4] = 255
+                shown = image if name == "across" else image.T
+                Image.fromarray(np.ascontiguousarray(shown)).save(folder / f"{number}.png")
+    return place
+
+
+def dance(outside: Path, *words: str | Path) -> str:
+    return python(outside, "-m", "dance", *words, DANCE_DATA_ROOT=str(outside / "data"))
+
+
+def test_an_operation_is_drawn_and_applied_by_both_modes(outside: Path) -> None:
+    """In a chain beside what is always on, last in the order, and as one of several."""
+    python(
+        outside,
+        "-c",
+        """
+import torch
+from dance.augment import siamese, single
+from dance.core.rng import keyed_generator
+
+x = torch.randn(40, 1, 8, 8, generator=keyed_generator(0, "x"))
+drawn = siamese.draw("negate_flip_crop", 40, 8, keyed_generator(3, "x"))
+negated = [siamese.draw("negate_flip_crop", 4, 8, keyed_generator(n, "x")) for n in range(40)]
+names = {tuple(each.parameters) for each in negated}
+assert names == {("flip", "negate"), ("flip", "crop")}, names
+drawn = siamese.draw("negate", 40, 8, keyed_generator(3, "x"))
+signs = 1 - 2 * drawn.parameters["negate"].float().view(-1, 1, 1, 1)
+assert 0 < int((signs < 0).sum()) < 40
+assert torch.equal(siamese.apply(x, drawn), signs * x)
+drawn = single.draw("color_negate", 40, 8, keyed_generator(3, "x"))
+rows = drawn.operation == 1
+signs = 1 - 2 * drawn.parameters[1].parameters["negate"].float().view(-1, 1, 1, 1)
+assert torch.equal(single.apply(x, drawn)[rows], (signs * x)[rows])
+""",
+    )
+
+
+def test_all_are_listed(outside: Path) -> None:
+    listed = json.loads(dance(outside, "list", "--json"))
+    assert "2 classes, 40 train and 20 test images" in listed["datasets"]["stripes"]
+    assert "average-pooled" in listed["networks"]["pixels"]
+    assert listed["protocols"]["brief-v1"] == "a test"
+
+
+@pytest.mark.parametrize(("method", "strategy"), [("m3d", "negate_crop"), ("dm", "negate_flip")])
+def test_a_run_has_all_of_them(outside: Path, tmp_path: Path, method: str, strategy: str) -> None:
+    """A set that is known by name, matched by either mode in a network, scored and exported."""
+    place = tmp_path / "run"
+    words = (
+        f"condense stripes --method {method} --ipc 2 --factor 1 --network.name pixels "
+        f"--networks pixels --protocol brief-v1 --options.iterations 3 --options.real_batch 8 "
+        f"--options.augmentation {strategy} "
+        f"--evaluation.baselines initial --device cpu --output {place}"
+    )
+    dance(outside, *words.split())
+    (score, *_) = json.loads((place / "scores.json").read_text())
+    assert (score["protocol"], score["network"]) == ("brief-v1", "pixels")
+    table = tmp_path / "stripes.csv"
+    dance(outside, "export", place, table, "--to", "csv")
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["0", "0", "1", "1"]
+    assert {len(line) for line in lines} == {1 + 16 * 16}
+
+
+def test_the_page_counts_them() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    page = page.split("## One file each")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([\w ]+) \| (\d+) \| .*\| `([\w.]+)` \|", page, re.M)
+    counted = {package: int(files) for _, files, package in rows}
+    assert counted == {"dance.methods": 1} | {package: 1 for package, _ in FILES}
