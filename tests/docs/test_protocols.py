@@ -42,7 +42,7 @@ def test_values(name: str) -> None:
         "rate falls by": f"{fit.gamma:g}",
         "from epoch": ", ".join(map(str, milestones)),
         "momentum is then": "lost" if fit.reset_momentum else "kept",
-        "augmentation": fit.augment,
+        "augmentation": fit.augmentation_mode,
         "CutMix": f"{fit.cutmix:g}",
         "norm of a ConvNet": own.norm or "the set's",
         "networks": str(own.networks(32)),

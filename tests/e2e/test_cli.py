@@ -169,10 +169,16 @@ class TestOptions:
 
 def other(value: Any, kind: Any, place: str) -> Any:
     """A value that is valid for the type and not the one given."""
-    if place == "networks":
-        return ["resnet10"]
+    named = {
+        "networks": ["resnet10"], "network.name": "resnet10", "evaluation.protocol": "quick-v1",
+        "device": "cpu", "memory_limit": "8GB", "options.encoder": "mid",
+    }  # fmt: skip
+    if place in named:
+        return named[place]
     if place.endswith(".milestones"):
         return ["1/4", "1/2+2"]
+    if place.endswith("augmentation"):
+        return "color_flip"
     members = [kind, *get_args(kind)]
     choices = [c for m in members if get_origin(m) is Literal for c in get_args(m)]
     if get_origin(kind) is tuple:
@@ -184,7 +190,7 @@ def other(value: Any, kind: Any, place: str) -> Any:
         return not value
     if int in members:
         return (value or 0) + 1
-    return (value or 0.0) + 0.125 if float in members else f"{value}x"
+    return (value or 0.5) / 2 if float in members else f"{value}x"
 
 
 def written(value: Any) -> list[str]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from dance import engine
 from dance.bench import results_table
 from dance.bench.entries import EXACT, Engine, staged, with_targets
 from dance.bench.machine import describe
 from dance.bench.timing import timed
-from dance.core.config import merge, to_plain
+from dance.core.config import AtLeastOne, configuration, merge, to_plain
 from dance.core.errors import ConfigError, DanceError
 from dance.core.files import read_json, write_json, write_text
 from dance.core.lock import locked
@@ -35,30 +37,44 @@ _MAX_RATIO = 1.25
 less than its budget divided by this."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodsConfig:
-    """The methods that are compared, and their common budget: one of ``seconds`` and ``updates``.
+def _budget(value: float | None) -> float | None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise ValueError("must be more than 0")
+    return value
 
-    Attributes:
-        data: names or paths of data sets.
-        ipc: numbers of images per class.
-        methods: names of the methods to compare (None: all).
-        seconds: condensation time of each method in seconds, without the training of experts and
-            trajectories. The number of steps that take this time is chosen before each run.
-        updates: number of updates of the images that each method makes.
-        base: settings to start from, as for ``dance condense --config``.
-        settings: nested plain settings that replace those of the recipes, for every method.
-        command: the command line, for the record.
-    """
+
+@configuration
+class MethodsConfig:
+    """The methods that are compared; their common budget is one of ``seconds`` and ``updates``."""
 
     data: tuple[str, ...]
-    ipc: tuple[int, ...] = (1, 10)
+    """Names or paths of data sets."""
+    ipc: tuple[AtLeastOne, ...] = (1, 10)
+    """Numbers of images per class."""
     methods: tuple[str, ...] | None = None
-    seconds: float | None = None
-    updates: int | None = None
+    """Names of the methods to compare (none: all)."""
+    seconds: Annotated[float | None, BeforeValidator(_budget)] = None
+    """Condensation time of each method in seconds, without the training of experts and
+    trajectories. The number of steps that take this time is chosen before each run."""
+    updates: Annotated[int | None, BeforeValidator(_budget)] = None
+    """Number of updates of the images that each method makes."""
     base: str | None = "quick"
+    """Settings to start from, as for ``dance condense --config``."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Nested plain settings that replace those of the recipes, for every method."""
     command: str = ""
+    """Command line that asked for the comparison, for the record."""
+
+    def __post_init__(self) -> None:
+        """Refuse two budgets or none, and a comparison on nothing."""
+        if (self.seconds is None) == (self.updates is None):
+            raise ValueError(
+                "a comparison must have one budget, --seconds of condensing or --updates of the "
+                f"images: got {'none' if self.seconds is None else 'both'}"
+            )
+        for name in ("data", "ipc"):
+            if not getattr(self, name):
+                raise ValueError(f"a comparison must name its {name}: got none")
 
 
 def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
@@ -128,18 +144,7 @@ def _read_record(path: Path, budget: Mapping[str, float | None]) -> dict[str, An
 
 
 def _runs(config: MethodsConfig) -> list[RunConfig]:
-    """The configurations of all runs, after checks of their values."""
-    if (config.seconds is None) == (config.updates is None):
-        raise ConfigError(
-            "a comparison must have one budget, --seconds of condensing or --updates of the "
-            f"images: got {'none' if config.seconds is None else 'both'}"
-        )
-    for name, value in (("seconds", config.seconds), ("updates", config.updates)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} must be more than 0: got {value}")
-    for name, values in (("data", config.data), ("ipc", config.ipc)):
-        if not values:
-            raise ConfigError(f"a comparison must name its {name}: got none")
+    """The configurations of all runs."""
     names = METHODS.names() if config.methods is None else config.methods
     common = {"network": to_plain(NetworkConfig()), "evaluation": {"baselines": []}}
     settings = merge(common, config.settings)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from dance.bench import page
 from dance.bench.arithmetic import COUNTED, step_arithmetic
@@ -26,6 +28,7 @@ from dance.bench.memory import measure
 from dance.bench.reference import PlainConvNet
 from dance.bench.timing import alternate, ratio, summary
 from dance.bench.training import evaluation, experts_and_tests
+from dance.core.config import AtLeastOne, configuration
 from dance.core.errors import ConfigError, DanceError
 from dance.core.files import write_json, write_text
 from dance.core.progress import log, track
@@ -43,26 +46,23 @@ _MAX_SECONDS = 10.0
 """Longest time that one entry may take in one round."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class SpeedConfig:
-    """The settings of a speed benchmark.
-
-    Attributes:
-        data: names or paths (empty: the embedded digits, and CIFAR-10 and CIFAR-100 if found).
-        ipc: numbers of images per class.
-        methods: names of the methods to measure beside DANCE (None: all that optimise stored
-            images).
-        rounds: number of rounds, in each of which all entries take turns, after a warm-up round.
-        settings: nested plain settings of the runs, which replace those of the recipes.
-        command: the command line, for the record.
-    """
+    """The settings of a speed benchmark."""
 
     data: tuple[str, ...] = ()
-    ipc: tuple[int, ...] = (1, 10, 50)
+    """Names or paths of data sets (none: the embedded digits, and CIFAR-10 and CIFAR-100 if
+    found)."""
+    ipc: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (1, 10, 50)
+    """Numbers of images per class."""
     methods: tuple[str, ...] | None = None
-    rounds: int = 5
+    """Names of the methods to measure beside DANCE (none: all that optimise stored images)."""
+    rounds: AtLeastOne = 5
+    """Number of rounds, in each of which all entries take turns, after a warm-up round."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """Nested plain settings of the runs, which replace those of the recipes."""
     command: str = ""
+    """Command line that asked for the benchmark, for the record."""
 
 
 def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
@@ -121,11 +121,7 @@ def _write(record: dict[str, Any], directory: Path) -> None:
 
 
 def _runs(config: SpeedConfig) -> list[RunConfig]:
-    """The configurations of all runs, after checks of their values, data and initial images."""
-    if config.rounds < 1:
-        raise ConfigError(f"rounds must be at least 1: got {config.rounds}")
-    if not config.ipc:
-        raise ConfigError("ipc must name at least one number of images per class: got none")
+    """The configurations of all runs, after checks of their data and initial images."""
     for name in config.methods or ():
         METHODS.get(name)
         if name not in condensers():

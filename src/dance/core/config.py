@@ -1,87 +1,186 @@
-"""Frozen dataclasses to and from plain data, strictly: nothing is guessed, nothing is ignored.
+"""Configuration classes: from plain data and back, strictly; nothing is guessed or ignored.
 
-An unknown key names its neighbours, a wrong type says what must be there. Plain data is what YAML
-and JSON hold: mappings, lists, text, numbers, truth values and null. A dataclass is the only home
-of a setting: its type, its default and the words that explain it (attribute docstrings or an
-``Attributes:`` section of the class).
+An unknown key names its neighbours; a wrong type, or a value out of range, says what must be there.
+Plain data is what YAML and JSON hold: mappings, lists, text, numbers, truth values and null. A
+configuration class is the only home of a setting: its type, its range, its default, its short name
+on the command line, and the string under it that explains it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-import docstring_parser
 import yaml
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from dance.core.errors import ConfigError, nearest
+from dance.core.registry import Registry
 
 T = TypeVar("T")
 REQUIRED = dataclasses.MISSING
 """Stands for the default of a setting that has none."""
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+"""A number of things of which there is one at least."""
+Count = Annotated[int, Field(ge=0)]
+"""A number of things of which there may be none."""
+Positive = Annotated[float, Field(gt=0)]
+"""A number above 0, such as a learning rate."""
+NonNegative = Annotated[float, Field(ge=0)]
+"""A number of at least 0, such as the weight of a loss."""
+Probability = Annotated[float, Field(ge=0, le=1)]
+"""A number from 0 to 1, such as a probability."""
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""A number of at least 0 and below 1."""
+
 _NULL = ("null", "none", "~", "")
 """How a person writes null where text is expected, such as on a command line."""
 _WORDS = {
     int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null",
 }  # fmt: skip
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+"""What pydantic calls a bound, and how it is said."""
+_RANK = {"unexpected_keyword_argument": 0, "missing": 2}
+"""Which of several findings is told: an unknown name before all, an absent one last."""
+
+
+@dataclass_transform(
+    frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
+)
+def configuration(cls: type[T]) -> type[T]:
+    """Make a frozen dataclass of settings out of a class; whatever makes an instance validates it.
+
+    Types are strict (text is no number, a fraction no whole one), numbers finite and unknown names
+    refused. A range stands on its field, ``Annotated[int, Field(ge=1)]`` or an alias of this module
+    such as :data:`AtLeastOne`; what several fields must fulfil together is checked in
+    ``__post_init__``, which raises a ``ValueError`` that opens with the name of a field. Either
+    reaches the caller as a :class:`ConfigError`.
+
+    >>> @configuration
+    ... class Training:
+    ...     epochs: AtLeastOne = 60
+    >>> dataclasses.replace(Training(), epochs=0)
+    Traceback (most recent call last):
+    dance.core.errors.ConfigError: epochs must be at least 1: got 0
+    """
+    strict = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+    made: Any = dataclass(frozen=True, kw_only=True, config=strict)(cls)
+    validated = made.__init__
+
+    @functools.wraps(validated)
+    def __init__(self: object, **values: Any) -> None:  # noqa: N807
+        try:
+            validated(self, **values)
+        except ValidationError as error:
+            raise ConfigError(_refusal(made, error)) from error
+
+    made.__init__ = __init__
+    return made  # type: ignore[no-any-return]
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What the command line makes of a field, beside its dotted name; stands in ``Annotated``.
+
+    Attributes:
+        short: another name, such as ``--size``.
+        metavar: stands for the value in help texts; empty: as the type says.
+        names: where the value, or each of several, must be the name of a member.
+    """
+
+    short: str = ""
+    metavar: str = ""
+    names: Registry[Any] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """The schema of the field, with its names looked up."""
+        return AfterValidator(self._known).__get_pydantic_core_schema__(source, handler)
+
+    def _known(self, value: Any) -> Any:
+        if self.names is not None:
+            for name in (value,) if isinstance(value, str) else value or ():
+                self.names.get(name)
+        return value
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One field of a configuration dataclass.
+    """One field of a configuration class.
 
     Attributes:
         name: of the field.
-        kind: its type.
+        kind: its type, without its range.
         default: its value unless given, or :data:`REQUIRED`.
         text: what it means, in a sentence, with its unit.
+        option: what the command line makes of it.
     """
 
     name: str
     kind: Any
     default: Any
     text: str
+    option: Option
 
     @property
     def nested(self) -> bool:
-        """Whether the field holds a dataclass of settings."""
+        """Whether the field holds settings."""
         return dataclasses.is_dataclass(self.kind)
 
 
 def settings(cls: type) -> tuple[Setting, ...]:
-    """The fields of a dataclass in order, inherited ones included, with their explanations."""
+    """The fields of a configuration class in order, inherited ones included.
+
+    A subclass that gives a field another default keeps its text, unless it has one of its own.
+    """
     kinds = get_type_hints(cls)
-    texts = _texts(cls)
     found = []
-    for field in dataclasses.fields(cls):
-        default = field.default if field.default_factory is REQUIRED else field.default_factory()
-        found.append(Setting(field.name, kinds[field.name], default, texts.get(field.name, "")))
+    for name, field in cls.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        default = REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
+        bases = (getattr(base, "__pydantic_fields__", {}) for base in cls.__mro__)
+        texts = (fields[name].description for fields in bases if name in fields)
+        text = " ".join(next(filter(None, texts), "").replace("``", "").split())
+        option = next((each for each in field.metadata if isinstance(each, Option)), Option())
+        found.append(Setting(name, kinds[name], default, text, option))
     return tuple(found)
 
 
-def build(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
-    """An instance of a dataclass from plain data.
+def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | None = None) -> T:
+    """An instance of a configuration class from plain data.
 
     Args:
-        cls: the dataclass; its fields may be numbers, text, truth values, literals, optional,
-            tuples, lists, dicts or dataclasses.
-        plain: values by field name; absent ones take their defaults.
+        cls: the class.
+        plain: values by field name; those of a section may be a mapping again.
         where: dotted place of ``plain`` in the whole, for messages.
+        base: an instance whose values count where ``plain`` has none; None: the defaults.
 
     Raises:
-        ConfigError: unknown key, wrong type, or a value that the dataclass refuses.
+        ConfigError: unknown key, wrong type, or a value that the class refuses.
 
-    >>> @dataclasses.dataclass
+    >>> @configuration
     ... class Training:
     ...     epochs: int = 60
     >>> build(Training, {"epochs": "six"}, "experts")
@@ -91,54 +190,96 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "") -> T:
     if not isinstance(plain, Mapping):
         name = where or "the configuration"
         raise ConfigError(f"{name} must be settings by name: got {_show(plain)}")
-    known = {setting.name: setting for setting in settings(cls)}
-    values = {}
+    kinds = {setting.name: setting.kind for setting in settings(cls)}
+    values = {} if base is None else {name: getattr(base, name) for name in kinds}
     for name, value in plain.items():
-        if name not in known:
-            place = _dotted(where, name)
-            raise ConfigError(f"unknown setting {place!r}{_neighbours(cls, where, str(name))}")
-        values[name] = convert(value, known[name].kind, _dotted(where, name))
-    for name, setting in known.items():
-        if setting.default is REQUIRED and name not in values:
-            meaning = setting.text or "it has no default"
-            raise ConfigError(f"{_dotted(where, name)} must be given: {meaning}")
-    return cls(**values)
+        if name not in kinds:
+            raise ConfigError(_unknown(cls, name, where))
+        held, place = values.get(name), _dotted(where, name)
+        kind = type(held) if dataclasses.is_dataclass(held) else kinds[name]
+        if dataclasses.is_dataclass(kind) and not isinstance(value, kind):
+            values[name] = build(kind, value, place, held)
+        else:
+            values[name] = _read(value, kind, place)
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        if isinstance(error.__cause__, ValidationError):  # say it anew, with its place
+            raise ConfigError(_refusal(cls, error.__cause__, where)) from error
+        raise
 
 
-def convert(value: Any, kind: Any, place: str) -> Any:
-    """``value`` as the type ``kind``, without guessing: text is no number, a fraction no whole one.
+def _read(value: Any, kind: Any, place: str) -> Any:
+    """A value of plain data, whose lists are our tuples, as pydantic is to see it."""
+    members = _members(kind)
+    origins = [get_origin(member) for member in members]
+    if isinstance(value, float) and Literal in origins and float not in members:
+        # Pydantic takes 2.0 for a literal 2.
+        raise ConfigError(f"{place} must be {words(kind)}: got {_show(value)}")
+    return tuple(value) if tuple in origins and isinstance(value, list) else value
 
-    Raises:
-        ConfigError: it is something else; the message says what ``place`` must be.
-    """
-    if kind is Any:
-        return value
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return value if isinstance(value, kind) else build(kind, value, place)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        for member in arguments:
-            try:
-                return convert(value, member, place)
-            except ConfigError:
-                continue
-    elif origin is Literal:
-        for choice in arguments:
-            if choice == value and type(choice) is type(value):
-                return choice
-    elif origin is tuple and isinstance(value, list | tuple):
-        kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
-        if len(kinds) == len(value):
-            return tuple(convert(v, k, place) for v, k in zip(value, kinds, strict=True))
-    elif origin is list and isinstance(value, list | tuple):
-        return [convert(item, arguments[0], place) for item in value]
-    elif origin is dict and isinstance(value, Mapping):
-        return {key: convert(v, arguments[1], _dotted(place, key)) for key, v in value.items()}
-    elif kind is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    elif kind in (int, str, bool, NoneType) and type(value) is kind:
-        return value
-    raise ConfigError(f"{place} must be {words(kind)}: got {_show(value)}")
+
+def _refusal(cls: type, error: ValidationError, where: str = "") -> str:
+    """What pydantic found, as we say it: one thing, unknown names first and absent ones last."""
+    found = min(error.errors(include_url=False), key=lambda each: _RANK.get(each["type"], 1))
+    problem, path, value = found["type"], found["loc"], found["input"]
+    if not path:  # a rule of several fields, which opens with the name of one
+        return _dotted(where, found["ctx"]["error"])
+    name, inner = str(path[0]), path[1:]
+    if problem == "unexpected_keyword_argument":
+        return _unknown(cls, name, where)
+    setting = next(setting for setting in settings(cls) if setting.name == name)
+    place = _dotted(where, name)
+    if problem == "missing" and not inner:
+        return f"{place} must be given: {setting.text or 'it has no default'}"
+    place, kind = _within(place, setting.kind, inner[:-1] if problem == "missing" else inner)
+    shown = _show(list(value) if isinstance(value, tuple) else value)
+    got = f"got {'none' if value == () else shown}"
+    if problem == "value_error":  # of one field, and says what must hold
+        return f"{place} {found['ctx']['error']}: {got}"
+    if problem == "too_short":
+        least = found["ctx"]["min_length"]
+        return f"{place} must name at least {'one' if least == 1 else least}: {got}"
+    if problem.startswith(("greater_than", "less_than")):
+        hint = get_type_hints(cls, include_extras=True)[name]
+        return f"{place} must be {_range(hint)}: {got}"
+    if problem in ("literal_error", "finite_number", "missing") or problem.endswith("_type"):
+        return f"{place} must be {words(kind)}: {got}"
+    return f"{place}: {found['msg']}: {got}"
+
+
+def _within(place: str, kind: Any, path: Sequence[str | int]) -> tuple[str, Any]:
+    """Place and type of an item of a list, or of a value of a mapping, at any depth."""
+    for part in path:
+        for member in _members(kind):
+            arguments = get_args(member)
+            if get_origin(member) is dict:
+                place, kind = _dotted(place, part), arguments[1]
+            elif get_origin(member) in (tuple, list) and isinstance(part, int):
+                kind = arguments[part if arguments[1:] not in ((), (...,)) else 0]
+    return place, kind
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _range(hint: Any) -> str:
+    """The bounds that a type carries, as a person says them."""
+    bounds = _bounds(hint)
+    if bounds.keys() == {"ge", "le"}:
+        return f"from {bounds['ge']} to {bounds['le']}"
+    return " and ".join(f"{_BOUNDS[sign]} {bounds[sign]}" for sign in _BOUNDS if sign in bounds)
+
+
+def _bounds(hint: Any) -> dict[str, Any]:
+    """All bounds anywhere in a type, by pydantic's name."""
+    found: dict[str, Any] = {}
+    for part in (*get_args(hint), *getattr(hint, "metadata", ())):
+        found |= _bounds(part)
+    own = {sign: getattr(hint, sign, None) for sign in _BOUNDS}
+    return found | {sign: bound for sign, bound in own.items() if bound is not None}
 
 
 def from_text(text: str, kind: Any, place: str) -> Any:
@@ -152,23 +293,37 @@ def from_text(text: str, kind: Any, place: str) -> Any:
     >>> from_text("10", str, "data"), from_text("a,b", tuple[str, ...], "networks")
     ('10', ('a', 'b'))
     """
-    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    members = _members(kind)
     if NoneType in members and text.lower() in _NULL:
         return None
     for member in members:
-        for choice in get_args(member) if get_origin(member) is Literal else ():
-            if str(choice) == text:
-                return choice
-        if member is bool and text.lower() in _TRUTH:
-            return _TRUTH[text.lower()]
-        if get_origin(member) in (tuple, list):
-            kinds = get_args(member)[0]
-            parts = [part for part in re.split(r"[,\s]+", text) if part]
-            return convert([from_text(part, kinds, place) for part in parts], kind, place)
-        if member in (int, float):
-            with suppress(ValueError):
-                return convert(member(text), kind, place)
-    return convert(text, kind, place)
+        with suppress(ValueError):
+            return _from_text(text, member, place)
+    raise ConfigError(f"{place} must be {words(kind)}: got {_show(text)}")
+
+
+def _from_text(text: str, kind: Any, place: str) -> Any:
+    """A value of one type; the items of a list are told apart by commas and spaces.
+
+    Raises:
+        ValueError: the text is no such value.
+        ConfigError: it is a list, and an item is none.
+    """
+    choices: Mapping[str, Any] = {}
+    if get_origin(kind) in (tuple, list):
+        parts = [part for part in re.split(r"[,\s]+", text) if part]
+        return tuple(from_text(part, get_args(kind)[0], place) for part in parts)
+    if kind in (str, Any):
+        return text
+    if kind is int or (kind is float and math.isfinite(float(text))):
+        return kind(text)
+    if get_origin(kind) is Literal:
+        choices = {str(choice): choice for choice in get_args(kind)}
+    elif kind is bool:
+        choices, text = _TRUTH, text.lower()
+    if text not in choices:
+        raise ValueError(text)
+    return choices[text]
 
 
 def to_plain(value: Any) -> Any:
@@ -320,12 +475,12 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _neighbours(cls: type, where: str, name: str) -> str:
-    """A tail that names what may have been meant: the same name elsewhere, else a close one."""
+def _unknown(cls: type, name: object, where: str) -> str:
+    """What is said of a name that no setting has: the same name elsewhere, else a close one."""
     elsewhere = [place for place in _leaves(cls, where) if place.rsplit(".", 1)[-1] == name]
-    if elsewhere:
-        return "; did you mean " + " or ".join(map(repr, elsewhere)) + "?"
-    return nearest(name, [setting.name for setting in settings(cls)])
+    meant = "; did you mean " + " or ".join(map(repr, elsewhere)) + "?"
+    near = nearest(str(name), [setting.name for setting in settings(cls)])
+    return f"unknown setting {_dotted(where, name)!r}{meant if elsewhere else near}"
 
 
 def _leaves(cls: type, where: str) -> list[str]:
@@ -334,18 +489,6 @@ def _leaves(cls: type, where: str) -> list[str]:
         place = _dotted(where, setting.name)
         found += _leaves(setting.kind, place) if setting.nested else [place]
     return found
-
-
-@cache
-def _texts(cls: type) -> dict[str, str]:
-    """Explanations by field name; a subclass may explain an inherited field anew."""
-    texts: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        parsed = docstring_parser.parse_from_object(base, docstring_parser.DocstringStyle.GOOGLE)
-        for entry in parsed.params:
-            if entry.description:
-                texts[entry.arg_name] = " ".join(entry.description.replace("``", "").split())
-    return texts
 
 
 class _Loader(yaml.SafeLoader):

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from dance.core.errors import ConfigError
+from pydantic import Field
+
+from dance.core.config import AtLeastOne, Option, configuration
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DataConfig:
     """Where an image set is looked for and how its images are prepared."""
 
-    root: str | None = None
-    """Folder that holds named data sets as <root>/<name>/; unset: $DANCE_DATA_ROOT."""
-    size: int | None = None
-    """Side of the square images in pixels; unset: the set's own."""
-    offline: bool = False
+    root: Annotated[str | None, Option(short="--data-root", metavar="DIR")] = None
+    """Folder that holds named data sets as <root>/<name>/ (none: $DANCE_DATA_ROOT)."""
+    size: Annotated[AtLeastOne | None, Option(short="--size")] = None
+    """Side of the square images in pixels (none: the set's own)."""
+    offline: Annotated[bool, Option(short="--offline")] = False
     """Never fetch anything from the network (HF_HUB_OFFLINE=1 says the same)."""
-    skip_bad: bool = False
+    skip_bad: Annotated[bool, Option(short="--skip-bad")] = False
     """Leave out images that cannot be used, and list them, instead of stopping at one."""
-    test_fraction: float = 0.2
-    """Share of every class, 0 to 1, held out for testing where a set has no test split."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        if self.size is not None and self.size < 1:
-            raise ConfigError(f"size must be a whole number of pixels above 0: got {self.size}")
-        if not 0.0 < self.test_fraction < 1.0:
-            raise ConfigError(
-                f"test_fraction must lie strictly between 0 and 1: got {self.test_fraction}; use "
-                "for instance 0.2"
-            )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Fraction of every class that is held out for testing where a set has no test split."""

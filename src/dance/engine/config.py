@@ -2,70 +2,92 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import re
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field
+
+from dance.core.config import AtLeastOne, Count, Option, configuration
+from dance.core.errors import ConfigError
+from dance.core.memory import in_bytes
 from dance.data.config import DataConfig
 from dance.evaluation.protocol import EvaluationConfig
 from dance.experts.recipe import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.experts.trajectories import TrajectoryConfig
+from dance.methods import METHODS
+from dance.networks import NETWORKS
 from dance.networks.protocol import NetworkConfig
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
-@dataclass(frozen=True, kw_only=True)
+
+def _device(name: str) -> str:
+    if not _DEVICE.fullmatch(name):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N: got {name!r}; use auto")
+    return name
+
+
+def _amount(text: str | None) -> str | None:
+    if text is not None:
+        in_bytes(text)
+    return text
+
+
+@configuration
 class RunConfig:
-    """Everything that decides a run.
-
-    Attributes:
-        data: name of a known set (``dance list datasets``) or a path.
-        method: one of ``dance list methods``.
-        ipc: images per class that are stored.
-        factor: l; each stored image is a grid of l x l smaller ones that are scaled up for
-            training. 1 switches factoring off.
-        init: what the stored images start from: the ``first`` real images of each class (released
-            code), ``random`` real images (the paper's words), a ``collage`` of random real images
-            that are shrunk smoothly (IDM), uniform ``noise``, or ``normal`` noise of the mean and
-            deviation of the data.
-        whitening: ``zca`` for networks that see whitened images, condensed and unseen ones alike;
-            the transform is stored with the set.
-        networks: networks that the finished set is scored with.
-        labels: hard, or soft: what experts call the images, stored with the set; networks then
-            learn these.
-        seed: of every random draw.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``; does not decide the result.
-        precision: ``float32``, or ``bfloat16`` for the arithmetic of the networks.
-        chunk: classes that are forwarded together (none: as many as memory allows); does not
-            decide the result beyond rounding.
-        memory_limit: what condensing may hold on the device (the CPU: in the process), such as
-            ``8GB``; decides how many classes go through one forward where ``chunk`` does not (none:
-            what the device has); does not decide the result beyond rounding.
-        source: how the data set is read.
-        network: the network of experts and matching.
-        experts: training of the experts.
-        trajectories: training of the networks that a method imitates epoch by epoch.
-        options: settings of the method (``dance show METHOD``).
-        evaluation: how the set is scored.
-        teacher: which experts give soft labels.
-    """
+    """Everything that decides a run."""
 
     data: str
-    method: str = "dance"
-    ipc: int = 10
-    factor: int = 1
+    """Name of a known data set (``dance list datasets``), or a path."""
+    method: Annotated[str, Option(names=METHODS)] = "dance"
+    """Name of the method (``dance list methods``)."""
+    ipc: AtLeastOne = 10
+    """Images per class that are stored."""
+    factor: AtLeastOne = 1
+    """Cells along each side of a stored image: a grid of l x l smaller images, which are scaled up
+    for training. 1 switches factoring off."""
     init: Literal["first", "random", "collage", "noise", "normal"] = "first"
+    """What the stored images start from: the first real images of each class (released code),
+    random real images (the paper's words), a collage of random real images that are shrunk smoothly
+    (IDM), uniform noise, or normal noise of the mean and deviation of the data."""
     whitening: Literal["none", "zca"] = "none"
-    networks: tuple[str, ...] = ("convnet",)
+    """Whitening of what networks see, condensed and unseen images alike: none or zca, whose
+    transform is stored with the set."""
+    networks: Annotated[tuple[str, ...], Field(min_length=1), Option(names=NETWORKS)] = ("convnet",)
+    """Names of the networks that the finished set is scored with (``dance list networks``)."""
     labels: Literal["hard", "soft"] = "hard"
-    seed: int = 0
-    device: str = "auto"
+    """Labels that networks learn when the set is scored: hard, or soft (what experts call the
+    images, stored with the set)."""
+    seed: Count = 0
+    """Seed of every random draw."""
+    device: Annotated[str, Option(metavar="DEVICE"), AfterValidator(_device)] = "auto"
+    """Device of the run: auto, cpu, cuda or cuda:1. It does not decide the result."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    chunk: int | None = None
-    memory_limit: str | None = None
+    """Precision of the arithmetic of the networks: float32 or bfloat16."""
+    chunk: AtLeastOne | None = None
+    """Classes that are forwarded together (none: as many as memory allows). It does not decide the
+    result beyond rounding."""
+    memory_limit: Annotated[
+        str | None,
+        Option(short="--memory-limit", metavar="BYTES"),
+        AfterValidator(_amount),
+    ] = None
+    """Bytes that condensing may hold on the device (the CPU: in the process), such as 8GB (none:
+    what the device has). They limit how many classes go through one forward unless that number is
+    set; they do not decide the result beyond rounding."""
     source: DataConfig = field(default_factory=DataConfig)
+    """How the data set is read."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    """The network of experts and matching."""
     experts: ExpertConfig = field(default_factory=ExpertConfig)
+    """Training of the experts."""
     trajectories: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    """Training of the networks that a method imitates epoch by epoch."""
     options: Any = None
+    """Settings of the method (``dance show METHOD``)."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How the set is scored."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """Which experts give soft labels."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from dance.augment.operation import without
-from dance.core.errors import ConfigError
+from dance.core.config import AtLeastOne, Option, configuration
 from dance.core.registry import Registry
 from dance.data.known import is_mirrored
 from dance.training import TrainerConfig
@@ -102,32 +102,18 @@ class Protocol:
 PROTOCOLS: Registry[Protocol] = Registry("protocol", "dance.evaluation.protocols")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class EvaluationConfig:
-    """How the condensed set is scored.
+    """How the condensed set is scored."""
 
-    Attributes:
-        protocol: one of ``dance list protocols``.
-        repeats: networks trained from scratch, each with a seed of its own (none: the protocol's
-            number).
-        epochs: passes over the decoded set (none: the protocol's number; the score says when it is
-            another).
-        baselines: rows beside the condensed set: ``random`` selection at the same budget, the
-            ``whole`` set, the ``initial`` stored images.
-    """
-
-    protocol: str = "dance-v1"
-    repeats: int | None = None
-    epochs: int | None = None
+    protocol: Annotated[str, Option(short="--protocol", names=PROTOCOLS)] = "dance-v1"
+    """Name of the evaluation protocol (``dance list protocols``)."""
+    repeats: Annotated[AtLeastOne | None, Option(short="--repeats")] = None
+    """Networks that are trained from scratch, each with a seed of its own (none: the protocol's
+    number)."""
+    epochs: Annotated[AtLeastOne | None, Option(short="--epochs")] = None
+    """Passes over the decoded set when a network is trained to score it (none: the protocol's
+    number; scores note any other)."""
     baselines: tuple[Baseline, ...] = ("random", "whole", "initial")
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: repeats or epochs below 1.
-        """
-        for name in ("repeats", "epochs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"evaluation.{name} must be at least 1: got {value}")
+    """Rows beside the condensed set: random (selection at the same budget), whole (the real
+    training set), initial (the stored images before the first step)."""

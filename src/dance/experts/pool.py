@@ -31,7 +31,7 @@ from dance.networks import Network, NetworkConfig, State
 from dance.training import Trainer, TrainingData
 
 _NOTES = "note."
-_LATER = ("augment", "milestones", "reset_momentum", "optimiser")
+_LATER = ("augmentation_mode", "milestones", "reset_momentum", "optimiser")
 """Settings that the first pools did not have: named only where they are not as they were then."""
 
 

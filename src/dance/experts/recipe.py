@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dance.augment import Strategy
+from dance.core.config import AtLeastOne, Count, configuration
 from dance.training import TrainerConfig
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ExpertConfig(TrainerConfig):
-    """Training of the experts on the whole real set.
+    """Training of the experts on the whole real set."""
 
-    Attributes:
-        count: N, experts that are trained and drawn from (Table 6 of the paper varies it).
-        epochs: passes over the real training set: 60, or 80 for the ImageNet subsets.
-        batch_size: images a step: 64, or 128 for the ImageNet subsets.
-    """
-
-    count: int = 5
-    epochs: int = 60
-    batch_size: int = 64
-    augmentation: str = "color_crop"
+    count: Count = 5
+    """Number of experts that are trained and drawn from: N, varied in Table 6 of the paper."""
+    epochs: AtLeastOne = 60
+    """Passes over the real training set (published: 60, or 80 for the ImageNet subsets)."""
+    batch_size: AtLeastOne = 64
+    """Images per step (published: 64, or 128 for the ImageNet subsets); the last, smaller batch of
+    a pass is kept."""
+    augmentation: Strategy = "color_crop"

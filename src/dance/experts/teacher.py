@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 
+from dance.core.config import AtLeastOne, configuration
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.data.imageset import ImageSet
@@ -19,37 +21,30 @@ _PART = 10
 """One image of so many is kept back."""
 
 
-@dataclass(frozen=True, kw_only=True)
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not values or min(values) <= 0:
+        raise ValueError("must be numbers above 0")
+    return values
+
+
+Positives = Annotated[tuple[float, ...], AfterValidator(_positive)]
+"""At least one number, each above 0."""
+
+
+@configuration
 class TeacherConfig:
-    """Soft labels: which experts give them, chosen on a tenth of the training images.
+    """Soft labels: which experts give them, chosen on a tenth of the training images."""
 
-    Attributes:
-        count: experts whose mean probabilities are the labels.
-        lengths: of the teachers' training that are tried, as shares of the experts' epochs.
-        temperatures: that are tried; the teachers' logits are divided by it.
-        students: networks that are trained to try a length and a temperature.
-        epochs: passes over the decoded set of each of these (none: as many as make 500 steps).
-    """
-
-    count: int = 3
-    lengths: tuple[float, ...] = (0.25, 0.5, 1.0)
-    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
-    students: int = 2
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ConfigError: nothing to try, or nobody to try it with.
-        """
-        for name in ("count", "students"):
-            if (value := getattr(self, name)) < 1:
-                raise ConfigError(f"teacher.{name} must be at least 1: got {value}")
-        for name in ("lengths", "temperatures"):
-            values = getattr(self, name)
-            if not values or not all(math.isfinite(value) and value > 0 for value in values):
-                raise ConfigError(f"teacher.{name} must be numbers above 0: got {list(values)}")
+    count: AtLeastOne = 3
+    """Number of experts whose mean probabilities are the labels."""
+    lengths: Positives = (0.25, 0.5, 1.0)
+    """Lengths of the teachers' training that are tried, as fractions of the experts' epochs."""
+    temperatures: Positives = (1.0, 2.0, 4.0)
+    """Temperatures that are tried; the teachers' logits are divided by each."""
+    students: AtLeastOne = 2
+    """Number of networks that are trained to try one length and one temperature."""
+    epochs: AtLeastOne | None = None
+    """Passes over the decoded set of each student network (none: as many as make 500 steps)."""
 
     def tried(self, epochs: int) -> list[tuple[int, float]]:
         """Lengths in epochs and temperatures, each pair once.

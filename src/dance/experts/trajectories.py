@@ -15,7 +15,9 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
+from dance.augment import Strategy
 from dance.core.checkpoints import Tensors
+from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Probability, configuration
 from dance.core.errors import MissingExpertsError
 from dance.core.files import digest_of, read_header, read_part, read_tensors, write_tensors
 from dance.core.progress import log
@@ -23,32 +25,30 @@ from dance.core.rng import keyed_generator
 from dance.experts.pool import Expert, ExpertPool, note
 from dance.experts.recipe import ExpertConfig
 from dance.networks import Network, State
+from dance.training.trainer import Milestone
 
 _TOGETHER = 10
 """Networks that a GPU trains at once, each with snapshots of all its epochs in memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TrajectoryConfig(ExpertConfig):
-    """Training of networks whose every epoch is kept (Cazenavette et al. 2022, released commands).
+    """Training of networks whose every epoch is kept (released commands of MTT)."""
 
-    Attributes:
-        count: networks that are trained and drawn from.
-        epochs: passes over the real training set, each with a snapshot; no more are needed than a
-            method reads.
-        batch_size: images a step.
-        momentum: of SGD; without it a trajectory is easier to imitate.
-    """
-
-    count: int = 100
-    epochs: int = 50
-    batch_size: int = 256
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
-    cutmix: float = 0.0
-    augment: Literal["chain", "single", "none"] = "single"
-    milestones: tuple[str, ...] = ()
+    count: Count = 100
+    """Number of networks whose trajectories are kept and drawn from."""
+    epochs: AtLeastOne = 50
+    """Passes over the real training set, each with a snapshot; a method needs no more than it
+    reads."""
+    batch_size: AtLeastOne = 256
+    """Images per step; the last, smaller batch of a pass is kept."""
+    momentum: Momentum = 0.0
+    """Momentum of SGD; trajectories without it are easier to imitate."""
+    weight_decay: NonNegative = 0.0
+    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
+    cutmix: Probability = 0.0
+    augmentation_mode: Literal["chain", "single", "none"] = "single"
+    milestones: tuple[Milestone, ...] = ()
 
 
 class Trajectories(Protocol):

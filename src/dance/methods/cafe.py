@@ -52,14 +52,21 @@ Deviations from the paper and from the released code:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
 import torch
 
-from dance.augment import single
+from dance.augment import Strategy, single
 from dance.condensed.container import Space
+from dance.core.config import (
+    AtLeastOne,
+    Count,
+    Momentum,
+    NonNegative,
+    Positive,
+    configuration,
+)
 from dance.core.rng import key, keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
@@ -85,57 +92,55 @@ _DROPS = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
 """Shares of all steps after which the learning rate is halved."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class CAFEConfig:
-    """Settings of CAFE; the defaults are those of the released code.
+    """Settings of CAFE; the defaults are those of the released code."""
 
-    Attributes:
-        iterations: steps of the images in all.
-        learning_rate: of the images, halved three times.
-        momentum: of SGD on the images; it lasts from network to network.
-        real_batch: real images per class and step; 0 takes all.
-        shallow_weight: of the maps of every ReLU but the last.
-        last_weight: of the maps of the last ReLU.
-        embedding_weight: of the embedding.
-        discrimination_weight: beta, of the cross-entropy summed over the real images.
-        augmentation: siamese strategy, one operation drawn per class and step; empty for none.
-        monitor: ``faithful``: accuracy as released, on fresh images and with what is left of the
-            value before; ``clean``: on fixed images.
-        monitor_batch: training images of each class that the accuracy is measured on.
-        window: values whose spread ends a loop.
-        outer_spread: lambda_1, the spread below which the next network comes.
-        inner_spread: lambda_2, the spread above which the training of a network ends.
-        outer_cap: steps of the images with one network at most.
-        inner_cap: epochs of training between two steps at most.
-        network_learning_rate: of inner training, which has no momentum.
-        network_batch: likewise, images per step.
-    """
-
-    iterations: int = 20_000
-    learning_rate: float = 0.1
-    momentum: float = 0.5
-    real_batch: int = 256
-    shallow_weight: float = 0.1
-    last_weight: float = 1.0
-    embedding_weight: float = 2.0
-    discrimination_weight: float = 0.01
-    augmentation: str = ""
+    iterations: AtLeastOne = 20_000
+    """Steps of the images in all."""
+    learning_rate: Positive = 0.1
+    """Learning rate of the images, halved three times."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the images, which lasts from network to network."""
+    real_batch: Count = 256
+    """Real images per class and step; 0 takes all."""
+    shallow_weight: NonNegative = 0.1
+    """Weight of matching the maps of every ReLU but the last."""
+    last_weight: NonNegative = 1.0
+    """Weight of matching the maps of the last ReLU."""
+    embedding_weight: NonNegative = 2.0
+    """Weight of matching the embedding."""
+    discrimination_weight: NonNegative = 0.01
+    """Weight beta of the cross-entropy summed over the real images."""
+    augmentation: Strategy = ""
+    """Operations of siamese augmentation, of which one is drawn per class and step; empty: none."""
     monitor: Literal["faithful", "clean"] = "faithful"
-    monitor_batch: int = 128
-    window: int = 10
-    outer_spread: float = 0.04
-    inner_spread: float = 0.03
-    outer_cap: int = 50
-    inner_cap: int = 50
-    network_learning_rate: float = 0.01
-    network_batch: int = 256
+    """How accuracy is measured: faithful (as released, on fresh images and with what is left of the
+    value before) or clean (on fixed images)."""
+    monitor_batch: AtLeastOne = 128
+    """Training images of each class that the accuracy is measured on."""
+    window: AtLeastOne = 10
+    """Number of accuracies whose spread ends a loop."""
+    outer_spread: NonNegative = 0.04
+    """Spread lambda_1 of the accuracies, as fractions, below which the next network comes."""
+    inner_spread: NonNegative = 0.03
+    """Spread lambda_2 of the accuracies, as fractions, above which the training of a network
+    ends."""
+    outer_cap: AtLeastOne = 50
+    """Largest number of steps of the images with one network."""
+    inner_cap: AtLeastOne = 50
+    """Largest number of epochs of a network between two steps of the images."""
+    network_learning_rate: Positive = 0.01
+    """Learning rate of the inner training of a network, which has no momentum."""
+    network_batch: AtLeastOne = 256
+    """Images per step of the inner training of a network."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class CAFEDSAConfig(CAFEConfig):
     """Settings of CAFE+DSA: those of CAFE, augmented (without ``flip`` for digits)."""
 
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
+    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
 
 
 @METHODS.register("cafe")

@@ -41,13 +41,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
-from dance.augment import siamese
+from dance.augment import Strategy, siamese
+from dance.core.config import AtLeastOne, Count, Momentum, Option, Positive, configuration
 from dance.core.device import send
-from dance.core.errors import ConfigError, MissingExpertsError
+from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
 from dance.experts.interpolate import interpolate
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
@@ -65,46 +66,51 @@ from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DANCEConfig:
-    """Settings of DANCE; the defaults are those that made the published numbers.
+    """Settings of DANCE; the defaults are those that made the published numbers."""
 
-    Attributes:
-        iterations: I of Algorithm 1.
-        learning_rate: eta for one image per class; the step is this times ipc (0.01; 0.1 for the
-            ImageNet subsets).
-        momentum: of SGD on the pixels.
-        steps: ``per_class``: one optimiser step per class and loss, as released; ``joint``: one
-            step per loss for all classes, as Algorithm 1 writes.
-        real_batch: real images per class and iteration; 0 takes all, as Eq. 4 writes.
-        synthetic_cap: decoded images per class and iteration at most.
-        augmentation: siamese strategy, one parameter draw per class; empty for none.
-        encoder: ``mid``: interpolated experts (PLTDA, Eq. 3); ``random``: a fresh random network
-            each iteration (PLTDA off, as DM); ``fixed_random``: one random network for the whole
-            run (PLTDA off, as released).
-        calibration: distribution calibration (Eq. 5) on or off.
-        calibration_interval: I_c of Algorithm 1, in iterations.
-        calibration_mean: cross-entropy averaged over each ``class`` (released) or over the whole
-            ``set`` (Eq. 5).
-        real_targets: what the synthetic features are matched with: ``exact``: real images embedded
-            anew at every step; ``bank``: mean features that were computed once for ``bank_draws``
-            of the random draws and serve all runs of the same experts.
-        bank_draws: N, entries of the bank.
-    """
-
-    iterations: int = 10_000
-    learning_rate: float = 0.01
-    momentum: float = 0.5
+    iterations: AtLeastOne = 10_000
+    """Iterations of the condensation: I of Algorithm 1."""
+    learning_rate: Positive = 0.01
+    """Learning rate of the pixels for one image per class: eta, which is multiplied by the images
+    per class (published: 0.01; 0.1 for the ImageNet subsets)."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels."""
     steps: Literal["per_class", "joint"] = "per_class"
-    real_batch: int = 128
-    synthetic_cap: int = 200
-    augmentation: str = "color_crop_cutout"
+    """Optimiser steps of an iteration: per_class (one per class and loss, as released) or joint
+    (one per loss for all classes, as Algorithm 1 writes)."""
+    real_batch: Count = 128
+    """Real images per class and iteration; 0 takes all, as Eq. 4 writes."""
+    synthetic_cap: AtLeastOne = 200
+    """Largest number of decoded images per class and iteration."""
+    augmentation: Strategy = "color_crop_cutout"
+    """Operations of siamese augmentation, with one parameter draw per class; empty: none."""
     encoder: Literal["mid", "random", "fixed_random"] = "mid"
+    """Encoder of the features: mid (interpolated experts: PLTDA, Eq. 3), random (a fresh random
+    network each iteration: PLTDA off, as DM) or fixed_random (one random network for the whole run:
+    PLTDA off, as released)."""
     calibration: bool = True
-    calibration_interval: int = 1
+    """Calibrate the distribution by the cross-entropy of an expert (Eq. 5)."""
+    calibration_interval: AtLeastOne = 1
+    """Iterations between two calibration steps: I_c of Algorithm 1."""
     calibration_mean: Literal["class", "set"] = "class"
-    real_targets: Literal["exact", "bank"] = "exact"
-    bank_draws: int = 50
+    """Images over which the cross-entropy of calibration is averaged: each class (released) or the
+    whole set (Eq. 5)."""
+    real_targets: Annotated[Literal["exact", "bank"], Option(short="--real-targets")] = "exact"
+    """What the synthetic features are matched with: exact (real images that are embedded anew at
+    every step) or bank (mean features that were computed once and serve all runs of the same
+    experts)."""
+    bank_draws: Annotated[AtLeastOne, Option(short="--bank-draws")] = 50
+    """Number N of random draws of real images whose mean features the bank holds."""
+
+    def __post_init__(self) -> None:
+        """Refuse a bank of features under encoders that are no experts' mixtures."""
+        if self.real_targets == "bank" and self.encoder != "mid":
+            raise ValueError(
+                "real_targets bank needs encoder mid, whose networks come from the experts that a "
+                f"bank is stored with: got encoder {self.encoder}; use --real-targets exact"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,17 +138,7 @@ class DANCE(Condenser):
     config: DANCEConfig
 
     def __init__(self, config: DANCEConfig) -> None:
-        """Refuse settings that exclude each other.
-
-        Raises:
-            ConfigError: a bank of features under encoders that are no experts' mixtures.
-        """
         super().__init__(config)
-        if config.real_targets == "bank" and config.encoder != "mid":
-            raise ConfigError(
-                "real_targets bank needs encoder mid, whose networks come from the experts that a "
-                f"bank is stored with: got encoder {config.encoder}; use --real-targets exact"
-            )
         self._real: RealFeatures | None = None
 
     @property

@@ -31,10 +31,9 @@ all synthetic ones through another, as in DM; with instance norm chunks of class
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
+from dance.core.config import AtLeastOne, Count, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.methods.base import METHODS, CondensationTask, Tensors
 from dance.methods.dm import DM, DMConfig
@@ -53,23 +52,21 @@ _SCALE = 100.0
 """Of both terms, as released; a change is a change of the learning rate."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DataDAMConfig(DMConfig):
-    """Settings of DataDAM; the defaults are those of the released code.
+    """Settings of DataDAM; the defaults are those of the released code."""
 
-    Attributes:
-        iterations: steps on the stored images, each with a network of its own (8000 in the paper).
-        learning_rate: of SGD on standardised pixels (10 above 50 images per class).
-        momentum: of SGD on the pixels.
-        real_batch: real images per class and iteration; 0 takes all.
-        power: p of the spatial attention (4 in the paper).
-        balance: lambda, weight of the embedding's distance (0.02 for the ImageNet subsets).
-        augmentation: DSA strategy, of which every class draws one operation; empty for none.
-    """
-
-    real_batch: int = 64
-    power: int = 1
-    balance: float = 0.01
+    iterations: AtLeastOne = 20_000
+    """Steps on the stored images, each with a network of its own (8000 in the paper)."""
+    learning_rate: Positive = 1.0
+    """Learning rate of SGD on standardised pixels (published: 10 above 50 images per class)."""
+    real_batch: Count = 64
+    """Real images per class and iteration; 0 takes all."""
+    power: AtLeastOne = 1
+    """Exponent p of the spatial attention (4 in the paper)."""
+    balance: NonNegative = 0.01
+    """Weight lambda of the distance of the embeddings (published: 0.02 for the ImageNet
+    subsets)."""
 
 
 @METHODS.register("datadam")

@@ -43,14 +43,13 @@ Deviations from the released code:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 
-from dance.augment import single
+from dance.augment import Strategy, single
 from dance.condensed.container import Space
-from dance.core.errors import ConfigError
+from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
@@ -76,55 +75,41 @@ _SEEN = 16
 _COMPARISONS = {"rows": ROWS, "squared": SQUARED, "cosine": COSINE}
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DCConfig:
-    """Settings of DC; the defaults are those that made the published numbers.
+    """Settings of DC; the defaults are those that made the published numbers."""
 
-    Attributes:
-        iterations: steps of the images in all: K networks (1000) times the outer steps of each.
-        outer_steps: T, steps of the images per network (none: the images per class, at most 50).
-        inner_epochs: passes of a network over the synthetic images between two of these steps
-            (none: 50 up to 10 images per class, falling to 10 at 50).
-        learning_rate: of the images (0.01 where the network is an MLP).
-        momentum: of SGD on the images; it lasts from network to network.
-        real_batch: real images per class and step; 0 takes all.
-        distance: by ``rows`` of every layer (published), or ``squared`` difference or ``cosine`` of
-            all gradients as one.
-        augmentation: siamese strategy, one operation drawn per class and step; empty for none.
-        network_learning_rate: of inner training.
-        network_momentum: likewise.
-        network_batch: likewise, images per step.
-    """
-
-    iterations: int = 10_000
-    outer_steps: int | None = None
-    inner_epochs: int | None = None
-    learning_rate: float = 0.1
-    momentum: float = 0.5
-    real_batch: int = 256
+    iterations: AtLeastOne = 10_000
+    """Steps of the images in all: K networks (1000) times the outer steps of each."""
+    outer_steps: AtLeastOne | None = None
+    """Steps T of the images per network (none: the images per class, at most 50)."""
+    inner_epochs: Count | None = None
+    """Epochs of a network on the synthetic images between two steps of the images (none: 50 up to
+    10 images per class, falling to 10 at 50)."""
+    learning_rate: Positive = 0.1
+    """Learning rate of the images (published: 0.01 where the network is an MLP)."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the images, which lasts from network to network."""
+    real_batch: Count = 256
+    """Real images per class and step; 0 takes all."""
     distance: Literal["rows", "squared", "cosine"] = "rows"
-    augmentation: str = ""
-    network_learning_rate: float = 0.01
-    network_momentum: float = 0.0
-    network_batch: int = 256
-
-    def __post_init__(self) -> None:
-        """Check what no rule for names can tell.
-
-        Raises:
-            ConfigError: no outer step, fewer than no epochs, or an empty batch.
-        """
-        for name, least in (("outer_steps", 1), ("inner_epochs", 0), ("network_batch", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"options.{name} must be at least {least}: got {value}")
+    """Distance of gradients: rows (of every layer, as published), or the squared difference or
+    cosine of all gradients as one vector."""
+    augmentation: Strategy = ""
+    """Operations of siamese augmentation, of which one is drawn per class and step; empty: none."""
+    network_learning_rate: Positive = 0.01
+    """Learning rate of the inner training of a network."""
+    network_momentum: Momentum = 0.0
+    """Momentum of SGD in the inner training of a network."""
+    network_batch: AtLeastOne = 256
+    """Images per step of the inner training of a network."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DSAConfig(DCConfig):
     """Settings of DSA: those of DC, augmented (without ``flip`` for digits)."""
 
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
+    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
 
 
 def outer_steps(ipc: int) -> int:

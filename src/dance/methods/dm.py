@@ -25,10 +25,11 @@ the classes are coupled: one process condenses them all, and ``chunk`` has no ef
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import torch
 
+from dance.augment import Strategy
+from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.distribution import (
@@ -46,24 +47,21 @@ from dance.networks import Network
 from dance.objectives.moments import class_means, mean_distance
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DMConfig:
-    """Settings of DM; the defaults are those that made the published numbers.
+    """Settings of DM; the defaults are those that made the published numbers."""
 
-    Attributes:
-        iterations: steps on the stored images, each with a network of its own.
-        learning_rate: of SGD on standardised pixels, for every number of images per class (10 from
-            100 images per class on; 0.1 or 0.01 for ResNets).
-        momentum: of SGD on the pixels.
-        real_batch: real images per class and iteration; 0 takes all.
-        augmentation: DSA strategy, of which every class draws one operation; empty for none.
-    """
-
-    iterations: int = 20_000
-    learning_rate: float = 1.0
-    momentum: float = 0.5
-    real_batch: int = 256
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
+    iterations: AtLeastOne = 20_000
+    """Steps on the stored images, each with a network of its own."""
+    learning_rate: Positive = 1.0
+    """Learning rate of SGD on standardised pixels, for every number of images per class (published:
+    10 from 100 images per class on; 0.1 or 0.01 for ResNets)."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels."""
+    real_batch: Count = 256
+    """Real images per class and iteration; 0 takes all."""
+    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
+    """Operations of DSA, of which every class draws one; empty: none."""
 
 
 @METHODS.register("dm")

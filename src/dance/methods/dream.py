@@ -21,12 +21,11 @@ baseline that reports show, and the start where ``start`` is ``given``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from dance.core.errors import ConfigError
+from dance.core.config import AtLeastOne, Count, configuration
 from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
 from dance.methods.base import METHODS, CondensationTask, Tensors
@@ -37,32 +36,18 @@ from dance.networks import State
 _CHOSEN = "representatives"
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class DREAMConfig(IDCConfig):
-    """Settings of DREAM: those of IDC, and the clustering.
+    """Settings of DREAM: those of IDC, and the clustering."""
 
-    Attributes:
-        real_batch: clusters of each class, and so real images per class and step.
-        clustering_interval: steps between two clusterings; they begin anew with every network.
-        start: the stored images begin at representatives (``k_means``) or as they are ``given``.
-    """
-
-    real_batch: int = 128
-    network_batch: int = 128
-    clustering_interval: int = 10
+    real_batch: Count = 128
+    """Clusters of each class, and so real images per class and step; 0 takes all images."""
+    network_batch: AtLeastOne = 128
+    clustering_interval: AtLeastOne = 10
+    """Steps between two clusterings, which begin anew with every network."""
     start: Literal["k_means", "given"] = "k_means"
-
-    def __post_init__(self) -> None:
-        """Check what no rule for names can tell.
-
-        Raises:
-            ConfigError: as IDC's, or an interval below 1.
-        """
-        super().__post_init__()
-        if self.clustering_interval < 1:
-            raise ConfigError(
-                f"options.clustering_interval must be at least 1: got {self.clustering_interval}"
-            )
+    """What the stored images begin at: k_means (representatives of clusters) or given (as the run
+    initialised them)."""
 
 
 @METHODS.register("dream")

@@ -26,25 +26,22 @@ compare with another method.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from dance.core.config import configuration
 from dance.methods.base import METHODS
 from dance.methods.toolkit.coreset import FeatureCoreset, SelectionConfig, first_least
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class HerdingConfig(SelectionConfig):
-    """Herding.
-
-    Attributes:
-        rule: ``icarl`` keeps the mean of the chosen images close to the class's; ``welling`` is
-            the original rule, which may choose an image again.
-    """
+    """Herding."""
 
     rule: Literal["icarl", "welling"] = "icarl"
+    """Rule of the choice: icarl (keeps the mean of the chosen images close to that of the class) or
+    welling (the original rule, which may choose an image again)."""
 
 
 @METHODS.register("herding")

@@ -31,16 +31,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from dance.augment import cutmix, siamese
-from dance.augment.operation import parse
+from dance.augment import Strategy, cutmix, siamese
 from dance.condensed.decoders.bound import Bound
 from dance.condensed.decoders.multi import Multi
-from dance.core.errors import ConfigError
+from dance.core.config import (
+    AtLeastOne,
+    Count,
+    Momentum,
+    NonNegative,
+    Positive,
+    Probability,
+    configuration,
+)
 from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
@@ -60,64 +66,50 @@ from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
 _COMPARISONS = {"mse": KERNELS_SQUARED, "l1": KERNELS_ABSOLUTE}
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class IDCConfig:
-    """Settings of IDC; the defaults are those of CIFAR that made the published numbers.
+    """Settings of IDC; the defaults are those of CIFAR that made the published numbers."""
 
-    Attributes:
-        iterations: steps in all: outer iterations (2000) times the steps of each network.
-        network_steps: matching steps per network.
-        learning_rate: for one image per class of ``reference_resolution`` pixels: the step is this
-            times the images per class times (side / reference_resolution)^2.
-        reference_resolution: of the learning rate, in pixels (28 for MNIST, 224 for ImageNet).
-        momentum: of SGD on the stored images.
-        distance: of convolution kernels: sum of squared (``mse``: CIFAR, SVHN) or absolute (``l1``:
-            MNIST, fashion, ImageNet) differences.
-        real_batch: real images per class and step; 0 takes all.
-        synthetic_cap: decoded images per class and step at most.
-        augmentation: siamese strategy, one parameter draw per class; empty for none.
-        decoding: of stored images while condensing: ``single`` factor, ``multi``: all factors up
-            to it, ``bound``: the largest factors that ``synthetic_cap`` allows.
-        network_images: real images that the network trains on after each matching step; at most one
-            pass.
-        network_batch: of that training.
-        network_learning_rate: likewise.
-        network_momentum: likewise.
-        network_weight_decay: likewise.
-        network_augmentation: likewise, parameters by image; empty for none.
-        cutmix: probability of CutMix in it, by batch.
-        warmup_epochs: passes over the real images before a network is first matched.
-    """
-
-    iterations: int = 200_000
-    network_steps: int = 100
-    learning_rate: float = 5e-4
-    reference_resolution: int = 32
-    momentum: float = 0.5
+    iterations: AtLeastOne = 200_000
+    """Steps in all: outer iterations (2000) times the steps of each network."""
+    network_steps: AtLeastOne = 100
+    """Matching steps per network."""
+    learning_rate: Positive = 5e-4
+    """Learning rate of the stored images for one image per class at the reference resolution; it is
+    multiplied by the images per class and by (resolution / reference resolution)^2."""
+    reference_resolution: AtLeastOne = 32
+    """Resolution in pixels that the learning rate is meant for (28 for MNIST, 224 for ImageNet)."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the stored images."""
     distance: Literal["mse", "l1"] = "mse"
-    real_batch: int = 64
-    synthetic_cap: int = 128
-    augmentation: str = "color_crop_cutout"
+    """Distance of the gradients of convolution kernels: mse (sum of squared differences: CIFAR,
+    SVHN) or l1 (sum of absolute ones: MNIST, fashion, ImageNet)."""
+    real_batch: Count = 64
+    """Real images per class and step; 0 takes all."""
+    synthetic_cap: AtLeastOne = 128
+    """Largest number of decoded images per class and step."""
+    augmentation: Strategy = "color_crop_cutout"
+    """Operations of siamese augmentation, with one parameter draw per class; empty: none."""
     decoding: Literal["single", "multi", "bound"] = "single"
-    network_images: int = 2000
-    network_batch: int = 64
-    network_learning_rate: float = 0.01
-    network_momentum: float = 0.9
-    network_weight_decay: float = 5e-4
-    network_augmentation: str = "color_crop"
-    cutmix: float = 0.5
-    warmup_epochs: int = 0
-
-    def __post_init__(self) -> None:
-        """Check what no rule for names can tell.
-
-        Raises:
-            ConfigError: steps, batches or images below 1, or an unknown augmentation.
-        """
-        for name in ("network_steps", "network_images", "network_batch", "reference_resolution"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"options.{name} must be at least 1: got {getattr(self, name)}")
-        parse(self.network_augmentation)
+    """Decoding of stored images while condensing: single (one factor), multi (all factors up to it)
+    or bound (the largest factors that the cap on decoded images allows)."""
+    network_images: AtLeastOne = 2000
+    """Real images that the network trains on after each matching step; at most one pass."""
+    network_batch: AtLeastOne = 64
+    """Images per step of the training of the network."""
+    network_learning_rate: Positive = 0.01
+    """Learning rate of the training of the network."""
+    network_momentum: Momentum = 0.9
+    """Momentum of SGD in the training of the network."""
+    network_weight_decay: NonNegative = 5e-4
+    """Weight of the L2 penalty in the training of the network."""
+    network_augmentation: Strategy = "color_crop"
+    """Operations of augmentation in the training of the network, with one parameter draw per image;
+    empty: none."""
+    cutmix: Probability = 0.5
+    """Probability of CutMix per batch in the training of the network, from 0 to 1."""
+    warmup_epochs: Count = 0
+    """Passes over the real images before a network is first matched."""
 
 
 @METHODS.register("idc")

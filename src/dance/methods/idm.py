@@ -33,11 +33,12 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from dance.augment import Strategy
+from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.distribution import (
@@ -57,43 +58,40 @@ _FIRST = 3
 """Networks in the queue before the first iteration."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class IDMConfig:
-    """Settings of IDM; the defaults are those of CIFAR-10 with 10 images per class.
+    """Settings of IDM; the defaults are those of CIFAR-10 with 10 images per class."""
 
-    Attributes:
-        iterations: steps on the stored images.
-        learning_rate: of SGD on standardised pixels.
-        momentum: of SGD on the pixels.
-        real_batch: real images per class and iteration; 0 takes all.
-        augmentation: DSA strategy, of which every class draws one operation; empty for none.
-        ce_weight: weight of the cross-entropy for each percent of training accuracy.
-        queue: networks at most.
-        push_interval: iterations between two fresh networks.
-        fetch: networks of the queue that are trained in an iteration.
-        model_steps: SGD steps of each of them.
-        model_batch: real images of such a step.
-        model_learning_rate: of such a step.
-        model_momentum: of such a step.
-        model_weight_decay: of such a step.
-        meter_interval: iterations after which the networks' accuracies are counted anew.
-    """
-
-    iterations: int = 20_000
-    learning_rate: float = 0.2
-    momentum: float = 0.5
-    real_batch: int = 256
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
-    ce_weight: float = 0.5
-    queue: int = 100
-    push_interval: int = 30
-    fetch: int = 2
-    model_steps: int = 10
-    model_batch: int = 256
-    model_learning_rate: float = 0.01
-    model_momentum: float = 0.9
-    model_weight_decay: float = 5e-4
-    meter_interval: int = 100
+    iterations: AtLeastOne = 20_000
+    """Steps on the stored images."""
+    learning_rate: Positive = 0.2
+    """Learning rate of SGD on standardised pixels."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels."""
+    real_batch: Count = 256
+    """Real images per class and iteration; 0 takes all."""
+    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
+    """Operations of DSA, of which every class draws one; empty: none."""
+    ce_weight: NonNegative = 0.5
+    """Weight of the cross-entropy for each percent of training accuracy of the network."""
+    queue: AtLeastOne = 100
+    """Largest number of networks in the queue."""
+    push_interval: AtLeastOne = 30
+    """Iterations between two fresh networks that enter the queue."""
+    fetch: AtLeastOne = 2
+    """Networks of the queue that are trained in an iteration."""
+    model_steps: AtLeastOne = 10
+    """SGD steps of each network that is trained in an iteration."""
+    model_batch: AtLeastOne = 256
+    """Real images per SGD step of a network of the queue."""
+    model_learning_rate: Positive = 0.01
+    """Learning rate of the networks of the queue."""
+    model_momentum: Momentum = 0.9
+    """Momentum of SGD on the networks of the queue."""
+    model_weight_decay: NonNegative = 5e-4
+    """Weight of the L2 penalty on the parameters of the networks of the queue."""
+    meter_interval: AtLeastOne = 100
+    """Iterations after which the networks' training accuracies are counted anew."""
 
 
 class Layout:

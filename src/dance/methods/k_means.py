@@ -23,25 +23,21 @@ threads, and it runs where the features are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
+from dance.core.config import AtLeastOne, configuration
 from dance.methods.base import METHODS
 from dance.methods.toolkit.coreset import FeatureCoreset, SelectionConfig, first_least
 
 _ROUNDS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class KMeansConfig(SelectionConfig):
-    """Selection by k-means.
+    """Selection by k-means."""
 
-    Attributes:
-        starts: runs of k-means of which the best counts.
-    """
-
-    starts: int = 4
+    starts: AtLeastOne = 4
+    """Number of runs of k-means, of which the best counts."""
 
 
 @METHODS.register("k_means")

@@ -28,12 +28,13 @@ gives all its images. With kernel ``linear`` the loss is DM's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import torch
 
+from dance.augment import Strategy
+from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.distribution import (
@@ -49,29 +50,29 @@ from dance.methods.toolkit.distribution import (
 from dance.objectives.kernel import Kernel, discrepancy
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class M3DConfig:
-    """Settings of M3D; no source publishes the numbers, which are chosen here.
+    """Settings of M3D; no source publishes the numbers, which are chosen here."""
 
-    Attributes:
-        iterations: steps on the stored images.
-        learning_rate: for one image per class; the step is this times ipc.
-        momentum: of SGD on the pixels (IDC's).
-        steps: ``per_class``: one optimiser step per class, as IDC; ``joint``: one for all.
-        real_batch: real images per class and iteration; 0 takes all.
-        kernel: whose discrepancy is lowered; ``linear`` is DM's loss.
-        network_interval: iterations that share an untrained network.
-        augmentation: siamese strategy, one parameter draw per class; empty for none (IDC's).
-    """
-
-    iterations: int = 10_000
-    learning_rate: float = 1.0
-    momentum: float = 0.5
+    iterations: AtLeastOne = 10_000
+    """Steps on the stored images."""
+    learning_rate: Positive = 1.0
+    """Learning rate of the pixels for one image per class, which is multiplied by the images per
+    class."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels (IDC's)."""
     steps: Literal["per_class", "joint"] = "per_class"
-    real_batch: int = 128
+    """Optimiser steps of an iteration: per_class (one per class, as IDC) or joint (one for all
+    classes)."""
+    real_batch: Count = 128
+    """Real images per class and iteration; 0 takes all."""
     kernel: Kernel = "gaussian"
-    network_interval: int = 1
-    augmentation: str = "color_crop_cutout"
+    """Kernel whose maximum mean discrepancy is lowered; linear is the loss of DM."""
+    network_interval: AtLeastOne = 1
+    """Iterations that share one untrained network."""
+    augmentation: Strategy = "color_crop_cutout"
+    """Operations of siamese augmentation, with one parameter draw per class (IDC's); empty:
+    none."""
 
 
 @METHODS.register("m3d")

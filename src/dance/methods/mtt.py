@@ -45,8 +45,9 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
-from dance.augment import single
+from dance.augment import Strategy, single
 from dance.condensed.container import Space
+from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.kernels import plain_operations
@@ -61,33 +62,32 @@ _SECOND_ORDER = 3
 """Memory of an image's forward with second derivatives, in forwards with first ones."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class MTTConfig:
-    """Settings of MTT; what depends on data and images per class is in the recipes.
+    """Settings of MTT; what depends on data and images per class is in the recipes."""
 
-    Attributes:
-        iterations: steps of the images.
-        student_steps: N, steps of the student.
-        expert_epochs: M, epochs of the expert that they are to imitate.
-        start_epochs: T+, first epoch of the expert that no student starts from.
-        student_batch: b, synthetic images of a step of the student (none: all).
-        learning_rate: of the images.
-        momentum: of SGD on the images and on the step size.
-        step_size: a at the beginning, the learning rate of the student.
-        step_size_learning_rate: of a.
-        augmentation: siamese strategy, one operation drawn per step of the student; empty for none.
-    """
-
-    iterations: int = 5000
-    student_steps: int = 20
-    expert_epochs: int = 2
-    start_epochs: int = 20
-    student_batch: int | None = None
-    learning_rate: float = 1000.0
-    momentum: float = 0.5
-    step_size: float = 0.01
-    step_size_learning_rate: float = 1e-5
-    augmentation: str = "color_crop_cutout_flip_scale_rotate"
+    iterations: AtLeastOne = 5000
+    """Steps of the images."""
+    student_steps: Count = 20
+    """SGD steps N of the student."""
+    expert_epochs: AtLeastOne = 2
+    """Epochs M of the expert that the student is to imitate."""
+    start_epochs: AtLeastOne = 20
+    """First epoch T+ of the expert that no student starts from."""
+    student_batch: AtLeastOne | None = None
+    """Synthetic images b per step of the student (none: all)."""
+    learning_rate: Positive = 1000.0
+    """Learning rate of the images."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the images and on the step size."""
+    step_size: Positive = 0.01
+    """Step size a before the first iteration: the learning rate of the student, which is
+    learned."""
+    step_size_learning_rate: NonNegative = 1e-5
+    """Learning rate of the step size a."""
+    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
+    """Operations of siamese augmentation, of which one is drawn per step of the student; empty:
+    none."""
 
 
 @dataclass(frozen=True, eq=False)

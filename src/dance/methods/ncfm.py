@@ -44,13 +44,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import torch
 from torch.nn import functional
 
+from dance.augment import Strategy
+from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import keyed_generator
 from dance.experts.interpolate import interpolate
@@ -84,48 +85,47 @@ _FACTOR, _THRESHOLD = 0.5, 1e-4
 """Of the learning rate, and by what share the loss must fall to count as fallen."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class NCFMConfig:
-    """Settings of NCFM; the defaults are those of the released code.
+    """Settings of NCFM; the defaults are those of the released code."""
 
-    Attributes:
-        iterations: steps of all classes.
-        optimiser: of the pixels.
-        learning_rate: likewise, whatever the images per class.
-        momentum: of ``sgd``.
-        weight_decay: of ``adamw``, on the pixels.
-        steps: ``per_class``: one optimiser step per class and loss; ``joint``: one for all.
-        patience: iterations without a lower loss after which the learning rate is halved; 0: never.
-        real_batch: real images per class and iteration; 0 takes all.
-        real: the ``first`` of each class, always the same, or ``random`` ones.
-        frequencies: at which the characteristic functions are compared.
-        sampling: frequencies are ``normal``, or their scales are ``learned`` to tell the two sides
-            apart.
-        amplitude: weight of the difference of lengths.
-        phase: weight of the difference of angles.
-        calibration_weight: of the expert's cross-entropy; 0: no such step.
-        augmentation: siamese strategy, one parameter draw per class and loss; empty for none.
-        sampler_learning_rate: of the network that learns the scales.
-        sampler_momentum: likewise.
-    """
-
-    iterations: int = 20_000
+    iterations: AtLeastOne = 20_000
+    """Steps of all classes."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 0.001
-    momentum: float = 0.5
-    weight_decay: float = 5e-4
+    """Optimiser of the pixels: adamw or sgd."""
+    learning_rate: Positive = 0.001
+    """Learning rate of the pixels, whatever the images per class."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels; AdamW has its own."""
+    weight_decay: NonNegative = 5e-4
+    """Weight of AdamW's decoupled decay of the pixels; SGD has none."""
     steps: Literal["per_class", "joint"] = "per_class"
-    patience: int = 500
-    real_batch: int = 1024
+    """Optimiser steps of an iteration: per_class (one per class and loss) or joint (one for
+    all)."""
+    patience: Count = 500
+    """Iterations without a lower loss after which the learning rate is halved; 0: never."""
+    real_batch: Count = 1024
+    """Real images per class and iteration; 0 takes all."""
     real: Literal["first", "random"] = "first"
-    frequencies: int = 4096
+    """Which real images of each class are matched: the first, always the same, or random ones."""
+    frequencies: AtLeastOne = 4096
+    """Number of frequencies at which the characteristic functions are compared."""
     sampling: Literal["normal", "learned"] = "normal"
-    amplitude: float = 0.5
-    phase: float = 0.5
-    calibration_weight: float = 1.0
-    augmentation: str = "color_crop_cutout"
-    sampler_learning_rate: float = 0.001
-    sampler_momentum: float = 0.5
+    """How frequencies are drawn: normal, or learned (their scales are, to tell real and synthetic
+    features apart)."""
+    amplitude: NonNegative = 0.5
+    """Weight of the difference of the amplitudes of the characteristic functions."""
+    phase: NonNegative = 0.5
+    """Weight of the difference of the phases of the characteristic functions."""
+    calibration_weight: NonNegative = 1.0
+    """Weight of the expert's cross-entropy; 0: no calibration step."""
+    augmentation: Strategy = "color_crop_cutout"
+    """Operations of siamese augmentation, with one parameter draw per class and loss; empty:
+    none."""
+    sampler_learning_rate: Positive = 0.001
+    """Learning rate of the network that learns the scales of the frequencies."""
+    sampler_momentum: Momentum = 0.5
+    """Momentum of SGD on the network that learns the scales of the frequencies."""
 
 
 class Paced(SyntheticImages):

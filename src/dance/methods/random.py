@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
+from dance.core.config import configuration
 from dance.core.rng import keyed_generator
 from dance.methods.base import METHODS, CondensationTask, Coreset
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RandomConfig:
     """Random selection has no settings."""
 

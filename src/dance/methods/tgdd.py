@@ -32,11 +32,12 @@ couples the classes.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from dance.augment import Strategy
+from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.experts.trajectories import Trajectories, long_enough, unflatten
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
@@ -56,35 +57,32 @@ from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TGDDConfig:
-    """Settings of TGDD; the defaults are those of the released code.
+    """Settings of TGDD; the defaults are those of the released code."""
 
-    Attributes:
-        iterations: steps of all classes.
-        learning_rate: for one image per class; the step is this times ipc (0.01; 0.1 for the
-            ImageNet subsets).
-        momentum: of SGD on the pixels.
-        steps: ``per_class``: one optimiser step per class; ``joint``: one for all.
-        real_batch: real images per class and iteration; 0 takes all.
-        synthetic_cap: decoded images per class and iteration at most.
-        augmentation: siamese strategy, one parameter draw per class; empty for none.
-        calibration_weight: alpha, of the cross-entropy; 0: none.
-        expert_epochs: E, last epoch of an expert that is used (none: all that there are).
-        ahead: epochs at most by which the network that classifies is older than the one that
-            makes features.
-    """
-
-    iterations: int = 10_000
-    learning_rate: float = 0.01
-    momentum: float = 0.5
+    iterations: AtLeastOne = 10_000
+    """Steps of all classes."""
+    learning_rate: Positive = 0.01
+    """Learning rate of the pixels for one image per class, which is multiplied by the images per
+    class (published: 0.01; 0.1 for the ImageNet subsets)."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels."""
     steps: Literal["per_class", "joint"] = "per_class"
-    real_batch: int = 128
-    synthetic_cap: int = 200
-    augmentation: str = "color_crop_cutout"
-    calibration_weight: float = 1.0
-    expert_epochs: int | None = None
-    ahead: int = 6
+    """Optimiser steps of an iteration: per_class (one per class) or joint (one for all classes)."""
+    real_batch: Count = 128
+    """Real images per class and iteration; 0 takes all."""
+    synthetic_cap: AtLeastOne = 200
+    """Largest number of decoded images per class and iteration."""
+    augmentation: Strategy = "color_crop_cutout"
+    """Operations of siamese augmentation, with one parameter draw per class; empty: none."""
+    calibration_weight: NonNegative = 1.0
+    """Weight alpha of the cross-entropy of calibration; 0: none."""
+    expert_epochs: AtLeastOne | None = None
+    """Last epoch E of an expert that is used (none: all that there are)."""
+    ahead: Count = 6
+    """Largest number of epochs by which the network that classifies is older than the one that
+    makes features."""
 
 
 @METHODS.register("tgdd")

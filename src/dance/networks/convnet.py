@@ -171,6 +171,4 @@ def _pool(pooling: int | str) -> nn.Module:
 def convnet(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """ConvNet-D, width 128: the network with which the field condenses and evaluates."""
     depth = default_depth(resolution) if config.depth is None else config.depth
-    if depth < 1:
-        raise ConfigError(f"network.depth must be at least 1: got {depth}")
     return ConvNet(config, channels, resolution, classes, depth)

@@ -10,13 +10,14 @@ random generator is never used.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
+from dance.core.config import AtLeastOne, Option, configuration
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
 
@@ -25,32 +26,41 @@ State = dict[str, torch.Tensor]
 Output = Literal["logits", "embedding", "stages", "activations", "layers"]
 
 
-@dataclass(frozen=True, kw_only=True)
+class Builder(Protocol):
+    """A function that builds a network; it is registered under the name of the network."""
+
+    def __call__(
+        self, config: NetworkConfig, channels: int, resolution: int, classes: int
+    ) -> Network:
+        """Build the module for images (channels,resolution,resolution) of ``classes`` classes."""
+        ...
+
+
+NETWORKS: Registry[Builder] = Registry("network", "dance.networks")
+
+
+@configuration
 class NetworkConfig:
-    """The network that makes features and experts.
+    """The network that makes features and experts."""
 
-    Attributes:
-        name: one of ``dance list networks``.
-        depth: blocks of a ConvNet (none: from the resolution, so that the last maps are 4x4: 32 px
-            3, 64 px 4, 128 px 5).
-        width: filters of a ConvNet's layers, units of an MLP's.
-        norm: ``instance`` (no state, the field's choice for condensing), ``batch``, ``group`` (of
-            four groups), ``layer`` or ``none``; ResNets and DenseNets take the first three, and
-            mlp, lenet and alexnet have no norm whatever stands here.
-        pooling: of a ConvNet. 2: average over 2x2 (every published code and number); 3: over 3x3,
-            stride 2, as the DANCE paper writes; ``max`` over 2x2, or ``none``.
-        layout: widths and depths of a ResNet (none: ``cifar`` for data sets of that name, else
-            ``imagenet``).
-        activation: of a ConvNet: ``relu``, ``leaky`` (slope 0.01) or ``sigmoid``.
-    """
-
-    name: str = "convnet"
-    depth: int | None = None
-    width: int = 128
+    name: Annotated[str, Option(names=NETWORKS)] = "convnet"
+    """Name of the architecture (``dance list networks``)."""
+    depth: AtLeastOne | None = None
+    """Blocks of a ConvNet (none: as many as leave maps of 4x4, which are 3 for images of 32 pixels,
+    4 for 64, 5 for 128)."""
+    width: AtLeastOne = 128
+    """Filters of a ConvNet's layers; units of an MLP's layers."""
     norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
+    """Normalisation: instance (no state, the field's choice for condensing), batch, group (of four
+    groups), layer or none. ResNets and DenseNets take the first three; mlp, lenet and alexnet have
+    no norm whatever stands here."""
     pooling: Literal[2, 3, "max", "none"] = 2
+    """Pooling of a ConvNet. 2: average over 2x2 (every published code and number); 3: average over
+    3x3 with stride 2, as the DANCE paper writes; max: maximum over 2x2; none: no pooling."""
     layout: Literal["cifar", "imagenet"] | None = None
+    """Widths and depths of a ResNet (none: cifar for data sets of that name, else imagenet)."""
     activation: Literal["relu", "leaky", "sigmoid"] = "relu"
+    """Activation of a ConvNet: relu, leaky (ReLU with slope 0.01) or sigmoid."""
 
     def identity(self) -> dict[str, Any]:
         """The settings by which stored experts are identified.
@@ -200,19 +210,6 @@ class Network(nn.Module):
         assert isinstance(weight, torch.Tensor)
         bound = 1 / math.sqrt(weight[0].numel())
         return tensor.uniform_(-bound, bound, generator=generator)
-
-
-class Builder(Protocol):
-    """A function that builds a network; it is registered under the name of the network."""
-
-    def __call__(
-        self, config: NetworkConfig, channels: int, resolution: int, classes: int
-    ) -> Network:
-        """Build the module for images (channels,resolution,resolution) of ``classes`` classes."""
-        ...
-
-
-NETWORKS: Registry[Builder] = Registry("network", "dance.networks")
 
 
 def build(

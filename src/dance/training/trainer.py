@@ -12,13 +12,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import AfterValidator
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from dance.augment import cutmix, siamese, single
+from dance.augment import Strategy, cutmix, siamese, single
+from dance.core.config import (
+    AtLeastOne,
+    Momentum,
+    NonNegative,
+    Positive,
+    Probability,
+    configuration,
+)
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.data.normalization import Normalization
@@ -29,56 +38,55 @@ _PREDICT_BATCH = 256
 _DROP = re.compile(r"(\d+)/([1-9]\d*)(?:\+(\d+))?")
 
 
-@dataclass(frozen=True, kw_only=True)
+def _milestone(text: str) -> str:
+    if not _DROP.fullmatch(text):
+        raise ValueError(
+            "must be fractions of the epochs, such as 2/3, or 1/2+2 for two epochs later"
+        )
+    return text
+
+
+Milestone = Annotated[str, AfterValidator(_milestone)]
+"""A fraction of the epochs, such as ``"2/3"``, or ``"1/2+2"`` for two epochs later."""
+
+
+@configuration
 class TrainerConfig:
-    """Training of a classifier by SGD.
+    """Training of a classifier by SGD."""
 
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step; the last, smaller batch of a pass is kept.
-        learning_rate: of the optimiser, before decay.
-        momentum: of SGD; AdamW's decay of the mean gradient.
-        weight_decay: L2 penalty on all parameters; AdamW's is decoupled.
-        gamma: factor on the learning rate at each of the drops.
-        augmentation: strategy of differentiable augmentation, a parameter draw per image.
-        cutmix: probability per batch of CutMix.
-        augment: how the strategy is applied: ``chain`` (colour, flip and cutout always, one of the
-            others per batch: IDC's family), ``single`` (one operation per batch: DSA's family) or
-            ``none``.
-        milestones: where the learning rate falls, as shares of the epochs rounded down, with
-            epochs to add where there are some: the first epoch at the lower rate, counted from 0.
-        reset_momentum: forget the momentum at each drop, as a new optimiser would.
-        optimiser: sgd or adamw.
-    """
-
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    gamma: float = 0.2
-    augmentation: str = "color_crop_flip_scale_rotate"
-    cutmix: float = 0.5
-    augment: Literal["chain", "single", "none"] = "chain"
-    milestones: tuple[str, ...] = ("2/3", "5/6")
+    epochs: AtLeastOne
+    """Passes over the training images."""
+    batch_size: AtLeastOne = 64
+    """Images per step; the last, smaller batch of a pass is kept."""
+    learning_rate: Positive = 0.01
+    """Learning rate of the network before any decay."""
+    momentum: Momentum = 0.9
+    """Momentum of SGD; the decay of the mean gradient of AdamW."""
+    weight_decay: NonNegative = 5e-4
+    """Weight of the L2 penalty on all parameters; decoupled for AdamW."""
+    gamma: Positive = 0.2
+    """Factor on the learning rate at each milestone."""
+    augmentation: Strategy = "color_crop_flip_scale_rotate"
+    """Operations of differentiable augmentation, whose parameters are drawn per image; empty:
+    none."""
+    cutmix: Probability = 0.5
+    """Probability of CutMix per batch, from 0 to 1."""
+    augmentation_mode: Literal["chain", "single", "none"] = "chain"
+    """How the operations are applied: chain (colour, flip and cutout always, one of the others per
+    batch: IDC's family), single (one operation per batch: DSA's family) or none."""
+    milestones: tuple[Milestone, ...] = ("2/3", "5/6")
+    """Where the learning rate falls: fractions of the epochs, rounded down, with epochs to add
+    where there are some (1/2+2); the first epoch at the lower rate, counted from 0."""
     reset_momentum: bool = False
+    """Forget the momentum at each milestone, as a new optimiser would."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser of the network: sgd or adamw."""
 
     def __post_init__(self) -> None:
-        """Check what no single value can tell.
-
-        Raises:
-            ConfigError: a drop that is no share, or one operation to be drawn of none.
-        """
-        for drop in self.milestones:
-            if not _DROP.fullmatch(drop):
-                raise ConfigError(
-                    "milestones must be fractions of the epochs, such as 2/3, or 1/2+2 for two "
-                    f"epochs later: got {drop!r}"
-                )
-        if self.augment == "single" and not self.augmentation:
-            raise ConfigError(
-                "augment must be none where augmentation names no operation: got single"
+        """Refuse one operation to be drawn of none."""
+        if self.augmentation_mode == "single" and not self.augmentation:
+            raise ValueError(
+                "augmentation_mode must be none where augmentation names no operation: got single"
             )
 
     def drop_epochs(self) -> list[int]:
@@ -368,10 +376,10 @@ class Trainer:
         """One member's augmented and mixed images (b,C,H,W), partners (b,) if mixed, own share."""
         config, resolution = self.config, self.data.images.shape[-1]
         images = self.data.batch(rows)
-        if config.augment == "chain":
+        if config.augmentation_mode == "chain":
             chain = siamese.draw(config.augmentation, len(rows), resolution, generator)
             images = siamese.apply(images, chain.to(rows.device))
-        elif config.augment == "single":
+        elif config.augmentation_mode == "single":
             one = single.draw(config.augmentation, len(rows), resolution, generator, shared=True)
             images = single.apply(images, one)
         images = images.contiguous(memory_format=torch.channels_last)

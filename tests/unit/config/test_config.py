@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dance.core.config import (
     build,
+    configuration,
     digest,
     flat,
     from_text,
@@ -28,34 +29,29 @@ from dance.core.config import (
 from dance.core.errors import ConfigError
 
 
-@dataclasses.dataclass(frozen=True)
+@configuration
 class Training:
-    """How it is trained.
-
-    Attributes:
-        epochs: passes.
-        rate: of ``SGD``,
-            in two lines.
-    """
+    """How it is trained."""
 
     epochs: int = 60
+    """Passes."""
     rate: float = 0.01
+    """The step of ``SGD``,
+    in two lines."""
     on: bool = True
 
 
-@dataclasses.dataclass(frozen=True)
+@configuration
 class Longer(Training):
-    """Trained for longer.
-
-    Attributes:
-        epochs: many passes.
-    """
+    """Trained for longer."""
 
     epochs: int = 80
+    """Many passes."""
+    rate: float = 0.02
     count: int = 5
 
 
-@dataclasses.dataclass(frozen=True)
+@configuration
 class Whole:
     """Everything."""
 
@@ -76,7 +72,7 @@ class TestBuild:
     def test_takes_what_is_given_and_defaults_for_the_rest(self) -> None:
         plain = {"name": "x", "names": ["b", "c"], "training": {"rate": 1}, "weights": {"w": 2}}
         assert build(Whole, plain) == Whole(
-            "x", names=("b", "c"), training=Longer(rate=1.0), weights={"w": 2.0}
+            name="x", names=("b", "c"), training=Longer(rate=1.0), weights={"w": 2.0}
         )
 
     def test_a_whole_number_becomes_a_float_where_one_belongs(self) -> None:
@@ -151,8 +147,8 @@ class TestSettings:
     def test_inherited_ones_come_with_their_text_unless_explained_anew(self) -> None:
         texts = {setting.name: setting.text for setting in settings(Longer)}
         assert texts == {
-            "epochs": "many passes.",
-            "rate": "of SGD, in two lines.",
+            "epochs": "Many passes.",
+            "rate": "The step of SGD, in two lines.",
             "on": "",
             "count": "",
         }
@@ -220,7 +216,9 @@ wholes = st.builds(
     names=st.lists(words, max_size=3).map(tuple),
     pair=st.tuples(st.integers(), numbers),
     weights=st.dictionaries(words, numbers, max_size=3),
-    training=st.builds(Longer, st.integers(), numbers, st.booleans(), st.integers()),
+    training=st.builds(
+        Longer, epochs=st.integers(), rate=numbers, on=st.booleans(), count=st.integers()
+    ),
     free=st.none() | st.booleans() | words,
 )
 
@@ -231,9 +229,9 @@ class TestPlain:
         assert build(Whole, from_yaml(to_yaml(whole), "x")) == whole
 
     def test_is_nothing_but_plain_data(self) -> None:
-        plain = to_plain(Whole("x", free=Path("a/b")))
+        plain = to_plain(Whole(name="x", free=Path("a/b")))
         assert plain["names"] == ["a"]
-        assert plain["training"] == {"epochs": 80, "rate": 0.01, "on": True, "count": 5}
+        assert plain["training"] == {"epochs": 80, "rate": 0.02, "on": True, "count": 5}
         assert plain["free"] == "a/b"
 
     def test_merge_touches_neither_side(self) -> None:
@@ -242,7 +240,7 @@ class TestPlain:
         assert (base, over) == ({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
 
     def test_flat_and_nested_are_opposites(self) -> None:
-        plain = to_plain(Whole("x", weights={"w": 1.0}))
+        plain = to_plain(Whole(name="x", weights={"w": 1.0}))
         assert nested(flat(plain)) == plain
 
 

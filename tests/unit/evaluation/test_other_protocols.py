@@ -29,7 +29,7 @@ def test_values(name) -> None:
     found = fit(name)
     assert (
         found.optimiser, found.batch_size, found.learning_rate, found.momentum, found.weight_decay,
-        found.cutmix, found.augment, found.augmentation, found.reset_momentum,
+        found.cutmix, found.augmentation_mode, found.augmentation, found.reset_momentum,
     ) == VALUES[name]  # fmt: skip
     assert PROTOCOLS.get(name).name == name
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from dance.core.config import build
 from dance.core.errors import ConfigError
 from dance.evaluation import PROTOCOLS, EvaluationConfig
 
@@ -87,6 +88,6 @@ def test_tested_epochs(epochs, resolution, expected) -> None:
 def test_bad_numbers_are_refused() -> None:
     for bad in ({"repeats": 0}, {"epochs": 0}, {"epochs": -3}):
         with pytest.raises(ConfigError, match=f"evaluation.{next(iter(bad))} must be at least 1"):
-            EvaluationConfig(**bad)
+            build(EvaluationConfig, bad, "evaluation")
     with pytest.raises(ConfigError, match="dance-v1"):
         PROTOCOLS.get("dance-v2")

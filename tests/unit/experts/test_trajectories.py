@@ -57,7 +57,7 @@ def test_a_snapshot_is_a_fit_after_so_many_epochs(undisturbed: torch.Tensor) -> 
 def test_the_training_is_plain_gradient_descent_at_one_rate() -> None:
     assert {RECIPE.rate(epoch) for epoch in range(50)} == {0.01}
     assert (RECIPE.momentum, RECIPE.weight_decay, RECIPE.cutmix) == (0, 0, 0)
-    assert RECIPE.augment == "single"
+    assert RECIPE.augmentation_mode == "single"
 
 
 def test_flat_weights_and_weights_by_name_are_the_same_numbers() -> None:

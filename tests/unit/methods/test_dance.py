@@ -217,7 +217,7 @@ def test_experts_are_needed_where_a_view_uses_one(encoder: str) -> None:
 def test_random_encoders_are_fresh_or_fixed() -> None:
     """With one picture set and no augmentation, the encoder alone changes the loss."""
     given = task(1, 1, experts=0)
-    still = {"learning_rate": 0.0, "calibration": False, "augmentation": "", "real_batch": 0}
+    still = {"learning_rate": 1e-30, "calibration": False, "augmentation": "", "real_batch": 0}
     fixed = [row["alignment"] for row in run(given, 4, encoder="fixed_random", **still)[1]]
     fresh = [row["alignment"] for row in run(given, 4, encoder="random", **still)[1]]
     assert len(set(fixed)) == 1

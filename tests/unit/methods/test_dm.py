@@ -112,7 +112,7 @@ def test_without_augmentation_and_momentum_the_gradient_is_that_of_the_sum_over_
 
 def test_a_network_lives_one_iteration_and_its_classifier_is_not_used() -> None:
     given = task(1, 1)
-    still = {"learning_rate": 0.0, "augmentation": "", "real_batch": 0}
+    still = {"learning_rate": 1e-30, "augmentation": "", "real_batch": 0}
     _, losses = run(given, 4, **still)
     assert len(set(losses)) == 4
     states = [given.network.initial(keyed_generator(given.seed, "network", i)) for i in range(2)]

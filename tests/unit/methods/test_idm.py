@@ -195,7 +195,7 @@ def test_real_digits() -> None:
 
 def test_the_queue_drops_its_oldest_and_never_grows() -> None:
     given = task(1, 1)
-    untrained = {**FAST, "model_steps": 1, "model_learning_rate": 0.0, "fetch": 1}
+    untrained = {**FAST, "model_steps": 1, "model_learning_rate": 1e-30, "fetch": 1}
     state, _ = run(given, 9, **untrained)  # numbers 0, 1, 2 and five pushed: 3 to 7
     assert state["networks"].shape[0] == 5
     rows = {number % 5: number for number in range(8)}

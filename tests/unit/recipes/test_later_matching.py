@@ -102,7 +102,14 @@ def test_tgdd_trains_dance_s_experts_and_weighs_by_images_per_class() -> None:
         config = RECIPES.get(f"tgdd-{name}").config()
         kept, experts = config.trajectories, RECIPES.get("dance-cifar10-ipc10").config().experts
         assert (kept.count, kept.epochs) == (5, epochs)
-        for same in ("momentum", "weight_decay", "augmentation", "cutmix", "augment", "milestones"):
+        for same in (
+            "momentum",
+            "weight_decay",
+            "augmentation",
+            "cutmix",
+            "augmentation_mode",
+            "milestones",
+        ):
             assert getattr(kept, same) == getattr(experts, same)
     weights = [resolve("cifar10", "tgdd", ipc).options.calibration_weight for ipc in (1, 10, 50)]
     assert weights == [2.5, 2.5, 0.5]

@@ -18,7 +18,7 @@ from unit.training.blobs import blobs, start, tiny, training
 from unit.training.test_trainer import assert_same, pixels_to_input, quiet_replica
 
 DC = TrainerConfig(
-    epochs=7, batch_size=8, learning_rate=0.1, gamma=0.1, cutmix=0.0, augment="none",
+    epochs=7, batch_size=8, learning_rate=0.1, gamma=0.1, cutmix=0.0, augmentation_mode="none",
     milestones=("1/2+2",), reset_momentum=True,
 )  # fmt: skip
 """The schedule of gradient matching's evaluation, short: the rate falls at epoch 5."""
@@ -138,7 +138,7 @@ def test_one_operation_a_batch() -> None:
     images, network = blobs(12), tiny()
     state = start(network)
     strategy = "color_crop_cutout_flip_scale_rotate"
-    config = replace(DC, augment="single", augmentation=strategy, batch_size=12)
+    config = replace(DC, augmentation_mode="single", augmentation=strategy, batch_size=12)
     inputs, rows = pixels_to_input(images.images), torch.arange(12)
     seen = set()
     for step in range(12):
@@ -225,5 +225,5 @@ def test_a_drop_must_be_a_share(bad) -> None:
 
 
 def test_one_operation_of_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match="augment must be none"):
-        TrainerConfig(epochs=3, augment="single", augmentation="")
+    with pytest.raises(ConfigError, match="augmentation_mode must be none"):
+        TrainerConfig(epochs=3, augmentation_mode="single", augmentation="")

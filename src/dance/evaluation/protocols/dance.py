@@ -16,7 +16,7 @@ _FIT = TrainerConfig(
     gamma=0.2,
     augmentation="color_crop_flip_scale_rotate",
     cutmix=0.5,
-    augment="chain",
+    augmentation_mode="chain",
     milestones=("2/3", "5/6"),
 )
 

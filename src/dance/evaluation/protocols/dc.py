@@ -21,12 +21,15 @@ _FIT = TrainerConfig(
     gamma=0.1,
     augmentation="",
     cutmix=0.0,
-    augment="none",
+    augmentation_mode="none",
     milestones=("1/2+2",),
     reset_momentum=True,
 )
 DSA_FIT = replace(
-    _FIT, epochs=1001, augmentation="color_crop_cutout_flip_scale_rotate", augment="single"
+    _FIT,
+    epochs=1001,
+    augmentation="color_crop_cutout_flip_scale_rotate",
+    augmentation_mode="single",
 )
 """Training with one operation a batch, which the evaluations of MTT and DataDAM share."""
 

@@ -20,7 +20,7 @@ IDC_V1 = Protocol(
         gamma=0.2,
         augmentation="color_crop_flip_scale_rotate",
         cutmix=0.5,
-        augment="chain",
+        augmentation_mode="chain",
         milestones=("2/3", "5/6"),
     ),
     large_epochs=((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500), (math.inf, 300)),

@@ -22,7 +22,7 @@ NCFM_V1 = Protocol(
         gamma=0.5,
         augmentation="color_crop_flip_scale_rotate",
         cutmix=0.5,
-        augment="chain",
+        augmentation_mode="chain",
         milestones=("1/5", "2/5", "3/5", "4/5"),
         optimiser="adamw",
     ),

@@ -11,10 +11,10 @@ ones the first image in the order of the data set is chosen. Copies of an image 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import torch
 
+from dance.core.config import Count, configuration
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.experts.features import features
@@ -24,15 +24,12 @@ _EQUAL = 1e-12
 """Of the largest part of a score: what rounding may do to it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class SelectionConfig:
-    """Selection by features.
+    """Selection by features."""
 
-    Attributes:
-        expert: number of the expert, from 0, whose last weights make the features.
-    """
-
-    expert: int = 0
+    expert: Count = 0
+    """Number of the expert, from 0, whose last weights make the features."""
 
 
 class FeatureCoreset(Coreset):
