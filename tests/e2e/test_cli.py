@@ -209,7 +209,7 @@ def resolved_without_check(parser: Parser, words: Sequence[str]) -> RunConfig:
     return build_run(merge(to_plain(resolve("digits")), given))
 
 
-def tested(method: dict[str, Any]) -> set[tuple[str, int]]:
+def measured_at(method: dict[str, Any]) -> set[tuple[str, int]]:
     return {(row["data"], row["ipc"]) for row in method["tested"]}
 
 
@@ -229,11 +229,11 @@ class TestListAndShow:
             "title": "Herding", "year": 2009, "kind": "coreset", "needs": "experts",
         }  # fmt: skip
         assert found["herding"].items() >= herding.items()
-        assert ("fashion_mnist", 1) in tested(found["herding"])
+        assert ("fashion_mnist", 1) in measured_at(found["herding"])
         assert (found["random"]["needs"], found["random"]["year"]) == ("none", None)
         dance = found["dance"]
         assert (dance["kind"], dance["needs"], dance["year"]) == ("condenser", "experts", 2024)
-        assert ("cifar10", 10) in tested(dance)
+        assert ("cifar10", 10) in measured_at(dance)
         assert all(row["page"].startswith("docs/results/") for row in dance["tested"])
         out = done("list", "methods").out
         assert re.search(r"^ methods +title +paper +year +kind +needs +tested", out, re.M)
