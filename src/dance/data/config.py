@@ -1,4 +1,4 @@
-"""What a user can say about where images are and how they are brought to one size."""
+"""The settings for finding an image set and for preparing its images."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from dance.core.config import AtLeastOne, Option, configuration
 
 @configuration
 class DataConfig:
-    """Where an image set is looked for and how its images are prepared."""
+    """Where to look for an image set, and how to prepare its images."""
 
     root: Annotated[str | None, Option(short="--data-root", metavar="DIR")] = None
-    """Folder that holds named data sets as <root>/<name>/ (none: $DANCE_DATA_ROOT)."""
+    """Folder that contains named data sets as <root>/<name>/ (none: $DANCE_DATA_ROOT)."""
     size: Annotated[AtLeastOne | None, Option(short="--size")] = None
-    """Side of the square images in pixels (none: the set's own)."""
+    """Height and width in pixels to which images are resized and cropped (none: those of the data
+    set)."""
     offline: Annotated[bool, Option(short="--offline")] = False
-    """Never fetch anything from the network (HF_HUB_OFFLINE=1 says the same)."""
+    """Do not download anything (HF_HUB_OFFLINE=1 has the same effect)."""
     skip_bad: Annotated[bool, Option(short="--skip-bad")] = False
-    """Leave out images that cannot be used, and list them, instead of stopping at one."""
+    """Leave out images that cannot be used, and list them, instead of stopping at the first one."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Fraction of every class that is held out for testing where a set has no test split."""
+    """Fraction of every class that is held out for testing if the data set has no test split."""

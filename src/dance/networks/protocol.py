@@ -41,24 +41,25 @@ NETWORKS: Registry[Builder] = Registry("network", "dance.networks")
 
 @configuration
 class NetworkConfig:
-    """The network that makes features and experts."""
+    """The network that is trained as expert and that computes features."""
 
     name: Annotated[str, Option(names=NETWORKS)] = "convnet"
     """Name of the architecture (``dance list networks``)."""
     depth: AtLeastOne | None = None
-    """Blocks of a ConvNet (none: as many as leave maps of 4x4, which are 3 for images of 32 pixels,
-    4 for 64, 5 for 128)."""
+    """Number of blocks of a ConvNet (none: the number after which maps are 4x4, which is 3 for
+    images of 32 pixels, 4 for 64 and 5 for 128)."""
     width: AtLeastOne = 128
-    """Filters of a ConvNet's layers; units of an MLP's layers."""
+    """Number of filters in the layers of a ConvNet, or of units in the layers of an MLP."""
     norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
-    """Normalisation: instance (no state, the field's choice for condensing), batch, group (of four
-    groups), layer or none. ResNets and DenseNets take the first three; mlp, lenet and alexnet have
-    no norm whatever stands here."""
+    """Normalisation layers: instance (without state, usual for condensing), batch, group (with four
+    groups), layer or none. ResNets and DenseNets allow the first three; mlp, lenet and alexnet have
+    no normalisation and ignore this option."""
     pooling: Literal[2, 3, "max", "none"] = 2
-    """Pooling of a ConvNet. 2: average over 2x2 (every published code and number); 3: average over
-    3x3 with stride 2, as the DANCE paper writes; max: maximum over 2x2; none: no pooling."""
+    """Pooling of a ConvNet. 2: average over 2x2 (as in all published code and results); 3: average
+    over 3x3 with stride 2, as described in the DANCE paper; max: maximum over 2x2; none: no
+    pooling."""
     layout: Literal["cifar", "imagenet"] | None = None
-    """Widths and depths of a ResNet (none: cifar for data sets of that name, else imagenet)."""
+    """Widths and depths of a ResNet (none: cifar for data sets named so, otherwise imagenet)."""
     activation: Literal["relu", "leaky", "sigmoid"] = "relu"
     """Activation of a ConvNet: relu, leaky (ReLU with slope 0.01) or sigmoid."""
 
