@@ -25,7 +25,7 @@ def compiled() -> None:
 
 
 def parts(shape: tuple[int, ...]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Input and weights (x, convolution, gamma, beta), and how they move."""
+    """Input and weights (x, convolution, gamma, beta), and their tangents."""
     x, weight, _, gamma, beta = given(shape)
     generator = torch.Generator().manual_seed(6)
     move = [torch.randn(t.shape, generator=generator) * t.std() for t in (x, weight, gamma, beta)]
@@ -61,8 +61,8 @@ def exactly(value: list[torch.Tensor], move: list[torch.Tensor], padding: int): 
 def test_values_and_gradients(shape: tuple[int, ...]) -> None:
     """Of both outputs, with respect to input, its move, and the weights."""
     value, move = parts(shape)
-    exact = [[t.double().requires_grad_() for t in resolution] for resolution in (value, move)]
-    mine = [[t.requires_grad_() for t in resolution] for resolution in (value, move)]
+    exact = [[t.double().requires_grad_() for t in tensors] for tensors in (value, move)]
+    mine = [[t.requires_grad_() for t in tensors] for tensors in (value, move)]
     found, wanted = block(*mine, shape[-1]), exactly(*exact, shape[-1])
     for one, other in zip(found, wanted, strict=True):
         close(one, other, TWICE)

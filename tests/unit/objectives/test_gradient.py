@@ -29,7 +29,7 @@ def written_out(name: str, real: list[torch.Tensor], synthetic: list[torch.Tenso
                 norms = one.norm() * other.norm()
                 total = total + 1 - (one * other).sum() / (norms + 0.000001)
         return total
-    a, b = (torch.cat([t.reshape(-1) for t in resolution]) for resolution in (real, synthetic))
+    a, b = (torch.cat([t.reshape(-1) for t in gradients]) for gradients in (real, synthetic))
     if name == "cosine":
         return 1 - (a * b).sum() / (a.norm() * b.norm() + 0.000001)
     return ((a - b) ** 2).sum() if name == "squared" else (a - b).abs().sum()
@@ -37,16 +37,16 @@ def written_out(name: str, real: list[torch.Tensor], synthetic: list[torch.Tenso
 
 def pair(scale: float = 1.0) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    resolutions = [
+    real, synthetic = (
         [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in SHAPES]
         for _ in range(2)
-    ]
-    return [t * scale for t in resolutions[0]], [t * scale for t in resolutions[1]]
+    )
+    return [t * scale for t in real], [t * scale for t in synthetic]
 
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-5])  # at the last, 1e-6 is most of the divisor
-def test_values_and_slopes(name: str, scale: float) -> None:
+def test_values_and_gradients(name: str, scale: float) -> None:
     real, synthetic = pair(scale)
     found = METRICS[name](real, synthetic)
     leaves = [t.requires_grad_() for t in synthetic]
