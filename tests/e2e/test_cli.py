@@ -203,7 +203,7 @@ def written(value: Any) -> list[str]:
 def resolved_without_check(parser: Parser, words: Sequence[str]) -> RunConfig:
     """What the words mean, taken as they are: some of these values could not work."""
     from dance.core.config import merge, nested
-    from dance.recipes import build_run
+    from dance.engine import build_run
 
     given = nested(parser.parse(words).settings)
     return build_run(merge(to_plain(resolve("digits")), given))

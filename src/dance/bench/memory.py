@@ -27,8 +27,7 @@ from dance.core import device as devices
 from dance.core.config import to_plain
 from dance.core.files import read_json
 from dance.core.progress import log
-from dance.engine import RunConfig
-from dance.recipes.build import build_run
+from dance.engine import RunConfig, build_run
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"

@@ -21,11 +21,10 @@ from dance.core.errors import ConfigError, DanceError
 from dance.core.files import read_json, write_json, write_text
 from dance.core.lock import locked
 from dance.core.progress import log
-from dance.engine import RunConfig
+from dance.engine import RunConfig, build_run
 from dance.engine.context import RunContext, prepare
 from dance.methods import METHODS, Condenser
 from dance.networks import NetworkConfig
-from dance.recipes import build_run
 from dance.recipes.resolve import resolve
 
 FORMAT = 2
@@ -198,7 +197,7 @@ def _finished_run(run: RunConfig, steps: int | None, directory: Path) -> Path:
     """Make a run, with ``steps`` iterations unless that is None, and return its directory."""
     name = f"{Path(run.data).stem}-ipc{run.ipc}-{run.method}"
     if steps is not None:
-        run = build_run(merge(to_plain(run), {"options": {"iterations": steps}}))
+        run = build_run({"options": {"iterations": steps}}, base=run)
         name += f"-{steps}"
     return engine.run(run, directory / name, ("dance", "bench", "methods"))
 

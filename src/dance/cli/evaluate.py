@@ -13,7 +13,6 @@ from dance.cli.output import print_json, print_scores
 from dance.core.config import merge, nested
 from dance.core.world import join
 from dance.engine.rules import check
-from dance.recipes import build_run
 
 _SECTIONS = (
     "networks", "labels", "seed", "device", "precision", "source", "evaluation", "teacher",
@@ -51,7 +50,7 @@ def run(parsed: argparse.Namespace) -> None:
     """Evaluate the set and print the new scores."""
     given = nested(parsed.settings)
     recorded = condensed.load_set(condensed_file(parsed.target)).provenance
-    config = build_run(merge(_defaults(recorded, given), given))
+    config = engine.build_run(merge(_defaults(recorded, given), given))
     check(config)
     scores = engine.evaluate(
         Path(parsed.target),

@@ -195,12 +195,11 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | Non
     for name, value in plain.items():
         if name not in kinds:
             raise ConfigError(_unknown(cls, name, where))
-        held, place = values.get(name), _dotted(where, name)
-        kind = type(held) if dataclasses.is_dataclass(held) else kinds[name]
-        if dataclasses.is_dataclass(kind) and not isinstance(value, kind):
-            values[name] = build(kind, value, place, held)
-        else:
+        kind, place = kinds[name], _dotted(where, name)
+        if not dataclasses.is_dataclass(kind) or dataclasses.is_dataclass(value):
             values[name] = _read(value, kind, place)
+        else:
+            values[name] = build(kind, value, place, values.get(name))  # type: ignore[arg-type]
     try:
         return cls(**values)
     except ConfigError as error:

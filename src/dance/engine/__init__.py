@@ -1,10 +1,10 @@
 """From a configuration to a finished run; knows no method by name."""
 
 from dance.engine.banking import bank
-from dance.engine.config import RunConfig
+from dance.engine.config import RunConfig, build_run
 from dance.engine.context import experts
 from dance.engine.cost import estimate
 from dance.engine.loop import run
 from dance.engine.scoring import evaluate
 
-__all__ = ["RunConfig", "bank", "estimate", "evaluate", "experts", "run"]
+__all__ = ["RunConfig", "bank", "build_run", "estimate", "evaluate", "experts", "run"]

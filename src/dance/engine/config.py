@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dance.core.config import AtLeastOne, Count, Option, configuration
+from dance.core.config import AtLeastOne, Count, Option, build, configuration
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
 from dance.data.config import DataConfig
@@ -16,7 +17,7 @@ from dance.evaluation.protocol import EvaluationConfig
 from dance.experts.recipe import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.experts.trajectories import TrajectoryConfig
-from dance.methods import METHODS
+from dance.methods import METHODS, Method
 from dance.networks import NETWORKS
 from dance.networks.protocol import NetworkConfig
 
@@ -91,3 +92,42 @@ class RunConfig:
     """How the set is scored."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """Which experts give soft labels."""
+
+    def __post_init__(self) -> None:
+        """Complete the options with the defaults of the method, or refuse those of another one."""
+        own = METHODS.get(self.method).Config
+        if self.options is None:
+            object.__setattr__(self, "options", own())
+        elif type(self.options) is not own:
+            raise ValueError(
+                f"options must be those of {self.method}, made by {own.__name__}: got "
+                f"{type(self.options).__name__}"
+            )
+
+    def make_method(self) -> Method:
+        """The method of the run, with its options."""
+        return METHODS.get(self.method)(self.options)
+
+
+def build_run(
+    plain: Mapping[str, Any], where: str = "", base: RunConfig | None = None
+) -> RunConfig:
+    """The configuration that plain settings describe.
+
+    Args:
+        plain: settings by name; ``options`` are those of the method that ``method`` names.
+        where: dotted place of ``plain`` in the whole, for messages.
+        base: a configuration whose values count where ``plain`` has none, except for its options
+            if ``plain`` names another method; None: the defaults.
+
+    Raises:
+        ConfigError: unknown method, unknown key, wrong type or value.
+    """
+    method = plain.get("method", RunConfig.method if base is None else base.method)
+    values = dict(plain)
+    if isinstance(method, str):  # all else is refused with the other settings
+        held = base.options if base is not None and base.method == method else None
+        place = f"{where}.options" if where else "options"
+        given = plain.get("options") or {}
+        values["options"] = build(METHODS.get(method).Config, given, place, held)
+    return build(RunConfig, values, where, base)

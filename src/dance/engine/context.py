@@ -26,7 +26,7 @@ from dance.experts import Expert, ExpertPool, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
-from dance.methods import METHODS, CondensationTask, Condenser, Method
+from dance.methods import CondensationTask, Condenser, Method
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
 from dance.training.trainer import predict
@@ -254,7 +254,7 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
         network_for(named_network(name, config.network), train)
     if portable is not None:
         portable.check(network)
-    method = METHODS.get(config.method)(config.options)
+    method = config.make_method()
     train = train.to(device) if world.size == 1 else train
     if config.whitening == "zca":
         white = world.in_turn(lambda: fitted(train.images, train.fingerprint))

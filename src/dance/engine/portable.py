@@ -7,9 +7,9 @@ from typing import Any
 
 from dance.core.config import differences, merge, to_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.engine.config import RunConfig
+from dance.engine.config import RunConfig, build_run
 from dance.experts.portable import Portable, portable_header, read_portable
-from dance.methods import METHODS, Condenser
+from dance.methods import Condenser
 
 _MADE_WITH = ("method", "seed", "precision", "network", "experts")
 """Settings outside of ``options`` that decide experts and bank."""
@@ -23,7 +23,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the method has no use for a bank.
     """
-    method = METHODS.get(config.method)(config.options)
+    method = config.make_method()
     if not isinstance(method, Condenser) or not method.bank_draws():
         raise ConfigError(
             f"a bank needs a method that matches with one: got {config.method} with these options; "
@@ -34,8 +34,8 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     return {**{name: plain[name] for name in _MADE_WITH}, "options": options}
 
 
-def starting_point(config: RunConfig, header: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the settings of a bank's file in place of its own, as plain data.
+def starting_point(config: RunConfig, header: dict[str, Any]) -> RunConfig:
+    """A configuration with the settings of a bank's file in place of its own.
 
     Raises:
         ConfigError: it is for another method.
@@ -49,7 +49,7 @@ def starting_point(config: RunConfig, header: dict[str, Any]) -> dict[str, Any]:
     baselines = [name for name in config.evaluation.baselines if name not in _REAL]
     generator = {"options": {"bank_draws": header["entries"]}}
     own = {"init": "noise", "evaluation": {"baselines": baselines}}
-    return merge(merge(merge(to_plain(config), made), generator), own)
+    return build_run(merge(merge(made, generator), own), base=config)
 
 
 def open_portable(config: RunConfig) -> Portable | None:

@@ -38,7 +38,7 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: what must hold, what was received, and what to do.
     """
-    method = METHODS.get(config.method)(config.options)
+    method = config.make_method()
     if method.needs_experts() and config.experts.count < 1:
         raise ConfigError(
             f"experts.count must be at least 1 for {config.method} with these options: got "

@@ -12,7 +12,6 @@ from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import is_temporary, read_json, remove_leftovers, write_json, write_text
 from dance.engine.config import RunConfig
-from dance.methods import METHODS
 
 _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
@@ -33,7 +32,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
 def _without_effect(config: RunConfig) -> tuple[str, ...]:
     """Settings that do not decide the stored images of this run."""
     without = list(_NO_EFFECT)
-    if not METHODS.get(config.method)(config.options).trajectory_epochs():
+    if not config.make_method().trajectory_epochs():
         without.append("trajectories")
     if config.whitening == "none":  # runs that are older than the setting have none
         without.append("whitening")

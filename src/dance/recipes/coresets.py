@@ -30,9 +30,8 @@ def coreset_config(method: str, data: str, ipc: int, resolution: int) -> RunConf
         ipc: images per class.
         resolution: H = W of the images in pixels.
     """
-    chosen = METHODS.get(method)
-    config = RunConfig(data=data, method=method, ipc=ipc, options=chosen.Config())
-    if chosen(config.options).needs_experts():
+    config = RunConfig(data=data, method=method, ipc=ipc)
+    if config.make_method().needs_experts():
         experts = replace(dance_config(data, ipc, resolution).experts, count=1)
         return replace(config, experts=experts)
     return without_experts(config)

@@ -6,12 +6,10 @@ Zhang et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation (
 
 from __future__ import annotations
 
-from dance.core.config import merge, to_plain
-from dance.engine import RunConfig
+from dance.engine import RunConfig, build_run
 from dance.experts.recipe import ExpertConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
-from dance.recipes.build import build_run
 from dance.recipes.published import table
 from dance.recipes.quick import quick_settings
 from dance.recipes.rows import add
@@ -48,7 +46,7 @@ def dance_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 def _quick_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    return build_run(merge(to_plain(dance_config(data, ipc, resolution)), quick_settings(data)))
+    return build_run(quick_settings(data), base=dance_config(data, ipc, resolution))
 
 
 def _add(data: str, ipc: int, source: str, expect: str) -> None:

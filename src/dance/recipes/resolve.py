@@ -7,19 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dance.core.config import build, merge, read_yaml, settings, to_plain
+from dance.core.config import build, merge, read_yaml, settings
 from dance.core.errors import ConfigError, nearest
 from dance.data import DataConfig, load
 from dance.data.known import KNOWN
-from dance.engine import RunConfig
+from dance.engine import RunConfig, build_run
 from dance.engine.portable import starting_point
 from dance.engine.rules import check
 from dance.experts.portable import portable_header
 from dance.methods import METHODS
 from dance.recipes.base import RECIPES, SETTINGS
-from dance.recipes.build import build_run
 from dance.recipes.dance import dance_config
 from dance.recipes.quick import quick_settings
+from dance.recipes.rows import without_experts
 
 _QUICK = "quick"
 """``--config quick``: the quick variant of what would be resolved without it."""
@@ -60,8 +60,7 @@ def resolve(
         start = _default(given)
     else:
         start = RECIPES.get(base).config()
-    plain = merge(_of_one_method(to_plain(start), given), given)
-    config = build_run(plain)
+    config = build_run(given, base=start)
     check(config)
     return config
 
@@ -72,16 +71,11 @@ def generic(data: str, method: str, ipc: int, resolution: int) -> RunConfig:
     Raises:
         ConfigError: unknown method.
     """
-    if method in SETTINGS.names():
+    if method in SETTINGS:
         return SETTINGS.get(method)(data, ipc, resolution)
     config = dance_config(data, ipc, resolution)
-    chosen = METHODS.get(method)
-    options = chosen.Config()
-    evaluation = config.evaluation
-    if not chosen(options).needs_experts():  # training some only to be compared with is dear
-        kept = tuple(name for name in evaluation.baselines if name != "whole")
-        evaluation = replace(evaluation, baselines=kept)
-    return replace(config, method=method, factor=1, options=options, evaluation=evaluation)
+    config = replace(config, method=method, factor=1, options=None)
+    return config if config.make_method().needs_experts() else without_experts(config)
 
 
 def method_of(method: str | None, base: str | None) -> str:
@@ -110,7 +104,7 @@ def _file(base: str) -> Path | None:
     Raises:
         ConfigError: it is neither.
     """
-    if base in RECIPES.names():
+    if base in RECIPES:
         return None
     path = Path(base)
     if path.is_dir() and (path / _FILE).is_file():
@@ -155,7 +149,7 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
     config = generic(data, str(method), ipc, resolution)
     if quick:
         config = _shortened(config, data)
-    return build_run(starting_point(config, header)) if header else config
+    return starting_point(config, header) if header else config
 
 
 def _shortened(config: RunConfig, data: str) -> RunConfig:
@@ -163,7 +157,7 @@ def _shortened(config: RunConfig, data: str) -> RunConfig:
     known = {setting.name for setting in settings(type(config.options))}
     short = dict(quick_settings(data, config.method))
     short["options"] = {key: value for key, value in short["options"].items() if key in known}
-    return build_run(merge(to_plain(config), short))
+    return build_run(short, base=config)
 
 
 def _resolution(data: str, source: DataConfig) -> int:

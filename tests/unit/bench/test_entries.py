@@ -11,7 +11,6 @@ from dance.bench.entries import Engine, LiteralLoop, problem_of, with_targets
 from dance.bench.speed import SpeedConfig, _default_data
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
-from dance.methods.random import Random
 from dance.recipes.resolve import resolve
 
 SMALL = {"network": {"width": 8}, "experts": {"count": 2}, "options": {"real_batch": 8}}
@@ -48,7 +47,7 @@ def test_a_bank_stands_in_where_one_is_asked_for(run: RunConfig) -> None:
 
 
 def test_a_method_without_a_bank_has_none() -> None:
-    assert with_targets(RunConfig(data="x", options=Random.Config()), "bank") is None
+    assert with_targets(RunConfig(data="x", method="random"), "bank") is None
 
 
 def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:

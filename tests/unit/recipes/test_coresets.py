@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dance.core.config import from_yaml
-from dance.recipes import RECIPES, build_run
+from dance.engine import build_run
+from dance.recipes import RECIPES
 from dance.recipes.resolve import generic, resolve
 
 METHODS = ("random", "herding", "k-center", "k-means")

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dance.core.config import from_yaml
+from dance.engine import build_run
 from dance.engine.rules import check
-from dance.recipes import RECIPES, build_run
+from dance.recipes import RECIPES
 from dance.recipes.resolve import resolve
 
 METHODS = ("dm", "datadam", "m3d", "idm")

@@ -6,8 +6,9 @@ import pytest
 
 from dance.core.config import from_yaml
 from dance.core.errors import ConfigError
+from dance.engine import build_run
 from dance.engine.rules import check
-from dance.recipes import RECIPES, build_run
+from dance.recipes import RECIPES
 from dance.recipes.resolve import resolve
 
 NAMES = [name for name in RECIPES.names() if name.startswith("mtt-")]

@@ -9,7 +9,8 @@ import pytest
 from dance.core.config import from_yaml, settings, to_plain
 from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
-from dance.recipes import QUICK, RECIPES, build_run
+from dance.engine import build_run
+from dance.recipes import QUICK, RECIPES
 from dance.recipes.resolve import resolve
 
 SMALL = ("fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
