@@ -81,5 +81,5 @@ def _defaults(recorded: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]
     config = recorded.get("config") or {}
     plain = {key: config[key] for key in _SECTIONS if key in config and key != "device"}
     if "protocol" in given.get("evaluation", {}):
-        del plain["evaluation"]
+        plain.pop("evaluation", None)  # a set made elsewhere has no recorded settings
     return {"data": str(recorded.get("dataset", "")), **plain}
