@@ -91,6 +91,28 @@ PROTOCOLS.register("brief-v1")(
     )
 )
 ''',
+    ("dance.condensed.decoders", "with_mirror"): '''
+"""Every stored image and its mirror image."""
+
+from dataclasses import dataclass
+
+import torch
+from dance.condensed.decoders import DECODERS, Decoder
+
+
+@DECODERS.register("with_mirror")
+@dataclass(frozen=True)
+class WithMirror(Decoder):
+    name = "with_mirror"
+    source = "a test"
+
+    def images(self, stored):
+        return 2 * stored
+
+    def decode(self, pixels, counts=None):
+        parts = pixels.split(list(counts or [len(pixels)]))
+        return torch.cat([torch.cat([own, own.flip(-1)]) for own in parts])
+''',
     ("dance.condensed.formats", "pixel_table"): '''
 """One line of text for each image: its label and its pixels."""
 
@@ -183,6 +205,43 @@ def test_a_run_has_all_of_them(outside: Path, tmp_path: Path, method: str, strat
     lines = [line.split(",") for line in table.read_text().splitlines()]
     assert [line[0] for line in lines] == ["0", "0", "1", "1"]
     assert {len(line) for line in lines} == {1 + 16 * 16}
+
+
+def test_a_file_names_a_decoder(outside: Path, tmp_path: Path) -> None:
+    """A set is made with it, stored, scored and exported: twice as many images as it stores."""
+    file, table = tmp_path / "set.safetensors", tmp_path / "set.csv"
+    python(
+        outside,
+        "-c",
+        """
+import sys
+
+import torch
+from dance.condensed import CondensedSet
+from dance.condensed.decoders import DECODERS
+from dance.data.normalization import Normalization
+
+pixels = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+for space in ("normalized", "unit"):
+    made = CondensedSet(
+        pixels,
+        torch.tensor([0, 0, 1, 1]),
+        ("across", "down"),
+        Normalization((0.5,), (0.5,)),
+        DECODERS.get("with_mirror")(),
+        space,
+    )
+    assert made.images().shape == (8, 1, 16, 16)
+made.save(sys.argv[1])
+""",
+        file,
+    )
+    words = "--data stripes --protocol brief-v1 --networks pixels --device cpu --json"
+    found = json.loads(dance(outside, "evaluate", file, *words.split()))
+    assert found["scores"][0]["protocol"] == "brief-v1"
+    dance(outside, "export", file, table, "--to", "csv")
+    labels = [line.partition(",")[0] for line in table.read_text().splitlines()]
+    assert labels == ["0"] * 4 + ["1"] * 4
 
 
 def test_the_page_counts_them() -> None:

@@ -115,7 +115,7 @@ class CondensedSet:
 
     def images(self) -> Tensor:
         """Network input: decoded and normalized, (m, C, S, S) float32."""
-        if self.space == "normalized" and self.decoder.factor == 1:
+        if self.space == "normalized" and self.decoder == IDENTITY:
             return self.pixels
         images, _ = self.decode()
         return self.normalization.apply(images)
