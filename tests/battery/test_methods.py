@@ -17,8 +17,13 @@ from dance.core.config import build as configured
 from dance.core.config import from_yaml, to_plain, to_yaml
 from dance.core.errors import ConfigError
 from dance.data import load
-from dance.experts import ExpertPool, TrajectoryConfig, TrajectoryPool
-from dance.experts.recipe import ExpertConfig
+from dance.experts import (
+    ExpertConfig,
+    ExpertPool,
+    NetworkTraining,
+    TrajectoryConfig,
+    TrajectoryPool,
+)
 from dance.methods import METHODS, CondensationTask, Condenser, Coreset, Method
 from dance.networks import NetworkConfig
 from dance.networks import build as network_for
@@ -204,10 +209,11 @@ def digits() -> Callable[[Method], CondensationTask]:
         trajectories = None
         if epochs := method.trajectory_epochs():
             settings = TrajectoryConfig(count=2, epochs=epochs)
-            trajectories = TrajectoryPool(train, network, config, settings, 0).trajectories(2)
+            training = NetworkTraining(train, network, config, settings, seed=0)
+            trajectories = TrajectoryPool(training).ensure(2)
         if method.needs_experts():
             recipe = ExpertConfig(count=2, epochs=3)
-            pool = ExpertPool(train, network, config, recipe, seed=0)
+            pool = ExpertPool(NetworkTraining(train, network, config, recipe, seed=0))
             experts = tuple((e.initial, e.final) for e in pool.ensure(2))
         given = CondensationTask(
             train, initial, 2, of_factor(2), network.eval(), experts, seed=0, chunk=10

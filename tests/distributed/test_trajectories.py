@@ -1,4 +1,4 @@
-"""Trajectories that processes without a common disk train: the leader's disk gets all of them."""
+"""Trajectories that processes without a common disk train: rank 0's disk gets all of them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import os, sys
 os.environ["DANCE_CACHE"] = os.path.join(sys.argv[1], os.environ.get("RANK", "alone"))
 from dance.core.world import join
 from dance.data import load
-from dance.experts import TrajectoryConfig, TrajectoryPool
+from dance.experts import NetworkTraining, TrajectoryConfig, TrajectoryPool
 from dance.networks import NetworkConfig, build
 
 shape = NetworkConfig(width=4)
 config = TrajectoryConfig(count=3, epochs=1)
 train, network = load("digits", "train"), build(shape, 1, 8, 10)
-pool = TrajectoryPool(train, network, shape, config, 0, world=join())
-print(len(pool.trajectories(3)))
+pool = TrajectoryPool(NetworkTraining(train, network, shape, config, 0), world=join())
+print(len(pool.ensure(3)))
 """
 
 
 @pytest.mark.slow
-def test_the_leader_gets_those_of_others(tmp_path: Path) -> None:
+def test_rank_0_gets_those_of_others(tmp_path: Path) -> None:
     for size in (1, 2):
         ended = finish(start(size, "-c", SCRIPT, str(tmp_path / str(size))))
         assert all(code == 0 for code, _, _ in ended), ended

@@ -20,7 +20,7 @@ from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig
-from dance.experts import ExpertConfig, ExpertPool
+from dance.experts import ExpertConfig, ExpertPool, NetworkTraining
 from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
 from dance.methods import METHODS, Condenser
 from dance.methods.dance import DANCEConfig
@@ -91,7 +91,8 @@ class TestRun:
         train = load("digits", "train", DataConfig())
         network = network_for(CONFIG.network, train)
         recipe = replace(CONFIG.experts, epochs=told["epochs"])
-        experts = ExpertPool(train, network, CONFIG.network, recipe, 0).ensure(2)
+        training = NetworkTraining(train, network, CONFIG.network, recipe, 0)
+        experts = ExpertPool(training).ensure(2)
         assert not any(expert.trained_now for expert in experts), "others than the run's"
         answers = [
             (network.eval().logits(expert.final, condensed.images()) / told["temperature"])

@@ -125,7 +125,7 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
     assert 0.01 < (done.images() - first.images()).abs().max() < 100
 
     config = replace(CONFIG, whitening="zca")
-    pools = [prepare(each).trajectory_pool().directory for each in (CONFIG, config)]
+    pools = [prepare(each).trajectory_pool().store.directory for each in (CONFIG, config)]
     assert pools[0] != pools[1]
     data = TrainingData(train.images, train.labels, done.normalization)
     assert torch.equal(data.batch(slice(5)), white.apply(train.images[:5].float() / 255))

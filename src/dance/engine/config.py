@@ -14,7 +14,7 @@ from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
 from dance.data.config import DataConfig
 from dance.evaluation.protocol import EvaluationConfig
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.experts.trajectories import TrajectoryConfig
 from dance.methods import METHODS, Method

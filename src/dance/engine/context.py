@@ -22,13 +22,13 @@ from dance.engine.portable import need_images, open_portable
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.evaluation.protocol import Norm
-from dance.experts import Expert, ExpertPool, TrajectoryPool
+from dance.experts import Expert, ExpertPool, NetworkTraining, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
 from dance.methods import CondensationTask, Condenser, Method
 from dance.networks import Network, NetworkConfig, build
-from dance.training import TrainingData
+from dance.training import TrainerConfig, TrainingData
 from dance.training.trainer import predict
 
 _STATE = 3
@@ -95,20 +95,19 @@ class RunContext:
 
     def missing_experts(self) -> int:
         """How many of the experts are still to be trained."""
-        pool = self._trained()
-        return sum(not pool.path(index).exists() for index in range(self.config.experts.count))
+        return self._trained().store.missing(self.config.experts.count)
 
     def bank(self) -> Bank:
         """The bank of these experts for the method's settings."""
         assert isinstance(self.method, Condenser)
-        pool = self._trained()
+        directory = self._trained().store.directory
         identity = {
-            "pool": pool.directory.name,
+            "pool": directory.name,
             "experts": self.config.experts.count,
             "method": self.config.method,
             "settings": self.method.bank_settings(),
         }
-        return Bank(pool.directory, identity, self.world)
+        return Bank(directory, identity, self.world)
 
     def with_bank(self, task: CondensationTask) -> CondensationTask:
         """The task with the bank that the method asks for, made where it is missing.
@@ -137,16 +136,8 @@ class RunContext:
 
     def trajectory_pool(self) -> TrajectoryPool:
         """The trajectories of this data set, network and recipe."""
-        return TrajectoryPool(
-            self.train,
-            self.network,
-            self.config.network,
-            self.config.trajectories,
-            self.config.seed,
-            bfloat16=self.bfloat16,
-            device=self.device,
-            world=self.world,
-        )
+        training = self._training(self.config.trajectories)
+        return TrajectoryPool(training, device=self.device, world=self.world)
 
     def trajectories(self) -> StoredTrajectories | None:
         """Those that the method asks for, trained where they are missing; none if it asks for none.
@@ -156,18 +147,21 @@ class RunContext:
         """
         if not self.method.trajectory_epochs():
             return None
-        return self.trajectory_pool().trajectories(self.config.trajectories.count)
+        return self.trajectory_pool().ensure(self.config.trajectories.count)
 
     def _trained(self) -> ExpertPool:
-        return ExpertPool(
+        training = self._training(self.config.experts)
+        return ExpertPool(training, device=self.device, world=self.world)
+
+    def _training(self, config: TrainerConfig) -> NetworkTraining:
+        """Of the matching network on the real images."""
+        return NetworkTraining(
             self.train,
             self.network,
             self.config.network,
-            self.config.experts,
+            config,
             self.config.seed,
             bfloat16=self.bfloat16,
-            device=self.device,
-            world=self.world,
         )
 
     def initial(self) -> torch.Tensor:

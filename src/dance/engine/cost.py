@@ -59,7 +59,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     snapshots = 0
     if context.method.trajectory_epochs():
         asked = config.trajectories
-        absent = context.trajectory_pool().missing(asked.count)
+        absent = context.trajectory_pool().store.missing(asked.count)
         phases.append(_training(context, "trajectories", absent, asked))
         snapshots = absent * (asked.epochs + 1)
     if isinstance(context.method, Condenser):

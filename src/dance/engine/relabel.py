@@ -33,8 +33,7 @@ from dance.core.world import World
 from dance.data import ImageSet
 from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig, score_set
-from dance.experts import ExpertPool
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig, ExpertPool, NetworkTraining
 from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
 from dance.networks import NetworkConfig
 
@@ -138,16 +137,15 @@ class Relabeller:
 
     def _teachers(self, train: ImageSet, epochs: int) -> list[dict[str, torch.Tensor]]:
         """Weights of experts trained for so long, on the device; those on disk are taken."""
-        pool = ExpertPool(
+        training = NetworkTraining(
             train,
             network_for(self.network, train),
             self.network,
             replace(self.experts, epochs=epochs),
             self.seed,
             bfloat16=self.precision == "bfloat16",
-            device=self.device,
-            world=self.world,
         )
+        pool = ExpertPool(training, device=self.device, world=self.world)
         return [
             {name: tensor.to(self.device) for name, tensor in expert.final.items()}
             for expert in pool.ensure(self.config.count)

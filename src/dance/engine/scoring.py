@@ -24,7 +24,7 @@ from dance.engine.portable import need_images
 from dance.engine.relabel import ORIGIN, Relabeller
 from dance.engine.rundir import RunDirectory
 from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig

@@ -1,14 +1,14 @@
-"""Experts: trained on the real set once, stored with first and last weights, shared by all runs."""
+"""Networks trained on the real set once, stored, and shared by all runs that need the same ones."""
 
-from dance.experts.interpolate import interpolate
-from dance.experts.pool import Expert, ExpertPool
-from dance.experts.recipe import ExpertConfig
+from dance.experts.pool import Expert, ExpertConfig, ExpertPool, interpolate
+from dance.experts.store import NetworkTraining
 from dance.experts.trajectories import Trajectories, TrajectoryConfig, TrajectoryPool
 
 __all__ = [
     "Expert",
     "ExpertConfig",
     "ExpertPool",
+    "NetworkTraining",
     "Trajectories",
     "TrajectoryConfig",
     "TrajectoryPool",

@@ -1,9 +1,8 @@
 """Trajectories: the weights of networks after every epoch of their training on the real set.
 
-One file holds the E+1 flat snapshots of one network, number 0 before training, E*P*4 bytes; a
+One file holds the E+1 flat snapshots of one network, number 0 before training, (E+1)*P*4 bytes; a
 snapshot is read when it is asked for, without the rest of the file, so that memory holds two of
-them however many there are on disk. Like experts they are trained once for all runs that need the
-same ones, go on from checkpoints, and are shared over processes.
+them however many there are on disk.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -19,16 +18,16 @@ from dance.augment import Strategy
 from dance.core.checkpoints import Tensors
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Probability, configuration
 from dance.core.errors import MissingExpertsError
-from dance.core.files import digest_of, read_header, read_part, read_tensors, write_tensors
-from dance.core.progress import log
+from dance.core.files import digest_of, read_part
 from dance.core.rng import keyed_generator
-from dance.experts.pool import Expert, ExpertPool, note
-from dance.experts.recipe import ExpertConfig
+from dance.core.world import World
+from dance.experts.pool import ExpertConfig
+from dance.experts.store import NetworkStore, NetworkTraining
 from dance.networks import Network, State
+from dance.networks.state_vector import parameter_layout
 from dance.training.trainer import Milestone
 
-_TOGETHER = 10
-"""Networks that a GPU trains at once, each with snapshots of all its epochs in memory."""
+_KIND = "trajectory"
 
 
 @configuration
@@ -95,7 +94,8 @@ class HeldTrajectories:
 def untrained(network: Network, epochs: int) -> HeldTrajectories:
     """Fresh weights at every epoch of one network: to measure with, since they cost the same."""
     fresh = (network.initial(keyed_generator(0, "untrained", epoch)) for epoch in range(epochs + 1))
-    return HeldTrajectories(torch.stack([flatten(network, state) for state in fresh])[None])
+    layout = parameter_layout(network)
+    return HeldTrajectories(torch.stack([layout.flatten(state) for state in fresh])[None])
 
 
 class StoredTrajectories:
@@ -132,7 +132,7 @@ class StoredTrajectories:
             ArtifactError: it is no longer there, or damaged.
         """
         path, digests = self._files[number]
-        return read_part(path, TrajectoryPool.kind, _name(epoch), digests[epoch])
+        return read_part(path, _KIND, _name(epoch), digests[epoch])
 
 
 def long_enough(
@@ -158,104 +158,76 @@ def long_enough(
     return held
 
 
-class TrajectoryPool(ExpertPool):
-    """The trajectories of one data set, network and recipe; arguments as an expert pool has them.
+@dataclass(frozen=True, eq=False)
+class EveryEpoch:
+    """Keeps the parameters, flat, before training and after every epoch.
 
-    The order of the recipe's draws is that of experts, so a trajectory of 60 epochs begins as one
-    of 50; they are told apart all the same, as experts are.
+    Attributes:
+        network: skeleton.
     """
 
-    kind: ClassVar[str] = "trajectory"
-    stem: ClassVar[str] = "trajectory"
-    _partial: ClassVar[str] = "partial-trajectory"
-    _most: ClassVar[int | None] = _TOGETHER
+    network: Network
+    kind: str = _KIND
+    in_memory: bool = False
+    most_at_once: int | None = 10
+    """A snapshot of every epoch is in memory until a network is finished."""
 
-    def trajectories(self, count: int) -> StoredTrajectories:
-        """Trajectories 0 to count-1: find what is there and sound, train what is missing.
+    def identity(self) -> dict[str, Any]:
+        """The order in which the parameters lie in a snapshot."""
+        shapes = parameter_layout(self.network).shapes
+        return {"layout": [[name, list(shape)] for name, shape in shapes.items()]}
 
-        Ends like :meth:`ExpertPool.ensure` when it is interrupted. Of several processes each
-        trains some of them, and rank 0's disk gets all: it alone is sure to have them.
+    def record(self, state: State, epoch: int) -> Tensors:
+        """The snapshot of the epoch, (P,)."""
+        return {_name(epoch): parameter_layout(self.network).flatten(state)}
+
+    def header(self, tensors: Tensors) -> dict[str, Any]:
+        """A digest of each snapshot, which is checked when it is read."""
+        names = [_name(epoch) for epoch in range(len(tensors))]
+        return {"digests": [digest_of(tensors[name]) for name in names]}
+
+
+class TrajectoryPool:
+    """The trajectories of one training.
+
+    The order of the training's draws is that of experts, so a trajectory of 60 epochs begins as one
+    of 50; they are told apart all the same, as experts are.
+
+    Args:
+        training: what is trained, and how.
+        directory: where pools are kept (none: the cache directory).
+        device: that is to train (none: that of the images).
+        world: the processes that train them together, each some of them.
+
+    Attributes:
+        store: their files.
+    """
+
+    def __init__(
+        self,
+        training: NetworkTraining,
+        *,
+        directory: Path | None = None,
+        device: torch.device | None = None,
+        world: World | None = None,
+    ) -> None:
+        self._epochs = training.config.epochs
+        recorder = EveryEpoch(training.network)
+        self.store = NetworkStore(
+            training, recorder, directory=directory, device=device, world=world
+        )
+
+    def ensure(self, count: int) -> StoredTrajectories:
+        """Trajectories 0 to count-1: find what is there, train what is missing.
+
+        It is stopped, resumed and shared by processes as :meth:`NetworkStore.ensure` is: rank 0's
+        disk gets all of them, and it alone is sure to have them.
 
         Raises:
             ArtifactError: a file cannot be written, or a trajectory was begun by other code.
         """
-        held = [index for index in range(count) if self._header(index) is not None]
-        for _ in self._train_missing(held, count):
-            pass  # they stay on the disk
-        for index in range(count):
-            self._collect(index)
-        found = {self.path(index): self._header(index) for index in range(count)}
-        sound = {path: header for path, header in found.items() if header is not None}
-        return StoredTrajectories(sound, self._config.epochs)
-
-    def missing(self, count: int) -> int:
-        """How many of so many are still to be trained."""
-        return sum(self._header(index, quiet=True) is None for index in range(count))
-
-    def _collect(self, index: int) -> None:
-        """Bring one trajectory to rank 0's disk, if it lies on another's only."""
-        world = self._world
-        if world.size == 1:
-            return
-        there = world.all_gather_object(self._header(index, quiet=True) is not None)
-        if there[0]:
-            return
-        source = there.index(True)
-        tensors, header = (
-            read_tensors(self.path(index), self.kind) if there[world.rank] else ({}, {})
-        )
-        sent, header = (
-            world.broadcast_tensors(tensors, source),
-            world.broadcast_object(header, source),
-        )
-        if world.is_rank_zero:
-            write_tensors(self.path(index), sent, header, self.kind)
-
-    def _header(self, index: int, *, quiet: bool = False) -> dict[str, Any] | None:
-        """What a stored trajectory says of itself; none when it is missing or cut short.
-
-        Its snapshots are checked when they are read.
-        """
-        path = self.path(index)
-        header = read_header(path, self.kind)
-        if isinstance(header, dict) and len(header.get("digests", ())) == self._config.epochs + 1:
-            return header
-        if path.exists() and not quiet:
-            log(f"{path} is damaged or no {self.kind} file; training trajectory {index} again")
-        return None
-
-    def _read(self, index: int, *, quiet: bool = False) -> Expert | None:
-        """What is stored, without its weights."""
-        header = self._header(index, quiet=quiet)
-        if header is None:
-            return None
-        return Expert(index, {}, {}, header, self.path(index), trained_now=False)
-
-    def _more(self) -> dict[str, Any]:
-        """In which order the parameters lie in a snapshot."""
-        return {"layout": [[name, list(p.shape)] for name, p in self._network.named_parameters()]}
-
-    def _note(self, notes: Tensors, state: State, epoch: int) -> None:
-        notes[note(_name(epoch))] = flatten(self._network, state).cpu()
-
-    def _content(
-        self, initial: State, final: State, notes: Tensors
-    ) -> tuple[Tensors, dict[str, Any]]:
-        names = [_name(epoch) for epoch in range(len(notes))]
-        content = {name: notes[note(name)] for name in names}
-        return content, {"digests": [digest_of(tensor) for tensor in content.values()]}
-
-
-def flatten(network: Network, state: State) -> torch.Tensor:
-    """Parameters of a state end to end, (P,), in the skeleton's order; buffers are left out."""
-    return torch.cat([state[name].flatten() for name, _ in network.named_parameters()])
-
-
-def unflatten(network: Network, weights: torch.Tensor) -> State:
-    """Views of flat parameters (P,) by name; undoes :func:`flatten`."""
-    layout = dict(network.named_parameters())
-    parts = weights.split([p.numel() for p in layout.values()])
-    return {name: part.view(p.shape) for (name, p), part in zip(layout.items(), parts, strict=True)}
+        found = self.store.ensure(count)
+        return StoredTrajectories({one.path: one.header for one in found}, self._epochs)
 
 
 def _name(epoch: int) -> str:

@@ -50,7 +50,7 @@ from dance.core.config import AtLeastOne, Count, Momentum, Option, Positive, con
 from dance.core.device import send
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
-from dance.experts.interpolate import interpolate
+from dance.experts import interpolate
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.distribution import (
     Chunk,

@@ -49,12 +49,13 @@ from dance.augment import Strategy, single
 from dance.condensed.container import Space
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.experts.trajectories import Trajectories, long_enough, unflatten
+from dance.experts.trajectories import Trajectories, long_enough
 from dance.kernels import plain_operations
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.classwise_sgd import ClassSGD
 from dance.methods.toolkit.distribution import forward, forward_jvp, has_batch_norm, pictures
 from dance.networks import State
+from dance.networks.state_vector import parameter_layout
 from dance.objectives.gradient import loss_jvp
 from dance.objectives.trajectory import StepGradients, backward, unroll
 
@@ -287,7 +288,7 @@ class MTT(Condenser):
         adjoint: torch.Tensor,
     ) -> tuple[torch.Tensor, State]:
         """Q = <g, lambda> with its graph, and the weights by name that it depends on."""
-        state, way = self._leaves(weights), unflatten(self._network, adjoint)
+        state, way = self._leaves(weights), parameter_layout(self._network).views(adjoint)
         found = forward_jvp(task, self._network, state, way, images)
         if found is not None:
             return loss_jvp(*found, labels), state
@@ -299,7 +300,7 @@ class MTT(Condenser):
 
     def _leaves(self, weights: torch.Tensor) -> State:
         """Weights (P,) by name, to be differentiated."""
-        views = unflatten(self._network, weights.detach())
+        views = parameter_layout(self._network).views(weights.detach())
         return {name: tensor.requires_grad_() for name, tensor in views.items()}
 
     def _loss(

@@ -54,7 +54,7 @@ from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import keyed_generator
-from dance.experts.interpolate import interpolate
+from dance.experts import interpolate
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.classwise_adamw import ClassAdamW
 from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD

@@ -39,7 +39,7 @@ import torch
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.experts.trajectories import Trajectories, long_enough, unflatten
+from dance.experts.trajectories import Trajectories, long_enough
 from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
 from dance.methods.toolkit.distribution import (
     Chunk,
@@ -53,6 +53,7 @@ from dance.methods.toolkit.distribution import (
     real_batch_size,
 )
 from dance.networks import Network, State
+from dance.networks.state_vector import parameter_layout
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
 
@@ -186,9 +187,9 @@ class TGDD(Condenser):
         end = min(first + self.config.ahead, last)
         second = int(torch.randint(first, end + 1, (), generator=generator))
         snapshots = (held.weights(number, epoch) for epoch in (first, second))
+        layout = parameter_layout(self._network)
         early, late = (
-            unflatten(self._network, weights.to(task.initial)) | self._buffers
-            for weights in snapshots
+            layout.views(weights.to(task.initial)) | self._buffers for weights in snapshots
         )
         return early, late
 

@@ -7,7 +7,7 @@ Zhang et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation (
 from __future__ import annotations
 
 from dance.engine import RunConfig, build_run
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
 from dance.recipes.published import table

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dance.engine import RunConfig
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
 from dance.recipes.dance import dance_config

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from dance.engine import RunConfig
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig
 from dance.experts.trajectories import TrajectoryConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS

@@ -18,7 +18,7 @@ from dance.core.errors import ConfigError
 from dance.engine import RunConfig
 from dance.engine.context import prepare
 from dance.engine.memory import fitting
-from dance.experts.recipe import ExpertConfig
+from dance.experts import ExpertConfig
 from dance.methods import METHODS
 from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig

@@ -24,19 +24,19 @@ def test_endpoints(ends) -> None:
     initial, final = ends
     floating = [name for name in final if final[name].is_floating_point()]
     assert "blocks.0.1.running_mean" in floating
-    for share, expected in ((0.0, final), (1.0, initial)):
-        mid = interpolate(initial, final, share)
+    for lam, expected in ((0.0, final), (1.0, initial)):
+        mid = interpolate(initial, final, lam)
         assert list(mid) == list(final)
         assert all(torch.equal(mid[name], expected[name]) for name in floating)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
-def test_every_tensor_is_on_the_line(ends, share) -> None:
+@pytest.mark.parametrize("lam", [0.1, 0.5, 0.8])
+def test_every_tensor_is_on_the_line(ends, lam) -> None:
     initial, final = ends
-    mid = interpolate(initial, final, share)
+    mid = interpolate(initial, final, lam)
     for name, tensor in mid.items():
         if tensor.is_floating_point():
-            expected = share * initial[name].double() + (1 - share) * final[name].double()
+            expected = lam * initial[name].double() + (1 - lam) * final[name].double()
             torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-7)
             assert not torch.equal(initial[name], final[name])
         else:

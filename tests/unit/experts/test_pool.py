@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-import dance.experts.pool as pool_module
+import dance.experts.store as store_module
+from dance.core.device import policy
 from dance.core.errors import ArtifactError
 from dance.core.files import read_tensors, write_tensors
 from dance.core.lock import locked
 from dance.core.rng import key, keyed_generator
-from dance.experts import Expert, ExpertConfig, ExpertPool
+from dance.experts import Expert, ExpertConfig, ExpertPool, NetworkTraining
 from dance.networks import NetworkConfig, build
 from dance.training import Trainer
 from unit.training.blobs import blobs, training
@@ -37,11 +38,12 @@ def pool(
     shape: NetworkConfig = SHAPE,
     data_seed: int = 0,
     seed: int = 0,
-    **options: Any,
+    bfloat16: bool = False,
 ) -> ExpertPool:
     train = blobs(20, seed=data_seed)
     network = build(shape, 3, 8, 3)
-    return ExpertPool(train, network, shape, config, seed, directory=directory, **options)
+    training = NetworkTraining(train, network, shape, config, seed, bfloat16=bfloat16)
+    return ExpertPool(training, directory=directory)
 
 
 def same(one: Expert, two: Expert) -> bool:
@@ -117,7 +119,7 @@ class TestTraining:
 class TestIdentity:
     def test_the_count_does_not_matter(self, tmp_path) -> None:
         many = pool(tmp_path, config=replace(RECIPE, count=20))
-        assert many.directory == pool(tmp_path).directory
+        assert many.store.directory == pool(tmp_path).store.directory
 
     @pytest.mark.parametrize(
         "other",
@@ -135,12 +137,13 @@ class TestIdentity:
         ],
     )
     def test_what_decides_the_weights_does(self, tmp_path, other) -> None:
-        assert pool(tmp_path, **other).directory != pool(tmp_path).directory
+        assert pool(tmp_path, **other).store.directory != pool(tmp_path).store.directory
 
     def test_a_hostile_name_stays_inside(self, tmp_path) -> None:
         train = replace(blobs(), name="../../etc/x\n")
-        held = ExpertPool(train, build(SHAPE, 3, 8, 3), SHAPE, RECIPE, 0, directory=tmp_path)
-        assert held.directory.parent == tmp_path
+        training = NetworkTraining(train, build(SHAPE, 3, 8, 3), SHAPE, RECIPE, 0)
+        held = ExpertPool(training, directory=tmp_path)
+        assert held.store.directory.parent == tmp_path
 
 
 @contextmanager
@@ -262,45 +265,37 @@ class TestInterruption:
         assert not partials(tmp_path)
 
 
-class Together(ExpertPool):
-    """Trains several at once, as on a GPU."""
-
-    def ensure(self, count: int) -> list[Expert]:
-        missing = [index for index in range(count) if self._read(index) is None]
-        for group in self._groups(missing):
-            self._train_group(group, count)
-        return super().ensure(count)
-
-
 class TestGroups:
     """On a GPU the missing experts are trained at once; the group may change between attempts."""
 
     @staticmethod
-    def together(directory: Path) -> Together:
-        return Together(blobs(20), build(SHAPE, 3, 8, 3), SHAPE, RECIPE, 0, directory=directory)
+    def together(directory: Path, count: int) -> list[Expert]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store_module, "policy", lambda device: policy(torch.device("cuda")))
+            return pool(directory).ensure(count)
 
     def test_a_kill_while_a_group_is_saved(self, tmp_path, monkeypatch, capsys) -> None:
         """Some members are one save ahead: all go on from the step that all have."""
         monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
-        straight = self.together(tmp_path / "straight").ensure(3)
+        straight = self.together(tmp_path / "straight", 3)
         place = tmp_path / "killed"
         with at_step(7, sudden_end), pytest.raises(MemoryError):
-            self.together(place).ensure(3)
+            self.together(place, 3)
         (folder,) = place.iterdir()
         for index, ahead in ((0, 7), (1, 6), (2, 6)):
             if ahead == 6:
                 (folder / f"partial-{index:03d}-7.safetensors").unlink()
         capsys.readouterr()
-        found = self.together(place).ensure(3)
+        found = self.together(place, 3)
         assert "expert 1-3 after step 6" in capsys.readouterr().err
         assert all(same(one, two) for one, two in zip(found, straight, strict=True))
 
     def test_a_kill_while_finished_experts_are_stored(self, tmp_path) -> None:
         """Those that are not stored yet go on from their last step, not from the first."""
-        straight = self.together(tmp_path / "straight").ensure(3)
+        straight = self.together(tmp_path / "straight", 3)
         place = tmp_path / "killed"
         stored = []
-        write = pool_module.write_tensors
+        write = store_module.write_tensors
 
         def stop(path: Path, *rest: Any) -> None:
             if stored:
@@ -309,30 +304,30 @@ class TestGroups:
             write(path, *rest)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pool_module, "write_tensors", stop)
+            patch.setattr(store_module, "write_tensors", stop)
             with pytest.raises(MemoryError):
-                self.together(place).ensure(3)
+                self.together(place, 3)
         assert [path.name for path in stored] == ["expert-000.safetensors"]
         with at_step(0, lambda: pytest.fail("trained again")):
-            found = self.together(place).ensure(3)
+            found = self.together(place, 3)
         assert all(same(one, two) for one, two in zip(found, straight, strict=True))
         assert not partials(place)
 
     def test_more_experts_than_were_begun(self, tmp_path, capsys) -> None:
         """Two were begun together; the third starts by itself, and nothing is trained twice."""
         with at_step(7, ctrl_c), pytest.raises(KeyboardInterrupt):
-            self.together(tmp_path).ensure(2)
+            self.together(tmp_path, 2)
         steps: list[int] = []
         step = Trainer.step
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "step", lambda *given: steps.append(given[2]) or step(*given))
-            found = self.together(tmp_path).ensure(3)
+            found = self.together(tmp_path, 3)
         assert steps == [*range(8, 4 * STEPS), *range(4 * STEPS)]
         assert len(found) == 3 and "expert 1-2 after step 8" in capsys.readouterr().err
 
     def test_one_alone_takes_up_what_a_group_began(self, tmp_path, undisturbed) -> None:
         with at_step(7, ctrl_c), pytest.raises(KeyboardInterrupt):
-            self.together(tmp_path).ensure(2)
+            self.together(tmp_path, 2)
         (found,) = pool(tmp_path).ensure(1)
         for name, tensor in found.final.items():
             torch.testing.assert_close(tensor, undisturbed[0].final[name], rtol=1e-3, atol=1e-5)
@@ -355,13 +350,13 @@ class TestDamage:
         with at_step(5, ctrl_c), pytest.raises(KeyboardInterrupt):
             pool(tmp_path).ensure(1)
         (partial,) = partials(tmp_path)
-        partial.rename(pool(tmp_path).path(0))
+        partial.rename(pool(tmp_path).store.path(0))
         (found,) = pool(tmp_path).ensure(1)
         assert found.trained_now and same(found, undisturbed[0])
 
     def test_what_another_run_is_training_is_waited_for(self, tmp_path, undisturbed) -> None:
         pool(tmp_path / "other").ensure(1)
-        place = pool(tmp_path / "mine").path(0)
+        place = pool(tmp_path / "mine").store.path(0)
         script = (
             "import sys; from pathlib import Path; from unit.experts.test_pool import pool; "
             "print(pool(Path(sys.argv[1])).ensure(1)[0].trained_now)"
@@ -376,7 +371,7 @@ class TestDamage:
             )
             assert waiting.stderr is not None
             said = waiting.stderr.readline()
-            shutil.copy(pool(tmp_path / "other").path(0), place)
+            shutil.copy(pool(tmp_path / "other").store.path(0), place)
         assert "another process is training expert 1; waiting for it" in said
         assert waiting.communicate(timeout=60)[0] == "False\n"
         assert same(pool(tmp_path / "mine").ensure(1)[0], undisturbed[0])

@@ -10,9 +10,16 @@ import torch
 
 from dance.core.errors import ArtifactError
 from dance.core.rng import key, keyed_generator
-from dance.experts import ExpertConfig, ExpertPool, TrajectoryConfig, TrajectoryPool
-from dance.experts.trajectories import flatten, unflatten, untrained
+from dance.experts import (
+    ExpertConfig,
+    ExpertPool,
+    NetworkTraining,
+    TrajectoryConfig,
+    TrajectoryPool,
+)
+from dance.experts.trajectories import untrained
 from dance.networks import NetworkConfig, build
+from dance.networks.state_vector import parameter_layout
 from dance.training import Trainer
 from unit.training.blobs import blobs, training
 
@@ -22,7 +29,8 @@ NETWORK = build(SHAPE, 3, 8, 3)
 
 
 def pool(directory: Path, config: TrajectoryConfig = RECIPE) -> TrajectoryPool:
-    return TrajectoryPool(blobs(20), NETWORK, SHAPE, config, 0, directory=directory)
+    training = NetworkTraining(blobs(20), NETWORK, SHAPE, config, 0)
+    return TrajectoryPool(training, directory=directory)
 
 
 def everything(held: object) -> torch.Tensor:
@@ -36,10 +44,11 @@ def everything(held: object) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
-    return everything(pool(tmp_path_factory.mktemp("undisturbed")).trajectories(2))
+    return everything(pool(tmp_path_factory.mktemp("undisturbed")).ensure(2))
 
 
 def test_a_snapshot_is_a_fit_after_so_many_epochs(undisturbed: torch.Tensor) -> None:
+    layout = parameter_layout(NETWORK)
     for number in range(2):
         seed = key(0, "expert", number)
         fit = Trainer(
@@ -50,7 +59,7 @@ def test_a_snapshot_is_a_fit_after_so_many_epochs(undisturbed: torch.Tensor) -> 
             [seed],
         )
         for epoch in range(RECIPE.epochs + 1):
-            assert torch.equal(undisturbed[number, epoch], flatten(NETWORK, fit.state(0)))
+            assert torch.equal(undisturbed[number, epoch], layout.flatten(fit.state(0)))
             fit.train_epoch()
 
 
@@ -60,32 +69,25 @@ def test_the_training_is_plain_gradient_descent_at_one_rate() -> None:
     assert RECIPE.augmentation_mode == "single"
 
 
-def test_flat_weights_and_weights_by_name_are_the_same_numbers() -> None:
+def test_untrained_ones_have_the_sizes_of_trained_ones() -> None:
     network = build(replace(SHAPE, norm="batch"), 3, 8, 3)
-    state = network.initial(keyed_generator(0, "weights"))
-    flat = flatten(network, state)
-    assert len(flat) == network.parameter_count()
-    again = unflatten(network, flat)
-    assert again.keys() == network.parameter_names()
-    assert all(torch.equal(again[name], state[name]) for name in again)
-    assert untrained(network, 4).snapshots.shape == (1, 5, len(flat))
+    assert untrained(network, 4).snapshots.shape == (1, 5, network.parameter_count())
 
 
 def test_those_that_are_there_are_not_trained_again(tmp_path: Path, undisturbed) -> None:
-    first = pool(tmp_path).trajectories(1)
-    written = pool(tmp_path).path(0).stat().st_mtime_ns
-    assert pool(tmp_path).missing(2) == 1
-    both = pool(tmp_path).trajectories(2)
-    assert pool(tmp_path).path(0).stat().st_mtime_ns == written
+    first = pool(tmp_path).ensure(1)
+    written = pool(tmp_path).store.path(0).stat().st_mtime_ns
+    assert pool(tmp_path).store.missing(2) == 1
+    both = pool(tmp_path).ensure(2)
+    assert pool(tmp_path).store.path(0).stat().st_mtime_ns == written
     assert (len(first), len(both), both.epochs) == (1, 2, 3)
     assert torch.equal(everything(both), undisturbed)
-    assert pool(tmp_path).missing(2) == 0
+    assert pool(tmp_path).store.missing(2) == 0
     longer = pool(tmp_path, replace(RECIPE, epochs=4))
-    assert longer.directory != pool(tmp_path).directory
-    experts = ExpertPool(
-        blobs(20), NETWORK, SHAPE, ExpertConfig(**vars(RECIPE)), 0, directory=tmp_path
-    )
-    assert experts.directory != pool(tmp_path).directory
+    assert longer.store.directory != pool(tmp_path).store.directory
+    same_training = NetworkTraining(blobs(20), NETWORK, SHAPE, ExpertConfig(**vars(RECIPE)), 0)
+    experts = ExpertPool(same_training, directory=tmp_path)
+    assert experts.store.directory != pool(tmp_path).store.directory
 
 
 @pytest.mark.parametrize("stopped", [1, 3, 4, 8])
@@ -103,26 +105,26 @@ def test_training_goes_on_where_it_was_stopped(
 
     monkeypatch.setattr(Trainer, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
-        pool(tmp_path).trajectories(1)
+        pool(tmp_path).ensure(1)
     monkeypatch.setattr(Trainer, "step", step)
-    assert torch.equal(everything(pool(tmp_path).trajectories(1)), undisturbed[:1])
-    assert sorted(path.name for path in pool(tmp_path).directory.iterdir()) == [
+    assert torch.equal(everything(pool(tmp_path).ensure(1)), undisturbed[:1])
+    assert sorted(path.name for path in pool(tmp_path).store.directory.iterdir()) == [
         ".trajectory-000.lock",
         "trajectory-000.safetensors",
     ]
 
 
 def test_a_file_cut_short_is_trained_again(tmp_path: Path, undisturbed: torch.Tensor) -> None:
-    pool(tmp_path).trajectories(1)
-    path = pool(tmp_path).path(0)
+    pool(tmp_path).ensure(1)
+    path = pool(tmp_path).store.path(0)
     path.write_bytes(path.read_bytes()[:-10])
-    assert pool(tmp_path).missing(1) == 1
-    assert torch.equal(everything(pool(tmp_path).trajectories(1)), undisturbed[:1])
+    assert pool(tmp_path).store.missing(1) == 1
+    assert torch.equal(everything(pool(tmp_path).ensure(1)), undisturbed[:1])
 
 
 def test_an_altered_snapshot_is_refused_when_it_is_read(tmp_path: Path) -> None:
-    held = pool(tmp_path).trajectories(1)
-    path = pool(tmp_path).path(0)
+    held = pool(tmp_path).ensure(1)
+    path = pool(tmp_path).store.path(0)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)

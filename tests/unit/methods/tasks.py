@@ -7,9 +7,10 @@ import torch
 from dance.condensed.decoders import of_factor
 from dance.data.imageset import ImageSet
 from dance.data.normalization import Normalization
-from dance.experts.trajectories import HeldTrajectories, flatten
+from dance.experts.trajectories import HeldTrajectories
 from dance.methods import CondensationTask
 from dance.networks import Network, NetworkConfig, State, build
+from dance.networks.state_vector import parameter_layout
 
 
 def image_set(
@@ -52,9 +53,9 @@ def weights(network: Network, seed: int, dtype: torch.dtype) -> tuple[State, Sta
 
 def trajectories(network: Network, count: int, epochs: int, dtype: torch.dtype) -> HeldTrajectories:
     """Made-up networks that move a little every epoch."""
-    networks = []
+    networks, layout = [], parameter_layout(network)
     for number in range(count):
-        first, last = (flatten(network, state) for state in weights(network, number, dtype))
+        first, last = (layout.flatten(state) for state in weights(network, number, dtype))
         parts = torch.linspace(0, 0.2, epochs + 1, dtype=dtype)[:, None]
         networks.append(first + parts * (last - first))
     return HeldTrajectories(torch.stack(networks))

@@ -12,7 +12,7 @@ from dance.augment import siamese
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.experts.interpolate import interpolate
+from dance.experts import interpolate
 from dance.methods import CondensationTask
 from dance.methods.dance import DANCE, DANCEConfig
 from unit.methods import literal

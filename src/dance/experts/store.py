@@ -1,0 +1,408 @@
+"""Trained networks on disk: each trained once, found again, resumed, and shared by processes.
+
+A :class:`NetworkStore` is given the training and a :class:`Recorder`, which says what is kept of a
+network: the first and last weights of an expert, or the weights of every epoch of a trajectory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from dance.core.checkpoints import Checkpoints, Tensors
+from dance.core.config import to_plain
+from dance.core.device import policy
+from dance.core.errors import ArtifactError
+from dance.core.files import read_header, read_tensors, remove_leftovers, write_tensors
+from dance.core.lock import locked
+from dance.core.places import cache_dir
+from dance.core.progress import log
+from dance.core.rng import key, keyed_generator
+from dance.core.work import resumable
+from dance.core.world import World
+from dance.data.imageset import ImageSet
+from dance.data.whitening import EPSILON
+from dance.networks import Network, NetworkConfig, State
+from dance.training import Trainer, TrainerConfig, TrainingData
+
+_RECORD = "record."
+"""Names of what a recorder keeps, beside the trainer's own tensors in a checkpoint, begin so."""
+
+_Checkpoint = tuple[Tensors, dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkTraining:
+    """All that decides a trained network beside its number.
+
+    Attributes:
+        train: the real training set.
+        network: skeleton.
+        network_config: what the skeleton was built from.
+        config: how the network is trained.
+        seed: the seeds of all networks are derived from it.
+        bfloat16: arithmetic of the training.
+    """
+
+    train: ImageSet
+    network: Network
+    network_config: NetworkConfig
+    config: TrainerConfig
+    seed: int
+    bfloat16: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """The same as plain data, which is equal where the networks are."""
+        train = self.train
+        recipe = {name: value for name, value in to_plain(self.config).items() if name != "count"}
+        return {
+            "data": train.name,
+            "data_fingerprint": train.fingerprint,
+            "images": [len(train.labels), *train.images.shape[1:]],
+            "network": self.network_config.identity(),
+            "parameters": self.network.parameter_count(),
+            "recipe": recipe,
+            "seed": self.seed,
+            "precision": "bfloat16" if self.bfloat16 else "float32",
+            "whitening": f"zca {EPSILON}" if train.normalization.whitening is not None else None,
+        }
+
+    def trainer(self, indices: Collection[int], device: torch.device) -> Trainer:
+        """The networks with these numbers before their first step, on a device."""
+        seeds = [key(self.seed, "expert", index) for index in indices]
+        initial = [self.network.initial(keyed_generator(seed, "weights")) for seed in seeds]
+        train = self.train.to(device)
+        return Trainer(
+            self.network,
+            [{name: tensor.to(device) for name, tensor in state.items()} for state in initial],
+            TrainingData(train.images, train.labels, train.normalization),
+            self.config,
+            seeds,
+            bfloat16=self.bfloat16,
+        )
+
+
+class Recorder(Protocol):
+    """What is kept of a network in training."""
+
+    @property
+    def kind(self) -> str:
+        """What a file holds; file names begin with it."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether what was kept is read with a file; if not, its reader reads it part by part."""
+        ...
+
+    @property
+    def most_at_once(self) -> int | None:
+        """Networks that may be trained at once, as memory for what is kept allows (none: any)."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these files from those of other recorders, as plain data."""
+        ...
+
+    def record(self, state: State, epoch: int) -> Tensors:
+        """What to keep of a network after so many epochs, by names that no other epoch has.
+
+        Args:
+            state: its weights and buffers.
+            epoch: 0 before training.
+        """
+        ...
+
+    def header(self, tensors: Tensors) -> dict[str, Any]:
+        """What the header of a file says of all that was kept."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class StoredNetwork:
+    """A trained network on disk.
+
+    Attributes:
+        index: its number in the store.
+        tensors: what the recorder kept, on the CPU; none where that is not held in memory.
+        header: what was trained and how it went (``train_accuracy``, ``seconds``, ``epochs``).
+        path: its file.
+        trained_now: whether the call that gives it trained it.
+    """
+
+    index: int
+    tensors: Tensors
+    header: dict[str, Any]
+    path: Path
+    trained_now: bool
+
+
+class NetworkStore:
+    """The trained networks of one training, one file each.
+
+    Args:
+        training: what is trained.
+        recorder: what is kept of it.
+        directory: where stores are kept (none: the cache directory).
+        device: that is to train (none: that of the images).
+        world: the processes that train them together, each some of them.
+
+    Attributes:
+        directory: of this store's files.
+    """
+
+    def __init__(
+        self,
+        training: NetworkTraining,
+        recorder: Recorder,
+        *,
+        directory: Path | None = None,
+        device: torch.device | None = None,
+        world: World | None = None,
+    ) -> None:
+        self._training, self._recorder = training, recorder
+        self._device = device or training.train.images.device
+        self._world = world or World()
+        self._identity = {**training.identity(), **recorder.identity()}
+        text = json.dumps(self._identity, sort_keys=True)
+        name = f"{_plain(training.train.name)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        self.directory = (directory or cache_dir() / "experts") / name
+
+    def path(self, index: int) -> Path:
+        """File of the network with this number."""
+        return self.directory / f"{self._recorder.kind}-{index:03d}.safetensors"
+
+    def missing(self, count: int) -> int:
+        """How many of the networks 0 to count-1 have no file yet, or a damaged header."""
+        kind = self._recorder.kind
+        return sum(read_header(self.path(index), kind) is None for index in range(count))
+
+    def ensure(self, count: int) -> list[StoredNetwork]:
+        """Networks 0 to count-1: read what is there and sound, train what is missing.
+
+        Ctrl-C stops after the step that is being made; that and any other end costs what was
+        trained since the last checkpoint. Of several processes each trains some of those that none
+        of them has on its disk; then rank 0's disk has all files, and all processes have what was
+        kept in memory.
+
+        Raises:
+            ArtifactError: a file cannot be written, or a network was begun by other code.
+        """
+        held = {i: found for i in range(count) if (found := self._read(i)) is not None}
+        for trained in self._train_missing(held, count):
+            held[trained.index] = trained
+        return [self._share(index, held.get(index)) for index in range(count)]
+
+    def _read(self, index: int, *, quiet: bool = False) -> StoredNetwork | None:
+        """The stored network; none when it is missing or damaged, which is logged."""
+        path = self.path(index)
+        if not path.exists():
+            return None
+        try:
+            return self._load(index)
+        except ArtifactError as error:
+            if not quiet:
+                log(f"{error}; training {self._recorder.kind} {index + 1} again")
+            return None
+
+    def _load(self, index: int) -> StoredNetwork:
+        """The stored network.
+
+        Raises:
+            ArtifactError: it is missing or damaged.
+        """
+        path, kind = self.path(index), self._recorder.kind
+        if self._recorder.in_memory:
+            tensors, header = read_tensors(path, kind)
+        else:
+            tensors, header = {}, read_header(path, kind)
+            if header is None:
+                raise ArtifactError(f"{path} is damaged or no {kind} file")
+        return StoredNetwork(index, tensors, header, path, trained_now=False)
+
+    def _train_missing(self, held: Collection[int], count: int) -> Iterator[StoredNetwork]:
+        """Train this process's part of what no process of this run has.
+
+        What another run is training is waited for, not trained again.
+
+        Args:
+            held: numbers of those that are sound on this disk.
+            count: of all.
+        """
+        world, recorder = self._world, self._recorder
+        for index in held:  # a kill between the last write and their removal leaves them
+            self._checkpoints(index).clear()
+            remove_leftovers(self.directory, self.path(index).name)
+        there = {index for disk in world.all_gather_object(list(held)) for index in disk}
+        missing = [index for index in range(count) if index not in there]
+        missing = [missing[turn] for turn in world.turns(len(missing))]
+        most = min(len(missing), recorder.most_at_once or len(missing))
+        at_once = policy(self._device).together(most)
+        for start in range(0, len(missing), at_once):
+            indices = missing[start : start + at_once]
+            with ExitStack() as stack:
+                for index in indices:  # in one order everywhere: no two wait for each other
+                    hidden = self.path(index).with_name(f".{self.path(index).stem}")
+                    doing = f"training {recorder.kind} {index + 1}"
+                    stack.enter_context(locked(hidden, doing))
+                others = {index: self._read(index, quiet=True) for index in indices}
+                yield from (other for other in others.values() if other is not None)
+                for group in self._groups([i for i in indices if others[i] is None]):
+                    yield from self._train_group(group, count)
+
+    def _share(self, index: int, mine: StoredNetwork | None) -> StoredNetwork:
+        """One network on all processes and on rank 0's disk, from the first that has it."""
+        world, path, kind = self._world, self.path(index), self._recorder.kind
+        if world.size == 1 and mine is not None:
+            return mine
+        states = world.all_gather_object([mine is not None, mine is not None and mine.trained_now])
+        source = [there for there, _ in states].index(True)
+        if source:
+            whole, header = read_tensors(path, kind) if world.rank == source else ({}, None)
+            whole = world.broadcast_tensors(whole, source)
+            header = world.broadcast_object(header, source)
+            if world.is_rank_zero:
+                write_tensors(path, whole, header, kind)
+                mine = self._load(index)
+        tensors = world.broadcast_tensors(mine.tensors if mine is not None else None)
+        header = world.broadcast_object(mine.header if mine is not None else None)
+        trained_now = any(trained for _, trained in states)
+        return StoredNetwork(index, tensors, header, path, trained_now)
+
+    def _checkpoints(self, index: int) -> Checkpoints:
+        """Of one network in training: whoever trains it later, beside which others, resumes it."""
+        return Checkpoints(self.directory, f"partial-{index:03d}", self._identity)
+
+    def _groups(self, indices: list[int]) -> Iterator[dict[int, _Checkpoint | None]]:
+        """Those to train at once, which stand at the same step, with their checkpoints.
+
+        Members of one group are saved one after another, so a kill leaves some a save ahead: the
+        step that most of them have goes first.
+        """
+        begun: dict[int, dict[int, _Checkpoint]] = {}
+        for index in indices:
+            checkpoints = self._checkpoints(index)
+            found = {number: checkpoints.read(number) for number in checkpoints.numbers()}
+            begun[index] = {number: held for number, held in found.items() if held is not None}
+        while common := Counter(number for held in begun.values() for number in held):
+            best = max(common, key=lambda number: (common[number], number))
+            members = [index for index, held in begun.items() if best in held]
+            yield {index: begun.pop(index)[best] for index in members}
+        if begun:
+            yield dict.fromkeys(begun)
+
+    def _train_group(
+        self, begun: dict[int, _Checkpoint | None], count: int
+    ) -> Iterator[StoredNetwork]:
+        """Train some networks at once, from their checkpoints where they have some."""
+        recorder, indices = self._recorder, list(begun)
+        members = [_Member() for _ in indices]
+        trainer = self._training.trainer(indices, self._device)
+        first, last = indices[0] + 1, indices[-1] + 1
+        name = f"{recorder.kind} {first}" + (f"-{last}" if last > first else "")
+        held = [checkpoint for checkpoint in begun.values() if checkpoint is not None]
+        if held:
+            members = [_Member.restored(*checkpoint) for checkpoint in held]
+            trainer.restore([tensors for tensors, _ in held])
+            log(f"resuming {name} after step {trainer.steps_done()}")
+        else:
+            self._record(members, trainer)
+        checkpoints = [self._checkpoints(index) for index in indices]
+        epochs = self._training.config.epochs
+        total = epochs * trainer.steps_per_epoch()
+
+        def save(_: Checkpoints) -> None:
+            seconds = work.seconds() / len(members)
+            for place, snapshot in enumerate(trainer.snapshot()):
+                checkpoints[place].save(
+                    trainer.steps_done(), *members[place].checkpoint(snapshot, seconds)
+                )
+
+        def after_step() -> None:
+            # Networks of a group are stored one after another: a kill in between must find the
+            # rest.
+            complete = trainer.steps_done() == total and len(members) > 1
+            work.end_step(save, always_save=complete)
+
+        with resumable(
+            f"{name} of {count}", total, "steps", checkpoints[0], start=trainer.steps_done()
+        ) as work:
+            while trainer.epoch < epochs:
+                result = trainer.train_epoch(after_step)
+                for member, accuracy in zip(members, result.accuracy, strict=True):
+                    member.accuracies.append(accuracy)
+                self._record(members, trainer)
+                mean = sum(result.accuracy) / len(result.accuracy)
+                work.bar.note = f"epoch {trainer.epoch}, training accuracy {100 * mean:.1f} %"
+            seconds = work.seconds() / len(members)
+            for index, member, own in zip(indices, members, checkpoints, strict=True):
+                self._write(index, member, seconds)
+                own.clear()
+        for index in indices:
+            yield replace(self._load(index), trained_now=True)
+
+    def _record(self, members: list[_Member], trainer: Trainer) -> None:
+        """Keep what the recorder wants of every member at the end of an epoch."""
+        for place, member in enumerate(members):
+            kept = self._recorder.record(trainer.state(place), trainer.epoch)
+            member.tensors |= {name: tensor.cpu() for name, tensor in kept.items()}
+
+    def _write(self, index: int, member: _Member, seconds: float) -> None:
+        """Store a finished network."""
+        header = {
+            **self._identity,
+            "index": index,
+            "epochs": self._training.config.epochs,
+            "train_accuracy": member.accuracies[-1],
+            "train_accuracies": member.accuracies,
+            "seconds": member.spent + seconds,
+            **self._recorder.header(member.tensors),
+        }
+        path = self.path(index)
+        remove_leftovers(self.directory, path.name)
+        write_tensors(path, member.tensors, header, self._recorder.kind)
+
+
+@dataclass
+class _Member:
+    """What a network in training has beside what its trainer holds.
+
+    Attributes:
+        tensors: what the recorder has kept so far.
+        accuracies: training accuracy of every finished epoch.
+        spent: seconds of earlier attempts.
+    """
+
+    tensors: Tensors = field(default_factory=dict)
+    accuracies: list[float] = field(default_factory=list)
+    spent: float = 0.0
+
+    @staticmethod
+    def restored(tensors: Tensors, header: dict[str, Any]) -> _Member:
+        """From what :meth:`checkpoint` gave."""
+        kept = {n.removeprefix(_RECORD): t for n, t in tensors.items() if n.startswith(_RECORD)}
+        return _Member(kept, list(header["accuracies"]), float(header["seconds"]))
+
+    def checkpoint(self, snapshot: Tensors, seconds: float) -> _Checkpoint:
+        """Tensors and header of a checkpoint.
+
+        Args:
+            snapshot: of the trainer.
+            seconds: spent in this attempt.
+        """
+        kept = {f"{_RECORD}{name}": tensor for name, tensor in self.tensors.items()}
+        header = {"seconds": self.spent + seconds, "accuracies": self.accuracies}
+        return snapshot | kept, header
+
+
+def _plain(name: str) -> str:
+    """A data set's name as part of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)[:40]
