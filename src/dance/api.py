@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dance import engine
-from dance.condensed import CondensedSet, load_set
+from dance.condensed import CondensedSet, Score, load_set
 from dance.data import DataConfig
-from dance.evaluation import EvaluationConfig, Score
+from dance.evaluation import EvaluationConfig
 from dance.recipes.resolve import resolve
 
 

@@ -27,13 +27,13 @@ def test_condense_load_evaluate(tmp_path: Path) -> None:
     assert read.scores == made.scores
 
     scores = dance.evaluate(place, networks=["convnet", "resnet10"], epochs=1, repeats=2)
-    assert [score["network"] for score in scores] == ["convnet", "resnet10"]
-    assert all(len(score["last"]["values"]) == 2 for score in scores)
+    assert [score.network for score in scores] == ["convnet", "resnet10"]
+    assert all(len(score.last.values) == 2 for score in scores)
     kept = dance.load(place / "condensed.safetensors").scores
-    assert [score["repeats"] for score in kept] == [1, 2, 2]
+    assert [score.repeats for score in kept] == [1, 2, 2]
 
     again = dance.evaluate(place, networks=["convnet"], epochs=1, repeats=2)
-    assert again[0]["last"] == scores[0]["last"]
+    assert again[0].last == scores[0].last
     assert len(dance.load(place / "condensed.safetensors").scores) == 3
 
 

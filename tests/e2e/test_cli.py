@@ -308,7 +308,7 @@ class TestRun:
         scores = done(*words, "--json").json["scores"]
         assert [len(score["last"]["values"]) for score in scores] == [2]
         stored = load_set(run / "condensed.safetensors").scores
-        assert any(score["repeats"] == 2 and score["epochs"] == 2 for score in stored)
+        assert any(score.repeats == 2 and score.epochs == 2 for score in stored)
         assert "DANCE" in done(*words).out
 
     def test_report_is_written_again(self, run: Path) -> None:

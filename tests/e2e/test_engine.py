@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from dance.condensed import CondensedSet, initial_pixels, load_set
+from dance.condensed import CondensedSet, Score, initial_pixels, load_set
+from dance.condensed.decoders.grid import Grid
 from dance.condensed.decoders.identity import Identity
 from dance.core.config import digest, read_yaml, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
@@ -64,11 +65,11 @@ def pixels(place: Path) -> torch.Tensor:
     return load_set(place / "condensed.safetensors").pixels
 
 
-def lasting(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what differs between equal runs."""
-    measured = ("seconds", "peak_memory_bytes", "device")
-    assert all(name in score for score in scores for name in measured)
-    return [{k: v for k, v in score.items() if k not in measured} for score in scores]
+def lasting(scores: list[Any]) -> list[Score]:
+    """Without what differs between equal runs, of scores or of what JSON has of them."""
+    found = [score if isinstance(score, Score) else Score.from_plain(score) for score in scores]
+    assert all(score.seconds and score.peak_memory_bytes and score.device for score in found)
+    return [score.lasting() for score in found]
 
 
 def checkpoints(place: Path) -> list[str]:
@@ -187,7 +188,7 @@ class TestDirectory:
         assert [score["subject"] for score in scores] == ["condensed", "initial", "random", "whole"]
         for score in scores[:3]:
             assert score["protocol"] == "dance-v1, 2 epochs"
-            assert len(score["last"]["values"]) == score["repeats"] == 2
+            assert len(score["last"]["values"]) == len(score["seeds"]) == 2
             assert score["test_images"] == 359
         assert [score["storage_bytes"] for score in scores] == [1280, 1280, 1280, 1438 * 64]
         assert load_set(finished / "condensed.safetensors").scores == lasting(scores[:1])
@@ -471,9 +472,9 @@ class TestEvaluate:
     def test_a_run(self, copy) -> None:
         before = read_json(copy / "scores.json")
         (score,) = evaluate(copy, self.CONFIG, ["convnet"], source=DataConfig())
-        assert score["protocol"] == "quick-v1, 1 epochs" and score["subject"] == "condensed"
-        assert not [note for note in score["notes"] if "fingerprint" in note]
-        assert read_json(copy / "scores.json") == [*before, score]
+        assert score.protocol == "quick-v1, 1 epochs" and score.subject == "condensed"
+        assert not [note for note in score.notes if "fingerprint" in note]
+        assert read_json(copy / "scores.json") == [*before, score.to_plain()]
         assert load_set(copy / "condensed.safetensors").scores == lasting([before[0], score])
 
     def test_a_file_alone(self, copy, tmp_path) -> None:
@@ -489,8 +490,8 @@ class TestEvaluate:
             load_set(alone), load("digits", "test"), network, "convnet", self.CONFIG,
             subject="condensed", label="DANCE", seed=0,
         )  # fmt: skip
-        assert score["last"] == again["last"]
-        assert score["parameters"] == network.parameter_count()
+        assert score.last == again.last
+        assert score.parameters == network.parameter_count()
 
     def test_an_interrupted_one_goes_on(self, copy, tmp_path, capsys) -> None:
         alone = tmp_path / "alone" / "set.safetensors"
@@ -505,7 +506,7 @@ class TestEvaluate:
         steps = []
         with at_fit_step(0, lambda: steps.append(1)):
             (other,) = evaluate(alone, replace(config, repeats=1), ["convnet"], source=DataConfig())
-        assert steps and other["repeats"] == 1, "what was not asked for is not gone on with"
+        assert steps and other.repeats == 1, "what was not asked for is not gone on with"
         assert "resuming" not in capsys.readouterr().err
         (found,) = evaluate(alone, config, ["convnet"], source=DataConfig())
         assert "resuming scoring" in capsys.readouterr().err
@@ -530,7 +531,7 @@ class TestEvaluate:
             tmp_path / "set.safetensors", self.CONFIG, ["convnet"], source=DataConfig(),
             data="digits",
         )  # fmt: skip
-        assert "fingerprint" in score["notes"][-1]
+        assert "fingerprint" in score.notes[-1]
 
     def test_a_convnet_has_instance_norm_whatever_the_set_was_made_with(self, copy) -> None:
         """As in the run itself: batch norm is for the other architectures."""
@@ -545,7 +546,7 @@ class TestEvaluate:
             held, load("digits", "test"), build(NetworkConfig(), 1, 8, 10), "convnet", self.CONFIG,
             subject="condensed", label="DANCE", seed=0,
         )  # fmt: skip
-        assert score["last"] == again["last"]
+        assert score.last == again.last
 
     def test_nothing_there(self, tmp_path) -> None:
         with pytest.raises(ArtifactError, match=str(tmp_path)):
@@ -602,5 +603,5 @@ def test_other_architectures(tmp_path) -> None:
     assert scores[1]["parameters"] == build(resnet, 3, 8, 3).parameter_count()
     assert [score["train_images"] for score in scores] == [24, 24, 6]
     condensed = load_set(place / "condensed.safetensors")
-    assert condensed.pixels.shape == (6, 3, 8, 8) and condensed.factor == 2
+    assert condensed.pixels.shape == (6, 3, 8, 8) and condensed.decoder == Grid(2)
     assert condensed.scores == lasting(scores[:2])

@@ -200,12 +200,12 @@ class TestEvaluate:
         (row,) = evaluate(
             hard, config, ["convnet"], source=DataConfig(), labels="soft", teacher=TEACHER
         )
-        assert row["labels"] == "soft"
+        assert row.labels == "soft"
         assert torch.equal(labels(hard), labels(soft))
-        assert row["curve"] == read_json(soft / "scores.json")[0]["curve"]
+        assert row.to_plain()["curve"] == read_json(soft / "scores.json")[0]["curve"]
         (back,) = evaluate(hard, config, ["convnet"], source=DataConfig())
-        assert back["labels"] == "hard" and back["storage_bytes"] == 640
-        kept = [score["labels"] for score in load_set(file).scores]
+        assert back.labels == "hard" and back.storage_bytes == 640
+        kept = [score.labels for score in load_set(file).scores]
         assert sorted(kept) == ["hard", "soft"], "neither takes the other's place"
         assert torch.equal(labels(hard), labels(soft))
 
@@ -236,8 +236,8 @@ def test_a_protocol_names_the_norm(hard) -> None:
     config = EvaluationConfig(protocol="datadam-v1", epochs=1, repeats=1)
     (batch,) = evaluate(hard, config, ["convnet"], source=DataConfig())
     (own,) = evaluate(hard, replace(config, protocol="dsa-v1"), ["convnet"], source=DataConfig())
-    assert batch["curve"] != own["curve"]
-    assert batch["protocol"] == "datadam-v1, 1 epochs"
+    assert batch.curve != own.curve
+    assert batch.protocol == "datadam-v1, 1 epochs"
 
 
 def test_mean_probabilities_of_experts_that_disagree() -> None:

@@ -51,7 +51,7 @@ def test_a_snapshot_is_scored_like_any_set(snapped) -> None:
     before = read_json(snapped / "scores.json")
     outcome = done("evaluate", path, "--protocol=quick-v1", "--epochs=1", "--repeats=1", "--json")
     assert len(outcome.json["scores"]) == 1
-    assert load(path).scores[0]["last"] == outcome.json["scores"][0]["last"]
+    assert load(path).scores[0].to_plain()["last"] == outcome.json["scores"][0]["last"]
     assert read_json(snapped / "scores.json") == before
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import print_json, print_scores
-from dance.core.files import read_json
+from dance.condensed.score import read_scores
 from dance.core.world import join
 
 
@@ -56,10 +56,10 @@ def run(parsed: argparse.Namespace) -> None:
     if not join().is_rank_zero:
         return
     page = report.build(directory)
-    scores = read_json(directory / "scores.json")
+    scores = read_scores(directory / "scores.json")
     files = {"run": directory, "condensed": directory / "condensed.safetensors", "report": page}
     if parsed.json:
-        print_json({**files, "scores": scores})
+        print_json({**files, "scores": [score.to_plain() for score in scores]})
         return
     print_scores(scores)
     for name, path in files.items():

@@ -67,7 +67,7 @@ def run(parsed: argparse.Namespace) -> None:
     if not join().is_rank_zero:
         return
     if parsed.json:
-        print_json({"scores": scores})
+        print_json({"scores": [score.to_plain() for score in scores]})
     else:
         print_scores(scores)
 

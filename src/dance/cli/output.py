@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from dance.core.progress import duration
+
+if TYPE_CHECKING:  # torch comes with it, which no help text needs
+    from dance.condensed.score import Score, Statistic
 
 _PIPED_WIDTH = 120
 """Width in characters of tables that are written to a file or to another program."""
@@ -48,14 +51,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     print(text.get(), end="")
 
 
-def percent(statistic: Mapping[str, Any]) -> str:
+def percent(statistic: Statistic) -> str:
     """Format mean and standard deviation of accuracies, given in [0, 1], in percent.
 
-    >>> percent({"mean": 0.7081, "std": 0.0023})
-    '70.8 ± 0.2'
+    >>> from dance.condensed.score import Statistic
+    >>> percent(Statistic(values=(0.7058, 0.7104), mean=0.7081, std=0.0033, ci95=None))
+    '70.8 ± 0.3'
     """
-    std = "" if statistic.get("std") is None else f" ± {100 * statistic['std']:.1f}"
-    return f"{100 * statistic['mean']:.1f}{std}"
+    return f"{100 * statistic.mean:.1f} ± {100 * statistic.std:.1f}"
 
 
 def format_bytes(count: int | None) -> str:
@@ -81,36 +84,34 @@ def format_seconds(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms" if seconds < 1 else duration(seconds)
 
 
-def print_scores(scores: Sequence[Mapping[str, Any]]) -> None:
+def print_scores(scores: Sequence[Score]) -> None:
     """Print a row for every score; scores with soft labels have a table of their own."""
     if not scores:
         print("Not scored.")
         return
-    kinds = dict.fromkeys(score.get("labels", "hard") for score in scores)
+    kinds = dict.fromkeys(score.labels for score in scores)
     for kind in kinds:
-        comparable = [score for score in scores if score.get("labels", "hard") == kind]
+        comparable = [score for score in scores if score.labels == kind]
         title = "" if kind == "hard" else f"Networks that learned {kind} labels"
         _print_comparable(comparable, title)
-    protocols = dict.fromkeys(
-        f"{score['protocol']}, {score['repeats']} networks" for score in scores
-    )
+    protocols = dict.fromkeys(f"{score.protocol}, {score.repeats} networks" for score in scores)
     print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(protocols)}.")
     print("Compare last epochs: the best epoch is chosen on test images.")
     if len(kinds) > 1:
         print("Do not compare hard with soft labels: soft labels contain the experts' knowledge.")
 
 
-def _print_comparable(scores: Sequence[Mapping[str, Any]], title: str) -> None:
+def _print_comparable(scores: Sequence[Score], title: str) -> None:
     """Print one table; the last epoch comes first, because no test image has chosen it."""
     columns = ("trained on", "network", ">last epoch %", ">best epoch %", ">images", ">epochs")
     rows = [
         (
-            str(score["label"]),
-            str(score["network"]),
-            percent(score["last"]),
-            percent(score["best"]),
-            str(score["train_images"]),
-            str(score["epochs"]),
+            score.label,
+            score.network,
+            percent(score.last),
+            percent(score.best),
+            str(score.train_images),
+            str(score.epochs),
         )
         for score in scores
     ]

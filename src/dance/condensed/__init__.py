@@ -4,12 +4,14 @@ from dance.condensed.container import CondensedSet, load_set
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import DECODERS, Decoder
 from dance.condensed.init import initial_pixels
+from dance.condensed.score import Score
 
 __all__ = [
     "DECODERS",
     "CondensedDataset",
     "CondensedSet",
     "Decoder",
+    "Score",
     "initial_pixels",
     "load_set",
 ]

@@ -17,6 +17,7 @@ from dance.condensed import decoders
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
+from dance.condensed.score import Score, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
 from dance.data.normalization import Normalization
@@ -48,7 +49,7 @@ class CondensedSet:
             ``normalized`` is network input.
         provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
             version, method), as plain JSON data.
-        scores: what networks trained on it reached, as plain JSON data.
+        scores: what networks trained on it reached.
         learning_rate: learned with the pixels, for networks that are trained on them; None where
             none was learned.
         soft_labels: (m, K) float32, class probabilities (not logits) of each of
@@ -65,7 +66,7 @@ class CondensedSet:
     decoder: Decoder = IDENTITY
     space: Space = "unit"
     provenance: dict[str, Any] = field(default_factory=dict)
-    scores: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
     learning_rate: float | None = None
     soft_labels: Tensor | None = None
 
@@ -185,7 +186,7 @@ class CondensedSet:
             "images_per_class": self.ipc,
             "shape": list(self.pixels.shape),
             "provenance": self.provenance,
-            "scores": self.scores,
+            "scores": [score.to_plain() for score in self.scores],
         }
         tensors = {"pixels": self.pixels, "labels": self.labels, **constants}
         if self.learning_rate is not None:
@@ -242,7 +243,7 @@ def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Condense
         decoder=decoders.unpack(header["decoder"]),
         space=header["space"],
         provenance=header["provenance"],
-        scores=header["scores"],
+        scores=scores_from_plain(header["scores"]),
         learning_rate=header.get("learning_rate"),
         soft_labels=tensors.get("soft_labels"),
     )
@@ -280,15 +281,21 @@ def _check(condensed: CondensedSet) -> None:
     condensed.decoder.check(condensed.resolution)
     if condensed.normalization.whitening is not None and condensed.decoder.factor != 1:
         raise ConfigError(f"a whitened set must have factor 1: got {condensed.decoder.factor}")
-    if not isinstance(condensed.provenance, dict) or not isinstance(condensed.scores, list):
-        raise ConfigError("provenance must be a mapping and scores a list")
+    if not isinstance(condensed.provenance, dict):
+        raise ConfigError(f"provenance must be a mapping: got {condensed.provenance!r}")
     try:
-        described = [classes, condensed.provenance, condensed.scores]
+        described = [classes, condensed.provenance]
         json.dumps(described, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"class names, provenance and scores must be plain JSON data in valid Unicode: {error}"
+            f"class names and provenance must be plain JSON data in valid Unicode: {error}"
         ) from error
+    for score in condensed.scores:
+        if score.num_classes != len(classes):
+            raise ConfigError(
+                f"scores must be of the {len(classes)} classes of the set: got one of "
+                f"{score.num_classes}"
+            )
     rate = condensed.learning_rate
     if rate is not None and not (isinstance(rate, float) and math.isfinite(rate) and rate > 0):
         raise ConfigError(f"a learned learning rate must be finite and above 0: got {rate!r}")

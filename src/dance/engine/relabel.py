@@ -200,7 +200,7 @@ class Relabeller:
                 checkpoints=row,
                 world=world,
             )
-            accuracies.append(score["last"]["mean"])
+            accuracies.append(score.last.mean)
             if world.is_rank_zero:
                 numbers = torch.tensor(accuracies)
                 made.save(len(accuracies), {"accuracies": numbers}, accuracies)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dance.condensed.score import Score, read_scores
 from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import is_temporary, read_json, remove_leftovers, write_json, write_text
@@ -118,9 +120,13 @@ class RunDirectory:
         """Write the costs of a phase."""
         write_json(self.costs, {**self.costs_so_far(), **costs})
 
-    def scores_so_far(self) -> list[dict[str, Any]]:
+    def scores_so_far(self) -> list[Score]:
         """Scores that were made before."""
-        return list(read_json(self.scores)) if self.scores.exists() else []
+        return read_scores(self.scores) if self.scores.exists() else []
+
+    def write_scores(self, scores: Sequence[Score]) -> None:
+        """Store the scores in place of those before."""
+        write_json(self.scores, [score.to_plain() for score in scores])
 
     def finish(self) -> None:
         """Mark the run as done, after which it needs no checkpoints."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from dance.condensed import CondensedSet, load_set
+from dance.condensed import CondensedSet, Score, load_set
 from dance.condensed.container import unpack
 from dance.condensed.decoders.identity import IDENTITY
+from dance.condensed.score import Asked
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import checksum, write_json
+from dance.core.files import checksum
 from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
@@ -23,15 +23,13 @@ from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.relabel import ORIGIN, Relabeller
 from dance.engine.rundir import RunDirectory
-from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
+from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set, score_states
 from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
 
 _RANDOM = "random"
-_MEASURED = ("seconds", "peak_memory_bytes", "device")
-"""Parts of a score that differ between equal runs; the condensed set does not carry them."""
 
 
 def score_run(context: RunContext, directory: RunDirectory) -> None:
@@ -50,7 +48,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         )
     if context.portable is not None:
         if world.is_rank_zero:
-            write_json(directory.scores, directory.scores_so_far())
+            directory.write_scores(directory.scores_so_far())
         if not directory.scores_so_far():
             log(
                 f"not scored: {config.data} holds no test images; where they are, run "
@@ -85,9 +83,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         compare("random", "Random selection", directory.random)
     if "whole" in baselines:
         board.add_whole()
-    condensed.scores = [
-        _lasting(score) for score in board.scores if score["subject"] == "condensed"
-    ]
+    condensed.scores = [score.lasting() for score in board.scores if score.subject == "condensed"]
     if world.is_rank_zero:
         condensed.save(directory.condensed)
 
@@ -148,7 +144,7 @@ class Scoreboard:
         soft: CondensedSet | None = None,
     ) -> None:
         self._setting, self._directory, self._test = context, directory, test
-        self._words = _asked(context.config.evaluation, context.config.seed, soft)
+        self._asked = _asked(context.config.evaluation, context.config.seed, soft)
         self.scores: list[Score] = context.world.broadcast_object(directory.scores_so_far())
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
@@ -164,7 +160,7 @@ class Scoreboard:
             self._test,
             subject=subject,
             network=shape,
-            asked=self._words,
+            asked=self._asked,
             precision=config.precision,
             world=self._setting.world,
         )
@@ -181,7 +177,7 @@ class Scoreboard:
             checkpoints=checkpoints,
             world=self._setting.world,
         )
-        self._keep(score)
+        self._keep(replace(score, asked=self._asked))
         checkpoints.clear()
 
     def add_whole(self) -> None:
@@ -206,7 +202,7 @@ class Scoreboard:
         kept = ("index", "train_accuracy", "epochs", "seconds")
         rows = [
             {name: expert.header[name] for name in kept} | {"test_accuracy": accuracy}
-            for expert, accuracy in zip(experts, score["last"]["values"], strict=True)
+            for expert, accuracy in zip(experts, score.last.values, strict=True)
         ]
         if context.world.is_rank_zero:
             self._directory.add_costs(experts=rows)
@@ -215,39 +211,36 @@ class Scoreboard:
     def held(self, subject: str, network: str) -> bool:
         """Whether that row exists."""
         return any(
-            score["subject"] == subject
-            and score["network"] == network
-            and (subject == "whole" or score["asked"] == self._words)
+            score.subject == subject
+            and score.network == network
+            and (subject == "whole" or score.asked == self._asked)
             for score in self.scores
         )
 
     def _keep(self, score: Score) -> None:
-        self.scores.append({**score, "asked": self._words})
+        self.scores.append(score)
         if not self._setting.world.is_rank_zero:
             return
-        write_json(self._directory.scores, self.scores)
-        seconds = sum(row["seconds"] for row in self.scores if row["subject"] != "whole")
+        self._directory.write_scores(self.scores)
+        seconds = sum(row.seconds or 0.0 for row in self.scores if row.subject != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
 
 
-def _asked(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> dict[str, Any]:
-    """What a row was asked for, to recognise it when the command is repeated.
+def _asked(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> Asked:
+    """What a row was asked for.
 
     Args:
         config: protocol and its changes.
         seed: of the networks.
         soft: the set whose soft labels, or whose teachers' labels, are learned.
     """
-    names = ("protocol", "repeats", "epochs")
-    words = {name: getattr(config, name) for name in names} | {"seed": seed}
-    if soft is not None:
-        words["labels"] = soft.provenance.get(ORIGIN, {}).get("asked", "soft")
-    return words
-
-
-def _lasting(score: Score) -> Score:
-    """What of a score is kept inside the set: what any run of the same settings would give."""
-    return {name: value for name, value in score.items() if name not in _MEASURED}
+    return Asked(
+        protocol=config.protocol,
+        repeats=config.repeats,
+        epochs=config.epochs,
+        seed=seed,
+        labels=None if soft is None else soft.provenance.get(ORIGIN, {}).get("asked", "soft"),
+    )
 
 
 def _checkpoints(
@@ -257,7 +250,7 @@ def _checkpoints(
     *,
     subject: str,
     network: NetworkConfig,
-    asked: dict[str, Any],
+    asked: Asked,
     precision: str,
     world: World,
 ) -> Checkpoints:
@@ -268,14 +261,14 @@ def _checkpoints(
     tensors, header = condensed.pack()
     facts = {name: part for name, part in header.items() if name not in ("provenance", "scores")}
     stamp = {
-        "asked": asked,
+        "asked": asdict(asked),
         "network": to_plain(network),
         "precision": precision,
         "set": checksum(tensors, facts),
         "data_fingerprint": test.fingerprint,
     }
     part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
-    name = f"score-{subject}-{network.name}-{digest(asked)[:8]}{part}"
+    name = f"score-{subject}-{network.name}-{digest(asdict(asked))[:8]}{part}"
     return Checkpoints(directory, name, stamp)
 
 
@@ -363,7 +356,7 @@ def evaluate(
         learned = condensed = relabeller.relabelled(condensed)
         if world.is_rank_zero:
             condensed.save(path)
-    words = _asked(config, seed, condensed if labels == "soft" else None)
+    asked = _asked(config, seed, condensed if labels == "soft" else None)
     scores = []
     for network in networks:
         shape = named_network(network, own, PROTOCOLS.get(config.protocol).norm)
@@ -373,7 +366,7 @@ def evaluate(
             test,
             subject="condensed",
             network=shape,
-            asked=words,
+            asked=asked,
             precision=precision,
             world=world,
         )
@@ -391,19 +384,20 @@ def evaluate(
             world=world,
         )
         if test.fingerprint != condensed.provenance.get("data_fingerprint"):
-            score["notes"].append("scored on data with another fingerprint than it was made from")
-        scores.append({**score, "asked": words})
-        condensed.scores = _replaced(condensed.scores, _lasting(scores[-1]))
+            note = "scored on data with another fingerprint than it was made from"
+            score = replace(score, notes=(*score.notes, note))
+        scores.append(replace(score, asked=asked))
+        condensed.scores = _replaced(condensed.scores, scores[-1].lasting())
         if not world.is_rank_zero:
             continue
         condensed.save(path)
         if beside.begun():
-            write_json(beside.scores, _replaced(beside.scores_so_far(), scores[-1]))
+            beside.write_scores(_replaced(beside.scores_so_far(), scores[-1]))
         checkpoints.clear()
     return scores
 
 
 def _replaced(scores: Sequence[Score], new: Score) -> list[Score]:
     """The rows with ``new``, which takes the place of one that was asked for in the same words."""
-    same = ("subject", "network", "asked")
-    return [row for row in scores if any(row.get(name) != new[name] for name in same)] + [new]
+    same = (new.subject, new.network, new.asked)
+    return [row for row in scores if (row.subject, row.network, row.asked) != same] + [new]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
-from dance.condensed import CondensedSet
+from dance.condensed import CondensedSet, Score
+from dance.condensed.score import BestStatistic, Curve
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.progress import log
@@ -20,11 +21,8 @@ from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.evaluation.stats import summary
 from dance.networks import Network, State
-from dance.training import Trainer, TrainingData
+from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict
-
-Score = dict[str, Any]
-"""Plain JSON; accuracies are fractions."""
 
 
 def score_set(
@@ -68,10 +66,64 @@ def score_set(
         KeyboardInterrupt: after the step during which it was asked for, with a checkpoint.
         ArtifactError: there is a checkpoint of other code or of another score.
     """
-    device, world = test.images.device, world or World()
-    protocol = PROTOCOLS.get(config.protocol)
+    world = world or World()
+    plan = _plan(condensed, test, config, seed)
+    row, seconds = _train(
+        plan, network, f"scoring {label} on {network_name}", checkpoints, world, bfloat16
+    )
+    shared = world.all_gather_object(row.curves)
+    repeats = len(plan.seeds)
+    return _summarise(
+        test,
+        curves=[shared[member % world.size][member // world.size] for member in range(repeats)],
+        stops=plan.stops,
+        confusion=world.sum(row.confusion),
+        subject=subject,
+        label=label,
+        labels="hard" if condensed.soft_labels is None else "soft",
+        protocol=plan.name,
+        statistic="last epoch of the final set",
+        network=network_name,
+        parameters=network.parameter_count(),
+        epochs=plan.config.epochs,
+        seeds=plan.seeds,
+        train_images=len(plan.training),
+        storage_bytes=condensed.storage_bytes(),
+        seconds=seconds,
+        notes=[*condensed.provenance.get("notes", []), *_rate_notes(plan.protocol, condensed)],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What one score is made of.
+
+    Attributes:
+        protocol: that is followed.
+        name: what the score calls it.
+        config: training of one network.
+        seeds: of the networks.
+        training: the decoded set.
+        testing: unseen images.
+        stops: epochs after which the networks are tested, counted from 1.
+        classes: K.
+    """
+
+    protocol: Protocol
+    name: str
+    config: TrainerConfig
+    seeds: list[int]
+    training: TrainingData
+    testing: TrainingData
+    stops: list[int]
+    classes: int
+
+
+def _plan(condensed: CondensedSet, test: ImageSet, config: EvaluationConfig, seed: int) -> _Plan:
+    """The training of the networks as the protocol and the changes to it have it."""
+    device, protocol = test.images.device, PROTOCOLS.get(config.protocol)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
-    fit_config = protocol.schedule(
+    training = protocol.schedule(
         len(targets),
         condensed.num_classes,
         condensed.resolution,
@@ -79,76 +131,85 @@ def score_set(
         condensed.learning_rate,
     )
     name = protocol.name
-    if config.epochs is not None and config.epochs != fit_config.epochs:
-        fit_config = replace(fit_config, epochs=config.epochs)
+    if config.epochs is not None and config.epochs != training.epochs:
+        training = replace(training, epochs=config.epochs)
         name = f"{protocol.name}, {config.epochs} epochs"
     repeats = config.repeats or protocol.networks(condensed.resolution)
-    seeds = [key(seed, "evaluation", member) for member in range(repeats)]
     soft = condensed.soft_labels
-    training = TrainingData(images, targets, targets=None if soft is None else soft.to(device))
-    testing = TrainingData(test.images, test.labels, condensed.normalization.to(device))
-    stops = protocol.test_epochs(fit_config.epochs, condensed.resolution)
-    row = _Row(torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64))
+    return _Plan(
+        protocol,
+        name,
+        training,
+        [key(seed, "evaluation", member) for member in range(repeats)],
+        TrainingData(images, targets, targets=None if soft is None else soft.to(device)),
+        TrainingData(test.images, test.labels, condensed.normalization.to(device)),
+        protocol.test_epochs(training.epochs, condensed.resolution),
+        test.num_classes,
+    )
+
+
+def _train(
+    plan: _Plan,
+    network: Network,
+    description: str,
+    checkpoints: Checkpoints | None,
+    world: World,
+    bfloat16: bool,
+) -> tuple[_Row, float]:
+    """Train and test this process's networks, some at a time.
+
+    Returns:
+        Their results, and the seconds they took in all attempts.
+    """
+    device = plan.testing.images.device
+    row = _Row(torch.zeros(plan.classes, plan.classes, dtype=torch.int64))
     begun = row.restore(checkpoints) if checkpoints is not None else []
-    name_of_work = f"scoring {label} on {network_name}"
-    own = [seeds[member] for member in world.turns(repeats)]
+    own = [plan.seeds[member] for member in world.turns(len(plan.seeds))]
     if begun:
-        log(f"resuming {name_of_work}: {len(row.curves)} of {len(own)} networks are done")
+        log(f"resuming {description}: {len(row.curves)} of {len(own)} networks are done")
     together = devices.policy(device).together(len(own))
-    steps = fit_config.epochs * math.ceil(len(targets) / fit_config.batch_size)
+    steps = plan.config.epochs * math.ceil(len(plan.training) / plan.config.batch_size)
     with resumable(
-        name_of_work, len(own) * steps, "steps", checkpoints, start=row.steps, spent=row.spent
+        description, len(own) * steps, "steps", checkpoints, start=row.steps, spent=row.spent
     ) as work:
         while len(row.curves) < len(own):
             first = len(row.curves)
-            members = own[first : first + (len(begun) or together)]
+            seeds = own[first : first + (len(begun) or together)]
             initial = [
-                _to(network.initial(keyed_generator(member, "weights")), device)
-                for member in members
+                _to(network.initial(keyed_generator(seed, "weights")), device) for seed in seeds
             ]
-            fit = Trainer(network, initial, training, fit_config, members, bfloat16=bfloat16)
+            trainer = Trainer(
+                network, initial, plan.training, plan.config, seeds, bfloat16=bfloat16
+            )
             if begun:
-                fit.restore(begun)
+                trainer.restore(begun)
                 begun = []
             else:
-                row.found = [[] for _ in members]
+                row.found = [[] for _ in seeds]
 
-            def after_step(fit: Trainer = fit) -> None:
-                row.steps += len(fit.seeds)
-                work.end_step(lambda held: row.save(held, fit, work.seconds()), len(fit.seeds))
+            def after_step(trainer: Trainer = trainer) -> None:
+                row.steps += len(trainer.seeds)
+                work.end_step(
+                    lambda held: row.save(held, trainer, work.seconds()), len(trainer.seeds)
+                )
 
-            while fit.epoch < fit_config.epochs:
-                fit.train_epoch(after_step)
-                if fit.epoch in stops:
-                    last = fit.epoch == fit_config.epochs
-                    for member in range(len(members)):
-                        predicted = predict(network, fit.state(member), testing, bfloat16=bfloat16)
-                        row.found[member].append(accuracy(predicted, test.labels))
-                        if last:
-                            row.confusion += _confusion(predicted, test.labels, test.num_classes)
+            while trainer.epoch < plan.config.epochs:
+                trainer.train_epoch(after_step)
+                if trainer.epoch in plan.stops:
+                    _test(plan, network, trainer, row, bfloat16)
                     work.bar.note = f"accuracy {100 * row.found[-1][-1]:.1f} %"
             row.curves += row.found
-    shared = world.all_gather_object(row.curves)
-    curves = [shared[member % world.size][member // world.size] for member in range(repeats)]
-    return _score(
-        subject=subject,
-        label=label,
-        labels="hard" if soft is None else "soft",
-        protocol=name,
-        statistic="last epoch of the final set",
-        network=network_name,
-        parameters=network.parameter_count(),
-        epochs=fit_config.epochs,
-        seeds=seeds,
-        curves=curves,
-        stops=stops,
-        confusion=world.sum(row.confusion),
-        test=test,
-        train_images=len(targets),
-        storage_bytes=condensed.storage_bytes(),
-        seconds=work.seconds(),
-        notes=[*condensed.provenance.get("notes", []), *_rate_notes(protocol, condensed)],
-    )
+    return row, work.seconds()
+
+
+def _test(plan: _Plan, network: Network, trainer: Trainer, row: _Row, bfloat16: bool) -> None:
+    """Add the accuracy of the networks in training to the row; at the end, their confusion too."""
+    labels = plan.testing.labels
+    for member, found in enumerate(row.found):
+        predicted = predict(network, trainer.state(member), plan.testing, bfloat16=bfloat16)
+        found.append(accuracy(predicted, labels))
+        if trainer.epoch == plan.config.epochs:
+            row.confusion += _confusion(predicted, labels, len(row.confusion))
 
 
 def _rate_notes(protocol: Protocol, condensed: CondensedSet) -> list[str]:
@@ -241,7 +302,11 @@ def score_states(
         predicted = predict(network, on_device, testing, bfloat16=bfloat16)
         curves.append([accuracy(predicted, test.labels)])
         confusion += _confusion(predicted, test.labels, test.num_classes)
-    return _score(
+    return _summarise(
+        test,
+        curves=curves,
+        stops=[epochs],
+        confusion=confusion,
         subject="whole",
         label="Whole set",
         labels="hard",
@@ -250,15 +315,11 @@ def score_states(
         network=network_name,
         parameters=network.parameter_count(),
         epochs=epochs,
-        seeds=list(seeds),
-        curves=curves,
-        stops=[epochs],
-        confusion=confusion,
-        test=test,
+        seeds=seeds,
         train_images=train_images,
         storage_bytes=storage_bytes,
         seconds=seconds,
-        notes=list(test.notes),
+        notes=test.notes,
     )
 
 
@@ -267,31 +328,46 @@ def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
     return float((predicted == labels.cpu()).double().mean())
 
 
-def _score(
-    *,
-    curves: list[list[float]],
-    stops: list[int],
-    confusion: torch.Tensor,
+def _summarise(
     test: ImageSet,
+    *,
+    curves: Sequence[Sequence[float]],
+    stops: Sequence[int],
+    confusion: torch.Tensor,
+    seeds: Sequence[int],
+    notes: Sequence[str],
     **facts: Any,
 ) -> Score:
+    """The score of networks.
+
+    Args:
+        test: unseen images.
+        curves: of each network, the accuracy at every test.
+        stops: epochs of the tests.
+        confusion: (K,K) int64, over all networks.
+        seeds: of the networks.
+        notes: what a reader must know.
+        facts: the other fields of :class:`Score`.
+    """
     best = [max(range(len(stops)), key=curve.__getitem__) for curve in curves]
-    best_values = [curve[place] for curve, place in zip(curves, best, strict=True)]
+    at_best = summary([curve[place] for curve, place in zip(curves, best, strict=True)])
     rows = confusion.sum(1).clamp(min=1)
-    return {
+    device = test.images.device
+    return Score(
+        last=summary([curve[-1] for curve in curves]),
+        best=BestStatistic(**asdict(at_best), epochs=tuple(stops[place] for place in best)),
+        per_class=tuple((confusion.diagonal() / rows).tolist()),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        curve=Curve(epochs=tuple(stops), accuracy=tuple(map(tuple, curves))),
+        seeds=tuple(seeds),
+        notes=tuple(notes),
+        test_images=len(test.labels),
+        peak_memory_bytes=devices.peak_memory(device),
+        device=devices.description(device),
+        dataset=test.name,
+        data_fingerprint=test.fingerprint,
         **facts,
-        "repeats": len(curves),
-        "last": summary([curve[-1] for curve in curves]),
-        "best": {**summary(best_values), "epochs": [stops[place] for place in best]},
-        "per_class": (confusion.diagonal() / rows).tolist(),
-        "confusion": confusion.tolist(),
-        "curve": {"epochs": stops, "accuracy": curves},
-        "test_images": len(test.labels),
-        "peak_memory_bytes": devices.peak_memory(test.images.device),
-        "device": devices.description(test.images.device),
-        "dataset": test.name,
-        "data_fingerprint": test.fingerprint,
-    }
+    )
 
 
 def _confusion(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:

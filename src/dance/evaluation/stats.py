@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from scipy.special import stdtrit
+
+from dance.condensed.score import Statistic
 
 _CONFIDENCE = 0.95
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def summary(values: Sequence[float]) -> Statistic:
     """What a table prints of repeated accuracies.
 
     Args:
         values: one per trained network, fractions.
 
     Returns:
-        ``values``, ``mean``, ``std`` (of the sample, n-1; 0 for one value) and ``ci95``: the
-        interval of the mean by Student's t cut to [0,1], none for a single value.
+        With the interval of the mean by Student's t, cut to [0, 1].
     """
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
-        return {"values": list(values), "mean": mean, "std": 0.0, "ci95": None}
+        return Statistic(values=tuple(values), mean=mean, std=0.0, ci95=None)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     half = float(stdtrit(count - 1, (1 + _CONFIDENCE) / 2)) * std / math.sqrt(count)
-    interval = [max(0.0, mean - half), min(1.0, mean + half)]
-    return {"values": list(values), "mean": mean, "std": std, "ci95": interval}
+    interval = (max(0.0, mean - half), min(1.0, mean + half))
+    return Statistic(values=tuple(values), mean=mean, std=std, ci95=interval)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dance.condensed import Score
 from dance.core.format import ABSENT, percent, plural
-from dance.report.record import Score
 
 _MOST_POINTS = 240
 """Points of a line; more cannot be told apart at the width of the page."""
@@ -97,7 +97,7 @@ def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
     """
     named = list(scores)
     reach = [value for _, score in named for value in score.last.values]
-    reach += [bound for _, score in named for bound in score.last.interval or ()]
+    reach += [bound for _, score in named for bound in score.last.ci95 or ()]
     marks = [
         mark for mark in ticks(100 * min(reach), 100 * max(reach)) if -1e-9 <= mark <= 100 + 1e-9
     ]
@@ -116,7 +116,7 @@ def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
                 network=score.network,
                 dots=tuple(place(value) for value in last.values),
                 mean=place(last.mean),
-                interval=last.interval and (place(last.interval[0]), place(last.interval[1])),
+                interval=last.ci95 and (place(last.ci95[0]), place(last.ci95[1])),
                 text=percent(last.mean),
             )
         )
@@ -175,29 +175,31 @@ def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart
 
     None where no score has been measured at two or more epochs.
     """
-    drawn = [(name, score) for name, score in scores if len(score.curve_epochs) > 1 and score.curve]
+    drawn = [(name, score) for name, score in scores if len(score.curve.epochs) > 1]
     if not drawn:
         return None
-    values = [100 * value for _, score in drawn for line in score.curve for value in line]
+    values = [100 * value for _, score in drawn for line in score.curve.accuracy for value in line]
     marks = ticks(min(values), max(values), about=5)
     marks = [mark for mark in marks if -1e-9 <= mark <= 100 + 1e-9]
     low, high = min(marks[0], min(values)), max(marks[-1], max(values))
-    last = max(score.curve_epochs[-1] for _, score in drawn)
+    last = max(score.curve.epochs[-1] for _, score in drawn)
     x_marks = [mark for mark in ticks(0, last, about=4) if mark <= last]
     lines, ends = [], []
     for name, score in drawn:
-        xs = _scale(score.curve_epochs, 0, last)
-        columns = [[100 * value for value in column] for column in zip(*score.curve, strict=True)]
+        xs = _scale(score.curve.epochs, 0, last)
+        columns = [
+            [100 * value for value in column] for column in zip(*score.curve.accuracy, strict=True)
+        ]
         means = _scale([sum(column) / len(column) for column in columns], low, high)
         band = ""
-        if len(score.curve) > 1:
+        if score.repeats > 1:
             upper = _scale([max(column) for column in columns], low, high)
             lower = _scale([min(column) for column in columns], low, high)
             back = _path(list(reversed(xs)), list(reversed(lower)))
             band = f"{_path(xs, upper)}L{back[1:]}Z"
         lines.append(Line(name, score.subject, _path(xs, means), band))
         ends.append(f"{name} ends at {percent(score.last.mean)}")
-    several = any(len(score.curve) > 1 for _, score in drawn)
+    several = any(score.repeats > 1 for _, score in drawn)
     return LineChart(
         title=title,
         summary="; ".join(ends) + ".",

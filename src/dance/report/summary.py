@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dance.condensed import Score
 from dance.core import format
-from dance.report.record import Run, Score
+from dance.report.record import Run
 from dance.report.tables import SUBJECTS, headline, spread
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dance.condensed.score import Score, Statistic
 from dance.core import format
 from dance.report.charts import Cell, DotChart, confusion_cells, dot_chart, top_confusions
-from dance.report.record import Score, Statistic
 
 SUBJECTS = {
     "initial": "Initial set",
@@ -31,7 +31,7 @@ class Group:
     protocol: str
     """With the labels that were learned, where these were soft."""
     network: str
-    parameters: int | None
+    parameters: int
     epochs: int | None
     """Of every row; None where the rows differ."""
     rows: tuple[tuple[str, Score], ...]
@@ -133,27 +133,27 @@ def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
 
 
 def _certainty(one: Statistic, other: Statistic) -> str:
-    if one.interval is None or other.interval is None:
+    if one.ci95 is None or other.ci95 is None:
         return "; one network each says nothing about chance" if len(one.values) == 1 else ""
-    apart = one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
+    apart = one.ci95[0] > other.ci95[1] or other.ci95[0] > one.ci95[1]
     return "" if apart else "; the 95\N{NO-BREAK SPACE}% intervals overlap, so this may be chance"
 
 
 def class_results(names: Sequence[str], group: Group) -> Classes | None:
-    """Per-class accuracy and confusion of the condensed set; None where they were not kept.
+    """Per-class accuracy and confusion of the condensed set; None where it is not in the group.
 
     Args:
         names: of all classes; the index is the label.
         group: one network under one protocol.
     """
     score = next((score for _, score in group.rows if score.subject == "condensed"), None)
-    if score is None or not (score.per_class or score.confusion):
+    if score is None:
         return None
     random = next((score for _, score in group.rows if score.subject == "random"), None)
     marks = random.per_class if random is not None else ()
     bars = [
         Bar(name, accuracy, marks[index] if marks else None)
-        for index, (name, accuracy) in enumerate(zip(names, score.per_class, strict=False))
+        for index, (name, accuracy) in enumerate(zip(names, score.per_class, strict=True))
     ]
     selection = ""
     if len(bars) > _MOST_BARS:
@@ -162,17 +162,17 @@ def class_results(names: Sequence[str], group: Group) -> Classes | None:
         bars = bars[:_EXTREMES] + bars[-_EXTREMES:]
     matrix: tuple[tuple[str, tuple[Cell, ...]], ...] = ()
     confusions: tuple[tuple[str, str, float], ...] = ()
-    if score.confusion and len(names) <= _MOST_MATRIX_CLASSES:
+    if len(names) <= _MOST_MATRIX_CLASSES:
         cells = confusion_cells(score.confusion)
         matrix = tuple((name, tuple(row)) for name, row in zip(names, cells, strict=True))
-    elif score.confusion:
+    else:
         confusions = tuple(
             (names[true], names[taken], part)
             for true, taken, part in top_confusions(score.confusion, _MOST_CONFUSIONS)
         )
     return Classes(
         title=f"{group.network}, {group.protocol}",
-        repeats=len(score.last.values),
+        repeats=score.repeats,
         bars=tuple(bars),
         selection=selection,
         has_marks=bool(marks),
@@ -184,17 +184,17 @@ def class_results(names: Sequence[str], group: Group) -> Classes | None:
 def spread(statistic: Statistic) -> str:
     """Mean ± standard deviation in percent.
 
-    >>> spread(Statistic((0.5, 0.6), 0.55, 0.0707, None)).split()
+    >>> spread(Statistic(values=(0.5, 0.6), mean=0.55, std=0.0707, ci95=None)).split()
     ['55.0', '±', '7.1', '%']
     """
-    if statistic.std is None:
+    if len(statistic.values) == 1:
         return format.percent(statistic.mean)
     return f"{100 * statistic.mean:.1f} ± {100 * statistic.std:.1f}\N{NO-BREAK SPACE}%"
 
 
 def interval(statistic: Statistic) -> str:
     """The 95 % confidence interval of the mean in percent."""
-    if statistic.interval is None:
+    if statistic.ci95 is None:
         return format.ABSENT
-    low, high = statistic.interval
+    low, high = statistic.ci95
     return f"{100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%"

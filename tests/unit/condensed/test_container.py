@@ -24,6 +24,7 @@ from dance.condensed.decoders.grid import Grid
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
 from dance.data.normalization import Normalization
+from unit.condensed.scores import made as made_score
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -38,7 +39,7 @@ def make(count: int = 3, ipc: int = 2, resolution: int = 6, **changes: Any) -> C
         "normalization": Normalization(MEAN, STD),
         "decoder": Grid(2),
         "provenance": {"dataset": "x", "config": {"ipc": ipc}, "notes": ["é 汉"]},
-        "scores": [{"network": "convnet", "last": {"values": [0.5, 0.25]}}],
+        "scores": [made_score(count)],
     }
     return CondensedSet(**(parts | changes))
 
@@ -133,7 +134,8 @@ NAN = torch.full((6, 3, 6, 6), torch.nan)
         ({"normalization": Normalization((0.5,), (0.5,))}, "one number a channel"),
         ({"decoder": Grid(4)}, "factor must"),
         ({"space": "log"}, "'unit' or 'normalized'"),
-        ({"scores": {}}, "scores a list"),
+        ({"scores": [made_score(4)]}, "the 3 classes of the set: got one of 4"),
+        ({"provenance": []}, "provenance must be a mapping"),
         ({"provenance": {"x": torch.zeros(1)}}, "plain JSON"),
     ],
 )
@@ -161,7 +163,7 @@ JSON = st.recursive(
     grey=st.booleans(),
     space=st.sampled_from(["unit", "normalized"]),
     provenance=st.dictionaries(st.text(), JSON, max_size=3),
-    scores=st.lists(st.dictionaries(st.text(), JSON, max_size=2), max_size=2),
+    scored=st.integers(0, 2),
 )
 def test_saved_is_loaded(
     names: list[str],
@@ -171,7 +173,7 @@ def test_saved_is_loaded(
     grey: bool,
     space: Any,
     provenance: dict[str, Any],
-    scores: list[dict[str, Any]],
+    scored: int,
 ) -> None:
     channels = 1 if grey else 3
     generator = torch.Generator().manual_seed(resolution)
@@ -183,7 +185,7 @@ def test_saved_is_loaded(
         decoder=of_factor(factor),
         space=space,
         provenance=provenance,
-        scores=scores,
+        scores=[made_score(len(names), epochs=20 + number) for number in range(scored)],
     )
     with tempfile.TemporaryDirectory() as folder:
         condensed.save(f"{folder}/x.safetensors")
@@ -269,6 +271,8 @@ def test_a_newer_format_is_refused(small: Path) -> None:
         (lambda header, _: header["decoder"].update(factor=1.0), "whole number of at least 1"),
         (lambda header, _: header["decoder"].update(factor=2), "identity' must have factor 1"),
         (lambda header, _: header.update(classes=["a"]), "no usable .* labels"),
+        (lambda header, _: header.update(scores=[{}]), "no usable .* a score is wrong"),
+        (lambda header, _: header.update(scores={}), "scores must be a list"),
         (lambda _, tensors: tensors.pop("pixels"), "lacks.*pixels"),
         (lambda _, tensors: tensors["pixels"].fill_(torch.inf), "no usable .* finite"),
         (lambda _, tensors: tensors.update(labels=torch.tensor([0, 5])), "no usable .* labels"),

@@ -29,6 +29,7 @@ from dance.condensed.formats.folder import folder_names
 from dance.core.errors import ArtifactError, ConfigError
 from dance.data import DataConfig, load
 from dance.data.normalization import Normalization
+from unit.condensed.scores import made as made_score
 
 HOSTILE = (
     "../../x",
@@ -70,14 +71,7 @@ def make(names: tuple[str, ...] = ("cat", "dog"), ipc: int = 2, channels: int = 
             "config_hash": "c0ffee",
             "notes": ["differs from\n# the published counts"],
         },
-        scores=[
-            {
-                "subject": "condensed",
-                "network": "convnet",
-                "protocol": "dance-v1",
-                "last": {"values": [0.5, 0.6], "mean": 0.55, "std": 0.05},
-            }
-        ],
+        scores=[made_score(count)],
     )
 
 
@@ -216,7 +210,7 @@ def test_the_card_cannot_be_broken_by_a_name(tmp_path: Path) -> None:
     assert len(rows) == len(HOSTILE)
     assert all(row.endswith(" |") for row in rows), "a name broke its row"
     assert sum(line.startswith("#") for line in lines[end:]) == 5, "a note became a heading"
-    assert "55.00% ± 5.00% (2)" in body
+    assert "37.50% ± 17.68% (2)" in body
     assert str(done.rounding) in body
     assert "c0ffee" in body
     assert html.escape("pets <i>") in body

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 from dance.condensed import CondensedSet, load_set
 from dance.condensed.container import KIND
 from dance.condensed.formats import export
+from dance.condensed.score import Statistic
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
+from unit.condensed.scores import made as made_score
 from unit.condensed.test_container import make, same
 
 
@@ -127,11 +129,8 @@ class TestExports:
     def test_parquet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         datasets = pytest.importorskip("datasets")
-        scores = [
-            {"subject": "condensed", "network": "convnet", "protocol": "dance-v1", "labels": kind,
-             "last": {"values": [mean], "mean": mean, "std": 0.0}}
-            for kind, mean in (("hard", 0.5), ("soft", 0.75))
-        ]  # fmt: skip
+        last = [Statistic(values=(x, x), mean=x, std=0.0, ci95=(x, x)) for x in (0.5, 0.75)]
+        scores = [made_score(last=last[0]), made_score(last=last[1], labels="soft")]
         export(full(scores=scores), "parquet", tmp_path / "x")
         cache = str(tmp_path / "cache")
         shard = str(tmp_path / "x/data/train-00000-of-00001.parquet")

@@ -15,10 +15,11 @@ import torch
 
 from dance.condensed import CondensedSet, initial_pixels
 from dance.condensed.decoders import of_factor
+from dance.condensed.score import Curve, Score
 from dance.core.checkpoints import Checkpoints
 from dance.core.rng import key, keyed_generator
 from dance.data import ImageSet
-from dance.evaluation import PROTOCOLS, EvaluationConfig, Score, score_set, score_states
+from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set, score_states
 from dance.training import Trainer, TrainingData
 from dance.training.trainer import predict
 from unit.training.blobs import blobs, start, tiny, training
@@ -55,18 +56,10 @@ def score() -> Score:
     return scored()
 
 
-FIELDS = {
-    "subject", "label", "labels", "protocol", "network", "parameters", "epochs", "repeats", "seeds",
-    "statistic", "last", "best", "per_class", "confusion", "curve", "test_images", "train_images",
-    "storage_bytes", "seconds", "peak_memory_bytes", "device", "dataset", "data_fingerprint",
-    "notes",
-}  # fmt: skip
-
-
 class TestFields:
-    def test_all_are_there_as_json(self, score) -> None:
-        assert set(score) == FIELDS
-        assert json.loads(json.dumps(score)) == score
+    def test_they_go_through_json(self, score) -> None:
+        assert Score.from_plain(json.loads(json.dumps(score.to_plain()))) == score
+        assert score.asked is None and score.device
 
     def test_facts(self, score) -> None:
         expected = {
@@ -74,23 +67,23 @@ class TestFields:
             "parameters": tiny().parameter_count(), "epochs": 3, "repeats": 3,
             "statistic": "last epoch of the final set", "test_images": 33, "train_images": 24,
             "storage_bytes": 6 * 3 * 8 * 8, "dataset": "blobs", "data_fingerprint": "fingerprint 0",
-            "notes": ["told"],
+            "notes": ("told",),
         }  # fmt: skip
-        assert {name: score[name] for name in expected} == expected
-        assert score["seconds"] > 0 and score["peak_memory_bytes"] > 1 << 20
-        assert len(set(score["seeds"])) == 3
+        assert {name: getattr(score, name) for name in expected} == expected
+        assert score.seconds > 0 and score.peak_memory_bytes > 1 << 20
+        assert len(set(score.seeds)) == 3
 
     def test_confusion_has_true_classes_as_rows(self, score) -> None:
-        confusion = np.array(score["confusion"])
+        confusion = np.array(score.confusion)
         assert confusion.sum(1).tolist() == [3 * 20, 3 * 9, 3 * 4]
 
     def test_accuracies_agree(self, score) -> None:
-        confusion = np.array(score["confusion"])
-        assert score["last"]["mean"] == pytest.approx(confusion.trace() / confusion.sum())
-        assert score["per_class"] == pytest.approx(confusion.diagonal() / confusion.sum(1))
-        for curve, last in zip(score["curve"]["accuracy"], score["last"]["values"], strict=True):
+        confusion = np.array(score.confusion)
+        assert score.last.mean == pytest.approx(confusion.trace() / confusion.sum())
+        assert score.per_class == pytest.approx(confusion.diagonal() / confusion.sum(1))
+        for curve, last in zip(score.curve.accuracy, score.last.values, strict=True):
             assert curve[-1] == last
-        assert score["last"]["std"] == pytest.approx(np.std(score["last"]["values"], ddof=1))
+        assert score.last.std == pytest.approx(np.std(score.last.values, ddof=1))
 
 
 class TestTraining:
@@ -101,7 +94,7 @@ class TestTraining:
         data = TrainingData(images, condensed().targets())
         recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=3)
         confusion = torch.zeros(3, 3, dtype=torch.int64)
-        for member, seed in enumerate(score["seeds"]):
+        for member, seed in enumerate(score.seeds):
             assert seed == key(0, "evaluation", member)
             initial = network.initial(keyed_generator(seed, "weights"))
             fit = Trainer(network, [initial], data, recipe, [seed])
@@ -109,23 +102,20 @@ class TestTraining:
                 fit.train_epoch()
             predicted = predict(network, fit.state(0), training(test))
             right = (predicted == test.labels).double().mean().item()
-            assert score["last"]["values"][member] == pytest.approx(right)
+            assert score.last.values[member] == pytest.approx(right)
             for truth, guess in zip(test.labels.tolist(), predicted.tolist(), strict=True):
                 confusion[truth, guess] += 1
-        assert score["confusion"] == confusion.tolist()
+        assert [*map(list, score.confusion)] == confusion.tolist()
 
     def test_it_can_be_made_again(self, score) -> None:
         again = scored()
-        drop = {"seconds", "peak_memory_bytes"}
-        assert {k: v for k, v in again.items() if k not in drop} == {
-            k: v for k, v in score.items() if k not in drop
-        }
-        assert scored(seed=1)["seeds"] != score["seeds"]
+        assert again.lasting() == score.lasting()
+        assert scored(seed=1).seeds != score.seeds
 
     def test_a_network_does_not_depend_on_how_many_are_trained(self, score) -> None:
         fewer = scored(replace(CONFIG, repeats=2))
-        assert fewer["last"]["values"] == score["last"]["values"][:2]
-        assert fewer["seeds"] == score["seeds"][:2]
+        assert fewer.last.values == score.last.values[:2]
+        assert fewer.seeds == score.seeds[:2]
 
     def test_batch_norm_is_tested_with_running_statistics(self) -> None:
         """What an image is called does not depend on the images beside it."""
@@ -137,7 +127,7 @@ class TestTraining:
                 condensed(), some, tiny("batch"), "convnet", CONFIG,
                 subject="condensed", label="DANCE", seed=0,
             )  # fmt: skip
-            confusions.append(np.array(found["confusion"]))
+            confusions.append(np.array(found.confusion))
         whole, first, rest = confusions
         assert (whole == first + rest).all()
 
@@ -175,18 +165,15 @@ class TestInterruption:
 
     def test_after_every_step(self, tmp_path, often) -> None:
         expected = scored(often, "batch")
-        drop = {"seconds", "peak_memory_bytes"}
         for step in range(1, self.STEPS + 1):
             found = self.stopped(tmp_path / str(step), often, step)
-            assert {k: v for k, v in found.items() if k not in drop} == {
-                k: v for k, v in expected.items() if k not in drop
-            }, step
+            assert found.lasting() == expected.lasting(), step
 
     def test_again_and_again(self, tmp_path, often, capsys) -> None:
         expected = scored(often, "batch")
         found = self.stopped(tmp_path, often, 1, 2, 6, 5, 2)
-        assert found["curve"] == expected["curve"]
-        assert found["confusion"] == expected["confusion"]
+        assert found.curve == expected.curve
+        assert found.confusion == expected.confusion
         assert "2 of 3 networks are done" in capsys.readouterr().err
         assert Checkpoints(tmp_path, "row", {}, 0).numbers() == [14, 16], "for the caller to clear"
 
@@ -195,12 +182,12 @@ class TestInterruption:
         self.stopped(tmp_path, often, 4)
         tensors, header = place.latest() or pytest.fail("nothing saved")
         place.save(place.numbers()[-1], tensors, {**header, "seconds": 1000.0})
-        assert scored(often, "batch", checkpoints=place)["seconds"] > 1000
+        assert scored(often, "batch", checkpoints=place).seconds > 1000
 
 
 class TestProtocol:
     def test_a_changed_length_changes_the_name(self, score) -> None:
-        assert score["protocol"] == "quick-v1, 3 epochs"
+        assert score.protocol == "quick-v1, 3 epochs"
         own = PROTOCOLS.get("quick-v1").schedule(24, 3, 8).epochs
         assert own == 500
 
@@ -209,25 +196,25 @@ class TestProtocol:
         monkeypatch.setitem(PROTOCOLS._members, "own", steps)
         for epochs in (None, 2):
             found = scored(EvaluationConfig(protocol="own", repeats=1, epochs=epochs))
-            assert (found["protocol"], found["epochs"]) == ("own", 2)
+            assert (found.protocol, found.epochs) == ("own", 2)
 
     def test_repeats_are_the_protocol_s_unless_given(self) -> None:
         found = scored(EvaluationConfig(protocol="quick-v1", epochs=1))
-        assert found["repeats"] == len(found["last"]["values"]) == 3
+        assert found.repeats == len(found.last.values) == 3
         found = scored(EvaluationConfig(protocol="dance-v1", epochs=1))
-        assert found["repeats"] == len(found["seeds"]) == 10
+        assert found.repeats == len(found.seeds) == 10
 
     def test_last_and_best(self, monkeypatch) -> None:
         """Best is the first of the highest tested epochs, last is the last whatever came before."""
         steps = replace(PROTOCOLS.get("quick-v1"), name="often", tests_every=1)
         monkeypatch.setitem(PROTOCOLS._members, "often", steps)
         found = scored(EvaluationConfig(protocol="often", epochs=8, repeats=3))
-        curves = found["curve"]["accuracy"]
-        assert found["curve"]["epochs"] == list(range(1, 9))
-        assert found["best"]["values"] == [max(curve) for curve in curves]
-        assert found["best"]["epochs"] == [1 + curve.index(max(curve)) for curve in curves]
-        assert found["last"]["values"] == [curve[-1] for curve in curves]
-        assert found["best"]["mean"] == pytest.approx(np.mean([max(curve) for curve in curves]))
+        curves = found.curve.accuracy
+        assert found.curve.epochs == tuple(range(1, 9))
+        assert found.best.values == tuple(max(curve) for curve in curves)
+        assert found.best.epochs == tuple(1 + curve.index(max(curve)) for curve in curves)
+        assert found.last.values == tuple(curve[-1] for curve in curves)
+        assert found.best.mean == pytest.approx(np.mean([max(curve) for curve in curves]))
         assert any(max(curve) > curve[-1] for curve in curves), "the two are not told apart"
 
 
@@ -248,7 +235,7 @@ class TestSetsThatBringMore:
         taught = torch.nn.functional.one_hot((plain.targets() + 1) % 3, 3).float()
         found = self.row(replace(plain, soft_labels=taught))
         data = TrainingData(plain.images(), plain.targets(), targets=taught)
-        (seed,) = found["seeds"]
+        (seed,) = found.seeds
         recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=20)
         fit = Trainer(
             network, [network.initial(keyed_generator(seed, "weights"))], data, recipe, [seed]
@@ -257,26 +244,26 @@ class TestSetsThatBringMore:
             fit.train_epoch()
         predicted = predict(network, fit.state(0), training(test))
         expected = torch.bincount(test.labels * 3 + predicted, minlength=9).view(3, 3)
-        assert found["confusion"] == expected.tolist()
-        assert found["confusion"] != self.row(plain)["confusion"]
+        assert [*map(list, found.confusion)] == expected.tolist()
+        assert found.confusion != self.row(plain).confusion
 
     def test_rows_are_told_apart(self) -> None:
         plain = condensed()
         taught = replace(plain, soft_labels=torch.full((24, 3), 1 / 3))
         hard, soft, back = (self.row(each) for each in (plain, taught, taught.hard()))
-        assert (hard["labels"], soft["labels"], back["labels"]) == ("hard", "soft", "hard")
-        assert soft["storage_bytes"] == hard["storage_bytes"] + 4 * 24 * 3
-        assert back["curve"] == hard["curve"]
+        assert (hard.labels, soft.labels, back.labels) == ("hard", "soft", "hard")
+        assert soft.storage_bytes == hard.storage_bytes + 4 * 24 * 3
+        assert back.curve == hard.curve
 
     def test_the_learned_rate(self) -> None:
         plain = condensed()
         learned = replace(plain, learning_rate=0.2)
-        told = [note for note in self.row(plain, "mtt-v1")["notes"] if "0.01" in note]
+        told = [note for note in self.row(plain, "mtt-v1").notes if "0.01" in note]
         assert told == [
             "mtt-v1 trains at the learning rate that a set brings; this one brings none and was "
             "trained on at 0.01"
         ]
-        assert self.row(learned, "mtt-v1")["notes"] == ["told"]
+        assert self.row(learned, "mtt-v1").notes == ("told",)
         rates = []
 
         class Seen(Trainer):
@@ -301,14 +288,13 @@ class TestWholeSet:
             states, test, network, "convnet",
             epochs=60, train_images=20, storage_bytes=3840, seconds=1.5, seeds=[0, 1],
         )  # fmt: skip
-        assert set(found) == FIELDS
-        assert json.loads(json.dumps(found)) == found
+        assert Score.from_plain(json.loads(json.dumps(found.to_plain()))) == found
         right = [
             (predict(network, state, training(test)) == test.labels).double().mean().item()
             for state in states
         ]
-        assert found["last"]["values"] == pytest.approx(right)
-        assert found["curve"] == {"epochs": [60], "accuracy": [[x] for x in right]}
-        assert np.array(found["confusion"]).sum() == 2 * 33
-        assert (found["subject"], found["epochs"], found["seconds"]) == ("whole", 60, 1.5)
-        assert found["protocol"] == "expert recipe"
+        assert found.last.values == pytest.approx(right)
+        assert found.curve == Curve(epochs=(60,), accuracy=tuple((x,) for x in right))
+        assert np.array(found.confusion).sum() == 2 * 33
+        assert (found.subject, found.epochs, found.seconds) == ("whole", 60, 1.5)
+        assert found.protocol == "expert recipe"

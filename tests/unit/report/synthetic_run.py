@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 import torch
 import yaml
 
-from dance.condensed import CondensedSet
+from dance.condensed import CondensedSet, Score
 from dance.condensed.decoders import of_factor
 from dance.data.normalization import Normalization
 
@@ -37,7 +37,7 @@ def score(
     repeats: int = 3,
     protocol: str = "dance-v1",
     network: str = "convnet",
-    storage: int | None = 1000,
+    storage: int = 1000,
     seed: int = 0,
     notes: Sequence[str] = (),
     per_class_test: int = 40,
@@ -66,11 +66,11 @@ def score(
     return {
         "subject": subject,
         "label": "DANCE" if subject == "condensed" else subject,
+        "labels": "hard",
         "protocol": protocol,
         "network": network,
         "parameters": 320010,
         "epochs": 300,
-        "repeats": repeats,
         "seeds": list(range(repeats)),
         "statistic": "last epoch of the final set",
         "last": statistic(last),
@@ -114,7 +114,7 @@ def write_run(
             score("condensed", 0.81, len(classes), storage=final.numel(), seed=1),
             score("initial", 0.72, len(classes), storage=final.numel(), seed=2),
             score("random", 0.55, len(classes), storage=final.numel(), seed=3),
-            score("whole", 0.96, len(classes), storage=None, seed=4),
+            score("whole", 0.96, len(classes), seed=4),
         ]
     for name, pixels in (("initial", initial), ("condensed", final)):
         CondensedSet(
@@ -131,7 +131,7 @@ def write_run(
                 "train_images": 1437,
                 "notes": list(notes),
             },
-            scores=list(scores),
+            scores=[Score.from_plain(score).lasting() for score in scores],
         ).save(directory / f"{name}.safetensors")
     config = {"data": "digits", "method": "dance", "ipc": ipc, "factor": factor, "seed": 0}
     (directory / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

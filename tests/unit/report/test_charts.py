@@ -9,8 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from dance.condensed.score import BestStatistic, Curve, Statistic
 from dance.report.charts import accuracy_chart, dot_chart, loss_chart, ticks, top_confusions
-from dance.report.record import Score, Statistic
+from unit.condensed.scores import made as made_score
 
 
 def corners(path):
@@ -18,11 +19,12 @@ def corners(path):
 
 
 def make_score(values, curve_epochs=(), curve=(), interval=None):
-    last = Statistic(tuple(values), sum(values) / len(values), None, interval)
-    return Score(
-        "condensed", "DANCE", "p", "n", 1, 1, last, None, (), (), tuple(curve_epochs),
-        tuple(map(tuple, curve)), None, None, None, None, None, "cpu", (),
-    )  # fmt: skip
+    mean, seeds = sum(values) / len(values), tuple(range(len(values)))
+    last = Statistic(values=tuple(values), mean=mean, std=0.0, ci95=interval)
+    best = BestStatistic(values=tuple(values), mean=mean, std=0.0, ci95=None, epochs=seeds)
+    lines = tuple(map(tuple, curve or [[]] * len(values)))
+    found = Curve(epochs=tuple(curve_epochs), accuracy=lines)
+    return made_score(seeds=seeds, last=last, best=best, curve=found)
 
 
 @given(st.floats(-100, 100), st.floats(1e-4, 1e6), st.integers(2, 8))

@@ -19,6 +19,7 @@ import yaml
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
+from dance.condensed.score import Score
 from dance.data.normalization import Normalization
 
 FILE = "data/train-00000-of-00001.parquet"
@@ -173,22 +174,21 @@ def _front_matter(title: str, names: Sequence[str], count: int, soft: bool) -> s
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
 
 
-def _scores(scores: Sequence[dict[str, Any]]) -> list[str]:
+def _scores(scores: Sequence[Score]) -> list[str]:
     """Lines of the tables of scores, those with soft labels apart; none without scores."""
-    kinds = dict.fromkeys(str(score.get("labels", "hard")) for score in scores)
+    kinds = dict.fromkeys(score.labels for score in scores)
     lines = []
     for kind in kinds:
         title = "## Scores" if kind == "hard" else f"## Scores with {_plain(kind)} labels"
-        own = [score for score in scores if score.get("labels", "hard") == kind]
+        own = [score for score in scores if score.labels == kind]
         lines += [title, "", *_table(own), ""]
     return lines
 
 
-def _table(scores: Sequence[dict[str, Any]]) -> list[str]:
+def _table(scores: Sequence[Score]) -> list[str]:
     rows = [
-        f"| {_plain(score.get('subject', ''))} | {_plain(score.get('network', ''))} "
-        f"| {_plain(score.get('protocol', ''))} | {score['last']['mean']:.2%} "
-        f"± {score['last']['std']:.2%} ({len(score['last']['values'])}) |"
+        f"| {_plain(score.subject)} | {_plain(score.network)} | {_plain(score.protocol)} "
+        f"| {score.last.mean:.2%} ± {score.last.std:.2%} ({score.repeats}) |"
         for score in scores
     ]
     head = "| trained on | network | protocol | test accuracy, last epoch (networks) |"

@@ -1,0 +1,77 @@
+"""Score: through plain data and back, and what is no score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dance.condensed.score import Asked, Score, read_scores
+from dance.core.errors import ArtifactError, ConfigError
+from unit.condensed.scores import made
+
+ASKED = Asked(protocol="dance-v1", repeats=2, epochs=None, seed=0)
+MEASURED: dict[str, Any] = {"seconds": 1.5, "peak_memory_bytes": 1 << 20, "device": "cpu"}
+
+
+@pytest.mark.parametrize("changes", [{}, MEASURED, {"asked": ASKED}, {"labels": "soft"}])
+def test_goes_through_json(changes: dict[str, Any]) -> None:
+    score = made(**changes)
+    plain = json.loads(json.dumps(score.to_plain()))
+    assert Score.from_plain(plain) == score
+    assert set(MEASURED) & set(plain) == set(MEASURED) & set(changes)
+
+
+def test_every_bit_of_a_float_is_kept() -> None:
+    values = [0.1, 1 / 3, 0.7081999999999999, 5e-324, 1 - 2**-53]
+    for value in values:
+        score = made(per_class=(value, 0.5, 0.5))
+        assert Score.from_plain(json.loads(json.dumps(score.to_plain()))) == score
+
+
+def test_a_set_keeps_no_measurements() -> None:
+    lasting = made(**MEASURED, asked=ASKED).lasting()
+    assert lasting == made(asked=ASKED)
+
+
+def test_rows_are_compared_within_protocol_and_labels() -> None:
+    assert made().setting == "dance-v1"
+    assert made(labels="soft").setting == "dance-v1, soft labels"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda plain: plain.pop("last"), "at last: .*required"),
+        (lambda plain: plain.update(epochs="20"), "at epochs: .*integer; got '20'"),
+        (lambda plain: plain.update(epochs=20.0), "at epochs: .*integer"),
+        (lambda plain: plain.update(labels="mild"), "at labels: .*'hard' or 'soft'; got 'mild'"),
+        (lambda plain: plain.update(notes="told"), "at notes"),
+        (lambda plain: plain.update(colour="red"), "at colour: .*; got 'red'"),
+        (lambda plain: plain["last"].update(mean=None), "at last.mean: .*number; got None"),
+        (lambda plain: plain["last"].update(values=[]), "at last: .*at least one network"),
+        (lambda plain: plain["last"]["values"].append(0.5), "last.values must have 2 entries"),
+        (lambda plain: plain["best"]["epochs"].pop(), "best.epochs must have 2 entries"),
+        (lambda plain: plain["curve"]["epochs"].pop(), "curve and its epochs"),
+        (lambda plain: plain["confusion"].pop(), "confusion matrix must be 3 x 3"),
+        (lambda plain: plain["confusion"][1].pop(), "confusion matrix must be 3 x 3"),
+        (lambda plain: plain.update(seconds=float("nan")), "at seconds"),
+        (lambda plain: plain.update(notes={1}), "plain JSON"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_message(change: Any, words: str, tmp_path: Path) -> None:
+    plain = made().to_plain()
+    change(plain)
+    with pytest.raises(ConfigError, match=words) as failure:
+        Score.from_plain(plain)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("content", [{}, "scores", [3], [{}], None])
+def test_a_file_without_scores_is_named(content: Any, tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=r"scores\.json is damaged: .*; evaluate again"):
+        read_scores(path)
