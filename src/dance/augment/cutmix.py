@@ -14,13 +14,13 @@ class Mix:
     Attributes:
         partner: (n,) int64, whose box each image receives.
         box: top, bottom, left, right in pixels (half open).
-        share: r, the part of the area that stays an image's own; the loss is
-            r CE(y) + (1-r) CE(y_partner).
+        lam: lambda, the fraction of the area that stays an image's own; the loss is
+            lam CE(y) + (1-lam) CE(y_partner).
     """
 
     partner: torch.Tensor
     box: tuple[int, int, int, int]
-    share: float
+    lam: float
 
 
 def draw_mix(

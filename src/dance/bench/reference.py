@@ -322,8 +322,8 @@ class ReferenceFit:
             partner = mix.partner.to(rows.device)
             images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
             logits = self.network(images)
-            loss = mix.share * functional.cross_entropy(logits, labels) + (
-                1 - mix.share
+            loss = mix.lam * functional.cross_entropy(logits, labels) + (
+                1 - mix.lam
             ) * functional.cross_entropy(logits, labels[partner])
         self._optimiser.zero_grad()
         loss.backward()

@@ -119,9 +119,9 @@ def _fit_step(
 ) -> Callable[[int], object]:
     """One SGD step of one network on ``data``."""
     state = _initial(context, network)
-    fit = Trainer(network, [state], data, config, [0], bfloat16=context.bfloat16)
+    trainer = Trainer(network, [state], data, config, [0], bfloat16=context.bfloat16)
     rows = torch.arange(min(config.batch_size, len(data)), device=context.device)[None]
-    return lambda number: fit.step(rows, number)
+    return lambda number: trainer.step(rows, number)
 
 
 def _condense(

@@ -182,7 +182,7 @@ def _train(
                 network, initial, plan.training, plan.config, seeds, bfloat16=bfloat16
             )
             if begun:
-                trainer.restore(begun)
+                trainer.load_state_dicts(begun)
                 begun = []
             else:
                 row.found = [[] for _ in seeds]
@@ -239,11 +239,11 @@ class _Row:
     steps: int = 0
     spent: float = 0.0
 
-    def save(self, checkpoints: Checkpoints, fit: Trainer, seconds: float) -> None:
+    def save(self, checkpoints: Checkpoints, trainer: Trainer, seconds: float) -> None:
         """Store the row in the middle of a group."""
         tensors = {"confusion": self.confusion}
-        for member, snapshot in enumerate(fit.snapshot()):
-            tensors |= {f"{member}/{name}": tensor for name, tensor in snapshot.items()}
+        for member, state_dict in enumerate(trainer.state_dicts()):
+            tensors |= {f"{member}/{name}": tensor for name, tensor in state_dict.items()}
         header = {
             "curves": self.curves,
             "found": self.found,
@@ -253,7 +253,7 @@ class _Row:
         checkpoints.save(self.steps, tensors, header)
 
     def restore(self, checkpoints: Checkpoints) -> list[Tensors]:
-        """Go to where the last sound checkpoint was saved; returns what the members stood at."""
+        """Return to the last sound checkpoint; gives the state of each network in training."""
         if (held := checkpoints.latest()) is None:
             return []
         tensors, header = held

@@ -311,7 +311,7 @@ class NetworkStore:
         held = [checkpoint for checkpoint in begun.values() if checkpoint is not None]
         if held:
             members = [_Member.restored(*checkpoint) for checkpoint in held]
-            trainer.restore([tensors for tensors, _ in held])
+            trainer.load_state_dicts([tensors for tensors, _ in held])
             log(f"resuming {name} after step {trainer.steps_done()}")
         else:
             self._record(members, trainer)
@@ -321,9 +321,9 @@ class NetworkStore:
 
         def save(_: Checkpoints) -> None:
             seconds = work.seconds() / len(members)
-            for place, snapshot in enumerate(trainer.snapshot()):
+            for place, state_dict in enumerate(trainer.state_dicts()):
                 checkpoints[place].save(
-                    trainer.steps_done(), *members[place].checkpoint(snapshot, seconds)
+                    trainer.steps_done(), *members[place].checkpoint(state_dict, seconds)
                 )
 
         def after_step() -> None:
@@ -391,16 +391,16 @@ class _Member:
         kept = {n.removeprefix(_RECORD): t for n, t in tensors.items() if n.startswith(_RECORD)}
         return _Member(kept, list(header["accuracies"]), float(header["seconds"]))
 
-    def checkpoint(self, snapshot: Tensors, seconds: float) -> _Checkpoint:
+    def checkpoint(self, state_dict: Tensors, seconds: float) -> _Checkpoint:
         """Tensors and header of a checkpoint.
 
         Args:
-            snapshot: of the trainer.
+            state_dict: of the trainer.
             seconds: spent in this attempt.
         """
         kept = {f"{_RECORD}{name}": tensor for name, tensor in self.tensors.items()}
         header = {"seconds": self.spent + seconds, "accuracies": self.accuracies}
-        return snapshot | kept, header
+        return state_dict | kept, header
 
 
 def _plain(name: str) -> str:

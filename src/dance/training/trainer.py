@@ -1,4 +1,4 @@
-"""Training of classifiers by SGD, one network or several at once, as the field trains them.
+"""Training of classifiers by SGD or AdamW, one network or several at once.
 
 A :class:`Trainer` holds g networks (members) as stacked parameters. Each member has a seed of its
 own for order, augmentation and CutMix, so its result does not depend, beyond rounding, on how many
@@ -148,8 +148,8 @@ class EpochResult:
 
     Attributes:
         loss: mean training loss.
-        accuracy: share of training images classified rightly while training (with augmentation and
-            CutMix).
+        accuracy: fraction of the training images that were classified correctly during the pass,
+            with augmentation and CutMix.
     """
 
     loss: list[float]
@@ -157,15 +157,20 @@ class EpochResult:
 
 
 class Trainer:
-    """Members in training.
+    """Trains g networks of one architecture, its members, side by side.
 
     Args:
         network: the skeleton; a copy is used.
         states: initial state of each member, on the device of ``data``.
-        data: what to train on.
-        config: how.
-        seeds: of each member.
+        data: training images.
+        config: the settings of the training.
+        seeds: one per member.
         bfloat16: run the network's arithmetic in bfloat16 (parameters and loss stay float32).
+
+    Attributes:
+        parameters: (g,...) by name.
+        buffers: (g,...) by name.
+        epoch: finished passes over the data.
     """
 
     def __init__(
@@ -181,7 +186,7 @@ class Trainer:
         self.network = copy.deepcopy(network).train()
         self.data, self.config, self.seeds, self.bfloat16 = data, config, list(seeds), bfloat16
         self.epoch, self._step = 0, 0
-        self._loss, self._hits = torch.zeros(2, len(seeds), device=data.labels.device)
+        self._loss, self._correct = torch.zeros(2, len(seeds), device=data.labels.device)
         trained = network.parameter_names()
         stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         self.parameters = {
@@ -201,11 +206,10 @@ class Trainer:
             for name, tensor in {**self.parameters, **self.buffers}.items()
         }
 
-    def snapshot(self) -> list[dict[str, torch.Tensor]]:
-        """All that is needed to go on from this step, member by member; copies.
+    def state_dicts(self) -> list[dict[str, torch.Tensor]]:
+        """Copies of all that is needed to resume from this step, one dictionary per member.
 
-        A member does not depend on those beside it: another :class:`Trainer` may take up some of
-        them.
+        A member does not depend on the others: another :class:`Trainer` may resume some of them.
         """
         members = []
         for member in range(len(self.seeds)):
@@ -214,131 +218,140 @@ class Trainer:
                 for name, moment in moments.items():
                     tensors[f"moment.{place}.{name}"] = moment[member].clone()
             tensors["loss"] = self._loss[member].clone()
-            tensors["hits"] = self._hits[member].clone()
+            tensors["correct"] = self._correct[member].clone()
             counts = {"epoch": self.epoch, "step": self._step, "updates": self._updates}
             members.append(
                 {**tensors, **{name: torch.tensor(count) for name, count in counts.items()}}
             )
         return members
 
-    def restore(self, snapshot: Sequence[Mapping[str, torch.Tensor]]) -> None:
-        """Go to where a :meth:`snapshot` of these members was taken.
+    def load_state_dicts(self, state_dicts: Sequence[Mapping[str, torch.Tensor]]) -> None:
+        """Return to the step at which :meth:`state_dicts` were taken.
 
         Args:
-            snapshot: of each member, in the order of the seeds, all taken at the same step.
+            state_dicts: one per member, in the order of the seeds, all of the same step.
         """
         ((self.epoch, self._step, self._updates),) = {
             (int(member["epoch"]), int(member["step"]), int(member["updates"]))
-            for member in snapshot
+            for member in state_dicts
         }
 
         def stacked(name: str) -> torch.Tensor:
-            return torch.stack([member[name] for member in snapshot])
+            return torch.stack([member[name] for member in state_dicts])
 
         with torch.no_grad():
             for name, tensor in {**self.parameters, **self.buffers}.items():
                 tensor.copy_(stacked(f"state.{name}"))
             self._loss.copy_(stacked("loss"))
-            self._hits.copy_(stacked("hits"))
+            self._correct.copy_(stacked("correct"))
             for place, moments in enumerate(self._moments):
                 for name, moment in moments.items():
                     moment.copy_(stacked(f"moment.{place}.{name}"))
 
     def steps_done(self) -> int:
-        """SGD steps so far, of all passes."""
+        """Optimiser steps so far, of all passes."""
         return self.epoch * self.steps_per_epoch() + self._step
 
     def steps_per_epoch(self) -> int:
-        """SGD steps in one pass.
+        """Optimiser steps in one pass.
 
         A last batch of a single image is left out where the network has batch norm, which needs two
-        values to normalise.
+        values to normalize.
         """
         full, rest = divmod(len(self.data), self.config.batch_size)
         return full + (rest > (1 if self.buffers and full else 0))
 
     def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> EpochResult:
-        """One pass over the data, or the rest of the one that was begun.
+        """Make one pass over the data, or the rest of the pass that was interrupted.
 
         Args:
-            after_step: called after every step, when the members are whole: it may take a
-                :meth:`snapshot`, and end the pass by raising.
+            after_step: called after every step: it may take :meth:`state_dicts`, and end the pass
+                by raising.
 
         Raises:
             ConfigError: the loss is no longer finite.
         """
         device = self.data.labels.device
-        if (
-            self.config.reset_momentum
-            and not self._step
-            and self.epoch in self.config.drop_epochs()
-        ):
-            for moments in self._moments:
-                for moment in moments.values():
-                    moment.zero_()
-            self._updates = 0
+        config = self.config
+        if config.reset_momentum and not self._step and self.epoch in config.drop_epochs():
+            self._reset_moments()
         orders = [
             torch.randperm(len(self.data), generator=keyed_generator(seed, "order", self.epoch))
             for seed in self.seeds
         ]
         while self._step < self.steps_per_epoch():
-            first = self._step * self.config.batch_size
-            chosen = slice(first, first + self.config.batch_size)
+            first = self._step * config.batch_size
+            chosen = slice(first, first + config.batch_size)
             rows = torch.stack([order[chosen] for order in orders]).to(device)
-            step_loss, step_hits = self.step(rows, self.steps_done())
-            self._loss += step_loss * rows.shape[1]
-            self._hits += step_hits
+            loss, correct = self.step(rows, self.steps_done())
+            self._loss += loss * rows.shape[1]
+            self._correct += correct
             self._step += 1
             after_step()
         count = len(self.data)
-        result = EpochResult((self._loss / count).tolist(), (self._hits / count).tolist())
+        result = EpochResult((self._loss / count).tolist(), (self._correct / count).tolist())
         self.epoch, self._step = self.epoch + 1, 0
         self._loss.zero_()
-        self._hits.zero_()
+        self._correct.zero_()
         if not all(map(math.isfinite, result.loss)):
             raise ConfigError(
                 f"the training loss must stay finite: got {result.loss} in epoch {self.epoch}; "
-                f"lower the learning rate (now {self.config.learning_rate})"
+                f"lower the learning rate (now {config.learning_rate})"
             )
         return result
 
     def step(self, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """One SGD step of every member on its rows (g,b); mean losses and hits, (g,) each."""
+        """Take one optimiser step of every member.
+
+        Args:
+            rows: (g,b) int64 rows of the data for each member's batch.
+            step: number of the step, which decides the augmentation.
+
+        Returns:
+            Mean losses and numbers of correct predictions, (g,) each.
+        """
         labels = self.data.labels[rows]
-        truths = labels if self.data.targets is None else self.data.targets[rows]
-        images, partners, shares = [], [], []
+        targets = labels if self.data.targets is None else self.data.targets[rows]
+        images, partner_targets, lams = [], [], []
         for member, seed in enumerate(self.seeds):
-            mixed = self._member_batch(rows[member], keyed_generator(seed, "augment", step))
-            images.append(mixed[0])
-            partners.append(truths[member] if mixed[1] is None else truths[member][mixed[1]])
-            shares.append(mixed[2])
-        share = torch.tensor(shares, device=rows.device)
+            mixed, partner, own = self._batch(rows[member], keyed_generator(seed, "augment", step))
+            images.append(mixed)
+            partner_targets.append(targets[member] if partner is None else targets[member][partner])
+            lams.append(own)
+        lam = torch.tensor(lams, device=rows.device)
         if len(self.seeds) == 1:  # a grouped convolution of one group would only cost time
             parameters = {name: tensor[0] for name, tensor in self.parameters.items()}
             buffers = {name: tensor[0] for name, tensor in self.buffers.items()}
-            found = self._objective(
-                parameters, buffers, images[0], labels[0], truths[0], partners[0], share[0]
+            own_loss, own_correct = self._loss_and_correct(
+                parameters, buffers, images[0], labels[0], targets[0], partner_targets[0], lam[0]
             )
-            loss, hits = found[0][None], found[1][None]
+            loss, correct = own_loss[None], own_correct[None]
         else:
-            loss, hits = vmap(self._objective)(
+            loss, correct = vmap(self._loss_and_correct)(
                 self.parameters,
                 self.buffers,
                 torch.stack(images),
                 labels,
-                truths,
-                torch.stack(partners),
-                share,
+                targets,
+                torch.stack(partner_targets),
+                lam,
             )
         # Gradients of the last step are kept until here: freeing them sooner costs page faults.
         for parameter in self.parameters.values():
             parameter.grad = None
         loss.sum().backward()
         self._update()
-        return loss.detach(), hits
+        return loss.detach(), correct
+
+    def _reset_moments(self) -> None:
+        """Forget what the optimiser remembers, as a new one would."""
+        for moments in self._moments:
+            for moment in moments.values():
+                moment.zero_()
+        self._updates = 0
 
     def _update(self) -> None:
-        """One step of the optimiser of all members, from the gradients of the parameters."""
+        """Apply the optimiser to the gradients of the parameters of all members."""
         config = self.config
         parameters = list(self.parameters.values())
         gradients = []
@@ -370,10 +383,10 @@ class Trainer:
                 weight_decay=config.weight_decay,
             )
 
-    def _member_batch(
+    def _batch(
         self, rows: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
-        """One member's augmented and mixed images (b,C,H,W), partners (b,) if mixed, own share."""
+        """One member's augmented and mixed images (b,C,H,W), partners (b,) if mixed, and lam."""
         config, resolution = self.config, self.data.images.shape[-1]
         images = self.data.batch(rows)
         if config.augmentation_mode == "chain":
@@ -386,29 +399,29 @@ class Trainer:
         mix = cutmix.draw_mix(len(rows), resolution, config.cutmix, generator)
         if mix is None:
             return images, None, 1.0
-        return cutmix.apply_mix(images, mix), mix.partner.to(rows.device), mix.share
+        return cutmix.apply_mix(images, mix), mix.partner.to(rows.device), mix.lam
 
-    def _objective(
+    def _loss_and_correct(
         self,
         parameters: State,
         buffers: State,
         images: torch.Tensor,
         labels: torch.Tensor,
-        truths: torch.Tensor,
-        partners: torch.Tensor,
-        share: torch.Tensor,
+        targets: torch.Tensor,
+        partner_targets: torch.Tensor,
+        lam: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """CutMix cross-entropy and hits of one member.
+        """CutMix cross-entropy and number of correct predictions of one member.
 
-        What is learned, of an image and of its partner, are labels (b,) or probabilities (b,K); the
-        loss is linear in both, so a mixed image learns the mixture of the two distributions.
+        The targets of an image and of its partner are labels (b,) or probabilities (b,K); the loss
+        is linear in both, so the target of a mixed image is the mixture of the two distributions.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = functional_call(self.network, {**parameters, **buffers}, (images,))
         logits = logits.float()
-        loss = share * functional.cross_entropy(logits, truths) + (
-            1 - share
-        ) * functional.cross_entropy(logits, partners)
+        loss = lam * functional.cross_entropy(logits, targets) + (
+            1 - lam
+        ) * functional.cross_entropy(logits, partner_targets)
         return loss, (logits.argmax(1) == labels).sum().detach()
 
 
@@ -416,7 +429,7 @@ def predict(
     network: Network, state: State, data: TrainingData, *, bfloat16: bool = False
 ) -> torch.Tensor:
     """Predicted classes (N,) int64 on the CPU, in evaluation mode, without augmentation."""
-    found = _answers(network, state, data, lambda logits: logits.argmax(1), bfloat16)
+    found = _outputs(network, state, data, lambda logits: logits.argmax(1), bfloat16)
     return found.cpu()
 
 
@@ -437,19 +450,19 @@ def probabilities(
         temperature: logits are divided by it before the softmax.
         bfloat16: arithmetic of the network.
     """
-    return _answers(
+    return _outputs(
         network, state, data, lambda logits: (logits.float() / temperature).softmax(1), bfloat16
     )
 
 
-def _answers(
+def _outputs(
     network: Network,
     state: State,
     data: TrainingData,
-    answer: Callable[[torch.Tensor], torch.Tensor],
+    function: Callable[[torch.Tensor], torch.Tensor],
     bfloat16: bool,
 ) -> torch.Tensor:
-    """What ``answer`` makes of the logits of all images, batch by batch."""
+    """A function of the logits of all images, applied batch by batch."""
     skeleton = copy.deepcopy(network).eval()
     found = []
     with torch.no_grad(), torch.autocast(data.labels.device.type, torch.bfloat16, enabled=bfloat16):
@@ -457,5 +470,5 @@ def _answers(
             images = data.batch(slice(start, start + _PREDICT_BATCH)).contiguous(
                 memory_format=torch.channels_last
             )
-            found.append(answer(skeleton.logits(state, images)))
+            found.append(function(skeleton.logits(state, images)))
     return torch.cat(found)

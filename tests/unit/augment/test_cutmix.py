@@ -38,17 +38,17 @@ def test_the_box_comes_from_the_partner_and_nothing_else_changes() -> None:
                 foreign += inside
                 source = images[mix.partner] if inside else images
                 assert torch.equal(mixed[:, :, i, j], source[:, :, i, j])
-        assert mix.share == pytest.approx(1 - foreign / RESOLUTION**2, abs=1e-12)
+        assert mix.lam == pytest.approx(1 - foreign / RESOLUTION**2, abs=1e-12)
         assert torch.equal(images, before)
         assert mixed.data_ptr() != images.data_ptr()
 
 
-def test_boxes_lie_within_the_image_and_shares_are_true_areas() -> None:
+def test_boxes_lie_within_the_image_and_lams_are_true_areas() -> None:
     for mix in mixes(500):
         top, bottom, left, right = mix.box
         assert 0 <= top <= bottom <= RESOLUTION
         assert 0 <= left <= right <= RESOLUTION
-        assert mix.share == pytest.approx(1 - (bottom - top) * (right - left) / RESOLUTION**2)
+        assert mix.lam == pytest.approx(1 - (bottom - top) * (right - left) / RESOLUTION**2)
 
 
 @pytest.mark.parametrize("resolution", [15, 16])
@@ -69,10 +69,10 @@ def test_areas_are_distributed_as_the_sheet_says(resolution: int) -> None:
             total += probability * along**2 / resolution ** (2 * power)
         return total
 
-    shares = torch.tensor([mix.share for mix in mixes(3000, resolution)], dtype=torch.float64)
+    lams = torch.tensor([mix.lam for mix in mixes(3000, resolution)], dtype=torch.float64)
     deviation = math.sqrt(squares(2) - squares(1) ** 2)
-    assert float(shares.mean()) == pytest.approx(1 - squares(1), abs=4 * deviation / 3000**0.5)
-    assert float(shares.std()) == pytest.approx(deviation, rel=0.06)
+    assert float(lams.mean()) == pytest.approx(1 - squares(1), abs=4 * deviation / 3000**0.5)
+    assert float(lams.std()) == pytest.approx(deviation, rel=0.06)
 
 
 def test_centres_are_uniform_over_pixels() -> None:
@@ -109,7 +109,7 @@ def test_partners_are_any_permutation() -> None:
 def test_mixing_and_its_box_are_independent() -> None:
     """Whether a batch is mixed must not say how large the box is."""
     half = [draw_mix(4, RESOLUTION, 0.5, keyed_generator(seed)) for seed in range(4000)]
-    shares = torch.tensor([mix.share for mix in half if mix is not None], dtype=torch.float64)
-    every = torch.tensor([mix.share for mix in mixes(4000)], dtype=torch.float64)
-    error = float(every.std()) * (1 / len(shares) + 1 / len(every)) ** 0.5
-    assert abs(float(shares.mean() - every.mean())) < 4 * error
+    lams = torch.tensor([mix.lam for mix in half if mix is not None], dtype=torch.float64)
+    every = torch.tensor([mix.lam for mix in mixes(4000)], dtype=torch.float64)
+    error = float(every.std()) * (1 / len(lams) + 1 / len(every)) ** 0.5
+    assert abs(float(lams.mean() - every.mean())) < 4 * error

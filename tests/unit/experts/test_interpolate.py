@@ -15,9 +15,9 @@ def ends():
     """Weights and batch-norm buffers before and after an epoch."""
     network = tiny("batch")
     initial = start(network)
-    fit = Trainer(network, [initial], training(blobs()), TrainerConfig(epochs=1), [0])
-    fit.train_epoch()
-    return initial, fit.state(0)
+    trainer = Trainer(network, [initial], training(blobs()), TrainerConfig(epochs=1), [0])
+    trainer.train_epoch()
+    return initial, trainer.state(0)
 
 
 def test_endpoints(ends) -> None:

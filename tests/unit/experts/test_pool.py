@@ -75,11 +75,11 @@ class TestTraining:
         for index, expert in enumerate(undisturbed):
             seed = key(0, "expert", index)
             initial = network.initial(keyed_generator(seed, "weights"))
-            fit = Trainer(network, [initial], training(blobs(20)), RECIPE, [seed])
-            results = [fit.train_epoch() for _ in range(RECIPE.epochs)]
+            trainer = Trainer(network, [initial], training(blobs(20)), RECIPE, [seed])
+            results = [trainer.train_epoch() for _ in range(RECIPE.epochs)]
             assert expert.index == expert.header["index"] == index
             assert all(torch.equal(expert.initial[name], initial[name]) for name in initial)
-            final = fit.state(0)
+            final = trainer.state(0)
             assert all(torch.equal(expert.final[name], final[name]) for name in final)
             assert expert.header["train_accuracy"] == results[-1].accuracy[0]
             assert expert.header["train_accuracies"] == [r.accuracy[0] for r in results]

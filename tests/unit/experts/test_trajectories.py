@@ -1,4 +1,4 @@
-"""Trajectories on disk: every epoch of a fit, read one by one, continued, refused when damaged."""
+"""Trajectories on disk: every epoch of a training, read singly, resumed, refused when damaged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_snapshot_is_a_fit_after_so_many_epochs(undisturbed: torch.Tensor) -> 
     layout = parameter_layout(NETWORK)
     for number in range(2):
         seed = key(0, "expert", number)
-        fit = Trainer(
+        trainer = Trainer(
             NETWORK,
             [NETWORK.initial(keyed_generator(seed, "weights"))],
             training(blobs(20)),
@@ -59,8 +59,8 @@ def test_a_snapshot_is_a_fit_after_so_many_epochs(undisturbed: torch.Tensor) -> 
             [seed],
         )
         for epoch in range(RECIPE.epochs + 1):
-            assert torch.equal(undisturbed[number, epoch], layout.flatten(fit.state(0)))
-            fit.train_epoch()
+            assert torch.equal(undisturbed[number, epoch], layout.flatten(trainer.state(0)))
+            trainer.train_epoch()
 
 
 def test_the_training_is_plain_gradient_descent_at_one_rate() -> None:

@@ -34,7 +34,7 @@ def test_the_momentum_is_lost_where_the_rate_falls(reset_momentum) -> None:
     """SGD written out in float64, with a buffer of its own, over all steps of seven epochs."""
     images, network = blobs(20), tiny()
     state = start(network)
-    fit = Trainer(
+    trainer = Trainer(
         network, [state], training(images), replace(DC, reset_momentum=reset_momentum), [7]
     )
     module = quiet_replica(state)
@@ -52,14 +52,14 @@ def test_the_momentum_is_lost_where_the_rate_falls(reset_momentum) -> None:
                 for p, v, g in zip(module.parameters(), velocity, gradients, strict=True):
                     v.mul_(0.9).add_(g + 5e-4 * p)
                     p -= rate * v
-        fit.train_epoch()
-        assert_same(fit.state(0), module)
+        trainer.train_epoch()
+        assert_same(trainer.state(0), module)
 
 
 def test_losing_the_momentum_changes_the_result() -> None:
     """Or the test above could not fail."""
     network = tiny()
-    fits = [
+    trainers = [
         Trainer(
             network,
             [start(network)],
@@ -70,9 +70,9 @@ def test_losing_the_momentum_changes_the_result() -> None:
         for reset_momentum in (True, False)
     ]
     for epoch in range(6):
-        for fit in fits:
-            fit.train_epoch()
-        one, two = (fit.state(0)["classifier.weight"] for fit in fits)
+        for trainer in trainers:
+            trainer.train_epoch()
+        one, two = (trainer.state(0)["classifier.weight"] for trainer in trainers)
         assert torch.equal(one, two) == (epoch < 5)
     assert (one - two).abs().max() > 1e-3
 
@@ -80,7 +80,7 @@ def test_losing_the_momentum_changes_the_result() -> None:
 def test_adamw_is_torch_s() -> None:
     images, network = blobs(20), tiny()
     state = start(network)
-    fit = Trainer(network, [state], training(images), ADAM, [7])
+    trainer = Trainer(network, [state], training(images), ADAM, [7])
     module = quiet_replica(state)
     optimiser = torch.optim.AdamW(module.parameters(), lr=0.003, weight_decay=0.1)
     inputs = pixels_to_input(images.images)
@@ -90,8 +90,8 @@ def test_adamw_is_torch_s() -> None:
             optimiser.zero_grad()
             functional.cross_entropy(module(inputs[rows]), images.labels[rows]).backward()
             optimiser.step()
-        fit.train_epoch()
-    for (name, tensor), other in zip(fit.state(0).items(), module.parameters(), strict=True):
+        trainer.train_epoch()
+    for (name, tensor), other in zip(trainer.state(0).items(), module.parameters(), strict=True):
         if (
             name != "blocks.0.0.bias"
         ):  # has no gradient but rounding before a norm, which Adam amplifies
@@ -110,10 +110,10 @@ def test_going_on_is_a_straight_run(config, members) -> None:
 
     straight, snapshots = fresh(), []
     for _ in range(config.epochs):
-        straight.train_epoch(lambda: snapshots.append(straight.snapshot()))
+        straight.train_epoch(lambda: snapshots.append(straight.state_dicts()))
     for snapshot in snapshots:
         resumed = fresh()
-        resumed.restore(snapshot)
+        resumed.load_state_dicts(snapshot)
         while resumed.epoch < config.epochs:
             resumed.train_epoch()
         for member in range(members):
@@ -126,8 +126,8 @@ def test_members_of_adamw_together_are_as_each_alone() -> None:
     states = [start(network, seed) for seed in range(2)]
     together = Trainer(network, states, training(images), ADAM, [5, 6])
     alone = Trainer(network, states[1:], training(images), ADAM, [6])
-    for fit in (together, alone):
-        fit.train_epoch()
+    for trainer in (together, alone):
+        trainer.train_epoch()
     for name, tensor in alone.state(0).items():
         if name != "blocks.0.0.bias":
             torch.testing.assert_close(tensor, together.state(1)[name], rtol=1e-3, atol=1e-5)
@@ -142,8 +142,8 @@ def test_one_operation_a_batch() -> None:
     inputs, rows = pixels_to_input(images.images), torch.arange(12)
     seen = set()
     for step in range(12):
-        fit = Trainer(network, [state], training(images), config, [3])
-        loss, _ = fit.step(rows[None], step)
+        trainer = Trainer(network, [state], training(images), config, [3])
+        loss, _ = trainer.step(rows[None], step)
         drawn = single.draw(strategy, 12, 8, keyed_generator(3, "augment", step), shared=True)
         assert len(set(drawn.operation.tolist())) == 1
         seen.add(int(drawn.operation[0]))
@@ -167,8 +167,8 @@ def test_a_mixed_image_learns_the_mixture_of_two_distributions() -> None:
     inputs, rows = pixels_to_input(images.images), torch.arange(12)
     shares = []
     for step in range(4):
-        fit = Trainer(network, [state], data, config, [3])
-        loss, hits = fit.step(rows[None], step)
+        trainer = Trainer(network, [state], data, config, [3])
+        loss, hits = trainer.step(rows[None], step)
         generator = keyed_generator(3, "augment", step)
         _, beta = torch.rand(2, generator=generator).tolist()
         partner = torch.randperm(12, generator=generator)
@@ -190,11 +190,11 @@ def test_a_mixed_image_learns_the_mixture_of_two_distributions() -> None:
 def test_certain_targets_are_labels() -> None:
     images, network = blobs(20), tiny()
     certain = functional.one_hot(images.labels, 3).float()
-    fits = [
+    trainers = [
         Trainer(network, [start(network)], data, SOFT, [1])
         for data in (training(images), replace(training(images), targets=certain))
     ]
-    losses = [fit.train_epoch() for fit in fits]
+    losses = [trainer.train_epoch() for trainer in trainers]
     assert losses[0].loss == pytest.approx(losses[1].loss, rel=1e-5)
     assert losses[0].accuracy == losses[1].accuracy
 

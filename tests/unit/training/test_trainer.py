@@ -76,7 +76,7 @@ def test_training_is_that_of_torch_s_sgd(norm) -> None:
     """All epochs, with both decays, weight decay on everything and the smaller last batch."""
     images, network = blobs(20), tiny(norm)
     state = start(network)
-    fit = Trainer(network, [state], training(images), PLAIN, [7])
+    trainer = Trainer(network, [state], training(images), PLAIN, [7])
     module = quiet_replica(state, norm).train()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     inputs = pixels_to_input(images.images)
@@ -95,11 +95,11 @@ def test_training_is_that_of_torch_s_sgd(norm) -> None:
             sizes.append(len(rows))
         assert sizes == [8, 8, 4]
         ticks: list[int] = []
-        result = fit.train_epoch(partial(ticks.append, 1))
-        assert sum(ticks) == fit.steps_per_epoch() == 3
+        result = trainer.train_epoch(partial(ticks.append, 1))
+        assert sum(ticks) == trainer.steps_per_epoch() == 3
         assert result.loss[0] == pytest.approx(total / 20, rel=1e-4)
         assert result.accuracy[0] == pytest.approx(hits / 20)
-        assert_same(fit.state(0), module)
+        assert_same(trainer.state(0), module)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_cutmix_is_pasted_and_weighs_both_labels() -> None:
     inputs, labels = pixels_to_input(images.images), images.labels
     mixed_steps = 0
     for step in range(4):
-        fit = Trainer(network, [state], training(images), config, [3])
+        trainer = Trainer(network, [state], training(images), config, [3])
         rows = torch.arange(12)
-        loss, hits = fit.step(rows[None], step)
+        loss, hits = trainer.step(rows[None], step)
         generator = keyed_generator(3, "augment", step)
         _, beta = torch.rand(2, generator=generator).tolist()
         partner = torch.randperm(12, generator=generator)
@@ -147,7 +147,7 @@ def test_cutmix_is_pasted_and_weighs_both_labels() -> None:
         optimiser.step()
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         assert hits.item() == (logits.argmax(1) == labels).sum()
-        assert_same(fit.state(0), module)
+        assert_same(trainer.state(0), module)
     assert mixed_steps, "no step had a box"
 
 
@@ -196,14 +196,14 @@ def test_going_on_inside_a_pass_is_a_straight_run(norm, members) -> None:
 
     straight, snapshots = fresh(), []
     expected = [
-        straight.train_epoch(lambda: snapshots.append(straight.snapshot()))
+        straight.train_epoch(lambda: snapshots.append(straight.state_dicts()))
         for _ in range(RICH.epochs)
     ]
     steps = straight.steps_per_epoch()
     assert len(snapshots) == straight.steps_done() == RICH.epochs * steps and steps > 2
     for place, snapshot in enumerate(snapshots):
         resumed = fresh()
-        resumed.restore(snapshot)
+        resumed.load_state_dicts(snapshot)
         assert (resumed.epoch, resumed.steps_done()) == (place // steps, place + 1)
         found = [resumed.train_epoch() for _ in range(resumed.epoch, RICH.epochs)]
         assert found == expected[place // steps :]
@@ -214,17 +214,19 @@ def test_going_on_inside_a_pass_is_a_straight_run(norm, members) -> None:
 
 def test_a_pass_that_was_ended_goes_on_in_the_same_fit() -> None:
     network = tiny()
-    fits = [Trainer(network, [start(network)], training(blobs(20)), RICH, [0]) for _ in range(2)]
-    expected = fits[0].train_epoch()
+    trainers = [
+        Trainer(network, [start(network)], training(blobs(20)), RICH, [0]) for _ in range(2)
+    ]
+    expected = trainers[0].train_epoch()
 
     def end() -> None:
         raise KeyboardInterrupt
 
-    for _ in range(fits[1].steps_per_epoch()):
+    for _ in range(trainers[1].steps_per_epoch()):
         with pytest.raises(KeyboardInterrupt):
-            fits[1].train_epoch(end)
-    assert fits[1].epoch == 0 and fits[1].train_epoch(end) == expected
-    one, two = (fit.state(0) for fit in fits)
+            trainers[1].train_epoch(end)
+    assert trainers[1].epoch == 0 and trainers[1].train_epoch(end) == expected
+    one, two = (trainer.state(0) for trainer in trainers)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -233,10 +235,10 @@ def test_some_members_go_on_without_the_others() -> None:
     states = [start(network, seed) for seed in range(3)]
     together = Trainer(network, states, training(blobs(20)), RICH, [0, 1, 2])
     together.train_epoch()
-    middle = together.snapshot()
+    middle = together.state_dicts()
     together.train_epoch()
     fewer = Trainer(network, states[1:], training(blobs(20)), RICH, [1, 2])
-    fewer.restore(middle[1:])
+    fewer.load_state_dicts(middle[1:])
     fewer.train_epoch()
     for name, tensor in fewer.state(0).items():
         torch.testing.assert_close(tensor, together.state(1)[name], rtol=1e-3, atol=1e-5)
@@ -252,13 +254,13 @@ def test_going_on_from_a_snapshot_is_a_straight_run(norm, members) -> None:
         return Trainer(network, states, training(images), RICH, list(range(members)))
 
     straight = fresh()
-    snapshots = [straight.snapshot()]
+    snapshots = [straight.state_dicts()]
     for _ in range(RICH.epochs):
         straight.train_epoch()
-        snapshots.append(straight.snapshot())
+        snapshots.append(straight.state_dicts())
     for epoch in range(RICH.epochs + 1):  # training on must not reach into an older snapshot
         resumed = fresh()
-        resumed.restore(snapshots[epoch])
+        resumed.load_state_dicts(snapshots[epoch])
         assert resumed.epoch == epoch
         while resumed.epoch < RICH.epochs:
             resumed.train_epoch()
@@ -273,10 +275,10 @@ def test_standardised_input_is_taken_as_it_is() -> None:
     floats = TrainingData(bytes_.batch(slice(None)), images.labels)
     expected = pixels_to_input(images.images)
     torch.testing.assert_close(floats.images.double(), expected, rtol=1e-6, atol=1e-6)
-    fits = [Trainer(network, [start(network)], data, RICH, [1]) for data in (bytes_, floats)]
-    for fit in fits:
-        fit.train_epoch()
-    one, two = (fit.state(0) for fit in fits)
+    trainers = [Trainer(network, [start(network)], data, RICH, [1]) for data in (bytes_, floats)]
+    for trainer in trainers:
+        trainer.train_epoch()
+    one, two = (trainer.state(0) for trainer in trainers)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(predict(network, one, bytes_), predict(network, one, floats))
 
@@ -291,9 +293,9 @@ def test_bytes_without_a_normalization_are_refused() -> None:
 def test_predict_is_the_plain_answer(norm) -> None:
     """More images than one batch of it, running statistics, no augmentation."""
     images, network = blobs(301), tiny(norm)
-    fit = Trainer(network, [start(network)], training(images), RICH, [0])
-    fit.train_epoch()
-    state = fit.state(0)
+    trainer = Trainer(network, [start(network)], training(images), RICH, [0])
+    trainer.train_epoch()
+    state = trainer.state(0)
     held = {name: tensor.clone() for name, tensor in state.items()}
     module = quiet_replica(state, norm).eval()
     with torch.no_grad():
@@ -308,10 +310,10 @@ def test_predict_is_the_plain_answer(norm) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     network = tiny()
     config = replace(PLAIN, learning_rate=1e30)
-    fit = Trainer(network, [start(network)], training(blobs()), config, [0])
+    trainer = Trainer(network, [start(network)], training(blobs()), config, [0])
     with pytest.raises(ConfigError, match=r"finite.*learning rate"):
         for _ in range(config.epochs):
-            fit.train_epoch()
+            trainer.train_epoch()
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -320,11 +322,11 @@ def test_bfloat16_stays_close(members) -> None:
     states = [start(network, seed) for seed in range(members)]
     found = []
     for bfloat16 in (False, True):
-        fit = Trainer(
+        trainer = Trainer(
             network, states, training(images), RICH, list(range(members)), bfloat16=bfloat16
         )
-        losses = [fit.train_epoch().loss[0] for _ in range(RICH.epochs)]
-        found.append((losses, fit.state(0)))
+        losses = [trainer.train_epoch().loss[0] for _ in range(RICH.epochs)]
+        found.append((losses, trainer.state(0)))
     (exact, state), (rough, rounded) = found
     assert rough == pytest.approx(exact, rel=0.05) and rough != exact
     for name, tensor in rounded.items():
@@ -340,9 +342,9 @@ def test_training_learns_what_can_be_learned() -> None:
     """The whole recipe with augmentation and CutMix, on unseen images of the same classes."""
     network = tiny()
     config = TrainerConfig(epochs=40, batch_size=16, learning_rate=0.05)
-    fit = Trainer(network, [start(network)], training(blobs(60)), config, [0])
-    while fit.epoch < config.epochs:
-        fit.train_epoch()
+    trainer = Trainer(network, [start(network)], training(blobs(60)), config, [0])
+    while trainer.epoch < config.epochs:
+        trainer.train_epoch()
     unseen = blobs(90, split="test")
-    right = predict(network, fit.state(0), training(unseen)) == unseen.labels
+    right = predict(network, trainer.state(0), training(unseen)) == unseen.labels
     assert right.double().mean() > 0.9

@@ -110,7 +110,7 @@ class InnerNetwork:
         loss = functional.cross_entropy(logits, labels)
         if mix is not None:
             other = functional.cross_entropy(logits, labels[mix.partner.to(labels.device)])
-            loss = mix.share * loss + (1 - mix.share) * other
+            loss = mix.lam * loss + (1 - mix.lam) * other
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         velocities = self._views(state["network_velocity"], self._trained)
         for name, gradient in zip(leaves, gradients, strict=True):
