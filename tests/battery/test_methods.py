@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,15 @@ from dance.experts import (
     TrajectoryConfig,
     TrajectoryPool,
 )
-from dance.methods import METHODS, CondensationTask, Condenser, Coreset, Method
+from dance.methods import (
+    METHODS,
+    Banked,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Coreset,
+    Method,
+)
 from dance.networks import NetworkConfig
 from dance.networks import build as network_for
 from unit.methods.tasks import image_set, task, weights
@@ -80,8 +88,9 @@ def result(
     if isinstance(method, Coreset):
         return {"rows": method.select(given)}, None
     assert isinstance(method, Condenser)
-    state = method.setup(given)
-    return state, [advance(method, given, state, i) for i in range(steps)]
+    made = method.start(given)
+    losses = [advance(made, i) for i in range(steps)]
+    return made.state.tensors(), losses
 
 
 def seeded(name: str, given: CondensationTask, seed: int) -> CondensationTask:
@@ -92,10 +101,8 @@ def seeded(name: str, given: CondensationTask, seed: int) -> CondensationTask:
     return replace(given, seed=seed, experts=tuple(others))
 
 
-def advance(
-    method: Condenser, given: CondensationTask, state: Any, iteration: int
-) -> dict[str, float]:
-    losses = method.step(given, state, iteration)
+def advance(made: Condensation[Any], iteration: int) -> dict[str, float]:
+    losses = made.step(iteration)
     assert losses
     assert all(loss.ndim == 0 and not loss.requires_grad for loss in losses.values())
     return {key: float(loss) for key, loss in losses.items()}
@@ -117,6 +124,44 @@ def test_says_what_it_is_and_keeps_its_settings_as_plain_data(name: str) -> None
         configured(kind.Config, {"no_such_setting": 1})
     with pytest.raises(AttributeError):
         config.anything = 1
+
+
+@every_method
+def test_a_method_is_its_configuration_and_stays_so(name: str) -> None:
+    """Nothing is set on it, whatever it is asked and however many runs it begins."""
+    given, method = tiny(), make(name)
+    settings = to_plain(method.config)
+    method.needs_experts()
+    method.trajectory_epochs()
+    if isinstance(method, Condenser):
+        method.couples(given.network)
+        method.memory(given.shape)
+        first, second = method.start(given), method.start(given)
+        losses = [advance(first, i) for i in range(STEPS)]
+        assert [advance(second, i) for i in range(STEPS)] == losses  # a run of its own
+    if isinstance(method, Banked):
+        method.bank_entries(given)(0)
+    if isinstance(method, Coreset):
+        method.select(given)
+    assert vars(method) == {"config": method.config}
+    assert to_plain(method.config) == settings
+
+
+@every_condenser
+def test_a_step_changes_tensors_in_place_and_says_which_are_shared(name: str) -> None:
+    """A checkpoint is read into them, and processes put the rows of their classes together."""
+    given, method = tiny(), make(name)
+    assert isinstance(method, Condenser)
+    made = method.start(given)
+    state, tensors = made.state, made.state.tensors()
+    advance(made, 0)
+    assert made.state is state
+    assert all(state.tensors()[key] is tensor for key, tensor in tensors.items())
+    assert state.shared() <= {own.name for own in fields(state)}
+    for key in tensors.keys() - state.shared():
+        assert tensors[key].shape == given.initial.shape
+    for own in fields(state):
+        assert f"{own.name}: " in "".join(kind.__doc__ or "" for kind in type(state).__mro__)
 
 
 @every_method
@@ -178,19 +223,20 @@ def test_chunks_of_classes_change_nothing_but_rounding(name: str) -> None:
 def test_resumed_from_its_tensors_it_goes_on_as_if_never_stopped(
     name: str, cut: int, norm: str
 ) -> None:
-    """Another method object, as in another process, gets the state's tensors and nothing else."""
+    """Another condensation, as in another process, gets the state's tensors and nothing else."""
     given = tiny(network=NetworkConfig(width=6, depth=2, norm=norm))  # type: ignore[arg-type]
     straight, losses = result(name, given, 5)
     stopped, _ = result(name, given, cut)
     stored = {key: tensor.clone() for key, tensor in stopped.items()}
     method = make(name)
     assert isinstance(method, Condenser)
-    state = method.setup(given)
+    made = method.start(given)
+    state = made.state.tensors()
     assert state.keys() == stored.keys()
     for key, tensor in stored.items():
         assert (state[key].shape, state[key].dtype) == (tensor.shape, tensor.dtype)
         state[key].copy_(tensor)
-    rest = [advance(method, given, state, i) for i in range(cut, 5)]
+    rest = [advance(made, i) for i in range(cut, 5)]
     assert rest == losses[cut:]
     assert all(torch.equal(state[key], straight[key]) for key in straight)
 
@@ -231,16 +277,19 @@ def test_lowers_its_own_losses_on_real_images(
     method = make(name, **IN_FEW_STEPS.get(name, {}))
     assert isinstance(method, Condenser)
     given = digits(method)
-    state = method.setup(given)
+    made = method.start(given)
+    state = made.state.tensors()
     steps, last = 24, 6
     after, before = [], []
     for iteration in range(steps):
         if iteration >= steps - last:
             # Nothing but the stored images: what else a state holds may define the loss.
-            begun = {key: tensor.clone() for key, tensor in state.items()}
-            begun["pixels"].copy_(given.initial)
-            before.append(advance(method, given, begun, iteration))
-        after.append(advance(method, given, state, iteration))
+            held = {key: tensor.clone() for key, tensor in state.items()}
+            made.state.pixels.copy_(given.initial)
+            before.append(advance(made, iteration))
+            for key, tensor in held.items():
+                state[key].copy_(tensor)
+        after.append(advance(made, iteration))
     ratios = {
         key: sum(row[key] for row in after[-last:]) / sum(row[key] for row in before)
         for key in before[0]

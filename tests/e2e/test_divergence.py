@@ -15,8 +15,8 @@ from dance.core.errors import ConfigError
 from dance.core.files import read_json
 from dance.engine import RunConfig, run
 from dance.evaluation import EvaluationConfig
-from dance.methods import METHODS, CondensationTask, Condenser
-from dance.methods.base import Tensors
+from dance.methods import METHODS, Condensation, CondensationTask, Condenser
+from dance.methods.base import PixelState, Tensors
 from dance.networks import NetworkConfig
 
 STEPS, BAD = 6, 3
@@ -37,33 +37,36 @@ class FragileConfig:
     hidden: bool = False
 
 
-class Fragile(Condenser):
+class FragileCondensation(Condensation[PixelState]):
     """Adds 1/64 to every pixel and breaks at step 3 under the first seeds."""
 
+    def __init__(self, task: CondensationTask, config: FragileConfig) -> None:
+        super().__init__(task, PixelState.at_rest(task.initial))
+        self.config = config
+
+    def step(self, iteration: int) -> Tensors:
+        seed = self.task.seed
+        if seed not in SEEN:
+            SEEN.append(seed)
+        self.state.pixels.add_(1 / 64)
+        loss = torch.tensor(float(iteration))
+        if iteration == BAD and SEEN.index(seed) < self.config.times:
+            if self.config.hidden:
+                self.state.pixels[0, 0, 0, 0] = float("nan")
+            else:
+                loss = torch.tensor(float("nan"))
+        return {"loss": loss}
+
+
+class Fragile(Condenser):
     title = "Fragile"
     paper = "none"
     Config = FragileConfig
     config: FragileConfig
-    seeds: list[int]
+    iterations = STEPS
 
-    @property
-    def iterations(self) -> int:
-        return STEPS
-
-    def setup(self, task: CondensationTask) -> Tensors:
-        return {"pixels": task.initial.clone()}
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        if task.seed not in SEEN:
-            SEEN.append(task.seed)
-        state["pixels"] += 1 / 64
-        loss = torch.tensor(float(iteration))
-        if iteration == BAD and SEEN.index(task.seed) < self.config.times:
-            if self.config.hidden:
-                state["pixels"][0, 0, 0, 0] = float("nan")
-            else:
-                loss = torch.tensor(float("nan"))
-        return {"loss": loss}
+    def start(self, task: CondensationTask) -> FragileCondensation:
+        return FragileCondensation(task, self.config)
 
 
 SEEN: list[int] = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +22,8 @@ from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig
 from dance.experts import ExpertConfig, ExpertPool, NetworkTraining
 from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
-from dance.methods import METHODS, Condenser
+from dance.methods import METHODS, Condensation, CondensationTask, Condenser
+from dance.methods.base import SHARED, PixelState
 from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig
 from dance.training import Trainer
@@ -262,19 +263,30 @@ class NoSettings:
     """None."""
 
 
-class Rated(Condenser):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RatedState(PixelState):
+    learning_rate: torch.Tensor = field(metadata=SHARED)
+
+
+class RatedCondensation(Condensation[RatedState]):
     """Keeps the stored images and learns a rate, one step at a time."""
 
+    @property
+    def learned_rate(self) -> torch.Tensor:
+        return self.state.learning_rate
+
+    def step(self, iteration: int) -> dict[str, torch.Tensor]:
+        self.state.learning_rate.add_(0.25)
+        return {"loss": self.state.learning_rate.clone()}
+
+
+class Rated(Condenser):
     title, paper, Config = "Rated", "none", NoSettings
-    shared: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
     iterations = 3
 
-    def setup(self, task: Any) -> dict[str, torch.Tensor]:
-        return {"pixels": task.initial.clone(), "learning_rate": torch.tensor(0.25)}
-
-    def step(self, task: Any, state: Any, iteration: int) -> dict[str, torch.Tensor]:
-        state["learning_rate"] += 0.25
-        return {"loss": state["learning_rate"].clone()}
+    def start(self, task: CondensationTask) -> RatedCondensation:
+        state = RatedState.at_rest(task.initial, learning_rate=torch.tensor(0.25))
+        return RatedCondensation(task, state)
 
 
 def test_a_learned_rate_is_stored_with_the_set(tmp_path, monkeypatch) -> None:

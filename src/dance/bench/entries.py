@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
 from dance.experts import Expert
 from dance.experts.trajectories import untrained
-from dance.methods import METHODS, CondensationTask, Condenser
+from dance.methods import METHODS, Banked, CondensationTask, Condenser
 from dance.methods import dance as dance_module
 from dance.methods.toolkit.classwise_sgd import ClassSGD
 from dance.methods.toolkit.distribution import RealFeatures
@@ -32,10 +31,13 @@ _FIXED_TRIES = 5
 
 def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
     """The run with its real side ``exact`` or from a ``bank``; none if its method has no bank."""
-    names = {field.name for field in dataclasses.fields(config.options)}
-    if "real_targets" not in names:
+    kind = METHODS.get(config.method)
+    if not issubclass(kind, Banked):
         return None
-    return replace(config, options=replace(config.options, real_targets=real_targets))
+    asked = kind.bank_options
+    if real_targets == EXACT:
+        asked = {name: getattr(kind.Config(), name) for name in asked}
+    return replace(config, options=replace(config.options, **asked))
 
 
 def condensers() -> list[str]:
@@ -43,7 +45,7 @@ def condensers() -> list[str]:
     return [name for name in METHODS.names() if issubclass(METHODS.get(name), Condenser)]
 
 
-def problem_of(context: RunContext) -> CondensationTask:
+def task_of(context: RunContext) -> CondensationTask:
     """The task of a run, with untrained experts and a bank of zeros: they cost the same."""
     method, network = context.method, context.network
     experts = []
@@ -57,7 +59,7 @@ def problem_of(context: RunContext) -> CondensationTask:
     task = context.task(context.initial(), experts)
     if epochs := method.trajectory_epochs():
         task = replace(task, trajectories=untrained(network, epochs))
-    if isinstance(method, Condenser) and (entries := method.bank_draws()):
+    if entries := context.bank_draws:
         shape = (entries, task.train.num_classes, network.embedding_size)
         task = replace(task, bank=torch.zeros(shape, device=task.device))
     return task
@@ -98,8 +100,7 @@ class Engine:
 
     def stepper(self) -> Callable[[int], object]:
         """A step by its number."""
-        state = self.method.setup(self.task)
-        return lambda number: self.method.step(self.task, state, number)
+        return self.method.start(self.task).step
 
     def split(self, rounds: int) -> tuple[list[dict[str, float]], list[float]]:
         """Where the time of a step goes.
@@ -199,4 +200,4 @@ class Phases:
 def staged(config: RunConfig) -> tuple[RunContext, CondensationTask]:
     """A run's context and its task."""
     context = prepare(config)
-    return context, problem_of(context)
+    return context, task_of(context)

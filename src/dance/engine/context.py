@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ from dance.experts import Expert, ExpertPool, NetworkTraining, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
-from dance.methods import CondensationTask, Condenser, Method
+from dance.methods import Banked, CondensationTask, Condenser, Method
+from dance.methods.base import TaskShape
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainerConfig, TrainingData
 from dance.training.trainer import predict
@@ -97,15 +98,19 @@ class RunContext:
         """How many of the experts are still to be trained."""
         return self._trained().store.missing(self.config.experts.count)
 
-    def bank(self) -> Bank:
-        """The bank of these experts for the method's settings."""
-        assert isinstance(self.method, Condenser)
+    @property
+    def bank_draws(self) -> int:
+        """Entries of the bank that the method asks for; 0 for none."""
+        return self.method.bank_draws() if isinstance(self.method, Banked) else 0
+
+    def bank(self, method: Banked) -> Bank:
+        """The bank of these experts for the settings of the method, which is the run's."""
         directory = self._trained().store.directory
         identity = {
             "pool": directory.name,
             "experts": self.config.experts.count,
             "method": self.config.method,
-            "settings": self.method.bank_settings(),
+            "settings": method.bank_settings(),
         }
         return Bank(directory, identity, self.world)
 
@@ -115,24 +120,21 @@ class RunContext:
         Raises:
             ArtifactError: the bank cannot be written.
         """
-        method = self.method
-        count = method.bank_draws() if isinstance(method, Condenser) else 0
-        if not count:
+        method, own = self.method, task.classes
+        if not isinstance(method, Banked) or not (count := method.bank_draws()):
             return task
-        own = task.classes
         if self.portable is not None:
             means = self.portable.means[:count, own.start : own.stop]
         else:
-            assert isinstance(method, Condenser)
-            means = self.bank().ensure(count, partial(method.bank_entry, task), own)
+            means = self.bank(method).ensure(count, method.bank_entries(task), own)
         return replace(task, bank=means.to(task.device))
 
     def bank_seconds(self) -> float:
         """What it took to make as many entries of the bank as the method asks for."""
-        assert isinstance(self.method, Condenser)
+        assert isinstance(self.method, Banked)
         portable = self.portable
-        held, spent = portable.made if portable is not None else self.bank().finished()
-        return spent * self.method.bank_draws() / max(1, held)
+        held, spent = portable.made if portable is not None else self.bank(self.method).finished()
+        return spent * self.bank_draws / max(1, held)
 
     def trajectory_pool(self) -> TrajectoryPool:
         """The trajectories of this data set, network and recipe."""
@@ -205,23 +207,23 @@ class RunContext:
         config, method, device = self.config, self.method, self.device
         if config.chunk is not None or not isinstance(method, Condenser):
             return config.chunk or classes
-        images = method.synthetic_images(config.ipc, config.factor)
         channels, resolution = self.train.channels, self.train.resolution
+        needed = method.memory(TaskShape(config.ipc, self.decoder, resolution, device))
         each = image_cost(self.network, channels, resolution, device, bfloat16=self.bfloat16)
         held = memory.held(device)
         free = int(memory.free(device) * _SHARE)
         limit = held + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
-        features = 2 + method.bank_draws()  # of a class, real and synthetic, and its bank
+        features = 2 + self.bank_draws  # of a class, real and synthetic, and its bank
         numbers = (
             _STATE * config.ipc * channels * resolution**2 + features * self.network.embedding_size
         )
-        networks = method.networks_held() * self.network.parameter_count()
+        networks = needed.networks * self.network.parameter_count()
         state = 4 * (classes * numbers + networks)
-        beside = held + state + method.real_images(device, resolution) * each.forward
-        fits = fitting(limit, beside, images * each.gradient, classes)
+        beside = held + state + needed.real * each.forward
+        fits = fitting(limit, beside, needed.synthetic * each.gradient, classes)
         most = devices.policy(device).chunk
         if most is not None:
-            fits = min(fits, math.ceil(most / images))
+            fits = min(fits, math.ceil(most / needed.synthetic))
         return max(1, fits)
 
 

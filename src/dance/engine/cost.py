@@ -23,7 +23,7 @@ from dance.engine.relabel import CHOICE
 from dance.evaluation import PROTOCOLS
 from dance.experts import Expert, ExpertConfig
 from dance.experts.trajectories import untrained
-from dance.methods import Condenser
+from dance.methods import Banked, Condenser
 from dance.networks import Network, State
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict
@@ -135,17 +135,15 @@ def _condense(
     task = context.task(initial, [expert] if method.needs_experts() else [])
     if epochs := method.trajectory_epochs():
         task = replace(task, trajectories=untrained(context.network, epochs))
-    phases, count, device = [], method.bank_draws(), context.device
-    if count:
-        entry = partial(method.bank_entry, task)
-        missing = max(0, count - context.bank().finished()[0])
+    phases, device = [], context.device
+    if isinstance(method, Banked) and (count := method.bank_draws()):
+        missing = max(0, count - context.bank(method).finished()[0])
+        entry = method.bank_entries(task)
         phases.append(_phase("bank of real features", missing, entry, device))
         shape = (count, len(task.classes), context.network.embedding_size)
         task = replace(task, bank=torch.zeros(shape, device=device))
-    state = method.setup(task)
-    name = f"condensing with {method.title}"
-    step = lambda number: method.step(task, state, number)  # noqa: E731
-    return [*phases, _phase(name, method.iterations, step, device)]
+    name, condensation = f"condensing with {method.title}", method.start(task)
+    return [*phases, _phase(name, method.iterations, condensation.step, device)]
 
 
 def _features(context: RunContext) -> dict[str, Any]:

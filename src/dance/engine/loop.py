@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,8 +31,8 @@ from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
 from dance.engine.snapshots import snapshot_steps
-from dance.methods import CondensationTask, Condenser, Coreset, Method
-from dance.methods.base import Tensors
+from dance.methods import Condensation, CondensationTask, Condenser, Coreset, Method
+from dance.methods.base import PixelState, Tensors
 
 _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
@@ -168,20 +169,24 @@ def _condense(
     whole = world.gather(initial)
     if whole is not None:
         package(whole, context).save(directory.initial)
-    state = _iterate(method, task, context, directory, steps)
-    done = _packaged(method, state, context, directory)
+    condensation = _iterate(method, task, context, directory, steps)
+    done = _packaged(method, condensation, context, directory)
     if done is not None:
         done.save(directory.condensed)
 
 
 def _packaged(
-    method: Condenser, state: Tensors, context: RunContext, directory: RunDirectory
+    method: Condenser,
+    condensation: Condensation[Any],
+    context: RunContext,
+    directory: RunDirectory,
 ) -> CondensedSet | None:
-    """The state of all processes as a set; None except in rank 0."""
-    whole = context.world.gather(state["pixels"])
+    """The stored images of all processes as a set; None except in rank 0."""
+    whole = context.world.gather(condensation.state.pixels)
     if whole is None:
         return None
-    rate = float(state["learning_rate"]) if "learning_rate" in state else None
+    learned = condensation.learned_rate
+    rate = None if learned is None else float(learned)
     found = package(whole, context, space=method.space, learning_rate=rate)
     if returns := directory.costs_so_far().get("returns"):
         found.provenance["notes"].append(f"diverged and went back to a good state {returns} times")
@@ -208,8 +213,8 @@ def _iterate(
     context: RunContext,
     directory: RunDirectory,
     steps: frozenset[int],
-) -> Tensors:
-    """All iterations; returns the own classes' last state.
+) -> Condensation[Any]:
+    """All iterations; returns the condensation of the own classes at its end.
 
     Where numbers stop being finite, it goes back to the last checkpoint, or to the beginning, and
     on from there with other random numbers; after a few times it gives up.
@@ -246,7 +251,7 @@ def _attempt(
     directory: RunDirectory,
     steps: frozenset[int],
     retries: int,
-) -> Tensors:
+) -> Condensation[Any]:
     """The iterations from the checkpoint when there is one, or from the first.
 
     Several processes meet about once a second, not at every step: there losses are summed, and the
@@ -255,14 +260,17 @@ def _attempt(
     Raises:
         _Diverged: losses or state are not finite.
     """
-    world, state = context.world, method.setup(task)
+    world, condensation = context.world, method.start(task)
     checkpoints = _checkpoints(context, directory)
-    first, spent, before = _restore(method, state, checkpoints, world)
+    first, spent, before = _restore(condensation.state, checkpoints, world)
     retries = max(retries, before)
     if retries:
-        task = replace(task, seed=key(task.seed, "return", retries))
-        fresh = method.setup(task)
-        state = state if first else fresh
+        restored = condensation.state.tensors()
+        condensation = method.start(replace(task, seed=key(task.seed, "return", retries)))
+        if first:
+            for name, tensor in condensation.state.tensors().items():
+                tensor.copy_(restored[name])
+    state = condensation.state
     if world.is_rank_zero:
         directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
@@ -271,7 +279,7 @@ def _attempt(
     name = f"condensing with {method.title}"
     with deferred_interrupt() as interrupt, track(name, method.iterations, "steps", first) as bar:
         for iteration in range(first, method.iterations):
-            losses = method.step(task, state, iteration)
+            losses = condensation.step(iteration)
             pending.append((iteration, losses))
             done = iteration + 1
             if world.size == 1:
@@ -294,16 +302,16 @@ def _attempt(
                 ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
                 save, meeting = world.broadcast_object([stop or checkpoints.due(), done + ahead])
                 kept = save or snapshot or done == method.iterations
-                if kept and not all(world.all_gather_object(_sound(state))):
+                if kept and not all(world.all_gather_object(_sound(condensation))):
                     raise _Diverged(iteration, found[-1][1], retries)
                 if snapshot:
-                    held = _packaged(method, state, context, directory)
+                    held = _packaged(method, condensation, context, directory)
                     if held is not None:
                         held.save(directory.snapshot(done))
                 if save:
                     whole = {
-                        part: tensor if part in method.shared else world.gather(tensor)
-                        for part, tensor in state.items()
+                        part: tensor if part in state.shared() else world.gather(tensor)
+                        for part, tensor in state.tensors().items()
                     }
                     if world.is_rank_zero:
                         header = {"step": done, "seconds": seconds, "returns": retries}
@@ -319,14 +327,15 @@ def _attempt(
             seconds_per_step=seconds / method.iterations,
             peak_memory_bytes=devices.peak_memory(context.device),
         )
-    return state
+    return condensation
 
 
-def _sound(state: Tensors) -> bool:
-    """Whether all numbers of a state are finite, and a learned step size is one."""
-    if "learning_rate" in state and not bool(state["learning_rate"] > 0):
+def _sound(condensation: Condensation[Any]) -> bool:
+    """Whether all numbers of the state are finite, and a learned step size is one."""
+    rate = condensation.learned_rate
+    if rate is not None and not bool(rate > 0):
         return False
-    return all(bool(tensor.isfinite().all()) for tensor in state.values())
+    return all(bool(tensor.isfinite().all()) for tensor in condensation.state.tensors().values())
 
 
 def _summed(
@@ -366,9 +375,7 @@ def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
     return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
 
 
-def _restore(
-    method: Condenser, state: Tensors, checkpoints: Checkpoints, world: World
-) -> tuple[int, float, int]:
+def _restore(state: PixelState, checkpoints: Checkpoints, world: World) -> tuple[int, float, int]:
     """Load rank 0's checkpoint into ``state``, each process its own rows.
 
     A checkpoint holds the rows of all classes, so another number of processes can go on with it.
@@ -382,8 +389,8 @@ def _restore(
         if checkpoints.numbers():
             log("none of the checkpoints is whole; starting from the first step")
         return 0, 0.0, 0
-    for name, tensor in state.items():
-        if name in method.shared:
+    for name, tensor in state.tensors().items():
+        if name in state.shared():
             tensor.copy_(world.broadcast(tensors.get(name, tensor)))
         else:
             tensor.copy_(world.scatter(tensors.get(name), tensor))

@@ -9,12 +9,24 @@ from dance.core.config import differences, merge, to_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.engine.config import RunConfig, build_run
 from dance.experts.portable import Portable, portable_header, read_portable
-from dance.methods import Condenser
+from dance.methods import METHODS, Banked
 
 _MADE_WITH = ("method", "seed", "precision", "network", "experts")
 """Settings outside of ``options`` that decide experts and bank."""
 _REAL = ("random", "whole")
 """Baselines that are made of real images."""
+
+
+def banked(config: RunConfig) -> Banked:
+    """The method of a run, which can match with a bank.
+
+    Raises:
+        ConfigError: it cannot, whatever its settings.
+    """
+    method = config.make_method()
+    if not isinstance(method, Banked):
+        raise _no_bank(config)
+    return method
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -23,15 +35,26 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the method has no use for a bank.
     """
-    method = config.make_method()
-    if not isinstance(method, Condenser) or not method.bank_draws():
-        raise ConfigError(
-            f"a bank needs a method that matches with one: got {config.method} with these options; "
-            "use --method dance and --real-targets bank"
-        )
+    method = banked(config)
+    if not method.bank_draws():
+        raise _no_bank(config)
     plain = to_plain(config)
-    options = {**method.bank_settings(), "real_targets": "bank"}
+    options = {**method.bank_settings(), **method.bank_options}
     return {**{name: plain[name] for name in _MADE_WITH}, "options": options}
+
+
+def _no_bank(config: RunConfig) -> ConfigError:
+    """That a run's method does not ask for a bank, with what would."""
+    ways = []
+    for name in METHODS.names():
+        if issubclass(kind := METHODS.get(name), Banked):
+            asked = kind.bank_options.items()
+            flags = [f"--{key.replace('_', '-')} {value}" for key, value in asked]
+            ways.append(" and ".join([f"--method {name}", *flags]))
+    return ConfigError(
+        f"a bank needs a method that matches with one: got {config.method} with these options; "
+        f"use {', or '.join(ways)}"
+    )
 
 
 def starting_point(config: RunConfig, header: dict[str, Any]) -> RunConfig:
@@ -47,9 +70,9 @@ def starting_point(config: RunConfig, header: dict[str, Any]) -> RunConfig:
             f"{config.method}; it holds no real image"
         )
     baselines = [name for name in config.evaluation.baselines if name not in _REAL]
-    generator = {"options": {"bank_draws": header["entries"]}}
-    own = {"init": "noise", "evaluation": {"baselines": baselines}}
-    return build_run(merge(merge(made, generator), own), base=config)
+    length = {banked(config).bank_length: header["entries"]}
+    own = {"init": "noise", "evaluation": {"baselines": baselines}, "options": length}
+    return build_run(merge(made, own), base=config)
 
 
 def open_portable(config: RunConfig) -> Portable | None:
@@ -65,10 +88,12 @@ def open_portable(config: RunConfig) -> Portable | None:
     data, made = config.data, header["settings"]
     if config.method != made["method"]:
         starting_point(config, header)
-    if getattr(config.options, "real_targets", None) != "bank":
-        raise ConfigError(
-            f"real_targets must be bank: {data} holds no real image to compute exact ones from"
-        )
+    method = banked(config)
+    for name, value in method.bank_options.items():
+        if getattr(config.options, name) != value:
+            raise ConfigError(
+                f"{name} must be {value}: {data} holds no real image to compute features from"
+            )
     if config.init != "noise":
         raise ConfigError(
             f"init must be noise: got {config.init}, and {data} holds no real image to start from"
@@ -88,10 +113,10 @@ def open_portable(config: RunConfig) -> Portable | None:
             f"{data} was made with other settings ({'; '.join(differing)}); leave them as they "
             "were, or make another file with dance bank where the images are"
         )
-    if config.options.bank_draws > header["entries"]:
+    if method.bank_draws() > header["entries"]:
         raise ConfigError(
-            f"options.bank_draws must be at most {header['entries']}, the entries of {data}: got "
-            f"{config.options.bank_draws}"
+            f"options.{method.bank_length} must be at most {header['entries']}, the entries of "
+            f"{data}: got {method.bank_draws()}"
         )
     resolution = header["data"]["shape"][-1]
     if config.source.size not in (None, resolution):

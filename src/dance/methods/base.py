@@ -1,20 +1,24 @@
 """What a method is.
 
-A *condenser* optimises stored images: ``setup`` makes its state, ``step`` is one iteration of its
-algorithm box. A *coreset* selects real images. Both are found by the registry; the engine, the
-command line and the tests know none by name.
+A method is an immutable configuration that says what it needs. A *condenser* optimises stored
+images: :meth:`Condenser.start` returns a :class:`Condensation`, which holds everything that is made
+for one run and whose :meth:`Condensation.step` is one iteration of the paper's algorithm box. A
+*coreset* selects real images. Both are found by the registry; the engine, the command line and the
+tests know none by name.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 
 from dance.condensed.container import Space
 from dance.condensed.decoders import Decoder
+from dance.core.device import policy
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
 from dance.data.imageset import ImageSet
@@ -22,6 +26,56 @@ from dance.experts.trajectories import Trajectories
 from dance.networks import Network, State
 
 Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """The sizes of a task, which are known before its data is on the device.
+
+    Attributes:
+        ipc: stored images per class.
+        decoder: from stored images to those that networks see.
+        resolution: height and width of an image, in pixels.
+        device: where the work is done.
+    """
+
+    ipc: int
+    decoder: Decoder
+    resolution: int
+    device: torch.device
+
+    @property
+    def decoded(self) -> int:
+        """Decoded images per class."""
+        return self.decoder.images(self.ipc)
+
+    @property
+    def forward_batch(self) -> int:
+        """Images that go through one forward without gradients on this device."""
+        found = policy(self.device)
+        return found.fitting(found.forward, self.resolution)
+
+    @property
+    def gradient_batch(self) -> int:
+        """Images that go through one forward with gradients of weights on this device."""
+        found = policy(self.device)
+        return found.fitting(found.gradient, self.resolution)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a step holds beside its state, in units that the engine turns into bytes.
+
+    Attributes:
+        synthetic: images of one class that go through one forward with gradients of their pixels.
+            The engine derives from it how many classes go through one forward.
+        real: most images that go through one forward without gradients.
+        networks: vectors of a network's weights that are held however many classes there are.
+    """
+
+    synthetic: int
+    real: int = 0
+    networks: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +94,7 @@ class CondensationTask:
         chunk: classes that go through one forward.
         bfloat16: run the networks' arithmetic in bfloat16.
         bank: (N,k,D) float32 mean real features of the own classes, one entry after the other, on
-            the device; None where the method asks for none (:meth:`Condenser.bank_draws`).
+            the device; None where the method asks for none (:meth:`Banked.bank_draws`).
         classes: the k classes that this process owns; None: all K. ``initial`` and ``bank`` hold
             their rows only, ``train`` needs no images of others; labels and random draws are those
             of all K.
@@ -71,6 +125,101 @@ class CondensationTask:
         """Where the tensors are."""
         return self.initial.device
 
+    @property
+    def shape(self) -> TaskShape:
+        """The sizes of the task."""
+        return TaskShape(self.ipc, self.decoder, self.train.resolution, self.device)
+
+
+SHARED: Mapping[str, Any] = {"shared": True}
+"""Metadata of a field of a state whose tensor is the same in every process."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PixelState:
+    """All that a checkpoint holds: tensors, named as the fields, that steps change in place.
+
+    A method that keeps more than stored images derives a class with a field for each tensor; a
+    field that is None is not stored. Tensors hold rows of the own classes, class-major, unless
+    their field has :data:`SHARED` as its metadata: those are the same in every process.
+
+    Attributes:
+        pixels: (k*ipc,C,S,S) stored images.
+        velocity: momentum of the stored images, of their shape.
+    """
+
+    pixels: torch.Tensor
+    velocity: torch.Tensor
+
+    @classmethod
+    def at_rest(cls, initial: torch.Tensor, **others: torch.Tensor | None) -> Self:
+        """The first stored images, copied, without momentum.
+
+        Args:
+            initial: (k*ipc,C,S,S).
+            others: fields that a derived class has besides.
+        """
+        return cls(pixels=initial.clone(), velocity=torch.zeros_like(initial), **others)
+
+    def tensors(self) -> Tensors:
+        """The tensors themselves, by name."""
+        held = {own.name: getattr(self, own.name) for own in fields(self)}
+        return {name: tensor for name, tensor in held.items() if tensor is not None}
+
+    @classmethod
+    def shared(cls) -> frozenset[str]:
+        """Names of the tensors that are the same in every process."""
+        return frozenset(own.name for own in fields(cls) if own.metadata.get("shared"))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InnerNetworkState(PixelState):
+    """Stored images, and a network that is trained between the steps on them.
+
+    Attributes:
+        network: (P,) parameters of the network.
+        network_velocity: (P,) their momentum.
+        network_buffers: (B,) buffers of the network, such as batch norm's running means; None
+            where it has none.
+    """
+
+    network: torch.Tensor = field(metadata=SHARED)
+    network_velocity: torch.Tensor = field(metadata=SHARED)
+    network_buffers: torch.Tensor | None = field(default=None, metadata=SHARED)
+
+
+S = TypeVar("S", bound=PixelState)
+
+
+class Condensation(ABC, Generic[S]):
+    """A condenser at work on one task; all that is made for the run is here.
+
+    What a step needs beside ``state`` (samplers, layouts, constants) is made once, in
+    ``__init__``, and follows from the task and the configuration alone, so that a run goes on from
+    the tensors of ``state``.
+
+    Attributes:
+        task: what it works on.
+        state: all that is checkpointed.
+    """
+
+    def __init__(self, task: CondensationTask, state: S) -> None:
+        self.task, self.state = task, state
+
+    @property
+    def learned_rate(self) -> torch.Tensor | None:
+        """0-dim learning rate, learned for networks that train on the set; it is stored with it."""
+        return None
+
+    @abstractmethod
+    def step(self, iteration: int) -> Tensors:
+        """One iteration, from 0, changing the tensors of ``state`` in place.
+
+        Returns:
+            Losses (0-dim) on the device, by name: each the sum over the own classes divided by the
+            number of all, so that the sum over processes is the mean over classes.
+        """
+
 
 class Method(ABC):
     """Base of all methods: an immutable configuration and what it says about itself.
@@ -81,6 +230,8 @@ class Method(ABC):
         Config: dataclass of the settings, the only home of their defaults.
         year: of the source; None where there is no one source.
         whitens: whether it works on whitened images: it takes no real ones into its own hands.
+        small_options: settings, other than the defaults, with which some steps on images of 8
+            pixels show what the method does; the test battery runs with them.
     """
 
     title: ClassVar[str]
@@ -88,6 +239,7 @@ class Method(ABC):
     Config: ClassVar[type]
     year: ClassVar[int | None] = None
     whitens: ClassVar[bool] = False
+    small_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -105,71 +257,72 @@ class Condenser(Method):
     """A method that optimises stored images.
 
     Attributes:
-        shared: names of state tensors that are the same for every process; all others hold rows of
-            the own classes, class-major.
-        whole: whether one process must condense all classes, since they do not come apart (one
-            network trained on all synthetic images, batch norm); the others then wait.
         space: of the stored images: ``unit`` is [0,1], ``normalized`` is network input.
         divergence_hint: the setting to lower when the numbers stop being finite.
     """
 
-    shared: ClassVar[frozenset[str]] = frozenset()
-    whole: ClassVar[bool] = False
     space: ClassVar[Space] = "unit"
     divergence_hint: ClassVar[str] = "learning_rate"
 
-    def couples(self, network: Network) -> bool:
-        """Whether classes do not come apart with this network: :attr:`whole`, or batch norm."""
-        return self.whole
-
     @property
-    @abstractmethod
     def iterations(self) -> int:
-        """Steps in all."""
+        """Steps in all: the setting of this name."""
+        return int(self.config.iterations)
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Images of one class that go through one forward with gradients."""
-        return ipc * factor**2
+    def couples(self, network: Network) -> bool:
+        """Whether one process must condense all classes, since their steps depend on each other.
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Most images of ``resolution`` pixels that go through one forward without gradients."""
-        return 0
+        So it is where one network is trained on all synthetic images, or batch norm normalises the
+        classes together. The other processes then wait.
 
-    def networks_held(self) -> int:
-        """Vectors of a network's weights that lie in memory whatever the chunk."""
-        return 0
+        Args:
+            network: the matching network's skeleton.
+        """
+        return False
 
+    def memory(self, shape: TaskShape) -> Memory:
+        """What a step holds beside its state.
+
+        Args:
+            shape: sizes of the task.
+        """
+        return Memory(synthetic=shape.decoded)
+
+    @abstractmethod
+    def start(self, task: CondensationTask) -> Condensation[Any]:
+        """Begin a run: its state before the first step, and all that its steps need.
+
+        Raises:
+            MissingExpertsError: the task lacks networks that these settings need.
+            ConfigError: the settings do not fit the task.
+        """
+
+
+class Banked(Condenser):
+    """A condenser that can take its mean real features from a bank (:mod:`dance.experts.bank`).
+
+    Attributes:
+        bank_options: the settings, with their values, that ask for a bank.
+        bank_length: the setting that says of how many entries.
+    """
+
+    bank_options: ClassVar[Mapping[str, Any]]
+    bank_length: ClassVar[str]
+
+    @abstractmethod
     def bank_draws(self) -> int:
-        """Entries of the bank that the method asks for, N of ``CondensationTask.bank``; or 0."""
-        return 0
+        """Entries that the method asks for, N of ``CondensationTask.bank``; 0 for none."""
 
+    @abstractmethod
     def bank_settings(self) -> dict[str, Any]:
-        """The settings that decide an entry of the bank, as plain data."""
-        return {}
-
-    def bank_entry(self, task: CondensationTask, number: int) -> torch.Tensor:
-        """One entry (k,D) of the bank: mean real features of the own classes.
-
-        A function of the experts, :meth:`bank_settings`, the seed and its number alone: not of
-        ``ipc``, ``factor`` or ``chunk``.
-        """
-        raise NotImplementedError(f"{self.title} asks for a bank and does not say how to make one")
+        """The settings that decide an entry, as plain data."""
 
     @abstractmethod
-    def setup(self, task: CondensationTask) -> Tensors:
-        """The state before the first step, all of it checkpointed.
+    def bank_entries(self, task: CondensationTask) -> Callable[[int], torch.Tensor]:
+        """What makes the entries of a task: from a number to the mean real features (k,D).
 
-        ``pixels`` are the stored images; ``learning_rate``, where there, is a learned one of
-        networks that are to be trained on them, and is stored with them.
-        """
-
-    @abstractmethod
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration, from 0, changing ``state`` in place.
-
-        Returns:
-            Losses on the device: the sum over the own classes divided by the number of all, so that
-            the sum over processes is the mean over classes.
+        An entry is a function of the experts, :meth:`bank_settings`, the seed and its number alone:
+        not of ``ipc``, ``factor`` or ``chunk``.
         """
 
 

@@ -51,13 +51,14 @@ Deviations from the paper and from the released code:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 
-from dance.augment import Strategy, single
+from dance.augment import Strategy
 from dance.condensed.container import Space
 from dance.core.config import (
     AtLeastOne,
@@ -69,20 +70,28 @@ from dance.core.config import (
 )
 from dance.core.rng import key, keyed_generator
 from dance.data.sampler import ClassSampler
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.classwise_sgd import ClassSGD
-from dance.methods.toolkit.distribution import (
-    Change,
-    Embed,
-    Owners,
-    forward,
-    has_batch_norm,
-    pictures,
-    single_operation,
+from dance.methods.base import (
+    METHODS,
+    SHARED,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    InnerNetworkState,
+    Memory,
+    TaskShape,
+    Tensors,
 )
-from dance.methods.toolkit.gradient import standardised, together
-from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
-from dance.networks import State
+from dance.methods.toolkit.images import (
+    Augmentation,
+    NetworkInput,
+    Owners,
+    SingleOperation,
+    batch_operation,
+)
+from dance.methods.toolkit.inner_network import InnerNetwork, room_for_network
+from dance.methods.toolkit.network import Embed
+from dance.networks import Network, State
+from dance.networks.state_vector import sgd_step
 from dance.objectives.discrimination import centre_cross_entropy
 from dance.objectives.moments import class_means
 
@@ -143,242 +152,245 @@ class CAFEDSAConfig(CAFEConfig):
     augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CAFEState(InnerNetworkState):
+    """Stored images, the network, and where both loops are.
+
+    Attributes:
+        window: (w,) the latest accuracies of the outer loop, the newest last.
+        steps: 0-dim int64, steps of the images that were made with this network.
+        networks: 0-dim int64, networks that were drawn.
+    """
+
+    window: torch.Tensor = field(metadata=SHARED)
+    steps: torch.Tensor = field(metadata=SHARED)
+    networks: torch.Tensor = field(metadata=SHARED)
+
+
+class CAFECondensation(Condensation[CAFEState]):
+    """CAFE at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: CAFEConfig) -> None:
+        train, counts = task.train, torch.zeros(2, dtype=torch.int64, device=task.device)
+        state = CAFEState.at_rest(
+            task.initial,
+            **room_for_network(task),
+            window=task.initial.new_zeros(config.window),
+            steps=counts[0].clone(),
+            networks=counts[1].clone(),
+        )
+        super().__init__(task, state)
+        self._config, self._inner = config, InnerNetwork.of(task, state)
+        self._sampler = ClassSampler(train, config.real_batch, task.seed)
+        self._monitor = ClassSampler(train, config.monitor_batch, key(task.seed, "monitor"))
+        self._augmentation = SingleOperation(task, config.augmentation)
+        self._input = NetworkInput(task, CAFE.space)
+        self._weights = self._layer_weights()
+        labels = torch.arange(train.num_classes)
+        self._labels = labels.repeat_interleave(task.shape.decoded)
+
+    def step(self, iteration: int) -> Tensors:
+        """One step of the images and what follows it in the two loops."""
+        config, state = self._config, self.state
+        if not int(state.steps):
+            generator = keyed_generator(self.task.seed, "network", int(state.networks))
+            self._inner.renew(generator)
+            state.networks.add_(1)
+        losses = self._match(iteration)
+        state.steps.add_(1)
+        made = int(state.steps)
+        spread = self._spread(state.window, made, self._accuracy(iteration, 0))
+        if (spread is not None and spread < config.outer_spread) or made == config.outer_cap:
+            state.steps.zero_()  # the next network
+        else:
+            self._train(iteration)
+        return losses
+
+    def _match(self, iteration: int) -> Tensors:
+        """One step of all images on the sum of both terms, shown as means over classes."""
+        config, task, pixels = self._config, self.task, self.state.pixels
+        classes, last = task.train.num_classes, task.network.embedding_size
+        augmentation = self._augmentation.draw(iteration)
+        network = self._inner.state(own_buffers=True)
+        layers = partial(self._inner.network.call, self._layers, network)
+
+        chunk = classes if self._inner.network.coupled else task.chunk
+        chunks = [range(classes)[first : first + chunk] for first in range(0, classes, chunk)]
+        parts = [pixels[own.start * task.ipc : own.stop * task.ipc] for own in chunks]
+        leaves = [part.detach().requires_grad_() for part in parts]
+        pairs = list(zip(leaves, chunks, strict=True))
+        with torch.set_grad_enabled(len(chunks) == 1):
+            means = [self._synthetic(leaf, augmentation, layers, own) for leaf, own in pairs]
+        synthetic = torch.cat(means).detach()
+        real, discrimination, centre_gradient = self._real(
+            augmentation, layers, synthetic[:, -last:], iteration
+        )
+        apart = synthetic - real
+        cotangent = 2 * self._weights * apart
+        cotangent[:, -last:] += config.discrimination_weight * centre_gradient
+
+        gradients: list[torch.Tensor] = []
+        for leaf, own in pairs:
+            found = means[0]
+            if len(chunks) > 1:
+                found = self._synthetic(leaf, augmentation, layers, own)
+            gradients += torch.autograd.grad(found, leaf, cotangent[own.start : own.stop])
+        rate = config.learning_rate * learning_rate_left(iteration, config.iterations)
+        sgd_step(pixels, self.state.velocity, torch.cat(gradients), rate, config.momentum)
+        features = (self._weights * apart.square()).sum()
+        return {"features": features / classes, "discrimination": discrimination / classes}
+
+    def _synthetic(
+        self, stored_images: torch.Tensor, augmentation: Augmentation, layers: Embed, own: range
+    ) -> torch.Tensor:
+        """Mean layers (k,L) of the stored images of some classes."""
+        each = self.task.shape.decoded
+        owners = Owners.of(self._labels[own.start * each : own.stop * each], self.task.device)
+        seen = augmentation(self._input.synthetic(stored_images), owners)
+        return class_means(layers(seen), [each] * len(own))
+
+    def _real(
+        self,
+        augmentation: Augmentation,
+        layers: Embed,
+        centres: torch.Tensor,
+        iteration: int,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The real batch: mean layers (K,L), the discrimination's sum and its gradient (K,D)."""
+        sizes, last = self._sampler.sizes(), centres.shape[1]
+        rows = self._sampler.batch(iteration)
+        labels = torch.arange(self.task.train.num_classes).repeat_interleave(torch.tensor(sizes))
+        means = centres.new_zeros(len(sizes), len(self._weights))
+        total, gradient = centres.new_zeros(()), torch.zeros_like(centres)
+        for part in self._parts(sizes):
+            seen = self._input.real(rows[part])
+            owners = Owners.of(labels[part], self.task.device)
+            with torch.no_grad():
+                found = layers(augmentation(seen, owners))
+            counts = torch.bincount(labels[part], minlength=len(sizes)).tolist()
+            for label, own in enumerate(found.split(counts)):
+                if len(own):
+                    means[label] += own.sum(0) / sizes[label]
+            loss, centre_gradient = centre_cross_entropy(found[:, -last:], owners.device, centres)
+            total += loss
+            gradient += centre_gradient
+        return means, total, gradient
+
+    def _parts(self, sizes: list[int]) -> list[slice]:
+        """Real images that are forwarded together."""
+        count = sum(sizes)
+        most = count if self._inner.network.coupled else self.task.shape.gradient_batch
+        return [slice(start, start + most) for start in range(0, count, most)]
+
+    def _train(self, iteration: int) -> None:
+        """The inner loop: epochs on the synthetic images until the accuracy has moved."""
+        config, seed = self._config, self.task.seed
+        window = torch.zeros_like(self.state.window)
+        images, labels = self._input.synthetic(self.state.pixels), self._labels.to(self.task.device)
+        for epoch in range(1, config.inner_cap + 1):
+            self._inner.train_epoch(
+                images,
+                labels,
+                keyed_generator(seed, "inner order", iteration, epoch),
+                config.network_batch,
+                partial(self._augmented, iteration, epoch),
+                config.network_learning_rate,
+            )
+            accuracy = self._accuracy(iteration, epoch)
+            spread = self._spread(window, epoch, accuracy)
+            if spread is not None and spread > config.inner_spread:
+                return
+
+    def _augmented(
+        self, iteration: int, epoch: int, batch: torch.Tensor, number: int
+    ) -> torch.Tensor:
+        """A training batch (n,C,H,W), augmented."""
+        generator = keyed_generator(self.task.seed, "inner augment", iteration, epoch, number)
+        strategy = self._config.augmentation
+        return batch_operation(strategy, len(batch), batch.shape[-1], generator)(batch)
+
+    def _accuracy(self, iteration: int, number: int) -> torch.Tensor:
+        """Mean over classes, 0-dim, of the accuracy on training images; ``number`` in its step."""
+        turn, train = iteration * (self._config.inner_cap + 1) + number, self.task.train
+        rows = self._monitor.batch(0 if self._config.monitor == "clean" else turn)
+        sizes = self._monitor.sizes()
+        network = self._inner.state(own_buffers=True)
+        hits = []
+        with torch.no_grad():
+            for part in self._parts(sizes):
+                logits = self._inner.network.logits(network, self._input.real(rows[part]))
+                wanted = train.labels[rows[part].to(train.labels.device)]
+                hits.append(logits.argmax(1) == wanted.to(logits.device))
+        return class_means(torch.cat(hits)[:, None].to(self.task.initial), sizes).mean()
+
+    def _spread(self, window: torch.Tensor, count: int, accuracy: torch.Tensor) -> float | None:
+        """Put the latest of ``count`` accuracies into a window; its spread, if it is full."""
+        if self._config.monitor == "faithful" and count > 1:
+            accuracy = accuracy + window[-1] / self.task.train.num_classes
+        window.copy_(torch.cat([window[1:], accuracy[None]]))
+        return float(window.max() - window.min()) if count >= len(window) else None
+
+    def _layers(self, network: State, images: torch.Tensor) -> torch.Tensor:
+        """All that is matched of images (n,C,H,W), end to end (n,L), the embedding last."""
+        found = self._inner.network.skeleton.maps(network, images, last=True)
+        return torch.cat([maps.flatten(1) for maps in found], 1)
+
+    def _layer_weights(self) -> torch.Tensor:
+        """(L,) weight of each number in :meth:`_layers`."""
+        config, train = self._config, self.task.train
+        image = torch.empty(1, train.channels, train.resolution, train.resolution, device="meta")
+        *maps, embedding = self._inner.network.skeleton.activations(image, last=True)
+        weights = [config.shallow_weight] * (len(maps) - 1)
+        weights += [config.last_weight, config.embedding_weight]
+        parts = zip(weights, [*maps, embedding], strict=True)
+        return torch.cat([self.task.initial.new_full((m.numel(),), weight) for weight, m in parts])
+
+
+def learning_rate_left(iteration: int, iterations: int) -> float:
+    """What is left of the learning rate at one of so many iterations.
+
+    >>> [learning_rate_left(iteration, 10) for iteration in (0, 5, 6, 8, 9)]
+    [1.0, 1.0, 0.5, 0.25, 0.125]
+    """
+    return 0.5 ** sum(iteration >= drop * iterations for drop in _DROPS)
+
+
 @METHODS.register("cafe")
 class CAFE(Condenser):
-    """CAFE; see the module's text.
-
-    Beside the network the state has ``window`` (10,), the latest accuracies of the outer loop, the
-    newest last; ``steps``, how many were made with this network; ``networks``, how many were drawn.
-    """
+    """CAFE; see the module's text."""
 
     title = "CAFE"
     paper = "Wang et al., CVPR 2022"
     year = 2022
     Config = CAFEConfig
     config: CAFEConfig
-    shared = SHARED | {"window", "steps", "networks"}
-    whole = True
     space: ClassVar[Space] = "normalized"
 
-    @property
-    def iterations(self) -> int:
-        """Steps of the images in all."""
-        return self.config.iterations
+    def couples(self, network: Network) -> bool:
+        """One network is trained on the synthetic images of all classes."""
+        return True
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Those of a class, counted by the memory of all their layers."""
-        return _LAYERS * super().synthetic_images(ipc, factor)
+    def memory(self, shape: TaskShape) -> Memory:
+        """Images of a class, counted by the memory of all their layers.
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a forward with all layers, or of a training batch, whose gradients take more."""
-        return _LAYERS * max(together(device, resolution), self.config.network_batch)
+        Real images are those of a forward with all layers, or of a training batch, whose gradients
+        take more.
+        """
+        real = max(shape.gradient_batch, self.config.network_batch)
+        return Memory(synthetic=_LAYERS * shape.decoded, real=_LAYERS * real)
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images at rest, room for a network, and an empty window."""
-        config, train, initial = self.config, task.train, task.initial
-        self._trainee = InnerNetwork(task)
-        self._sampler = ClassSampler(train, config.real_batch, task.seed)
-        self._monitor = ClassSampler(train, config.monitor_batch, key(task.seed, "monitor"))
-        self._coupled = has_batch_norm(task.network)
-        self._together = together(task.device, train.resolution)
-        self._weights = self._layer_weights(task)
-        labels = torch.arange(train.num_classes)
-        self._labels = labels.repeat_interleave(task.decoder.images(task.ipc))
-        counts = torch.zeros(2, dtype=torch.int64, device=task.device)
-        return self._trainee.start() | {
-            "pixels": initial.clone(),
-            "velocity": torch.zeros_like(initial),
-            "window": initial.new_zeros(config.window),
-            "steps": counts[0].clone(),
-            "networks": counts[1].clone(),
-        }
+    def start(self, task: CondensationTask) -> Condensation[CAFEState]:
+        """Begin with the first stored images at rest, room for a network, and an empty window.
 
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One step of the images and what follows it in the two loops."""
-        config = self.config
-        if not int(state["steps"]):
-            generator = keyed_generator(task.seed, "network", int(state["networks"]))
-            self._trainee.renew(state, generator)
-            state["networks"] += 1
-        losses = self._match(task, state, iteration)
-        state["steps"] += 1
-        made = int(state["steps"])
-        accuracy = self._accuracy(task, state, iteration, 0)
-        spread = self._spread(task, state["window"], made, accuracy)
-        if (spread is not None and spread < config.outer_spread) or made == config.outer_cap:
-            state["steps"].zero_()  # the next network
-        else:
-            self._train(task, state, iteration)
-        return losses
-
-    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One step of all images on the sum of both terms, shown as means over classes."""
-        config, classes = self.config, task.train.num_classes
-        change = single_operation(task, config.augmentation, iteration)
-        network = self._trainee.apart(self._trainee.weights(state))
-        network = self._trainee.eaten(network)
-
-        def layers(images: torch.Tensor) -> torch.Tensor:
-            return forward(task, self._layers, network, images)
-
-        last = task.network.embedding_size
-        chunk = classes if self._coupled else task.chunk
-        chunks = [range(classes)[first : first + chunk] for first in range(0, classes, chunk)]
-        parts = [state["pixels"][o.start * task.ipc : o.stop * task.ipc] for o in chunks]
-        leaves = [part.detach().requires_grad_() for part in parts]
-        pairs = list(zip(leaves, chunks, strict=True))
-        with torch.set_grad_enabled(len(chunks) == 1):
-            means = [self._synthetic(task, leaf, change, layers, own) for leaf, own in pairs]
-        synthetic = torch.cat(means).detach()
-        real, discrimination, slope = self._real(
-            task, change, layers, synthetic[:, -last:], iteration
-        )
-        apart = synthetic - real
-        cotangent = 2 * self._weights * apart
-        cotangent[:, -last:] += config.discrimination_weight * slope
-
-        gradients: list[torch.Tensor] = []
-        for leaf, own in pairs:
-            found = means[0]
-            if len(chunks) > 1:
-                found = self._synthetic(task, leaf, change, layers, own)
-            gradients += torch.autograd.grad(found, leaf, cotangent[own.start : own.stop])
-        gradient = torch.cat(gradients)
-        rate = config.learning_rate * self._share(iteration)
-        ClassSGD(state["pixels"], state["velocity"], 1, rate, config.momentum).step(gradient)
-        features = (self._weights * apart.square()).sum()
-        return {"features": features / classes, "discrimination": discrimination / classes}
-
-    def _synthetic(
-        self,
-        task: CondensationTask,
-        stored_images: torch.Tensor,
-        change: Change,
-        layers: Embed,
-        own: range,
-    ) -> torch.Tensor:
-        """Mean layers (k,L) of the stored images of some classes."""
-        each = task.decoder.images(task.ipc)
-        owners = Owners.of(self._labels[own.start * each : own.stop * each], task.device)
-        seen = change(pictures(task, stored_images, self.space), owners)
-        return class_means(layers(seen), [each] * len(own))
-
-    def _real(
-        self,
-        task: CondensationTask,
-        change: Change,
-        layers: Embed,
-        centres: torch.Tensor,
-        iteration: int,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The real batch: mean layers (K,L), the discrimination's sum and its slope (K,D)."""
-        sizes, last = self._sampler.sizes(), centres.shape[1]
-        rows = self._sampler.batch(iteration)
-        labels = torch.arange(task.train.num_classes).repeat_interleave(torch.tensor(sizes))
-        means = centres.new_zeros(len(sizes), len(self._weights))
-        total, slope = centres.new_zeros(()), torch.zeros_like(centres)
-        for part in self._parts(sizes):
-            seen = standardised(task, rows[part])
-            owners = Owners.of(labels[part], task.device)
-            with torch.no_grad():
-                found = layers(change(seen, owners))
-            counts = torch.bincount(labels[part], minlength=len(sizes)).tolist()
-            for label, own in enumerate(found.split(counts)):
-                if len(own):
-                    means[label] += own.sum(0) / sizes[label]
-            loss, pull = centre_cross_entropy(found[:, -last:], owners.device, centres)
-            total += loss
-            slope += pull
-        return means, total, slope
-
-    def _parts(self, sizes: list[int]) -> list[slice]:
-        """Real images that are forwarded together."""
-        count = sum(sizes)
-        most = count if self._coupled else self._together
-        return [slice(start, start + most) for start in range(0, count, most)]
-
-    def _train(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
-        """The inner loop: epochs on the synthetic images until the accuracy has moved."""
-        config, window = self.config, torch.zeros_like(state["window"])
-        images = pictures(task, state["pixels"], self.space)
-        for epoch in range(1, config.inner_cap + 1):
-            self._epoch(task, state, images, iteration, epoch)
-            accuracy = self._accuracy(task, state, iteration, epoch)
-            spread = self._spread(task, window, epoch, accuracy)
-            if spread is not None and spread > config.inner_spread:
-                return
-
-    def _epoch(
-        self,
-        task: CondensationTask,
-        state: Tensors,
-        images: torch.Tensor,
-        iteration: int,
-        epoch: int,
-    ) -> None:
-        """One epoch of the network on the synthetic images."""
-        config, labels = self.config, self._labels.to(images.device)
-        generator = keyed_generator(task.seed, "inner order", iteration, epoch)
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for number, rows in enumerate(order.split(config.network_batch)):
-            batch = self._augmented(task, images[rows], (iteration, epoch, number))
-            self._trainee.train(state, batch, labels[rows], config.network_learning_rate)
-
-    def _augmented(
-        self, task: CondensationTask, batch: torch.Tensor, place: tuple[int, int, int]
-    ) -> torch.Tensor:
-        """A training batch under one operation with parameters for each image, or as it is."""
-        strategy = self.config.augmentation
-        if not strategy:
-            return batch
-        generator = keyed_generator(task.seed, "inner augment", *place)
-        drawn = single.draw(strategy, len(batch), task.train.resolution, generator, shared=True)
-        return single.apply(batch, drawn)
-
-    def _accuracy(
-        self, task: CondensationTask, state: Tensors, iteration: int, number: int
-    ) -> torch.Tensor:
-        """Mean over classes, 0-dim, of the accuracy on training images; ``number`` in its step."""
-        turn = iteration * (self.config.inner_cap + 1) + number
-        rows = self._monitor.batch(0 if self.config.monitor == "clean" else turn)
-        sizes = self._monitor.sizes()
-        network = self._trainee.eaten(self._trainee.apart(self._trainee.weights(state)))
-        hits = []
-        with torch.no_grad():
-            for part in self._parts(sizes):
-                call: Callable[[State, torch.Tensor], torch.Tensor] = self._trainee.network.logits
-                logits = forward(task, call, network, standardised(task, rows[part]))
-                wanted = task.train.labels[rows[part].to(task.train.labels.device)]
-                hits.append(logits.argmax(1) == wanted.to(logits.device))
-        return class_means(torch.cat(hits)[:, None].to(task.initial), sizes).mean()
-
-    def _spread(
-        self, task: CondensationTask, window: torch.Tensor, count: int, accuracy: torch.Tensor
-    ) -> float | None:
-        """Put the latest of ``count`` accuracies into a window; its spread, if it is full."""
-        if self.config.monitor == "faithful" and count > 1:
-            accuracy = accuracy + window[-1] / task.train.num_classes
-        window.copy_(torch.cat([window[1:], accuracy[None]]))
-        return float(window.max() - window.min()) if count >= len(window) else None
-
-    def _share(self, iteration: int) -> float:
-        """What is left of the learning rate."""
-        return 0.5 ** sum(iteration >= drop * self.config.iterations for drop in _DROPS)
-
-    def _layers(self, network: State, images: torch.Tensor) -> torch.Tensor:
-        """All that is matched of images (n,C,H,W), end to end (n,L), the embedding last."""
-        found = self._trainee.network.maps(network, images, last=True)
-        return torch.cat([maps.flatten(1) for maps in found], 1)
-
-    def _layer_weights(self, task: CondensationTask) -> torch.Tensor:
-        """(L,) weight of each number in :meth:`_layers`."""
-        config, train = self.config, task.train
-        image = torch.empty(1, train.channels, train.resolution, train.resolution, device="meta")
-        *maps, embedding = self._trainee.network.activations(image, last=True)
-        weights = [config.shallow_weight] * (len(maps) - 1)
-        weights += [config.last_weight, config.embedding_weight]
-        parts = zip(weights, [*maps, embedding], strict=True)
-        return torch.cat([task.initial.new_full((m.numel(),), weight) for weight, m in parts])
+        Raises:
+            ConfigError: the network does not give its maps before pooling.
+        """
+        return CAFECondensation(task, self.config)
 
 
 @METHODS.register("cafe_dsa")

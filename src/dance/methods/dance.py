@@ -38,29 +38,30 @@ get the augmentation of that entry. Calibration and the choice below ``synthetic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 
-from dance.augment import Strategy, siamese
+from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, Option, Positive, configuration
 from dance.core.device import send
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
 from dance.experts import interpolate
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.distribution import (
-    Chunk,
-    Owners,
-    RealFeatures,
-    SyntheticImages,
-    forward,
-    fresh_network,
-    real_batch_size,
+from dance.methods.base import (
+    METHODS,
+    Banked,
+    Condensation,
+    CondensationTask,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
 )
+from dance.methods.toolkit.distribution import Chunk, RealFeatures, SyntheticImages, pixel_sgd
+from dance.methods.toolkit.images import Augmentation, ChainedOperations
+from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
@@ -113,42 +114,196 @@ class DANCEConfig:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """The random numbers of one view in one iteration, on the device.
+class Encoders:
+    """Experts and mid encoders: line 4 of Algorithm 1.
 
-    Attributes:
-        augment: parameters for all K classes.
-        subset: (k*kept,) rows of the synthetic images that are kept, each within its chunk; None
-            where all are.
+    Args:
+        task: with the experts.
+        network: of the task.
+        kind: ``mid`` by Eq. 3, or ``random`` or ``fixed_random``, which switch PLTDA off.
     """
 
-    augment: siamese.Draw
-    subset: torch.Tensor | None
+    def __init__(
+        self,
+        task: CondensationTask,
+        network: TaskNetwork,
+        kind: Literal["mid", "random", "fixed_random"],
+    ) -> None:
+        self._experts, self._seed = task.experts, task.seed
+        self._network, self._kind = network, kind
+
+    def draw(self, number: int) -> tuple[State, State]:
+        """Choose an expert n and lambda.
+
+        Args:
+            number: of the draw.
+
+        Returns:
+            The expert, empty where there is none, and the encoder.
+        """
+        generator = keyed_generator(self._seed, "encoder", number)
+        initial: State = {}
+        expert: State = {}
+        if self._experts:
+            initial, expert = self._experts[
+                int(torch.randint(len(self._experts), (), generator=generator))
+            ]
+        if self._kind == "mid":
+            lam = float(torch.rand((), generator=generator))
+            return expert, interpolate(initial, expert, lam)
+        if self._kind == "fixed_random":
+            generator = keyed_generator(self._seed, "fixed encoder")
+        return expert, self._network.fresh(generator)
+
+
+class Targets(Protocol):
+    """What the mean synthetic features are matched with."""
+
+    def number(self, iteration: int) -> int:
+        """The number of the draw (encoder, augmentation, real batch) that an iteration matches."""
+        ...
+
+    def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
+        """Mean real features (k,D) of the own classes for that draw."""
+        ...
+
+
+class ExactTargets:
+    """Mean features of a real batch, computed at every iteration.
+
+    Args:
+        task: with the real images.
+        network: of the task.
+        real_batch: images of each class; 0 for all.
+    """
+
+    def __init__(self, task: CondensationTask, network: TaskNetwork, real_batch: int) -> None:
+        self._device, self._network = task.device, network
+        self._real = RealFeatures(task, real_batch, task.shape.forward_batch)
+
+    def number(self, iteration: int) -> int:
+        """Every iteration has a draw of its own."""
+        return iteration
+
+    def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
+        """Those of the batch of this number."""
+        (rows,) = send([self._real.rows(number)], self._device)
+        return self._real.means(
+            lambda images: self._network.embed(encoder, images), augmentation, rows
+        )
+
+
+class BankedTargets:
+    """Mean features from a bank: iteration t has entry ``order[t mod N]``.
+
+    Args:
+        bank: (N,k,D) the entries.
+        seed: of the run: the order is drawn anew for every turn of N iterations.
+    """
+
+    def __init__(self, bank: torch.Tensor, seed: int) -> None:
+        self._bank, self._seed = bank, seed
+
+    def number(self, iteration: int) -> int:
+        """The entry's number, which is that of the draw that it was made of."""
+        turn, place = divmod(iteration, len(self._bank))
+        generator = keyed_generator(self._seed, "bank order", turn)
+        return int(torch.randperm(len(self._bank), generator=generator)[place])
+
+    def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
+        """An entry."""
+        return self._bank[number]
+
+
+class DANCECondensation(Condensation[PixelState]):
+    """DANCE at work on a task.
+
+    Args:
+        task: what is worked on, with the experts and the bank that these settings need.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: DANCEConfig) -> None:
+        super().__init__(task, PixelState.at_rest(task.initial))
+        self._config, self._network = config, TaskNetwork(task)
+        self._encoders = Encoders(task, self._network, config.encoder)
+        self._augmentation = ChainedOperations(task, config.augmentation)
+        self._targets: Targets
+        if task.bank is None:
+            self._targets = ExactTargets(task, self._network, config.real_batch)
+        else:
+            self._targets = BankedTargets(task.bank, task.seed)
+        rate = config.learning_rate * task.ipc
+        optimiser = pixel_sgd(task, self.state, rate, config.momentum, config.steps)
+        kept = min(task.shape.decoded, config.synthetic_cap)
+        self._synthetic = SyntheticImages(task, self.state.pixels, optimiser, kept=kept)
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration of Algorithm 1, counted from 0."""
+        config = self._config
+        self.state.pixels.clamp_(0, 1)
+        number = self._targets.number(iteration)
+        expert, encoder = self._encoders.draw(number)  # line 4: n, lambda, phi_mid by Eq. 3
+        losses = self._align(encoder, number, iteration)  # lines 5 and 6: a step on Eq. 4
+        if config.calibration and iteration % config.calibration_interval == 0:  # line 7
+            losses |= self._calibrate(expert, iteration)  # lines 8 and 9: a step on Eq. 5
+        return losses
+
+    def _align(self, encoder: State, number: int, iteration: int) -> Tensors:
+        """One step of the stored images on L_PLTDA (Eq. 4), of which the loss is returned."""
+        generator = keyed_generator(self.task.seed, "alignment", number)
+        augmentation = self._augmentation.drawn(generator)
+        real = self._targets.means(number, encoder, augmentation)
+        if self.task.bank is not None:  # an entry comes again, each time with another choice
+            generator = keyed_generator(self.task.seed, "subset", iteration)
+        subset = self._synthetic.subset(generator)
+
+        def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
+            """Eq. 4, a number for each class of the chunk."""
+            synthetic = class_means(self._network.embed(encoder, images), chunk.sizes)
+            return {"alignment": mean_distance(real[chunk.classes], synthetic)}
+
+        return self._synthetic.descend(augmentation, loss, {"alignment": 1.0}, subset)
+
+    def _calibrate(self, expert: State, iteration: int) -> Tensors:
+        """One step of the stored images on L_calib (Eq. 5), of which the loss is returned.
+
+        It sees the images that the alignment moved, under an augmentation of its own.
+        """
+        generator = keyed_generator(self.task.seed, "calibration", iteration)
+        augmentation = self._augmentation.drawn(generator)
+        subset = self._synthetic.subset(generator)
+
+        def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
+            """Eq. 5, a number for each class of the chunk."""
+            logits = self._network.logits(expert, images)
+            return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
+
+        classes = self.task.train.num_classes
+        weight = 1 / classes if self._config.calibration_mean == "set" else 1.0
+        return self._synthetic.descend(augmentation, loss, {"calibration": weight}, subset)
 
 
 @METHODS.register("dance")
-class DANCE(Condenser):
+class DANCE(Banked):
     """DANCE; see the module's text."""
 
     title = "DANCE"
     paper = "Zhang et al., IJCAI 2024"
     year = 2024
+    bank_options: ClassVar[Mapping[str, Any]] = {"real_targets": "bank"}
+    bank_length = "bank_draws"
     Config = DANCEConfig
     config: DANCEConfig
-
-    def __init__(self, config: DANCEConfig) -> None:
-        super().__init__(config)
-        self._real: RealFeatures | None = None
-
-    @property
-    def iterations(self) -> int:
-        """I of Algorithm 1."""
-        return self.config.iterations
 
     def needs_experts(self) -> bool:
         """Experts make the mid encoders and the calibration."""
         return self.config.encoder == "mid" or self.config.calibration
+
+    def memory(self, shape: TaskShape) -> Memory:
+        """Decoded images up to the cap; real ones of a group of classes."""
+        synthetic = min(shape.decoded, self.config.synthetic_cap)
+        return Memory(synthetic=synthetic, real=shape.forward_batch)
 
     def bank_draws(self) -> int:
         """N where a bank is asked for."""
@@ -159,27 +314,23 @@ class DANCE(Condenser):
         config = self.config
         return {"augmentation": config.augmentation, "real_batch": config.real_batch}
 
-    def bank_entry(self, task: CondensationTask, number: int) -> torch.Tensor:
-        """The mean real features (k,D) that an exact step of this number matches."""
-        resolution, train = self._resolution(task), task.train
-        generator = keyed_generator(task.seed, "alignment", number)
-        augment = siamese.draw(
-            self.config.augmentation, train.num_classes, train.resolution, generator
-        )
-        rows, *sent = send([resolution.rows(number), *augment.tensors()], task.device)
-        _, encoder = self._encoders(task, number)
-        return self._means(resolution, encoder, augment.like(sent), rows)
+    def bank_entries(self, task: CondensationTask) -> Callable[[int], torch.Tensor]:
+        """Mean real features (k,D) that an exact step of a number matches."""
+        network = TaskNetwork(task)
+        encoders = Encoders(task, network, self.config.encoder)
+        augmentations = ChainedOperations(task, self.config.augmentation)
+        targets = ExactTargets(task, network, self.config.real_batch)
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Decoded images up to the cap."""
-        return min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
+        def entry(number: int) -> torch.Tensor:
+            """One entry."""
+            _, encoder = encoders.draw(number)
+            augmentation = augmentations.drawn(keyed_generator(task.seed, "alignment", number))
+            return targets.means(number, encoder, augmentation)
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a group; on a GPU fewer of larger images."""
-        return real_batch_size(device, resolution)
+        return entry
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images and their momentum; everything else that a step needs is made here, once.
+    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+        """Begin with the first stored images at rest.
 
         Raises:
             MissingExpertsError: the task holds no experts, or no bank of as many entries as are
@@ -197,160 +348,4 @@ class DANCE(Condenser):
                 f"{self.bank_draws()} entries: got {held}; make one (dance bank DATA) or set "
                 "real_targets exact"
             )
-        self._real = None  # a bank may have been made with the images, which are not needed then
-        if task.bank is None:
-            self._resolution(task)
-        self._turn: tuple[int, list[int]] = (-1, [])
-        self._each = task.decoder.images(task.ipc)
-        self._kept = self.synthetic_images(task.ipc, task.decoder.factor)
-        config, rate = self.config, self.config.learning_rate * task.ipc
-        self._synthetic = SyntheticImages(
-            task, rate, config.momentum, config.steps, kept=self._kept
-        )
-        return self._synthetic.start()
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration of Algorithm 1.
-
-        The views share neither decoding nor a forward: each takes its own step on the stored
-        images, so the second sees other images than the first.
-        """
-        config = self.config
-        views = ["alignment"]
-        if config.calibration and iteration % config.calibration_interval == 0:
-            views.append("calibration")
-        number = self._number(task, iteration)
-        expert, encoder = self._encoders(task, number)
-        if task.bank is None:
-            resolution = self._resolution(task)
-            drawn, rows = self._draw(task, views, iteration, number, resolution)
-            real = self._means(resolution, encoder, drawn[0].augment, rows)
-        else:
-            drawn, _ = self._draw(task, views, iteration, number)
-            real = task.bank[number]
-        state["pixels"].clamp_(0, 1)
-
-        def alignment(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            """Eq. 4, a number for each class of the chunk."""
-            found = forward(task, task.network.embed, encoder, images)
-            return {
-                "alignment": mean_distance(real[chunk.classes], class_means(found, chunk.sizes))
-            }
-
-        def calibration(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            """Eq. 5, a number for each class of the chunk."""
-            logits = forward(task, task.network.logits, expert, images)
-            return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
-
-        def view(number: int) -> Callable[[torch.Tensor, Chunk], torch.Tensor]:
-            return lambda stored_images, chunk: self._view(
-                task, stored_images, chunk, drawn[number]
-            )
-
-        share = 1 / task.train.num_classes if config.calibration_mean == "set" else 1.0
-        losses = self._synthetic.descend(state, view(0), alignment, {"alignment": 1.0})
-        if len(views) > 1:
-            losses |= self._synthetic.descend(state, view(1), calibration, {"calibration": share})
-        return losses
-
-    def _view(
-        self, task: CondensationTask, stored_images: torch.Tensor, chunk: Chunk, drawn: Drawn
-    ) -> torch.Tensor:
-        """Network input of the stored images of a chunk: decoded, standardised and augmented."""
-        images = task.decoder.decode(stored_images)
-        if drawn.subset is not None:
-            images = images.index_select(0, drawn.subset[chunk.images])
-        images = task.train.normalization.apply(images)
-        return siamese.apply(images, drawn.augment.take(chunk.labels))
-
-    def _means(
-        self, resolution: RealFeatures, encoder: State, augment: siamese.Draw, rows: torch.Tensor
-    ) -> torch.Tensor:
-        """Mean real features (k,D) under an encoder and an augmentation, all on the device."""
-        task = resolution.task
-
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(task, task.network.embed, encoder, images)
-
-        def change(images: torch.Tensor, owners: Owners) -> torch.Tensor:
-            return siamese.apply(images, augment.take(owners.device))
-
-        return resolution.means(embed, change, rows)
-
-    def _number(self, task: CondensationTask, iteration: int) -> int:
-        """Whose real side an iteration has: its own, or that of an entry of the bank."""
-        if task.bank is None:
-            return iteration
-        count = len(task.bank)
-        turn, place = divmod(iteration, count)
-        if self._turn[0] != turn:
-            order = torch.randperm(count, generator=keyed_generator(task.seed, "bank order", turn))
-            self._turn = (turn, order.tolist())
-        return self._turn[1][place]
-
-    def _resolution(self, task: CondensationTask) -> RealFeatures:
-        """The real side of a task, made once for it."""
-        if self._real is None or self._real.task is not task:
-            together = self.real_images(task.device, task.train.resolution)
-            self._real = RealFeatures(task, self.config.real_batch, together)
-        return self._real
-
-    def _draw(
-        self,
-        task: CondensationTask,
-        views: Sequence[str],
-        iteration: int,
-        number: int,
-        resolution: RealFeatures | None = None,
-    ) -> tuple[list[Drawn], torch.Tensor]:
-        """What is random in every view, made on the CPU for all classes and sent in one copy.
-
-        Args:
-            task: as in :meth:`step`.
-            views: of the iteration; the first is the alignment.
-            iteration: t.
-            number: whose real side it has.
-            resolution: to draw real images from; none where a bank holds their means.
-
-        Returns:
-            What is drawn for each view, and rows of the real images (none without a side).
-        """
-        classes, pixels = task.train.num_classes, task.train.resolution
-        rows = torch.empty(0, dtype=torch.int64) if resolution is None else resolution.rows(number)
-        augments, subsets = [], []
-        for view in views:
-            matched = view == "alignment"
-            generator = keyed_generator(task.seed, view, number if matched else iteration)
-            augments.append(siamese.draw(self.config.augmentation, classes, pixels, generator))
-            if matched and task.bank is not None:
-                generator = keyed_generator(task.seed, "subset", iteration)
-            subsets.append(self._subset(task, generator))
-        several = [tensor for augment in augments for tensor in augment.tensors()]
-        sent = iter(send([rows, *several, *(s for s in subsets if s is not None)], task.device))
-        rows = next(sent)
-        there = [augment.like(list(islice(sent, len(augment.tensors())))) for augment in augments]
-        kept = [None if subset is None else next(sent) for subset in subsets]
-        return [Drawn(*pair) for pair in zip(there, kept, strict=True)], rows
-
-    def _subset(self, task: CondensationTask, generator: torch.Generator) -> torch.Tensor | None:
-        """Rows (k*kept,) of a random choice of each class's synthetic images, by chunk, if any."""
-        if self._kept == self._each:
-            return None
-        every = torch.rand(task.train.num_classes, self._each, generator=generator)
-        own = every[task.classes.start : task.classes.stop]
-        chosen = own.argsort(1)[:, : self._kept]
-        place = torch.arange(len(task.classes)) % task.chunk
-        return (chosen + place[:, None] * self._each).flatten()
-
-    def _encoders(self, task: CondensationTask, number: int) -> tuple[State, State]:
-        """The drawn expert and the encoder for matching (Eq. 3)."""
-        generator = keyed_generator(task.seed, "encoder", number)
-        expert: State = {}
-        if task.experts:
-            drawn = int(torch.randint(len(task.experts), (), generator=generator))
-            initial, expert = task.experts[drawn]
-        if self.config.encoder == "mid":
-            return expert, interpolate(initial, expert, float(torch.rand((), generator=generator)))
-        if self.config.encoder == "fixed_random":
-            generator = keyed_generator(task.seed, "fixed encoder")
-        return expert, fresh_network(task, generator)
+        return DANCECondensation(task, self.config)

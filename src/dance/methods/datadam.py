@@ -35,15 +35,9 @@ import torch
 
 from dance.core.config import AtLeastOne, Count, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, CondensationTask, Tensors
-from dance.methods.dm import DM, DMConfig
-from dance.methods.toolkit.distribution import (
-    Chunk,
-    forward,
-    fresh_network,
-    pictures,
-    single_operation,
-)
+from dance.methods.base import METHODS, Condensation, CondensationTask, PixelState, Tensors
+from dance.methods.dm import DM, DMCondensation, DMConfig
+from dance.methods.toolkit.distribution import Chunk
 from dance.networks import State
 from dance.objectives.attention import spatial_attention
 from dance.objectives.moments import class_means, mean_distance
@@ -69,6 +63,42 @@ class DataDAMConfig(DMConfig):
     subsets)."""
 
 
+class DataDAMCondensation(DMCondensation):
+    """DataDAM at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: DataDAMConfig) -> None:
+        super().__init__(task, config)
+        self._power, self._balance = config.power, config.balance
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration of Algorithm 1."""
+        network = self.network.fresh(keyed_generator(self.task.seed, "network", iteration))
+        last = self.task.network.embedding_size
+
+        def embed(images: torch.Tensor) -> torch.Tensor:
+            return self.network.call(self._layers, network, images)
+
+        def matching(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
+            """L_att + lambda L_out, a number for each class."""
+            means = class_means(embed(images), chunk.sizes)
+            attention = mean_distance(real[:, :-last], means[:, :-last])
+            output = mean_distance(real[:, -last:], means[:, -last:])
+            return {"matching": attention + self._balance * output}
+
+        return self.match_means(iteration, embed, matching, {"matching": _SCALE})
+
+    def _layers(self, network: State, images: torch.Tensor) -> torch.Tensor:
+        """Attention of all layers, then the embedding, (n,places+D); maps are dropped at once."""
+        *maps, embedding = self.network.skeleton.maps(network, images)
+        attention = [spatial_attention(m, self._power) for m in maps]
+        return torch.cat([*attention, embedding], 1)
+
+
 @METHODS.register("datadam")
 class DataDAM(DM):
     """DataDAM; see the module's text."""
@@ -79,32 +109,6 @@ class DataDAM(DM):
     Config = DataDAMConfig
     config: DataDAMConfig
 
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration of Algorithm 1."""
-        config, last = self.config, task.network.embedding_size
-        network = fresh_network(task, keyed_generator(task.seed, "network", iteration))
-        change = single_operation(task, config.augmentation, iteration)
-
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            """Attention of all layers, then the embedding: (n,places+D)."""
-            return forward(task, self._attention, network, images)
-
-        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
-
-        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(task, stored_images, self.space), chunk.owners)
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            wanted = real[chunk.classes]
-            means = class_means(embed(images), chunk.sizes)
-            attention = mean_distance(wanted[:, :-last], means[:, :-last])
-            output = mean_distance(wanted[:, -last:], means[:, -last:])
-            return {"matching": attention + config.balance * output}
-
-        return self._synthetic.descend(state, view, losses, {"matching": _SCALE})
-
-    def _attention(self, network: State, images: torch.Tensor) -> torch.Tensor:
-        """What is matched of images (n,C,H,W); the maps themselves are dropped at once."""
-        *maps, embedding = self._network.maps(network, images)
-        attention = [spatial_attention(m, self.config.power) for m in maps]
-        return torch.cat([*attention, embedding], 1)
+    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+        """Begin with the first stored images at rest."""
+        return DataDAMCondensation(task, self.config)

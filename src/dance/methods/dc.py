@@ -42,30 +42,37 @@ Deviations from the released code:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
 
-from dance.augment import Strategy, single
+from dance.augment import Strategy
 from dance.condensed.container import Space
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.data.sampler import ClassSampler
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.classwise_sgd import ClassSGD
-from dance.methods.toolkit.distribution import Change, pictures, single_operation
+from dance.methods.base import (
+    METHODS,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    InnerNetworkState,
+    Memory,
+    TaskShape,
+    Tensors,
+)
+from dance.methods.toolkit.distribution import pixel_sgd
 from dance.methods.toolkit.gradient import (
     COSINE,
     ROWS,
     SECOND_ORDER,
     SQUARED,
+    GradientMatching,
     Matcher,
-    owners,
-    standardised,
-    together,
 )
-from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
+from dance.methods.toolkit.images import NetworkInput, SingleOperation, batch_operation
+from dance.methods.toolkit.inner_network import InnerNetwork, room_for_network
+from dance.methods.toolkit.network import TaskNetwork
+from dance.networks import Network
 
 _INNER = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
 """Epochs of inner training by images per class, as published."""
@@ -137,6 +144,86 @@ def inner_epochs(ipc: int) -> int:
     return round(_INNER[low] - fall * (ipc - low) / 10)
 
 
+class DCCondensation(GradientMatching[InnerNetworkState]):
+    """DC at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+
+    Attributes:
+        outer_steps: T.
+        inner_epochs: passes over the synthetic images between two steps.
+    """
+
+    def __init__(self, task: CondensationTask, config: DCConfig) -> None:
+        state = InnerNetworkState.at_rest(task.initial, **room_for_network(task))
+        super().__init__(
+            task,
+            state,
+            pixel_sgd(task, state, config.learning_rate, config.momentum, "joint"),
+            Matcher(TaskNetwork(task), _COMPARISONS[config.distance], task.shape.gradient_batch),
+            config.real_batch,
+        )
+        self._config = config
+        self.outer_steps = config.outer_steps or outer_steps(task.ipc)
+        self.inner_epochs = inner_epochs(task.ipc)
+        if config.inner_epochs is not None:
+            self.inner_epochs = config.inner_epochs
+        self._inner = InnerNetwork.of(task, state)
+        self._augmentation = SingleOperation(task, config.augmentation)
+        self._synthetic = NetworkInput(task, DC.space)
+        labels = torch.arange(task.train.num_classes)
+        self._labels = labels.repeat_interleave(task.shape.decoded).to(task.device)
+
+    def step(self, iteration: int) -> Tensors:
+        """One of the T steps of a network, and its training after it."""
+        number, outer = divmod(iteration, self.outer_steps)
+        if outer == 0:
+            self._inner.renew(keyed_generator(self.task.seed, "network", number))
+        if self._inner.buffers is not None:
+            self._observe(iteration)
+        loss = self.match(
+            self._inner.state(),
+            self._augmentation.draw(iteration),
+            lambda label: self.sampler.rows(label, iteration),
+            lambda stored_images, label: self._synthetic.synthetic(stored_images),
+        )
+        if outer < self.outer_steps - 1:
+            self._train(iteration)
+        return {"matching": loss}
+
+    def _train(self, iteration: int) -> None:
+        """Some epochs of the network on the synthetic images."""
+        config, seed = self._config, self.task.seed
+        images = self._synthetic.synthetic(self.state.pixels)
+        batches = -(-len(images) // config.network_batch)
+        for epoch in range(self.inner_epochs):
+
+            def augmented(batch: torch.Tensor, place: int, epoch: int = epoch) -> torch.Tensor:
+                """A batch by its place in the epoch; batches are counted over all epochs."""
+                number = epoch * batches + place
+                generator = keyed_generator(seed, "inner augment", iteration, number)
+                return batch_operation(config.augmentation, len(batch), batch.shape[-1], generator)(
+                    batch
+                )
+
+            self._inner.train_epoch(
+                images,
+                self._labels,
+                keyed_generator(seed, "inner order", iteration, epoch),
+                config.network_batch,
+                augmented,
+                config.network_learning_rate,
+                config.network_momentum,
+            )
+
+    def _observe(self, iteration: int) -> None:
+        """One batch of real images of all classes for batch norm."""
+        chosen = [self.sampler.rows(label, iteration)[:_SEEN] for label in self.task.classes]
+        self._inner.observe(self.input.real(torch.cat(chosen)))
+
+
 @METHODS.register("dc")
 class DC(Condenser):
     """DC; see the module's text."""
@@ -146,113 +233,23 @@ class DC(Condenser):
     year = 2021
     Config = DCConfig
     config: DCConfig
-    shared = SHARED
-    whole = True
     space: ClassVar[Space] = "normalized"
 
-    @property
-    def iterations(self) -> int:
-        """K T."""
-        return self.config.iterations
+    def couples(self, network: Network) -> bool:
+        """One network is trained on the synthetic images of all classes."""
+        return True
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Those of a class or of a part of it, counted by the memory of second derivatives."""
-        return SECOND_ORDER * min(super().synthetic_images(ipc, factor), self.config.network_batch)
+    def memory(self, shape: TaskShape) -> Memory:
+        """Synthetic images of a class or a part of it, whose second derivatives take more memory.
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """What is forwarded with gradients, which take twice the memory."""
-        return 2 * together(device, resolution)
+        Real images are forwarded with gradients, which take twice the memory.
+        """
+        synthetic = SECOND_ORDER * min(shape.decoded, self.config.network_batch)
+        return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images at rest, and room for a network."""
-        config = self.config
-        self._outer = config.outer_steps or outer_steps(task.ipc)
-        self._epochs = inner_epochs(task.ipc)
-        if config.inner_epochs is not None:
-            self._epochs = config.inner_epochs
-        self._trainee = InnerNetwork(task)
-        self._matcher = Matcher(task, _COMPARISONS[config.distance], task.network)
-        self._sampler = ClassSampler(task.train, config.real_batch, task.seed)
-        each = task.decoder.images(task.ipc)
-        labels = torch.arange(task.train.num_classes)
-        self._labels = labels.repeat_interleave(each).to(task.device)
-        initial = task.initial
-        stored_images = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
-        return stored_images | self._trainee.start()
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One of the T steps of a network, and its training after it."""
-        number, outer = divmod(iteration, self._outer)
-        if outer == 0:
-            self._trainee.renew(state, keyed_generator(task.seed, "network", number))
-        if self._trainee.buffers:
-            self._observe(task, state, iteration)
-        loss = self._match(task, state, iteration)
-        if outer < self._outer - 1:
-            self._train(task, state, iteration)
-        return {"matching": loss}
-
-    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> torch.Tensor:
-        """One step of all images on the sum of distances over classes; their mean."""
-        change = single_operation(task, self.config.augmentation, iteration)
-        network = self._trainee.eaten(self._trainee.weights(state))
-        pixels, gradient = state["pixels"], torch.empty_like(state["pixels"])
-        total = pixels.new_zeros(())
-        for label in task.classes:
-            real = standardised(task, self._sampler.rows(label, iteration))
-            target = self._matcher.real(network, change(real, owners(label, real)), label)
-            own = slice(label * task.ipc, (label + 1) * task.ipc)
-            view = self._view(task, change, label)
-            loss, gradient[own] = self._matcher.pull(network, target, pixels[own], label, view)
-            total += loss
-        config = self.config
-        ClassSGD(pixels, state["velocity"], 1, config.learning_rate, config.momentum).step(gradient)
-        return total / task.train.num_classes
-
-    def _view(
-        self, task: CondensationTask, change: Change, label: int
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """From stored images of a class to what the network eats."""
-
-        def view(stored_images: torch.Tensor) -> torch.Tensor:
-            images = pictures(task, stored_images, self.space)
-            return change(images, owners(label, images))
-
-        return view
-
-    def _train(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
-        """Some epochs of the network on the synthetic images."""
-        config = self.config
-        images = pictures(task, state["pixels"], self.space)
-        number = 0
-        for epoch in range(self._epochs):
-            generator = keyed_generator(task.seed, "inner order", iteration, epoch)
-            order = torch.randperm(len(images), generator=generator).to(images.device)
-            for rows in order.split(config.network_batch):
-                batch = images[rows]
-                if config.augmentation:
-                    generator = keyed_generator(task.seed, "inner augment", iteration, number)
-                    drawn = single.draw(
-                        config.augmentation,
-                        len(rows),
-                        task.train.resolution,
-                        generator,
-                        shared=True,
-                    )
-                    batch = single.apply(batch, drawn)
-                self._trainee.train(
-                    state,
-                    batch,
-                    self._labels[rows],
-                    config.network_learning_rate,
-                    config.network_momentum,
-                )
-                number += 1
-
-    def _observe(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
-        """One batch of real images of all classes for batch norm."""
-        chosen = [self._sampler.rows(label, iteration)[:_SEEN] for label in task.classes]
-        self._trainee.observe(state, standardised(task, torch.cat(chosen)))
+    def start(self, task: CondensationTask) -> Condensation[InnerNetworkState]:
+        """Begin with the first stored images at rest, and room for a network."""
+        return DCCondensation(task, self.config)
 
 
 @METHODS.register("dsa")

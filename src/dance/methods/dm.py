@@ -24,25 +24,26 @@ the classes are coupled: one process condenses them all, and ``chunk`` has no ef
 
 from __future__ import annotations
 
-import copy
+from functools import partial
 
 import torch
 
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.distribution import (
-    Chunk,
-    RealFeatures,
-    SyntheticImages,
-    forward,
-    fresh_network,
-    has_batch_norm,
-    pictures,
-    real_batch_size,
-    single_operation,
+from dance.methods.base import (
+    METHODS,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
 )
+from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.toolkit.images import SingleOperation
+from dance.methods.toolkit.network import has_batch_norm
 from dance.networks import Network
 from dance.objectives.moments import class_means, mean_distance
 
@@ -64,6 +65,38 @@ class DMConfig:
     """Operations of DSA, of which every class draws one; empty: none."""
 
 
+class DMCondensation(DistributionMatching[PixelState]):
+    """DM at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: DMConfig) -> None:
+        state = PixelState.at_rest(task.initial)
+        super().__init__(
+            task,
+            state,
+            pixel_sgd(task, state, config.learning_rate, config.momentum, "joint"),
+            SingleOperation(task, config.augmentation),
+            config.real_batch,
+            space=DM.space,
+            training=True,
+        )
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration of Algorithm 1."""
+        psi = self.network.fresh(keyed_generator(self.task.seed, "network", iteration))
+        embed = partial(self.network.embed, psi)
+
+        def matching(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
+            """Eq. 4, a number for each class."""
+            return {"matching": mean_distance(real, class_means(embed(images), chunk.sizes))}
+
+        return self.match_means(iteration, embed, matching, {"matching": 1.0})
+
+
 @METHODS.register("dm")
 class DM(Condenser):
     """DM; see the module's text."""
@@ -76,49 +109,14 @@ class DM(Condenser):
     Config = DMConfig
     config: DMConfig
 
-    @property
-    def iterations(self) -> int:
-        """K of Algorithm 1."""
-        return self.config.iterations
-
     def couples(self, network: Network) -> bool:
         """Batch norm normalises all classes together."""
         return has_batch_norm(network)
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a forward where classes do not couple."""
-        return real_batch_size(device, resolution)
+    def memory(self, shape: TaskShape) -> Memory:
+        """The real images of a forward are those where classes do not couple."""
+        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images and their momentum."""
-        config, whole = self.config, has_batch_norm(task.network)
-        self._network = copy.deepcopy(task.network).train()
-        together = None if whole else self.real_images(task.device, task.train.resolution)
-        self._real = RealFeatures(task, config.real_batch, together)
-        self._synthetic = SyntheticImages(
-            task,
-            config.learning_rate,
-            config.momentum,
-            "joint",
-            chunk=task.train.num_classes if whole else None,
-        )
-        return self._synthetic.start()
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration of Algorithm 1."""
-        psi = fresh_network(task, keyed_generator(task.seed, "network", iteration))
-        change = single_operation(task, self.config.augmentation, iteration)
-
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(task, self._network.embed, psi, images)
-
-        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
-
-        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(task, stored_images, self.space), chunk.owners)
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            means = class_means(embed(images), chunk.sizes)
-            return {"matching": mean_distance(real[chunk.classes], means)}
-
-        return self._synthetic.descend(state, view, losses, {"matching": 1.0})
+    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+        """Begin with the first stored images at rest."""
+        return DMCondensation(task, self.config)

@@ -21,6 +21,7 @@ baseline that reports show, and the start where ``start`` is ``given``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -28,12 +29,18 @@ import torch
 from dance.core.config import AtLeastOne, Count, configuration
 from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
-from dance.methods.base import METHODS, CondensationTask, Tensors
-from dance.methods.idc import IDC, IDCConfig
-from dance.methods.toolkit.distribution import forward, fresh_network, real_batch_size
+from dance.data.sampler import ClassSampler
+from dance.methods.base import (
+    METHODS,
+    SHARED,
+    Condensation,
+    CondensationTask,
+    InnerNetworkState,
+)
+from dance.methods.idc import IDC, IDCCondensation, IDCConfig
+from dance.methods.toolkit.inner_network import room_for_network
+from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
-
-_CHOSEN = "representatives"
 
 
 @configuration
@@ -50,6 +57,76 @@ class DREAMConfig(IDCConfig):
     initialised them)."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DREAMState(InnerNetworkState):
+    """Stored images, the network, and the images that are matched.
+
+    Attributes:
+        representatives: (n,) int64 on the CPU, rows of the representatives of all classes, class
+            after class.
+    """
+
+    representatives: torch.Tensor = field(metadata=SHARED)
+
+
+class DREAMCondensation(IDCCondensation[DREAMState]):
+    """DREAM at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: DREAMConfig) -> None:
+        sizes = ClassSampler(task.train, config.real_batch, task.seed).sizes()
+        state = DREAMState.at_rest(
+            task.initial,
+            **room_for_network(task),
+            representatives=torch.zeros(sum(sizes), dtype=torch.int64),
+        )
+        super().__init__(task, config, state)
+        self._own: tuple[torch.Tensor, ...] = state.representatives.split(sizes)
+        self._interval = config.clustering_interval
+        self._embedding = TaskNetwork(task)
+        if config.start == "k_means":
+            state.pixels.copy_(self._start())
+
+    def real_rows(self, label: int, iteration: int) -> torch.Tensor:
+        """The representatives of a class, chosen anew when it is time."""
+        own = self._own[label]
+        if iteration % self._config.network_steps % self._interval == 0:
+            generator = keyed_generator(self.task.seed, "clusters", iteration, label)
+            own.copy_(self._nearest(self.inner.state(), label, len(own), generator))
+        return own
+
+    def _nearest(
+        self, network: State, label: int, clusters: int, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Rows (clusters,) on the CPU of images of a class, each nearest to a centroid."""
+        train, rows = self.task.train, self.task.train.rows(label)
+        features = []
+        with torch.no_grad():
+            for part in rows.split(self.task.shape.forward_batch):
+                images = train.images[part].to(self.task.initial) / 255
+                features.append(self._embedding.embed(network, images))
+        chosen = representatives(torch.cat(features), clusters, generator)
+        return rows[chosen].cpu()
+
+    def _start(self) -> torch.Tensor:
+        """Stored images (K*ipc,C,S,S) whose cells show representatives by an untrained network."""
+        task, train = self.task, self.task.train
+        network = self._embedding.fresh(keyed_generator(task.seed, "start network"))
+        count, cells = task.shape.decoded, task.decoder.images(1)
+        index = []
+        for label in task.classes:
+            generator = keyed_generator(task.seed, "start clusters", label)
+            chosen = self._nearest(network, label, count, generator)
+            # Cell k of stored image j has number k * ipc + j; too few images come again.
+            cell = torch.arange(count) % len(chosen)
+            index.append(chosen[cell].view(cells, task.ipc).T)
+        return task.decoder.encode_initial(train.images, torch.cat(index).to(train.images.device))
+
+
 @METHODS.register("dream")
 class DREAM(IDC):
     """DREAM; see the module's text."""
@@ -59,58 +136,7 @@ class DREAM(IDC):
     year = 2023
     Config = DREAMConfig
     config: DREAMConfig
-    shared = IDC.shared | {_CHOSEN}
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images of representatives, and room for a network and the chosen rows."""
-        state = super().setup(task)
-        sizes = self._sampler.sizes()
-        self._places = torch.arange(sum(sizes)).split(sizes)
-        state[_CHOSEN] = torch.zeros(sum(sizes), dtype=torch.int64)
-        if self.config.start == "k_means":
-            state["pixels"].copy_(self._start(task))
-        return state
-
-    def real_rows(
-        self, task: CondensationTask, state: Tensors, label: int, iteration: int
-    ) -> torch.Tensor:
-        """The representatives of a class, chosen anew when it is time."""
-        config, place = self.config, self._places[label]
-        if iteration % config.network_steps % config.clustering_interval == 0:
-            network = self._trainee.eaten(self._trainee.weights(state))
-            generator = keyed_generator(task.seed, "clusters", iteration, label)
-            chosen = self._nearest(task, network, label, len(place), generator)
-            state[_CHOSEN][place] = chosen
-        return state[_CHOSEN][place]
-
-    def _nearest(
-        self,
-        task: CondensationTask,
-        network: State,
-        label: int,
-        clusters: int,
-        generator: torch.Generator,
-    ) -> torch.Tensor:
-        """Rows (clusters,) on the CPU of images of a class, each nearest to a centroid."""
-        rows = task.train.rows(label)
-        features = []
-        with torch.no_grad():
-            for part in rows.split(real_batch_size(task.device, task.train.resolution)):
-                images = task.train.images[part].to(task.initial) / 255
-                features.append(forward(task, task.network.embed, network, images))
-        return rows[representatives(torch.cat(features), clusters, generator)].cpu()
-
-    def _start(self, task: CondensationTask) -> torch.Tensor:
-        """Stored images (K*ipc,C,S,S) whose cells show representatives by an untrained network."""
-        network = fresh_network(task, keyed_generator(task.seed, "start network"))
-        count, cells = task.decoder.images(task.ipc), task.decoder.images(1)
-        index = []
-        for label in task.classes:
-            generator = keyed_generator(task.seed, "start clusters", label)
-            chosen = self._nearest(task, network, label, count, generator)
-            cell = torch.arange(count) % len(
-                chosen
-            )  # cell k of stored image j has number k * ipc + j
-            index.append(chosen[cell].view(cells, task.ipc).T)
-        train = task.train
-        return task.decoder.encode_initial(train.images, torch.cat(index).to(train.images.device))
+    def start(self, task: CondensationTask) -> Condensation[DREAMState]:
+        """Begin with stored images of representatives, and room for a network and these."""
+        return DREAMCondensation(task, self.config)

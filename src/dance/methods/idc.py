@@ -30,8 +30,7 @@ taken in closed form. Batch norm runs in training mode, as released.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -48,21 +47,29 @@ from dance.core.config import (
     configuration,
 )
 from dance.core.rng import keyed_generator
-from dance.data.sampler import ClassSampler
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.classwise_sgd import ClassSGD
-from dance.methods.toolkit.distribution import Change, chained_operations
+from dance.methods.base import (
+    METHODS,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    InnerNetworkState,
+    Memory,
+    TaskShape,
+    Tensors,
+)
+from dance.methods.toolkit.distribution import pixel_sgd
 from dance.methods.toolkit.gradient import (
     KERNELS_ABSOLUTE,
     KERNELS_SQUARED,
     SECOND_ORDER,
+    GradientMatching,
     Matcher,
-    owners,
-    standardised,
-    together,
 )
-from dance.methods.toolkit.inner_network import SHARED, InnerNetwork
+from dance.methods.toolkit.images import ChainedOperations
+from dance.methods.toolkit.inner_network import InnerNetwork, room_for_network
+from dance.networks import Network
 
+S = TypeVar("S", bound=InnerNetworkState)
 _COMPARISONS = {"mse": KERNELS_SQUARED, "l1": KERNELS_ABSOLUTE}
 
 
@@ -112,6 +119,106 @@ class IDCConfig:
     """Passes over the real images before a network is first matched."""
 
 
+class IDCCondensation(GradientMatching[S]):
+    """IDC at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+        state: with room for a network.
+    """
+
+    def __init__(self, task: CondensationTask, config: IDCConfig, state: S) -> None:
+        self.inner = InnerNetwork.of(task, state)
+        area = (task.train.resolution / config.reference_resolution) ** 2
+        rate = config.learning_rate * task.ipc * area
+        comparison = _COMPARISONS[config.distance]
+        super().__init__(
+            task,
+            state,
+            pixel_sgd(task, state, rate, config.momentum, "per_class"),
+            Matcher(self.inner.network, comparison, task.shape.gradient_batch),
+            config.real_batch,
+        )
+        self._config = config
+        self._augmentation = ChainedOperations(task, config.augmentation)
+        self._pass = math.ceil(len(task.train.labels) / config.network_batch)
+        self._steps = min(math.ceil(config.network_images / config.network_batch), self._pass)
+        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+
+    def step(self, iteration: int) -> Tensors:
+        """One of the 100 steps of a network."""
+        number, inner = divmod(iteration, self._config.network_steps)
+        if inner == 0:
+            self.inner.renew(keyed_generator(self.task.seed, "network", number))
+            self._warm_up(number)
+            self.state.pixels.clamp_(0, 1)
+        loss = self._match(iteration)
+        for step in range(iteration * self._steps, (iteration + 1) * self._steps):
+            self._train("network order", "network batch", step)
+        return {"matching": loss}
+
+    def _match(self, iteration: int) -> torch.Tensor:
+        """Every class's step of its stored images; the mean of the distances."""
+        return self.match(
+            self.inner.state(own_buffers=True),
+            self._augmentation.draw(iteration),
+            lambda label: self.real_rows(label, iteration),
+            lambda stored_images, label: self._decoded(stored_images, label, iteration),
+        )
+
+    def real_rows(self, label: int, iteration: int) -> torch.Tensor:
+        """Rows (n,) of the real images of a class that an iteration matches."""
+        return self.sampler.rows(label, iteration)
+
+    def _decoded(self, stored_images: torch.Tensor, label: int, iteration: int) -> torch.Tensor:
+        """Standardised images of a class, not more than the cap, of its stored images."""
+        config, decoder = self._config, self.task.decoder
+        if config.decoding == "multi":
+            decoder = Multi(decoder.factor)
+        elif config.decoding == "bound":
+            decoder = Bound(decoder.factor, config.synthetic_cap)
+        images = decoder.decode(stored_images)
+        if len(images) > config.synthetic_cap:
+            generator = keyed_generator(self.task.seed, "subset", iteration, label)
+            kept = torch.randperm(len(images), generator=generator)[: config.synthetic_cap]
+            images = images[kept.to(images.device)]
+        return self.task.train.normalization.apply(images)
+
+    def _warm_up(self, number: int) -> None:
+        """Some passes of a new network over the real images."""
+        steps = self._config.warmup_epochs * self._pass
+        for step in range(number * steps, (number + 1) * steps):
+            self._train("warm up order", "warm up batch", step)
+
+    def _train(self, order_purpose: str, batch_purpose: str, step: int) -> None:
+        """One step of the network on real images, in an order that is drawn anew at every pass.
+
+        Args:
+            order_purpose: of the random numbers of an order.
+            batch_purpose: of those of a batch.
+            step: of all steps of these purposes in the run.
+        """
+        config, train, seed = self._config, self.task.train, self.task.seed
+        turn, place = divmod(step, self._pass)
+        generator = keyed_generator(seed, order_purpose, turn)
+        if self._order[0] != generator.initial_seed():
+            drawn_for = generator.initial_seed()
+            self._order = drawn_for, torch.randperm(len(train.labels), generator=generator)
+        rows = self._order[1][place * config.network_batch : (place + 1) * config.network_batch]
+        generator = keyed_generator(seed, batch_purpose, step)
+        drawn = siamese.draw(config.network_augmentation, len(rows), train.resolution, generator)
+        images = siamese.apply(self.input.real(rows), drawn.to(self.task.device))
+        self.inner.train(
+            images,
+            train.labels[rows.to(train.labels.device)].to(self.task.device),
+            config.network_learning_rate,
+            config.network_momentum,
+            config.network_weight_decay,
+            cutmix.draw_mix(len(rows), train.resolution, config.cutmix, generator),
+        )
+
+
 @METHODS.register("idc")
 class IDC(Condenser):
     """IDC; see the module's text."""
@@ -121,136 +228,20 @@ class IDC(Condenser):
     year = 2022
     Config = IDCConfig
     config: IDCConfig
-    shared = SHARED
-    whole = True
 
-    @property
-    def iterations(self) -> int:
-        """Outer iterations times the steps of each network."""
-        return self.config.iterations
+    def couples(self, network: Network) -> bool:
+        """The network is trained on the real images of all classes."""
+        return True
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Decoded images up to the cap, counted by the memory of second derivatives."""
-        return SECOND_ORDER * min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
+    def memory(self, shape: TaskShape) -> Memory:
+        """Decoded images up to the cap, whose second derivatives take more memory.
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """What is forwarded with gradients, which take twice the memory."""
-        return 2 * together(device, resolution)
-
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images at rest, and room for a network."""
-        config = self.config
-        self._trainee = InnerNetwork(task)
-        self._matcher = Matcher(
-            task,
-            _COMPARISONS[config.distance],
-            self._trainee.network,
-            coupled=self._trainee.buffers,
-        )
-        self._sampler = ClassSampler(task.train, config.real_batch, task.seed)
-        count = len(task.train.labels)
-        self._pass = math.ceil(count / config.network_batch)
-        self._steps = min(math.ceil(config.network_images / config.network_batch), self._pass)
-        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
-        initial = task.initial
-        stored_images = {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
-        return stored_images | self._trainee.start()
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One of the 100 steps of a network."""
-        number, inner = divmod(iteration, self.config.network_steps)
-        if inner == 0:
-            self._trainee.renew(state, keyed_generator(task.seed, "network", number))
-            self._warm_up(task, state, number)
-            state["pixels"].clamp_(0, 1)
-        loss = self._match(task, state, iteration)
-        for step in range(iteration * self._steps, (iteration + 1) * self._steps):
-            self._train(task, state, "network", step)
-        return {"matching": loss}
-
-    def real_rows(
-        self, task: CondensationTask, state: Tensors, label: int, iteration: int
-    ) -> torch.Tensor:
-        """Rows (n,) of the real images of a class that an iteration matches."""
-        return self._sampler.rows(label, iteration)
-
-    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> torch.Tensor:
-        """Every class's step of its stored images; the mean of the distances."""
-        config, pixels = self.config, state["pixels"]
-        change = chained_operations(task, config.augmentation, iteration)
-        network = self._trainee.eaten(self._trainee.apart(self._trainee.weights(state)))
-        area = (task.train.resolution / config.reference_resolution) ** 2
-        rate = config.learning_rate * task.ipc * area
-        classes = task.train.num_classes
-        optimiser = ClassSGD(pixels, state["velocity"], classes, rate, config.momentum)
-        optimiser.before()
-        gradient, total = torch.empty_like(pixels), pixels.new_zeros(())
-        for label in task.classes:
-            rows = self.real_rows(task, state, label, iteration)
-            real = standardised(task, rows)
-            target = self._matcher.real(network, change(real, owners(label, real)), label)
-            own = slice(label * task.ipc, (label + 1) * task.ipc)
-            view = self._view(task, change, label, iteration)
-            loss, gradient[own] = self._matcher.pull(network, target, pixels[own], label, view)
-            total += loss
-        optimiser.step(gradient)
-        optimiser.after()
-        return total / classes
-
-    def _view(
-        self, task: CondensationTask, change: Change, label: int, iteration: int
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """From stored images of a class to what the network eats."""
-        config, decoder = self.config, task.decoder
-        if config.decoding == "multi":
-            decoder = Multi(decoder.factor)
-        elif config.decoding == "bound":
-            decoder = Bound(decoder.factor, config.synthetic_cap)
-
-        def view(stored_images: torch.Tensor) -> torch.Tensor:
-            images = decoder.decode(stored_images)
-            if len(images) > config.synthetic_cap:
-                generator = keyed_generator(task.seed, "subset", iteration, label)
-                kept = torch.randperm(len(images), generator=generator)[: config.synthetic_cap]
-                images = images[kept.to(images.device)]
-            images = task.train.normalization.apply(images)
-            return change(images, owners(label, images))
-
-        return view
-
-    def _warm_up(self, task: CondensationTask, state: Tensors, number: int) -> None:
-        """Some passes of a new network over the real images."""
-        steps = self.config.warmup_epochs * self._pass
-        for step in range(number * steps, (number + 1) * steps):
-            self._train(task, state, "warm up", step)
-
-    def _train(self, task: CondensationTask, state: Tensors, purpose: str, step: int) -> None:
-        """One step of the network on real images, in an order that is drawn anew at every pass.
-
-        Args:
-            task: as in :meth:`step`.
-            state: likewise.
-            purpose: of the random numbers.
-            step: of all steps of this purpose in the run.
+        Real images are forwarded with gradients, which take twice the memory.
         """
-        config, train = self.config, task.train
-        turn, place = divmod(step, self._pass)
-        key = keyed_generator(task.seed, f"{purpose} order", turn)
-        if self._order[0] != key.initial_seed():
-            order = torch.randperm(len(train.labels), generator=key)
-            self._order = (key.initial_seed(), order)
-        rows = self._order[1][place * config.network_batch : (place + 1) * config.network_batch]
-        generator = keyed_generator(task.seed, f"{purpose} batch", step)
-        drawn = siamese.draw(config.network_augmentation, len(rows), train.resolution, generator)
-        images = siamese.apply(standardised(task, rows), drawn.to(task.device))
-        mix = cutmix.draw_mix(len(rows), train.resolution, config.cutmix, generator)
-        labels = train.labels[rows.to(train.labels.device)].to(task.device)
-        self._trainee.train(
-            state,
-            images,
-            labels,
-            config.network_learning_rate,
-            config.network_momentum,
-            config.network_weight_decay,
-            mix,
-        )
+        synthetic = SECOND_ORDER * min(shape.decoded, self.config.synthetic_cap)
+        return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
+
+    def start(self, task: CondensationTask) -> Condensation[Any]:
+        """Begin with the first stored images at rest, and room for a network."""
+        state = InnerNetworkState.at_rest(task.initial, **room_for_network(task))
+        return IDCCondensation(task, self.config, state)

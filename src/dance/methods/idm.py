@@ -31,8 +31,8 @@ Every process would need all real images to train the same queue, so one condens
 
 from __future__ import annotations
 
-import copy
-import math
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch.nn import functional
@@ -40,17 +40,23 @@ from torch.nn import functional
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.distribution import (
-    Chunk,
-    RealFeatures,
-    SyntheticImages,
-    forward,
-    pictures,
-    real_batch_size,
-    single_operation,
+from dance.methods.base import (
+    METHODS,
+    SHARED,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
 )
-from dance.networks import Network, State
+from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.toolkit.images import NetworkInput, SingleOperation
+from dance.methods.toolkit.inner_network import InnerNetwork
+from dance.methods.toolkit.network import TaskNetwork
+from dance.networks import Network
+from dance.networks.state_vector import buffer_layout, parameter_layout, sgd_step
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
 
@@ -94,189 +100,162 @@ class IDMConfig:
     """Iterations after which the networks' training accuracies are counted anew."""
 
 
-class Layout:
-    """A network's state as one row of numbers, parameters first.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class IDMState(PixelState):
+    """Stored images, and the queue: network number i is in row i modulo the queue's length.
 
-    Args:
-        network: whose states they are.
+    How many networks there are follows from the iteration.
 
     Attributes:
-        size: numbers in a row.
-        trained: of which are parameters.
+        networks: (queue,P+B) parameters and buffers.
+        network_velocities: (queue,P) momentum of the parameters.
+        hits: (queue,) int64, training images that each recognised since the last count.
+        seen: (queue,) int64, training images that each was trained on since then.
     """
 
-    def __init__(self, network: Network) -> None:
-        parameters, buffers = dict(network.named_parameters()), dict(network.named_buffers())
-        self._shapes = {name: t.shape for name, t in {**parameters, **buffers}.items()}
-        self._sizes = [math.prod(shape) for shape in self._shapes.values()]
-        self._parameters = list(parameters)
-        self.size, self.trained = sum(self._sizes), sum(p.numel() for p in parameters.values())
-
-    def row(self, state: State) -> torch.Tensor:
-        """(size,) from a state, detached."""
-        parts = [state[name].detach().flatten() for name in self._shapes]
-        return torch.cat([part.to(parts[0].dtype) for part in parts])
-
-    def state(self, row: torch.Tensor) -> State:
-        """Views of a row (size,) by name."""
-        parts = row.split(self._sizes)
-        shapes = self._shapes.items()
-        return {name: part.view(shape) for (name, shape), part in zip(shapes, parts, strict=True)}
-
-    def parameters(self, state: State) -> list[torch.Tensor]:
-        """Those of a state that are trained, in the order of the row."""
-        return [state[name] for name in self._parameters]
-
-    def leaves(self, state: State) -> State:
-        """The state with parameters to differentiate by, and with buffers that may be written."""
-        return {
-            name: tensor.detach().requires_grad_() if name in self._parameters else tensor.clone()
-            for name, tensor in state.items()
-        }
+    networks: torch.Tensor = field(metadata=SHARED)
+    network_velocities: torch.Tensor = field(metadata=SHARED)
+    hits: torch.Tensor = field(metadata=SHARED)
+    seen: torch.Tensor = field(metadata=SHARED)
 
 
-@METHODS.register("idm")
-class IDM(Condenser):
-    """IDM; see the module's text.
+class IDMCondensation(DistributionMatching[IDMState]):
+    """IDM at work on a task.
 
-    The state's ``networks`` (queue,P) hold network number i in row i modulo the queue's length,
-    ``network_velocities`` their momentum, ``hits`` and ``seen`` (queue,) what they recognised of
-    how many training images since the last count. How many there are follows from the iteration.
+    Args:
+        task: what is worked on.
+        config: of the method.
     """
 
-    title = "IDM"
-    paper = "Zhao et al., CVPR 2023"
-    year = 2023
-    space = "normalized"
-    whole = True
-    shared = frozenset({"networks", "network_velocities", "hits", "seen"})
-    Config = IDMConfig
-    config: IDMConfig
-
-    @property
-    def iterations(self) -> int:
-        """Steps in all."""
-        return self.config.iterations
-
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a group of classes, or a training batch, whose gradients take twice as much."""
-        return max(real_batch_size(device, resolution), 2 * self.config.model_batch)
-
-    def networks_held(self) -> int:
-        """The queue, with its momentum."""
-        return 2 * self.config.queue
-
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images, their momentum, and the queue with its first networks."""
-        config, initial = self.config, task.initial
-        self._layout = Layout(task.network)
-        self._training = copy.deepcopy(task.network).train()
-        together = real_batch_size(task.device, task.train.resolution)
-        self._real = RealFeatures(task, config.real_batch, together)
-        rates = (config.learning_rate, config.momentum)
-        self._synthetic = SyntheticImages(task, *rates, "per_class")
-        counts = torch.zeros(2, config.queue, dtype=torch.int64, device=task.device)
-        state = self._synthetic.start() | {
-            "networks": initial.new_zeros(config.queue, self._layout.size),
-            "network_velocities": initial.new_zeros(config.queue, self._layout.trained),
-            "hits": counts[0].clone(),
-            "seen": counts[1].clone(),
-        }
+    def __init__(self, task: CondensationTask, config: IDMConfig) -> None:
+        trained, buffers = parameter_layout(task.network), buffer_layout(task.network)
+        zeros, counts = task.initial.new_zeros, torch.zeros(2, config.queue, dtype=torch.int64)
+        hits, seen = counts.to(task.device).unbind()
+        state = IDMState.at_rest(
+            task.initial,
+            networks=zeros(config.queue, trained.size + buffers.size),
+            network_velocities=zeros(config.queue, trained.size),
+            hits=hits.clone(),
+            seen=seen.clone(),
+        )
+        super().__init__(
+            task,
+            state,
+            pixel_sgd(task, state, config.learning_rate, config.momentum, "per_class"),
+            SingleOperation(task, config.augmentation),
+            config.real_batch,
+            space=IDM.space,
+        )
+        self._config, self._input = config, NetworkInput(task)
+        training = TaskNetwork(task, training=True)
+        self._queue = [
+            InnerNetwork(
+                training,
+                row[: trained.size],
+                velocity,
+                row[trained.size :] if buffers.shapes else None,
+            )
+            for row, velocity in zip(state.networks, state.network_velocities, strict=True)
+        ]
         for number in range(_FIRST):
-            self._push(task, state, number)
-        return state
+            self._push(number)
 
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration: push, match, train."""
-        config = self.config
+    def step(self, iteration: int) -> Tensors:
+        """One iteration."""
+        config, state = self._config, self.state
         if iteration % config.meter_interval == 0:
-            state["hits"].zero_()
-            state["seen"].zero_()
+            state.hits.zero_()
+            state.seen.zero_()
         if iteration % config.push_interval == 0:
-            self._push(task, state, _FIRST + iteration // config.push_interval)
-        losses = self._match(task, state, iteration)
-        self._train(task, state, iteration)
+            self._push(_FIRST + iteration // config.push_interval)
+        losses = self._match(iteration)
+        self._train(iteration)
         return losses
 
-    def _match(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
+    def _match(self, iteration: int) -> Tensors:
         """A step on the stored images with a network of the queue."""
-        generator = keyed_generator(task.seed, "matched network", iteration)
+        generator = keyed_generator(self.task.seed, "matched network", iteration)
         place = int(torch.randint(self._held(iteration), (), generator=generator))
-        network = self._layout.state(state["networks"][place])
-        hits, seen = (state[name][place].to(state["pixels"]) for name in ("hits", "seen"))
-        percent = 100 * hits / seen.clamp(min=1)
-        change = single_operation(task, self.config.augmentation, iteration)
+        network = self._queue[place].state()
+        embed = partial(self.network.embed, network)
+        weight, bias = network["classifier.weight"], network["classifier.bias"]
 
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(task, task.network.embed, network, images)
-
-        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
-
-        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(task, stored_images, self.space), chunk.owners)
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
+        def losses(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
+            """Both terms, a number for each class; embedding and logits come from one forward."""
             found = embed(images)
-            logits = functional.linear(
-                found, network["classifier.weight"], network["classifier.bias"]
-            )
-            means = class_means(found, chunk.sizes)
+            logits = functional.linear(found, weight, bias)
             return {
-                "matching": mean_distance(real[chunk.classes], means),
+                "matching": mean_distance(real, class_means(found, chunk.sizes)),
                 "cross_entropy": class_cross_entropy(logits, chunk.labels, chunk.sizes),
             }
 
+        hits, seen = (
+            count[place].to(self.task.initial) for count in (self.state.hits, self.state.seen)
+        )
+        percent = 100 * hits / seen.clamp(min=1)
         weights: dict[str, float | torch.Tensor] = {"matching": 1.0}
-        weights["cross_entropy"] = self.config.ce_weight * percent
-        return self._synthetic.descend(state, view, losses, weights)
+        weights["cross_entropy"] = self._config.ce_weight * percent
+        return self.match_means(iteration, embed, losses, weights)
 
-    def _train(self, task: CondensationTask, state: Tensors, iteration: int) -> None:
+    def _train(self, iteration: int) -> None:
         """Some steps of some networks of the queue on real images."""
-        config, train = self.config, task.train
-        generator = keyed_generator(task.seed, "queue", iteration)
+        config, train = self._config, self.task.train
+        generator = keyed_generator(self.task.seed, "queue", iteration)
         fetched = torch.randperm(self._held(iteration), generator=generator)[: config.fetch]
         for place in fetched.tolist():
             for _ in range(config.model_steps):
                 every = torch.randperm(len(train.labels), generator=generator)
                 rows = every[: config.model_batch].to(train.images.device)
-                self._descend(task, state, place, train.images[rows], train.labels[rows])
+                self._descend(place, rows)
 
-    def _descend(
-        self,
-        task: CondensationTask,
-        state: Tensors,
-        place: int,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-    ) -> None:
-        """One SGD step of a network of the queue on images (b,C,H,W) uint8."""
-        config, layout, train = self.config, self._layout, task.train
-        row, velocity = state["networks"][place], state["network_velocities"][place]
-        weights = layout.state(row)
-        leaves = layout.leaves(weights)
-        images, labels = images.to(task.device), labels.to(task.device)
-        eaten = train.normalization.apply_bytes(images, task.initial.dtype)
-        logits = forward(task, self._training.logits, leaves, eaten)
-        loss = functional.cross_entropy(logits, labels)
-        gradients = torch.autograd.grad(loss, layout.parameters(leaves))
-        if layout.size > layout.trained:  # what batch norm saw
-            row[layout.trained :] = layout.row(leaves)[layout.trained :]
-        trained = row[: layout.trained]
-        velocity.mul_(config.model_momentum).add_(trained, alpha=config.model_weight_decay)
-        velocity.add_(torch.cat([gradient.flatten() for gradient in gradients]))
-        trained.sub_(velocity, alpha=config.model_learning_rate)
-        state["hits"][place] += (logits.detach().argmax(1) == labels).sum()
-        state["seen"][place] += len(labels)
+    def _descend(self, place: int, rows: torch.Tensor) -> None:
+        """One SGD step of a network of the queue on the real images at ``rows`` (b,)."""
+        config, network = self._config, self._queue[place]
+        labels = self.task.train.labels[rows].to(self.task.device)
+        gradient, logits = network.gradient(self._input.real(rows), labels)
+        # The penalty is added before the gradient: in another order the sum is rounded otherwise.
+        network.velocity.mul_(config.model_momentum)
+        network.velocity.add_(network.weights, alpha=config.model_weight_decay)
+        rate = config.model_learning_rate
+        sgd_step(network.weights, network.velocity, gradient, rate, momentum=1.0)
+        self.state.hits[place] += (logits.argmax(1) == labels).sum()
+        self.state.seen[place] += len(labels)
 
-    def _push(self, task: CondensationTask, state: Tensors, number: int) -> None:
+    def _push(self, number: int) -> None:
         """Put a fresh network into the queue, where the oldest is when it is full."""
-        place = number % self.config.queue
-        fresh = task.network.initial(keyed_generator(task.seed, "network", number))
-        state["networks"][place].copy_(self._layout.row(fresh))
-        state["network_velocities"][place].zero_()
-        state["hits"][place] = 0
-        state["seen"][place] = 0
+        place = number % self._config.queue
+        self._queue[place].renew(keyed_generator(self.task.seed, "network", number))
+        self.state.hits[place] = 0
+        self.state.seen[place] = 0
 
     def _held(self, iteration: int) -> int:
         """Networks in the queue after the push of an iteration."""
-        return min(_FIRST + 1 + iteration // self.config.push_interval, self.config.queue)
+        return min(_FIRST + 1 + iteration // self._config.push_interval, self._config.queue)
+
+
+@METHODS.register("idm")
+class IDM(Condenser):
+    """IDM; see the module's text."""
+
+    title = "IDM"
+    paper = "Zhao et al., CVPR 2023"
+    year = 2023
+    space = "normalized"
+    Config = IDMConfig
+    config: IDMConfig
+
+    def couples(self, network: Network) -> bool:
+        """The queue is trained on the real images of all classes."""
+        return True
+
+    def memory(self, shape: TaskShape) -> Memory:
+        """The queue with its momentum; real images of a group of classes or of a training batch.
+
+        The gradients of a training batch take twice the memory of a forward.
+        """
+        real = max(shape.forward_batch, 2 * self.config.model_batch)
+        return Memory(synthetic=shape.decoded, real=real, networks=2 * self.config.queue)
+
+    def start(self, task: CondensationTask) -> Condensation[IDMState]:
+        """Begin with the first stored images at rest, and the queue's first networks."""
+        return IDMCondensation(task, self.config)

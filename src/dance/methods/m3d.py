@@ -28,7 +28,7 @@ gives all its images. With kernel ``linear`` the loss is DM's.
 
 from __future__ import annotations
 
-from itertools import islice
+from functools import partial
 from typing import Literal
 
 import torch
@@ -36,17 +36,18 @@ import torch
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.distribution import (
-    Chunk,
-    RealFeatures,
-    SyntheticImages,
-    chained_operations,
-    forward,
-    fresh_network,
-    pictures,
-    real_batch_size,
+from dance.methods.base import (
+    METHODS,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
 )
+from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.toolkit.images import ChainedOperations
 from dance.objectives.kernel import Kernel, discrepancy
 
 
@@ -75,6 +76,48 @@ class M3DConfig:
     none."""
 
 
+class M3DCondensation(DistributionMatching[PixelState]):
+    """M3D at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: M3DConfig) -> None:
+        state, rate = PixelState.at_rest(task.initial), config.learning_rate * task.ipc
+        super().__init__(
+            task,
+            state,
+            pixel_sgd(task, state, rate, config.momentum, config.steps),
+            ChainedOperations(task, config.augmentation),
+            config.real_batch,
+        )
+        self._config = config
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration."""
+        number = iteration // self._config.network_interval
+        encoder = self.network.fresh(keyed_generator(self.task.seed, "network", number))
+        embed = partial(self.network.embed, encoder)
+        self.state.pixels.clamp_(0, 1)
+
+        def loss(chunk: Chunk, real: list[torch.Tensor], images: torch.Tensor) -> Tensors:
+            """The discrepancy of each class."""
+            synthetic = embed(images).unflatten(0, (len(real), -1))
+            return {"discrepancy": self._discrepancy(real, synthetic)}
+
+        return self.match_features(iteration, embed, loss, {"discrepancy": 1.0})
+
+    def _discrepancy(self, real: list[torch.Tensor], synthetic: torch.Tensor) -> torch.Tensor:
+        """Of k classes (k,): in one call where all have as many real images, (n_c,D) each."""
+        kernel = self._config.kernel
+        if len({len(features) for features in real}) == 1:
+            return discrepancy(torch.stack(real), synthetic, kernel)
+        pairs = zip(real, synthetic, strict=True)
+        return torch.cat([discrepancy(r[None], s[None], kernel) for r, s in pairs])
+
+
 @METHODS.register("m3d")
 class M3D(Condenser):
     """M3D; see the module's text."""
@@ -85,48 +128,10 @@ class M3D(Condenser):
     Config = M3DConfig
     config: M3DConfig
 
-    @property
-    def iterations(self) -> int:
-        """Steps in all."""
-        return self.config.iterations
+    def memory(self, shape: TaskShape) -> Memory:
+        """The real images are those of a group of classes."""
+        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a group of classes."""
-        return real_batch_size(device, resolution)
-
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images and their momentum."""
-        config, rate = self.config, self.config.learning_rate * task.ipc
-        together = self.real_images(task.device, task.train.resolution)
-        self._real = RealFeatures(task, config.real_batch, together)
-        self._synthetic = SyntheticImages(task, rate, config.momentum, config.steps)
-        return self._synthetic.start()
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration: as many classes as a chunk holds meet their real images at a time."""
-        config = self.config
-        drawn = keyed_generator(task.seed, "network", iteration // config.network_interval)
-        encoder = fresh_network(task, drawn)
-        change = chained_operations(task, config.augmentation, iteration)
-        rows = self._real.rows(iteration).to(task.device)
-        state["pixels"].clamp_(0, 1)
-
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(task, task.network.embed, encoder, images)
-
-        real = self._real.features(embed, change, rows)
-
-        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            return change(pictures(task, stored_images, self.space), chunk.owners)
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            own = list(islice(real, len(chunk.sizes)))
-            synthetic = embed(images).unflatten(0, (len(own), -1))
-            sizes = {len(features) for features in own}
-            if len(sizes) == 1:  # one call for all: the classes are large enough for full batches
-                return {"discrepancy": discrepancy(torch.stack(own), synthetic, config.kernel)}
-            pairs = zip(own, synthetic, strict=True)
-            found = [discrepancy(r[None], s[None], config.kernel) for r, s in pairs]
-            return {"discrepancy": torch.cat(found)}
-
-        return self._synthetic.descend(state, view, losses, {"discrepancy": 1.0})
+    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+        """Begin with the first stored images at rest."""
+        return M3DCondensation(task, self.config)

@@ -36,31 +36,38 @@ Deviations from the paper and from the released code:
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
 import torch
 from torch.nn import functional
 
-from dance.augment import Strategy, single
+from dance.augment import Strategy
 from dance.condensed.container import Space
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.experts.trajectories import Trajectories, long_enough
 from dance.kernels import plain_operations
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.classwise_sgd import ClassSGD
-from dance.methods.toolkit.distribution import forward, forward_jvp, has_batch_norm, pictures
-from dance.networks import State
-from dance.networks.state_vector import parameter_layout
+from dance.methods.base import (
+    METHODS,
+    SHARED,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
+)
+from dance.methods.toolkit.gradient import SECOND_ORDER
+from dance.methods.toolkit.images import NetworkInput, batch_operation
+from dance.methods.toolkit.network import TaskNetwork
+from dance.networks import Network, State
+from dance.networks.state_vector import parameter_layout, sgd_step
 from dance.objectives.gradient import loss_jvp
 from dance.objectives.trajectory import StepGradients, backward, unroll
-
-_SECOND_ORDER = 3
-"""Memory of an image's forward with second derivatives, in forwards with first ones."""
 
 
 @configuration
@@ -91,6 +98,19 @@ class MTTConfig:
     none."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MTTState(PixelState):
+    """Stored images, and the step size a that is learned with them.
+
+    Attributes:
+        learning_rate: 0-dim, a: the student's learning rate.
+        learning_rate_velocity: 0-dim, its momentum.
+    """
+
+    learning_rate: torch.Tensor = field(metadata=SHARED)
+    learning_rate_velocity: torch.Tensor = field(metadata=SHARED)
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """One step of a student.
@@ -98,12 +118,172 @@ class Batch:
     Attributes:
         rows: (b,) of its images among all synthetic ones, on the device.
         labels: (b,) int64 on the device.
-        change: its augmentation.
+        augmentation: of its images.
     """
 
     rows: torch.Tensor
     labels: torch.Tensor
-    change: Callable[[torch.Tensor], torch.Tensor]
+    augmentation: Callable[[torch.Tensor], torch.Tensor]
+
+
+class MTTCondensation(Condensation[MTTState]):
+    """MTT at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+        experts: the trajectories of the task, long enough for these settings.
+    """
+
+    def __init__(self, task: CondensationTask, config: MTTConfig, experts: Trajectories) -> None:
+        state = MTTState.at_rest(
+            task.initial,
+            learning_rate=task.initial.new_tensor(config.step_size),
+            learning_rate_velocity=task.initial.new_zeros(()),
+        )
+        super().__init__(task, state)
+        self._config, self._experts = config, experts
+        self._network = TaskNetwork(task, training=True)
+        self._layout = parameter_layout(task.network)
+        self._buffers = self._network.fresh_buffers()
+        self._input = NetworkInput(task, MTT.space)
+        labels = torch.arange(task.train.num_classes)
+        self._labels = labels.repeat_interleave(task.shape.decoded).to(task.device)
+
+    @property
+    def learned_rate(self) -> torch.Tensor:
+        """The step size a."""
+        return self.state.learning_rate
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration."""
+        config, state, rate = self._config, self.state, self.state.learning_rate
+        first, target = self._segment(iteration)  # 1.
+        leaf = state.pixels.detach().requires_grad_()
+        images = self._input.synthetic(leaf)
+        batches = self._batches(iteration)
+
+        fixed = images.detach()
+        path = unroll(first, rate, [partial(self._gradient, fixed, b) for b in batches])  # 2.
+        image_gradient = torch.zeros_like(fixed)
+        steps = [partial(self._backward, fixed, image_gradient, batch) for batch in batches]
+        loss, rate_gradient = backward(path, target, rate, steps)
+
+        (gradient,) = torch.autograd.grad((images * image_gradient).sum(), leaf)
+        losses = {"trajectory": loss, "learning_rate": rate.clone()}
+        momentum = config.momentum
+        sgd_step(state.pixels, state.velocity, gradient, config.learning_rate, momentum)  # 3.
+        velocity = state.learning_rate_velocity
+        sgd_step(rate, velocity, rate_gradient, config.step_size_learning_rate, momentum)
+        return losses
+
+    def _segment(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights (P,) to start from and to reach, on the device, in the dtype of the pixels."""
+        held, config, seed = self._experts, self._config, self.task.seed
+        turn, place = divmod(iteration, len(held))
+        order = torch.randperm(len(held), generator=keyed_generator(seed, "experts", turn))
+        generator = keyed_generator(seed, "start epoch", iteration)
+        start = int(torch.randint(config.start_epochs, (), generator=generator))
+        number = int(order[place])
+        ends = [held.weights(number, epoch) for epoch in (start, start + config.expert_epochs)]
+        first, target = (weights.to(self.task.initial) for weights in ends)
+        return first, target
+
+    def _batches(self, iteration: int) -> list[Batch]:
+        """The student's mini-batches and what augments them."""
+        config, count, seed = self._config, len(self._labels), self.task.seed
+        size = min(config.student_batch or count, count)
+        batches: list[Batch] = []
+        parts: list[torch.Tensor] = []
+        for number in range(config.student_steps):
+            if not parts:
+                generator = keyed_generator(seed, "student order", iteration, number)
+                parts = list(torch.randperm(count, generator=generator).split(size))
+            rows = parts.pop().to(self.task.device)
+            generator = keyed_generator(seed, "student augment", iteration, number)
+            resolution = self.task.train.resolution
+            augmentation = batch_operation(config.augmentation, len(rows), resolution, generator)
+            batches.append(Batch(rows, self._labels[rows], augmentation))
+        return batches
+
+    def _gradient(self, images: torch.Tensor, batch: Batch, weights: torch.Tensor) -> torch.Tensor:
+        """The gradient g of a step, (P,), of the mean cross-entropy of its images."""
+        seen, total = batch.augmentation(images[batch.rows]), torch.zeros_like(weights)
+        for part in self._parts(len(seen)):
+            loss, leaves = self._loss(weights, seen[part], batch.labels[part])
+            found = torch.autograd.grad(loss, list(leaves.values()))
+            total += self._flat(found) * (len(seen[part]) / len(seen))
+        return total
+
+    def _backward(
+        self,
+        images: torch.Tensor,
+        image_gradient: torch.Tensor,
+        batch: Batch,
+        weights: torch.Tensor,
+        adjoint: torch.Tensor,
+        wanted: bool,
+    ) -> StepGradients:
+        """What :data:`StepBackward` asks of a step; -a dq/dx is added to ``image_gradient``."""
+        rate = self.state.learning_rate
+        leaf = images[batch.rows].requires_grad_()
+        seen = batch.augmentation(leaf)
+        product, total = torch.zeros_like(rate), torch.zeros_like(weights)
+        gradients = []
+        for part in self._parts(len(seen)):
+            x = seen[part].detach().requires_grad_()
+            fraction = len(x) / len(seen)
+            q, leaves = self._product(weights, x, batch.labels[part], adjoint)
+            inputs = [x, *(leaves.values() if wanted else ())]
+            second = torch.autograd.grad(q, inputs, materialize_grads=True)
+            product += q.detach() * fraction
+            gradients.append(second[0] * fraction)
+            if wanted:
+                total += self._flat(second[1:]) * fraction
+        (gradient,) = torch.autograd.grad((seen * torch.cat(gradients)).sum(), leaf)
+        image_gradient.index_add_(0, batch.rows, -rate * gradient)
+        return StepGradients(product, total if wanted else None)
+
+    def _parts(self, count: int) -> list[slice]:
+        """Images of a step that are forwarded together."""
+        most = count if self._network.coupled else self.task.chunk * self.task.shape.decoded
+        return [slice(start, start + most) for start in range(0, count, most)]
+
+    def _product(
+        self,
+        weights: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        adjoint: torch.Tensor,
+    ) -> tuple[torch.Tensor, State]:
+        """Q = <g, lambda> with its graph, and the weights by name that it depends on."""
+        state, direction = self._leaves(weights), self._layout.views(adjoint)
+        found = self._network.jvp(state, direction, images)
+        if found is not None:
+            return loss_jvp(*found, labels), state
+        with plain_operations():
+            loss, leaves = self._loss(weights, images, labels)
+            gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+        products = [(g * v).sum() for g, v in zip(gradients, direction.values(), strict=True)]
+        return torch.stack(products).sum(), leaves
+
+    def _leaves(self, weights: torch.Tensor) -> State:
+        """Weights (P,) by name, to be differentiated."""
+        views = self._layout.views(weights.detach())
+        return {name: tensor.requires_grad_() for name, tensor in views.items()}
+
+    def _loss(
+        self, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, State]:
+        """Mean cross-entropy of augmented images, and the weights by name that it depends on."""
+        leaves = self._leaves(weights)
+        buffers = {name: tensor.clone() for name, tensor in self._buffers.items()}
+        logits = self._network.logits({**leaves, **buffers}, images)
+        return functional.cross_entropy(logits, labels), leaves
+
+    def _flat(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Gradients of all weights as one vector (P,)."""
+        return self._layout.flatten(dict(zip(self._layout.shapes, gradients, strict=True)))
 
 
 @METHODS.register("mtt")
@@ -116,206 +296,28 @@ class MTT(Condenser):
     whitens = True
     Config = MTTConfig
     config: MTTConfig
-    shared = frozenset({"learning_rate", "learning_rate_velocity"})
     divergence_hint = "step_size_learning_rate"
-    whole = True
     space: ClassVar[Space] = "normalized"
-
-    @property
-    def iterations(self) -> int:
-        """Steps of the images."""
-        return self.config.iterations
 
     def trajectory_epochs(self) -> int:
         """The last target of the last start."""
         return self.config.start_epochs - 1 + self.config.expert_epochs
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Those of a class, counted by the memory of second derivatives."""
-        return _SECOND_ORDER * super().synthetic_images(ipc, factor)
+    def couples(self, network: Network) -> bool:
+        """The student is trained on the synthetic images of all classes."""
+        return True
 
-    def networks_held(self) -> int:
-        """The student's path and where it should lead."""
-        return self.config.student_steps + 2
+    def memory(self, shape: TaskShape) -> Memory:
+        """A class's images, with second derivatives; the student's path, and its target."""
+        synthetic = SECOND_ORDER * shape.decoded
+        return Memory(synthetic=synthetic, networks=self.config.student_steps + 2)
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images and step size at rest.
+    def start(self, task: CondensationTask) -> Condensation[MTTState]:
+        """Begin with the first stored images and the step size at rest.
 
         Raises:
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        self._experts(task)
-        self._network = copy.deepcopy(task.network).train()
-        self._coupled = has_batch_norm(task.network)
-        self._buffers: State = {}
-        if dict(task.network.named_buffers()):
-            fresh = task.network.initial(keyed_generator(task.seed, "buffers"))
-            names = [name for name, _ in task.network.named_buffers()]
-            held = {name: fresh[name].to(task.device) for name in names}
-            dtype = task.initial.dtype
-            self._buffers = {
-                n: t.to(dtype) if t.is_floating_point() else t for n, t in held.items()
-            }
-        each = task.decoder.images(task.ipc)
-        labels = torch.arange(task.train.num_classes)
-        self._labels = labels.repeat_interleave(each).to(task.device)
-        self._together = task.chunk * each
-        initial = task.initial
-        return {
-            "pixels": initial.clone(),
-            "velocity": torch.zeros_like(initial),
-            "learning_rate": initial.new_tensor(self.config.step_size),
-            "learning_rate_velocity": initial.new_zeros(()),
-        }
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration."""
-        config, rate = self.config, state["learning_rate"]
-        first, target = self._segment(task, iteration)
-        leaf = state["pixels"].detach().requires_grad_()
-        images = pictures(task, leaf, self.space)
-        batches = self._batches(task, iteration)
-
-        still = images.detach()
-        path = unroll(first, rate, [partial(self._slope, task, still, b) for b in batches])
-        pulled = torch.zeros_like(still)
-        reverses = [partial(self._pull, task, still, pulled, rate, batch) for batch in batches]
-        loss, slope = backward(path, target, rate, reverses)
-
-        (gradient,) = torch.autograd.grad((images * pulled).sum(), leaf)
-        losses = {"trajectory": loss, "learning_rate": rate.clone()}
-        rates = (config.learning_rate, config.momentum)
-        ClassSGD(state["pixels"], state["velocity"], 1, *rates).step(gradient)
-        velocity = state["learning_rate_velocity"].mul_(config.momentum).add_(slope)
-        rate.sub_(velocity, alpha=config.step_size_learning_rate)
-        return losses
-
-    def _experts(self, task: CondensationTask) -> Trajectories:
-        """The trajectories, long enough."""
         asked = self.trajectory_epochs()
-        return long_enough(task.trajectories, asked, self.title, "start_epochs")
-
-    def _segment(self, task: CondensationTask, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights (P,) to start from and to reach, on the device, in the dtype of the pixels."""
-        held, config = self._experts(task), self.config
-        turn, place = divmod(iteration, len(held))
-        order = torch.randperm(len(held), generator=keyed_generator(task.seed, "experts", turn))
-        generator = keyed_generator(task.seed, "start epoch", iteration)
-        start = int(torch.randint(config.start_epochs, (), generator=generator))
-        number = int(order[place])
-        ends = [held.weights(number, epoch) for epoch in (start, start + config.expert_epochs)]
-        first, target = (weights.to(task.initial) for weights in ends)
-        return first, target
-
-    def _batches(self, task: CondensationTask, iteration: int) -> list[Batch]:
-        """The student's mini-batches and what augments them."""
-        config, count = self.config, len(self._labels)
-        size = min(config.student_batch or count, count)
-        batches: list[Batch] = []
-        parts: list[torch.Tensor] = []
-        for number in range(config.student_steps):
-            if not parts:
-                generator = keyed_generator(task.seed, "student order", iteration, number)
-                parts = list(torch.randperm(count, generator=generator).split(size))
-            rows = parts.pop().to(task.device)
-            change = self._augmentation(task, len(rows), iteration, number)
-            batches.append(Batch(rows, self._labels[rows], change))
-        return batches
-
-    def _augmentation(
-        self, task: CondensationTask, count: int, iteration: int, number: int
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        """One operation for the images of a step, each with parameters of its own."""
-        strategy, resolution = self.config.augmentation, task.train.resolution
-        if not strategy:
-            return lambda images: images
-        generator = keyed_generator(task.seed, "student augment", iteration, number)
-        drawn = single.draw(strategy, count, resolution, generator, shared=True)
-        return lambda images: single.apply(images, drawn)
-
-    def _slope(
-        self, task: CondensationTask, images: torch.Tensor, batch: Batch, weights: torch.Tensor
-    ) -> torch.Tensor:
-        """The gradient g of a step, (P,), of the mean cross-entropy of its images."""
-        seen, total = batch.change(images[batch.rows]), torch.zeros_like(weights)
-        for part in self._parts(len(seen)):
-            loss, leaves = self._loss(task, weights, seen[part], batch.labels[part])
-            found = torch.autograd.grad(loss, list(leaves.values()))
-            total += _flat(found) * (len(seen[part]) / len(seen))
-        return total
-
-    def _pull(
-        self,
-        task: CondensationTask,
-        images: torch.Tensor,
-        pulled: torch.Tensor,
-        rate: torch.Tensor,
-        batch: Batch,
-        weights: torch.Tensor,
-        adjoint: torch.Tensor,
-        wanted: bool,
-    ) -> StepGradients:
-        """What :data:`StepBackward` asks of a step; -a dq/dx is added to ``pulled``."""
-        leaf = images[batch.rows].requires_grad_()
-        seen = batch.change(leaf)
-        product, total = torch.zeros_like(rate), torch.zeros_like(weights)
-        gradients = []
-        for part in self._parts(len(seen)):
-            x = seen[part].detach().requires_grad_()
-            share = len(x) / len(seen)
-            q, leaves = self._product(task, weights, x, batch.labels[part], adjoint)
-            inputs = [x, *(leaves.values() if wanted else ())]
-            second = torch.autograd.grad(q, inputs, materialize_grads=True)
-            product += q.detach() * share
-            gradients.append(second[0] * share)
-            if wanted:
-                total += _flat(second[1:]) * share
-        (gradient,) = torch.autograd.grad((seen * torch.cat(gradients)).sum(), leaf)
-        pulled.index_add_(0, batch.rows, -rate * gradient)
-        return StepGradients(product, total if wanted else None)
-
-    def _parts(self, count: int) -> list[slice]:
-        """Images of a step that are forwarded together."""
-        together = count if self._coupled else self._together
-        return [slice(start, start + together) for start in range(0, count, together)]
-
-    def _product(
-        self,
-        task: CondensationTask,
-        weights: torch.Tensor,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        adjoint: torch.Tensor,
-    ) -> tuple[torch.Tensor, State]:
-        """Q = <g, lambda> with its graph, and the weights by name that it depends on."""
-        state, way = self._leaves(weights), parameter_layout(self._network).views(adjoint)
-        found = forward_jvp(task, self._network, state, way, images)
-        if found is not None:
-            return loss_jvp(*found, labels), state
-        with plain_operations():
-            loss, leaves = self._loss(task, weights, images, labels)
-            gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
-        products = [(g * v).sum() for g, v in zip(gradients, way.values(), strict=True)]
-        return torch.stack(products).sum(), leaves
-
-    def _leaves(self, weights: torch.Tensor) -> State:
-        """Weights (P,) by name, to be differentiated."""
-        views = parameter_layout(self._network).views(weights.detach())
-        return {name: tensor.requires_grad_() for name, tensor in views.items()}
-
-    def _loss(
-        self,
-        task: CondensationTask,
-        weights: torch.Tensor,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-    ) -> tuple[torch.Tensor, State]:
-        """Mean cross-entropy of augmented images, and the weights by name that it depends on."""
-        leaves = self._leaves(weights)
-        buffers = {name: tensor.clone() for name, tensor in self._buffers.items()}
-        logits = forward(task, self._network.logits, {**leaves, **buffers}, images)
-        return functional.cross_entropy(logits, labels), leaves
-
-
-def _flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])
+        held = long_enough(task.trajectories, asked, self.title, "start_epochs")
+        return MTTCondensation(task, self.config, held)

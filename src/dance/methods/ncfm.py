@@ -43,7 +43,8 @@ Classes share their forwards, and their steps, those without a gradient included
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
@@ -52,23 +53,28 @@ from torch.nn import functional
 
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
+from dance.core.device import send
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import keyed_generator
-from dance.experts import interpolate
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
+from dance.methods.base import (
+    METHODS,
+    SHARED,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
+)
+from dance.methods.dance import Encoders
 from dance.methods.toolkit.classwise_adamw import ClassAdamW
 from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD
-from dance.methods.toolkit.distribution import (
-    Change,
-    Chunk,
-    RealFeatures,
-    SyntheticImages,
-    chained_operations,
-    forward,
-    pictures,
-    real_batch_size,
-)
+from dance.methods.toolkit.distribution import Chunk, RealFeatures, SyntheticImages
+from dance.methods.toolkit.images import ChainedOperations
+from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import Network, State
+from dance.networks.state_vector import VectorLayout
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.characteristic import (
     characteristic,
@@ -128,38 +134,67 @@ class NCFMConfig:
     """Momentum of SGD on the network that learns the scales of the frequencies."""
 
 
-class Paced(SyntheticImages):
-    """Stored images under the optimiser and at the learning rate that the state says.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NCFMState(PixelState):
+    """Stored images, their optimiser and its schedule, and the network that makes frequencies.
+
+    Attributes:
+        pixel_rate: 0-dim, learning rate of the stored images.
+        updates: 0-dim int64, optimiser steps so far.
+        lowest: 0-dim, least sum of losses so far.
+        stalled: 0-dim int64, iterations since then.
+        squares: AdamW's mean squared gradient of the stored images, of their shape; None with SGD.
+        sampler: (P,) weights of the sampling network; None where frequencies are normal.
+        sampler_velocity: (P,) their momentum; None likewise.
+    """
+
+    pixel_rate: torch.Tensor = field(metadata=SHARED)
+    updates: torch.Tensor = field(metadata=SHARED)
+    lowest: torch.Tensor = field(metadata=SHARED)
+    stalled: torch.Tensor = field(metadata=SHARED)
+    squares: torch.Tensor | None = None
+    sampler: torch.Tensor | None = field(default=None, metadata=SHARED)
+    sampler_velocity: torch.Tensor | None = field(default=None, metadata=SHARED)
+
+
+class PacedOptimiser:
+    """The optimiser of the stored images, at the learning rate that the state says.
 
     Args:
-        task: with the first stored images.
+        task: with the classes.
+        state: whose stored images it moves.
         config: of the method.
     """
 
-    def __init__(self, task: CondensationTask, config: NCFMConfig) -> None:
-        super().__init__(task, config.learning_rate, config.momentum, config.steps)
-        self._config, self._own = config, task.classes
-        self._cycle = task.train.num_classes
+    def __init__(self, task: CondensationTask, state: NCFMState, config: NCFMConfig) -> None:
+        self._state, self._config = state, config
+        joint = config.steps == "joint"
+        self._classes = 1 if joint else task.train.num_classes
+        self._own = None if joint else task.classes
+        self._cycle = self._next()
 
-    def start(self) -> Tensors:
-        """The first stored images at rest, the learning rate, and how many steps were made."""
-        state = super().start()
-        state["pixel_rate"] = state["pixels"].new_tensor(self._config.learning_rate)
-        state["updates"] = torch.zeros((), dtype=torch.int64, device=state["pixels"].device)
-        if self._config.optimiser == "adamw":
-            state["squares"] = torch.zeros_like(state["velocity"])
-        return state
+    def before(self) -> None:
+        """Bring every class to its own turn in the next cycle."""
+        self._cycle = self._next()
+        self._state.updates.add_(self._classes)
+        self._cycle.before()
 
-    def optimiser(self, state: Tensors) -> ClassOptimiser:
+    def step(self, gradient: torch.Tensor) -> None:
+        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        self._cycle.step(gradient)
+
+    def after(self) -> None:
+        """Bring every class to the end of the cycle."""
+        self._cycle.after()
+
+    def _next(self) -> ClassOptimiser:
         """One for the next cycle."""
-        config, rate, done = self._config, float(state["pixel_rate"]), int(state["updates"])
-        classes, own = (1, None) if config.steps == "joint" else (self._cycle, self._own)
-        state["updates"] += classes
-        pixels, velocity = state["pixels"], state["velocity"]
-        if config.optimiser == "sgd":
-            return ClassSGD(pixels, velocity, classes, rate, config.momentum, own)
-        moments = (velocity, state["squares"])
-        return ClassAdamW(pixels, moments, classes, rate, config.weight_decay, done, own)
+        config, state, classes, own = self._config, self._state, self._classes, self._own
+        rate = float(state.pixel_rate)
+        if state.squares is None:
+            return ClassSGD(state.pixels, state.velocity, classes, rate, config.momentum, own)
+        moments, done = (state.velocity, state.squares), int(state.updates)
+        return ClassAdamW(state.pixels, moments, classes, rate, config.weight_decay, done, own)
 
 
 class Sampler:
@@ -170,29 +205,30 @@ class Sampler:
     """
 
     def __init__(self, size: int) -> None:
-        block = [torch.Size((size, size)), *[torch.Size((size,))] * 3]
-        self._shapes, self._bound = block * _BLOCKS, 1 / math.sqrt(size)
+        vector, matrix = torch.Size((size,)), torch.Size((size, size))
+        parts = {"weight": matrix, "bias": vector, "scale": vector, "shift": vector}
+        self._layout = VectorLayout(
+            {f"{block}.{name}": shape for block in range(_BLOCKS) for name, shape in parts.items()}
+        )
+        self._bound = 1 / math.sqrt(size)
 
-    def start(self, generator: torch.Generator) -> torch.Tensor:
+    def initial(self, generator: torch.Generator) -> torch.Tensor:
         """(P,) weights on the CPU, as PyTorch would draw them."""
-        parts = []
-        for number, shape in enumerate(self._shapes):
-            place = number % 4  # weight, bias, scale, shift
-            part = torch.full(shape, float(place == 2))
-            if place < 2:
+        parts = {}
+        for name, shape in self._layout.shapes.items():
+            part = torch.full(shape, float(name.endswith("scale")))
+            if name.endswith(("weight", "bias")):
                 part.uniform_(-self._bound, self._bound, generator=generator)
-            parts.append(part.flatten())
-        return torch.cat(parts)
+            parts[name] = part
+        return self._layout.flatten(parts)
 
     def scales(self, weights: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """(n,D) in (-1,1) of noise (n,D)."""
-        parts = weights.split([shape.numel() for shape in self._shapes])
-        pairs = zip(parts, self._shapes, strict=True)
-        return mixture_scales([part.view(shape) for part, shape in pairs], noise)
+        return mixture_scales(list(self._layout.views(weights).values()), noise)
 
 
 class Frequencies:
-    """The frequencies of an iteration, and how the loss rises with what made them.
+    """The frequencies of an iteration, and the gradient of the loss by what made them.
 
     Args:
         values: (F,D).
@@ -210,19 +246,161 @@ class Frequencies:
     ) -> None:
         self.values, self.leaf = values, leaf
         self._normal, self._scales = normal, scales
-        self._slope = torch.zeros_like(values) if leaf is not None else None
+        self._gradient = torch.zeros_like(values) if leaf is not None else None
 
-    def collect(self, slope: torch.Tensor) -> None:
-        """Add the derivative (F,D) of a class's loss by the frequencies."""
-        assert self._slope is not None
-        self._slope += slope
+    def collect(self, gradient: torch.Tensor) -> None:
+        """Add the gradient (F,D) of a class's loss with respect to the frequencies."""
+        assert self._gradient is not None
+        self._gradient += gradient
 
-    def rise(self) -> torch.Tensor:
-        """Derivative (P,) of the sum over classes by the weights of the sampling network."""
-        assert self._slope is not None and self._normal is not None and self._scales is not None
-        pulled = (self._slope * self._normal).view(_REPEATS, *self._scales.shape).sum(0)
+    def weight_gradient(self) -> torch.Tensor:
+        """Gradient (P,) of the sum over classes with respect to the sampling network's weights."""
+        assert self._gradient is not None and self._normal is not None and self._scales is not None
+        outer = (self._gradient * self._normal).view(_REPEATS, *self._scales.shape).sum(0)
         assert self.leaf is not None
-        return torch.autograd.grad(self._scales, self.leaf, pulled)[0]
+        return torch.autograd.grad(self._scales, self.leaf, outer)[0]
+
+
+class NCFMCondensation(Condensation[NCFMState]):
+    """NCFM at work on a task.
+
+    Args:
+        task: what is worked on, with experts.
+        config: of the method.
+    """
+
+    def __init__(self, task: CondensationTask, config: NCFMConfig) -> None:
+        initial, counter = task.initial, torch.zeros((), dtype=torch.int64, device=task.device)
+        self._sampler, sampler = Sampler(task.network.embedding_size), None
+        if config.sampling == "learned":
+            sampler = self._sampler.initial(keyed_generator(task.seed, "sampler")).to(initial)
+        state = NCFMState.at_rest(
+            initial,
+            pixel_rate=initial.new_tensor(config.learning_rate),
+            updates=counter,
+            lowest=initial.new_tensor(math.inf),
+            stalled=counter.clone(),
+            squares=torch.zeros_like(initial) if config.optimiser == "adamw" else None,
+            sampler=sampler,
+            sampler_velocity=None if sampler is None else torch.zeros_like(sampler),
+        )
+        super().__init__(task, state)
+        self._config, self._network = config, TaskNetwork(task)
+        self._encoders = Encoders(task, self._network, "mid")
+        self._augmentation = ChainedOperations(task, config.augmentation)
+        self._real = RealFeatures(task, config.real_batch, task.shape.forward_batch)
+        self._first: torch.Tensor | None = None
+        if config.real == "first":
+            every = [task.train.rows(label) for label in task.classes]
+            rows = [own[: config.real_batch or None] for own in every]
+            self._first = torch.cat(rows).to(task.device)
+        optimiser = PacedOptimiser(task, state, config)
+        self._synthetic = SyntheticImages(task, state.pixels, optimiser)
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration."""
+        config = self._config
+        expert, encoder = self._encoders.draw(iteration)  # 1.
+        self.state.pixels.clamp_(0, 1)
+        losses = self._match(iteration, encoder)  # 2.
+        if config.calibration_weight:
+            losses |= self._calibrate(iteration, expert)  # 3.
+        if config.patience:
+            weights = {"matching": 1.0, "calibration": config.calibration_weight}
+            total = sum(float(loss) * weights[name] for name, loss in losses.items())
+            self._pace(total * self.task.train.num_classes)
+        return losses
+
+    def _match(self, iteration: int, encoder: State) -> Tensors:
+        """A step of every class on the distance of characteristic functions."""
+        augmentation = self._augmentation.draw(2 * iteration)
+        drawn = self._frequencies(iteration)
+        rows = self._first
+        if rows is None:
+            (rows,) = send([self._real.rows(iteration)], self.task.device)
+
+        def embed(images: torch.Tensor) -> torch.Tensor:
+            """Features of length 1."""
+            return functional.normalize(self._network.embed(encoder, images))
+
+        real: Iterator[torch.Tensor] = self._real.features(embed, augmentation, rows)
+
+        def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
+            """The distance of each class."""
+            parts = embed(images).split(chunk.sizes)
+            pairs = zip(islice(real, len(parts)), parts, strict=True)
+            return {"matching": torch.stack([self._distance(*pair, drawn) for pair in pairs])}
+
+        found = self._synthetic.descend(augmentation, loss, {"matching": 1.0})
+        if drawn.leaf is not None:
+            self._ascend(drawn.weight_gradient())
+        return found
+
+    def _calibrate(self, iteration: int, expert: State) -> Tensors:
+        """A step of every class on the expert's cross-entropy."""
+        augmentation = self._augmentation.draw(2 * iteration + 1)
+
+        def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
+            """The cross-entropy of each class."""
+            logits = self._network.logits(expert, images)
+            return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
+
+        weights = {"calibration": self._config.calibration_weight}
+        return self._synthetic.descend(augmentation, loss, weights)
+
+    def _frequencies(self, iteration: int) -> Frequencies:
+        """Those of an iteration, for all classes."""
+        config, like, size = self._config, self.task.initial, self.task.network.embedding_size
+        generator = keyed_generator(self.task.seed, "frequencies", iteration)
+        normal = torch.randn(config.frequencies, size, generator=generator).to(like)
+        if self.state.sampler is None:
+            return Frequencies(normal)
+        noise = torch.randn(config.frequencies // _REPEATS, size, generator=generator)
+        leaf = self.state.sampler.detach().requires_grad_()
+        scales = self._sampler.scales(leaf, noise.to(like))
+        return Frequencies(scales.detach().repeat(_REPEATS, 1) * normal, normal, leaf, scales)
+
+    def _distance(
+        self, real: torch.Tensor, synthetic: torch.Tensor, drawn: Frequencies
+    ) -> torch.Tensor:
+        """Loss of a class, from real (n,D) and synthetic (m,D) features.
+
+        Its derivative is taken at once: a graph over all classes would keep (F,m) phases of each.
+        """
+        config, at = self._config, drawn.values
+        with torch.no_grad():
+            wanted = characteristic(real, at)
+        leaf = synthetic.detach().requires_grad_()
+        with torch.enable_grad():
+            own = characteristic(leaf, at)
+            loss = _SCALE * characteristic_distance(wanted, own, config.amplitude, config.phase)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        if drawn.leaf is not None:
+            moved = at.detach().requires_grad_()
+            both = characteristic(real, moved), characteristic(synthetic.detach(), moved)
+            rising = _SCALE * characteristic_distance(*both, config.amplitude, config.phase)
+            drawn.collect(torch.autograd.grad(rising, moved)[0])
+        return loss.detach() + ((synthetic - leaf.detach()) * gradient).sum()
+
+    def _ascend(self, gradient: torch.Tensor) -> None:
+        """A step of the sampling network up the mean over classes, from the sum's gradient (P,)."""
+        config, weights, velocity = self._config, self.state.sampler, self.state.sampler_velocity
+        assert weights is not None and velocity is not None
+        velocity.mul_(config.sampler_momentum)
+        velocity.add_(gradient, alpha=1 / self.task.train.num_classes)
+        weights.add_(velocity, alpha=config.sampler_learning_rate)
+
+    def _pace(self, loss: float) -> None:
+        """Halve the learning rate when the loss has not fallen for long."""
+        state = self.state
+        if loss < float(state.lowest) * (1 - _THRESHOLD):
+            state.lowest.fill_(loss)
+            state.stalled.zero_()
+            return
+        state.stalled.add_(1)
+        if int(state.stalled) > self._config.patience:
+            state.pixel_rate.mul_(_FACTOR)
+            state.stalled.zero_()
 
 
 @METHODS.register("ncfm")
@@ -234,9 +412,6 @@ class NCFM(Condenser):
     year = 2025
     Config = NCFMConfig
     config: NCFMConfig
-    shared = frozenset(
-        {"pixel_rate", "updates", "lowest", "stalled", "sampler", "sampler_velocity"}
-    )
 
     def __init__(self, config: NCFMConfig) -> None:
         """Refuse frequencies that the sampling network cannot make.
@@ -253,11 +428,6 @@ class NCFM(Condenser):
                 f"options.frequencies must be {must} with sampling {config.sampling}: got {count}"
             )
 
-    @property
-    def iterations(self) -> int:
-        """Steps of all classes."""
-        return self.config.iterations
-
     def needs_experts(self) -> bool:
         """They are mixed, and calibrate."""
         return True
@@ -266,12 +436,12 @@ class NCFM(Condenser):
         """The learning rate depends on the losses of all classes, learned frequencies on them."""
         return bool(self.config.patience) or self.config.sampling == "learned"
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a group of classes."""
-        return real_batch_size(device, resolution)
+    def memory(self, shape: TaskShape) -> Memory:
+        """The real images are those of a group of classes."""
+        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images, the state of their optimiser, the schedule, and the frequency network.
+    def start(self, task: CondensationTask) -> Condensation[NCFMState]:
+        """Begin with the first stored images at rest.
 
         Raises:
             MissingExpertsError: the task holds no experts.
@@ -280,132 +450,4 @@ class NCFM(Condenser):
             raise MissingExpertsError(
                 "NCFM needs at least one expert: got none; train some (dance experts DATA)"
             )
-        config, initial = self.config, task.initial
-        together = self.real_images(task.device, task.train.resolution)
-        self._real = RealFeatures(task, config.real_batch, together)
-        self._first: torch.Tensor | None = None
-        if config.real == "first":
-            every = [task.train.rows(label) for label in task.classes]
-            self._first = torch.cat([rows[: config.real_batch or None] for rows in every])
-        self._synthetic = Paced(task, config)
-        self._sampler = Sampler(task.network.embedding_size)
-        state = self._synthetic.start() | {
-            "lowest": initial.new_tensor(math.inf),
-            "stalled": torch.zeros((), dtype=torch.int64, device=task.device),
-        }
-        if config.sampling == "learned":
-            weights = self._sampler.start(keyed_generator(task.seed, "sampler")).to(initial)
-            state |= {"sampler": weights, "sampler_velocity": torch.zeros_like(weights)}
-        return state
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration."""
-        config = self.config
-        generator = keyed_generator(task.seed, "encoder", iteration)
-        initial, expert = task.experts[
-            int(torch.randint(len(task.experts), (), generator=generator))
-        ]
-        encoder = interpolate(initial, expert, float(torch.rand((), generator=generator)))
-        state["pixels"].clamp_(0, 1)
-        losses = self._match(task, state, iteration, encoder)
-        if config.calibration_weight:
-            losses |= self._calibrate(task, state, iteration, expert)
-        if config.patience:
-            weights = {"matching": 1.0, "calibration": config.calibration_weight}
-            total = sum(float(loss) * weights[name] for name, loss in losses.items())
-            self._pace(state, total * task.train.num_classes)
-        return losses
-
-    def _match(
-        self, task: CondensationTask, state: Tensors, iteration: int, encoder: State
-    ) -> Tensors:
-        """A step of every class on the distance of characteristic functions."""
-        config = self.config
-        change = chained_operations(task, config.augmentation, 2 * iteration)
-        drawn = self._frequencies(task, state, iteration)
-        rows = self._real.rows(iteration) if self._first is None else self._first
-
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            return functional.normalize(forward(task, task.network.embed, encoder, images))
-
-        real = self._real.features(embed, change, rows.to(task.device))
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            parts = embed(images).split(chunk.sizes)
-            pairs = zip(islice(real, len(parts)), parts, strict=True)
-            return {"matching": torch.stack([self._distance(*pair, drawn) for pair in pairs])}
-
-        view = self._view(task, change)
-        found = self._synthetic.descend(state, view, losses, {"matching": 1.0})
-        if config.sampling == "learned":
-            velocity = state["sampler_velocity"].mul_(config.sampler_momentum)
-            velocity.add_(drawn.rise(), alpha=1 / task.train.num_classes)
-            state["sampler"].add_(velocity, alpha=config.sampler_learning_rate)
-        return found
-
-    def _calibrate(
-        self, task: CondensationTask, state: Tensors, iteration: int, expert: State
-    ) -> Tensors:
-        """A step of every class on the expert's cross-entropy."""
-        change = chained_operations(task, self.config.augmentation, 2 * iteration + 1)
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            logits = forward(task, task.network.logits, expert, images)
-            return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
-
-        view = self._view(task, change)
-        weights = {"calibration": self.config.calibration_weight}
-        return self._synthetic.descend(state, view, losses, weights)
-
-    def _view(
-        self, task: CondensationTask, change: Change
-    ) -> Callable[[torch.Tensor, Chunk], torch.Tensor]:
-        """From stored images of a chunk to what a network eats."""
-        return lambda stored_images, chunk: change(
-            pictures(task, stored_images, self.space), chunk.owners
-        )
-
-    def _frequencies(self, task: CondensationTask, state: Tensors, iteration: int) -> Frequencies:
-        """Those of an iteration, for all classes."""
-        config, size = self.config, task.network.embedding_size
-        generator = keyed_generator(task.seed, "frequencies", iteration)
-        normal = torch.randn(config.frequencies, size, generator=generator).to(task.initial)
-        if config.sampling == "normal":
-            return Frequencies(normal)
-        noise = torch.randn(config.frequencies // _REPEATS, size, generator=generator)
-        leaf = state["sampler"].detach().requires_grad_()
-        scales = self._sampler.scales(leaf, noise.to(task.initial))
-        return Frequencies(scales.detach().repeat(_REPEATS, 1) * normal, normal, leaf, scales)
-
-    def _distance(
-        self, real: torch.Tensor, synthetic: torch.Tensor, drawn: Frequencies
-    ) -> torch.Tensor:
-        """Loss of a class, from real (n,D) and synthetic (m,D) features.
-
-        Its derivative is taken at once: a graph over all classes would keep (F,m) phases of each.
-        """
-        config, at = self.config, drawn.values
-        with torch.no_grad():
-            wanted = characteristic(real, at)
-        leaf = synthetic.detach().requires_grad_()
-        with torch.enable_grad():
-            own = characteristic(leaf, at)
-            loss = _SCALE * characteristic_distance(wanted, own, config.amplitude, config.phase)
-        (slope,) = torch.autograd.grad(loss, leaf)
-        if drawn.leaf is not None:
-            moved = at.detach().requires_grad_()
-            both = characteristic(real, moved), characteristic(synthetic.detach(), moved)
-            rising = _SCALE * characteristic_distance(*both, config.amplitude, config.phase)
-            drawn.collect(torch.autograd.grad(rising, moved)[0])
-        return loss.detach() + ((synthetic - leaf.detach()) * slope).sum()
-
-    def _pace(self, state: Tensors, loss: float) -> None:
-        """Halve the learning rate when the loss has not fallen for long."""
-        if loss < float(state["lowest"]) * (1 - _THRESHOLD):
-            state["lowest"].fill_(loss)
-            state["stalled"].zero_()
-            return
-        state["stalled"] += 1
-        if int(state["stalled"]) > self.config.patience:
-            state["pixel_rate"] *= _FACTOR
-            state["stalled"].zero_()
+        return NCFMCondensation(task, self.config)

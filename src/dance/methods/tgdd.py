@@ -31,7 +31,7 @@ couples the classes.
 
 from __future__ import annotations
 
-import copy
+from functools import partial
 from typing import Literal
 
 import torch
@@ -40,18 +40,19 @@ from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.experts.trajectories import Trajectories, long_enough
-from dance.methods.base import METHODS, CondensationTask, Condenser, Tensors
-from dance.methods.toolkit.distribution import (
-    Chunk,
-    RealFeatures,
-    SyntheticImages,
-    chained_operations,
-    forward,
-    fresh_network,
-    has_batch_norm,
-    pictures,
-    real_batch_size,
+from dance.methods.base import (
+    METHODS,
+    Condensation,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
 )
+from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.toolkit.images import ChainedOperations
+from dance.methods.toolkit.network import has_batch_norm
 from dance.networks import Network, State
 from dance.networks.state_vector import parameter_layout
 from dance.objectives.calibration import class_cross_entropy
@@ -86,6 +87,67 @@ class TGDDConfig:
     makes features."""
 
 
+class TGDDCondensation(DistributionMatching[PixelState]):
+    """TGDD at work on a task.
+
+    Args:
+        task: what is worked on.
+        config: of the method.
+        experts: the trajectories of the task, long enough for these settings.
+    """
+
+    def __init__(self, task: CondensationTask, config: TGDDConfig, experts: Trajectories) -> None:
+        state, rate = PixelState.at_rest(task.initial), config.learning_rate * task.ipc
+        super().__init__(
+            task,
+            state,
+            pixel_sgd(task, state, rate, config.momentum, config.steps),
+            ChainedOperations(task, config.augmentation),
+            config.real_batch,
+            kept=min(task.shape.decoded, config.synthetic_cap),
+            training=True,
+        )
+        self._config, self._experts = config, experts
+        self._layout = parameter_layout(task.network)
+        self._buffers = self.network.fresh_buffers()  # moved, and never read
+        self._weights = {"matching": 1.0}
+        if config.calibration_weight:
+            self._weights["calibration"] = config.calibration_weight
+
+    def step(self, iteration: int) -> Tensors:
+        """One iteration."""
+        earlier, later = self._networks(iteration)
+        embed = partial(self.network.embed, earlier)
+        subset = self.synthetic.subset(keyed_generator(self.task.seed, "subset", iteration))
+        self.state.pixels.clamp_(0, 1)
+
+        def losses(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
+            """Both terms, a number for each class."""
+            means = class_means(embed(images), chunk.sizes)
+            found = {"matching": mean_distance(real, means)}
+            if "calibration" in self._weights:
+                logits = self.network.logits(later, images)
+                found["calibration"] = class_cross_entropy(logits, chunk.labels, chunk.sizes)
+            return found
+
+        return self.match_means(iteration, embed, losses, self._weights, subset)
+
+    def _networks(self, iteration: int) -> tuple[State, State]:
+        """An expert's weights after epoch j, and those after the later epoch."""
+        last = self._config.expert_epochs or self._experts.epochs
+        generator = keyed_generator(self.task.seed, "encoder", iteration)
+        number = int(torch.randint(len(self._experts), (), generator=generator))
+        first = int(torch.randint(last + 1, (), generator=generator))
+        end = min(first + self._config.ahead, last)
+        second = int(torch.randint(first, end + 1, (), generator=generator))
+        return self._state(number, first), self._state(number, second)
+
+    def _state(self, number: int, epoch: int) -> State:
+        """An expert's state after an epoch."""
+        weights = self._experts.weights(number, epoch).to(self.task.initial)
+        return self._layout.views(weights) | self._buffers
+
+
 @METHODS.register("tgdd")
 class TGDD(Condenser):
     """TGDD; see the module's text."""
@@ -93,14 +155,8 @@ class TGDD(Condenser):
     title = "TGDD"
     paper = "AAAI 2026"
     year = 2026
-    trajectories = True
     Config = TGDDConfig
     config: TGDDConfig
-
-    @property
-    def iterations(self) -> int:
-        """Steps of all classes."""
-        return self.config.iterations
 
     def trajectory_epochs(self) -> int:
         """E where it is set, else at least one."""
@@ -110,101 +166,17 @@ class TGDD(Condenser):
         """Batch norm normalises all classes together."""
         return has_batch_norm(network)
 
-    def synthetic_images(self, ipc: int, factor: int) -> int:
-        """Decoded images up to the cap."""
-        return min(super().synthetic_images(ipc, factor), self.config.synthetic_cap)
+    def memory(self, shape: TaskShape) -> Memory:
+        """Decoded images up to the cap; real ones of a forward where classes do not couple."""
+        synthetic = min(shape.decoded, self.config.synthetic_cap)
+        return Memory(synthetic=synthetic, real=shape.forward_batch)
 
-    def real_images(self, device: torch.device, resolution: int) -> int:
-        """Those of a forward where classes do not couple."""
-        return real_batch_size(device, resolution)
-
-    def setup(self, task: CondensationTask) -> Tensors:
-        """Stored images and their momentum.
+    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+        """Begin with the first stored images at rest.
 
         Raises:
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        self._experts(task)
-        config, whole = self.config, has_batch_norm(task.network)
-        self._network = copy.deepcopy(task.network).train()
-        names = [name for name, _ in task.network.named_buffers()]
-        fresh = fresh_network(task, keyed_generator(task.seed, "buffers")) if names else {}
-        self._buffers = {name: fresh[name] for name in names}  # moved, and never read
-        together = None if whole else self.real_images(task.device, task.train.resolution)
-        self._real = RealFeatures(task, config.real_batch, together)
-        self._each = task.decoder.images(task.ipc)
-        self._kept = self.synthetic_images(task.ipc, task.decoder.factor)
-        self._chunk = task.train.num_classes if whole else task.chunk
-        self._synthetic = SyntheticImages(
-            task,
-            config.learning_rate * task.ipc,
-            config.momentum,
-            config.steps,
-            kept=self._kept,
-            chunk=self._chunk,
-        )
-        return self._synthetic.start()
-
-    def step(self, task: CondensationTask, state: Tensors, iteration: int) -> Tensors:
-        """One iteration."""
-        encoder, classifier = self._networks(task, iteration)
-        change = chained_operations(task, self.config.augmentation, iteration)
-        subset = self._subset(task, iteration)
-        state["pixels"].clamp_(0, 1)
-
-        def embed(images: torch.Tensor) -> torch.Tensor:
-            return forward(task, self._network.embed, encoder, images)
-
-        real = self._real.means(embed, change, self._real.rows(iteration).to(task.device))
-
-        def view(stored_images: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-            images = pictures(task, stored_images, self.space)
-            if subset is not None:
-                images = images.index_select(0, subset[chunk.images])
-            return change(images, chunk.owners)
-
-        weights = {"matching": 1.0}
-        if self.config.calibration_weight:
-            weights["calibration"] = self.config.calibration_weight
-
-        def losses(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            means = class_means(embed(images), chunk.sizes)
-            found = {"matching": mean_distance(real[chunk.classes], means)}
-            if "calibration" in weights:
-                logits = forward(task, self._network.logits, classifier, images)
-                found["calibration"] = class_cross_entropy(logits, chunk.labels, chunk.sizes)
-            return found
-
-        return self._synthetic.descend(state, view, losses, weights)
-
-    def _networks(self, task: CondensationTask, iteration: int) -> tuple[State, State]:
-        """Weights that make features, and those that classify."""
-        held = self._experts(task)
-        last = self.config.expert_epochs or held.epochs
-        generator = keyed_generator(task.seed, "encoder", iteration)
-        number = int(torch.randint(len(held), (), generator=generator))
-        first = int(torch.randint(last + 1, (), generator=generator))
-        end = min(first + self.config.ahead, last)
-        second = int(torch.randint(first, end + 1, (), generator=generator))
-        snapshots = (held.weights(number, epoch) for epoch in (first, second))
-        layout = parameter_layout(self._network)
-        early, late = (
-            layout.views(weights.to(task.initial)) | self._buffers for weights in snapshots
-        )
-        return early, late
-
-    def _subset(self, task: CondensationTask, iteration: int) -> torch.Tensor | None:
-        """Rows (k*kept,) of each class's chosen synthetic images, each in its chunk, if not all."""
-        if self._kept == self._each:
-            return None
-        generator = keyed_generator(task.seed, "subset", iteration)
-        every = torch.rand(task.train.num_classes, self._each, generator=generator)
-        own = every[task.classes.start : task.classes.stop]
-        chosen = own.argsort(1)[:, : self._kept]
-        place = torch.arange(len(task.classes)) % self._chunk
-        return (chosen + place[:, None] * self._each).flatten().to(task.device)
-
-    def _experts(self, task: CondensationTask) -> Trajectories:
-        """The trajectories, long enough."""
         asked = self.trajectory_epochs()
-        return long_enough(task.trajectories, asked, self.title, "expert_epochs")
+        held = long_enough(task.trajectories, asked, self.title, "expert_epochs")
+        return TGDDCondensation(task, self.config, held)

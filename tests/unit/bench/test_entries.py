@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dance.bench.entries import Engine, LiteralLoop, problem_of, with_targets
+from dance.bench.entries import Engine, LiteralLoop, task_of, with_targets
 from dance.bench.speed import SpeedConfig, _default_data
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
@@ -27,7 +27,7 @@ def context(run: RunConfig) -> RunContext:
 
 
 def test_untrained_experts_stand_in_for_all(context: RunContext) -> None:
-    task = problem_of(context)
+    task = task_of(context)
     assert len(task.experts) == 2
     (first, last), (other, _) = task.experts
     assert set(first) == set(last)
@@ -40,8 +40,8 @@ def test_a_bank_stands_in_where_one_is_asked_for(run: RunConfig) -> None:
     banked, exact = with_targets(run, "bank"), with_targets(run, "exact")
     assert banked is not None
     assert exact is not None
-    assert problem_of(prepare(exact)).bank is None
-    bank = problem_of(prepare(banked)).bank
+    assert task_of(prepare(exact)).bank is None
+    bank = task_of(prepare(banked)).bank
     assert bank is not None
     assert bank.shape == (banked.options.bank_draws, 10, 8 * 4 * 4)
 
@@ -54,7 +54,7 @@ def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
     banked = with_targets(run, "bank")
     assert banked is not None
     part = prepare(banked)
-    engine = Engine.of(part, problem_of(part), 3)
+    engine = Engine.of(part, task_of(part), 3)
     assert engine.classes == 10
     assert engine.task.classes == range(3)
     assert engine.task.bank is not None
@@ -64,7 +64,7 @@ def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
 
 
 def test_a_slow_reference_loops_over_the_classes_it_has_time_for(context: RunContext) -> None:
-    task = problem_of(context)
+    task = task_of(context)
     slow, quick = (LiteralLoop(context, task, longest) for longest in (0.0, 1000.0))
     assert (slow.classes, quick.classes) == (1, 10)
     # A tenth of the work, scaled up: not the time of one class alone. The fastest of a few tries,

@@ -24,12 +24,12 @@ def both(given: CondensationTask, count: int, **options: Any) -> tuple[torch.Ten
     """Stored images of the engine and of the reference after some steps, whose losses agree."""
     config = DANCEConfig(**options)
     method, loop = DANCE(config), Reference(given, config)
-    state = method.setup(given)
+    made = method.start(given)
     for iteration in range(count):
-        losses = {name: float(x) for name, x in method.step(given, state, iteration).items()}
+        losses = {name: float(x) for name, x in made.step(iteration).items()}
         tolerance = 1e-9 if given.initial.dtype == torch.float64 else 1e-4
         assert loop.step(iteration) == pytest.approx(losses, rel=tolerance)
-    return state["pixels"], loop.pixels.detach()
+    return made.state.pixels, loop.pixels.detach()
 
 
 @pytest.mark.parametrize("ipc", [1, 2])

@@ -99,8 +99,8 @@ def test_watching_does_not_change_a_step() -> None:
     method = DANCE(DANCEConfig(real_batch=5))
     states = []
     for watched in ([], Phases().watched()):
-        state = method.setup(given)
+        made = method.start(given)
         with Stopwatch(watched, CPU):
-            method.step(given, state, 0)
-        states.append(state["pixels"])
+            made.step(0)
+        states.append(made.state.pixels)
     assert torch.equal(*states)

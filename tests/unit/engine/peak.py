@@ -83,11 +83,9 @@ def steps() -> list[dict[str, object]]:
             network=NetworkConfig(width=128, depth=2), chunk=5, dtype=torch.float32, experts=1,
         )  # fmt: skip
         method = DANCE(DANCEConfig(real_batch=16))
-        state = method.setup(case)
-        method.step(case, state, 0)
-        measured = min(
-            peak(lambda m=method, c=case, s=state, i=i: m.step(c, s, i)) for i in range(1, 4)
-        )
+        made = method.start(case)
+        made.step(0)
+        measured = min(peak(lambda made=made, i=i: made.step(i)) for i in range(1, 4))
         found.append({"classes": classes, "measured": measured, "state": case.initial.nbytes})
     return found
 

@@ -26,7 +26,7 @@ FAST: dict[str, Any] = {"learning_rate": 0.3, "real_batch": 5}
 
 def entries(given: CondensationTask, **options: Any) -> torch.Tensor:
     method = DANCE(DANCEConfig(**{**FAST, **BANK, **options}))
-    return torch.stack([method.bank_entry(given, e) for e in range(method.bank_draws())])
+    return torch.stack([*map(method.bank_entries(given), range(method.bank_draws()))])
 
 
 def emptied(given: CondensationTask) -> CondensationTask:
@@ -41,9 +41,9 @@ def with_bank(given: CondensationTask, **options: Any) -> CondensationTask:
 
 def run(given: CondensationTask, iterations: int, **options: Any) -> tuple[torch.Tensor, list[Any]]:
     method = DANCE(DANCEConfig(**{**FAST, **options}))
-    state = method.setup(given)
-    losses = [method.step(given, state, t) for t in range(iterations)]
-    return state["pixels"], [{name: float(x) for name, x in row.items()} for row in losses]
+    made = method.start(given)
+    losses = [made.step(t) for t in range(iterations)]
+    return made.state.pixels, [{name: float(x) for name, x in row.items()} for row in losses]
 
 
 def order(seed: int, turn: int) -> list[int]:
@@ -120,9 +120,9 @@ def test_an_entry_depends_on_its_number_and_the_real_side_alone() -> None:
     assert torch.equal(entries(others), found)
     longer = entries(given, bank_draws=2 * DRAWS)
     assert torch.equal(longer[:DRAWS], found)
-    backwards = DANCE(DANCEConfig(**FAST, **BANK))
-    assert torch.equal(backwards.bank_entry(given, 2), found[2])  # without those before it
-    assert torch.equal(backwards.bank_entry(given, 0), found[0])
+    entry = DANCE(DANCEConfig(**FAST, **BANK)).bank_entries(given)
+    assert torch.equal(entry(2), found[2])  # without those before it
+    assert torch.equal(entry(0), found[0])
     assert len({tuple(entry.flatten().tolist()) for entry in longer}) == 2 * DRAWS
     for changed in (
         entries(replace(given, seed=given.seed + 1)),
@@ -153,14 +153,14 @@ def test_processes_with_their_rows_of_the_bank_make_the_bytes_of_one() -> None:
 def test_resumed_inside_a_turn_it_goes_on_as_if_never_stopped(cut: int) -> None:
     given, config = with_bank(task(2, 2, dtype=torch.float32)), DANCEConfig(**FAST, **BANK)
     straight, _ = run(given, 7, **BANK)
-    first, second = DANCE(config), DANCE(config)
-    state = first.setup(given)
+    first, second = (DANCE(config).start(given) for _ in range(2))
     for iteration in range(cut):
-        first.step(given, state, iteration)
-    second.setup(given)
+        first.step(iteration)
+    for name, tensor in first.state.tensors().items():
+        second.state.tensors()[name].copy_(tensor)
     for iteration in range(cut, 7):
-        second.step(given, state, iteration)
-    assert torch.equal(state["pixels"], straight)
+        second.step(iteration)
+    assert torch.equal(second.state.pixels, straight)
 
 
 def test_random_encoders_have_no_bank() -> None:

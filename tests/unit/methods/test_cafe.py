@@ -14,8 +14,13 @@ from dance.core.rng import key, keyed_generator
 from dance.data import load
 from dance.data.sampler import ClassSampler
 from dance.methods import CondensationTask
-from dance.methods.base import Tensors
-from dance.methods.cafe import CAFE, CAFEDSA
+from dance.methods.cafe import (
+    CAFE,
+    CAFEDSA,
+    CAFECondensation,
+    CAFEState,
+    learning_rate_left,
+)
 from dance.networks import NetworkConfig, State
 from unit.methods.literal import decode
 from unit.methods.literal_matching import LiteralSides, layers, one_operation
@@ -188,12 +193,12 @@ class Literal:
 
 def run(
     method: CAFE, given: CondensationTask, steps: int
-) -> tuple[Tensors, list[tuple[float, float]]]:
-    state, losses = method.setup(given), []
+) -> tuple[CAFEState, list[tuple[float, float]]]:
+    made, losses = method.start(given), []
     for iteration in range(steps):
-        found = method.step(given, state, iteration)
+        found = made.step(iteration)
         losses.append((float(found["features"]), float(found["discrimination"])))
-    return state, losses
+    return made.state, losses
 
 
 def check(
@@ -207,7 +212,7 @@ def check(
     expected = Literal(given, config, norm)
     expected.run(steps)
     state, losses = run(kind(config), given, steps)
-    torch.testing.assert_close(state["pixels"], expected.pixels.detach(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(state.pixels, expected.pixels.detach(), rtol=1e-9, atol=1e-9)
     for found, wanted in zip(losses, expected.losses, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     moved = (expected.pixels.detach() - given.initial).abs().flatten(1).amax(1)
@@ -257,7 +262,7 @@ def test_chunks_change_nothing_but_rounding() -> None:
         config = CAFE.Config(**SHORT)
         found.append(run(CAFE(config), replace(task(2, 1), chunk=chunk), 3))
     for state, losses in found[1:]:
-        torch.testing.assert_close(state["pixels"], found[0][0]["pixels"], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(state.pixels, found[0][0].pixels, rtol=1e-10, atol=1e-12)
         assert losses[-1] == pytest.approx(found[0][1][-1], rel=1e-10)
 
 
@@ -268,20 +273,19 @@ def test_constant_accuracy_ends_the_loops_as_the_sheet_says() -> None:
         ("faithful", [None] * 9 + [0.0444444444]),
         ("clean", [None] * 9 + [0.0]),
     ):
-        method = CAFE(CAFE.Config(monitor=monitor))
+        made = CAFECondensation(given, CAFE.Config(monitor=monitor))
         window = torch.zeros(10, dtype=torch.float64)
         level = torch.tensor(0.4, dtype=torch.float64)
-        spreads = [method._spread(given, window, count, level) for count in range(1, 11)]
+        spreads = [made._spread(window, count, level) for count in range(1, 11)]
         assert spreads == pytest.approx(expected)
 
 
 def test_the_rate_is_halved_three_times() -> None:
-    method = CAFE(CAFE.Config(iterations=20))
-    shares = [method._share(iteration) for iteration in range(20)]
-    assert shares == [1.0] * 12 + [0.5] * 4 + [0.25] * 2 + [0.125] * 2
+    left = [learning_rate_left(iteration, 20) for iteration in range(20)]
+    assert left == [1.0] * 12 + [0.5] * 4 + [0.25] * 2 + [0.125] * 2
 
 
 def test_a_network_without_maps_before_pooling_is_refused() -> None:
     given = task(1, 1, network=NetworkConfig(name="resnet10", norm="batch"))
     with pytest.raises(ConfigError, match=r"layers needs .* use --network\.name convnet"):
-        CAFE(CAFE.Config()).setup(given)
+        CAFE(CAFE.Config()).start(given)

@@ -11,6 +11,7 @@ import torch
 from dance.core.errors import DataError
 from dance.data.sampler import ClassSampler
 from dance.methods import METHODS, CondensationTask, Coreset
+from dance.methods.base import PixelState
 from dance.methods.dance import DANCE, DANCEConfig
 from dance.networks import NetworkConfig
 from unit.methods.tasks import image_set, task
@@ -36,23 +37,22 @@ def owned(given: CondensationTask, classes: range) -> CondensationTask:
     )
 
 
-def run(
-    given: CondensationTask, iterations: int, **options: Any
-) -> tuple[dict[str, torch.Tensor], list[Any]]:
+def run(given: CondensationTask, iterations: int, **options: Any) -> tuple[PixelState, list[Any]]:
     method = DANCE(DANCEConfig(**{**FAST, **options}))
-    state = method.setup(given)
-    losses = [method.step(given, state, iteration) for iteration in range(iterations)]
-    return state, [{name: loss.double() for name, loss in row.items()} for row in losses]
+    made = method.start(given)
+    losses = [made.step(iteration) for iteration in range(iterations)]
+    return made.state, [{name: loss.double() for name, loss in row.items()} for row in losses]
 
 
-def together(
+def by_processes(
     given: CondensationTask, parts: list[range], iterations: int, **options: Any
-) -> tuple[dict[str, torch.Tensor], list[Any]]:
+) -> tuple[PixelState, list[Any]]:
     """What several processes make, put together as the engine does."""
     runs = [run(owned(given, classes), iterations, **options) for classes in parts]
-    state = {name: torch.cat([made[name] for made, _ in runs]) for name in runs[0][0]}
+    parts = [state.tensors() for state, _ in runs]
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     rows = zip(*(losses for _, losses in runs), strict=True)
-    return state, [
+    return PixelState(**whole), [
         {name: torch.stack([part[name] for part in row]).sum() for name in row[0]} for row in rows
     ]
 
@@ -83,19 +83,18 @@ def test_processes_together_make_the_bytes_of_one(
     """Chunks of one class are the same chunks in every process."""
     given = task(2, 2, train=TRAIN, chunk=1, dtype=dtype)
     one, losses = run(given, 4, **options)
-    many, summed = together(given, parts, 4, **options)
-    assert one.keys() == many.keys()
-    for name, tensor in one.items():
-        assert torch.equal(many[name], tensor), name
+    many, summed = by_processes(given, parts, 4, **options)
+    for name, tensor in one.tensors().items():
+        assert torch.equal(many.tensors()[name], tensor), name
     check_losses(summed, losses, 1e-6 if dtype == torch.float32 else 1e-14)
 
 
 def test_chunks_of_several_classes_that_begin_where_a_process_begins_are_the_same_too() -> None:
     given = task(2, 2, train=TRAIN, chunk=2, dtype=torch.float32)
     one, _ = run(given, 4)
-    many, _ = together(given, [range(0, 2), range(2, 6)], 4)
-    assert torch.equal(many["pixels"], one["pixels"])
-    assert torch.equal(many["velocity"], one["velocity"])
+    many, _ = by_processes(given, [range(0, 2), range(2, 6)], 4)
+    assert torch.equal(many.pixels, one.pixels)
+    assert torch.equal(many.velocity, one.velocity)
 
 
 # Of stored images (about 1) and, relative, of losses, after 4 steps. Measured on x86: stored
@@ -115,18 +114,18 @@ def test_other_chunks_and_borders_change_nothing_but_rounding(
     bound = BOUNDS[dtype]
     for chunk in (1, 4):
         other, again = run(replace(given, chunk=chunk), 4, **options)
-        torch.testing.assert_close(other["pixels"], one["pixels"], rtol=0, atol=bound)
+        torch.testing.assert_close(other.pixels, one.pixels, rtol=0, atol=bound)
         check_losses(again, losses, bound)
         for parts in (HALVES, QUARTERS, [range(0, 6), range(6, 6)]):
-            many, summed = together(replace(given, chunk=chunk), parts, 4, **options)
-            torch.testing.assert_close(many["pixels"], one["pixels"], rtol=0, atol=bound)
+            many, summed = by_processes(replace(given, chunk=chunk), parts, 4, **options)
+            torch.testing.assert_close(many.pixels, one.pixels, rtol=0, atol=bound)
             check_losses(summed, losses, bound)
 
 
 def test_a_process_without_classes_takes_part_with_nothing() -> None:
     given = owned(task(2, 2, train=TRAIN), range(6, 6))
     state, losses = run(given, 2)
-    assert state["pixels"].shape == (0, 3, 8, 8)
+    assert state.pixels.shape == (0, 3, 8, 8)
     assert all(float(loss) == 0 for row in losses for loss in row.values())
 
 
@@ -137,9 +136,9 @@ def test_the_images_of_others_do_not_matter_and_the_own_ones_do() -> None:
     part = owned(given, classes)
     kept, _ = run(part, 2)
     whole, _ = run(replace(part, train=TRAIN), 2)
-    assert torch.equal(kept["pixels"], whole["pixels"])
+    assert torch.equal(kept.pixels, whole.pixels)
     darker = replace(part.train, images=part.train.images // 2)
-    assert not torch.equal(run(replace(part, train=darker), 2)[0]["pixels"], kept["pixels"])
+    assert not torch.equal(run(replace(part, train=darker), 2)[0].pixels, kept.pixels)
 
 
 def test_samplers_of_ranges_read_what_the_whole_one_reads() -> None:
@@ -170,7 +169,7 @@ def test_random_selection_of_ranges_is_that_of_the_whole() -> None:
 
 
 def test_no_tensor_of_the_state_is_shared_so_all_are_sharded() -> None:
-    assert DANCE.shared == frozenset()
     given = task(2, 2, train=TRAIN, network=NetworkConfig(width=4, depth=1))
-    state = DANCE(DANCEConfig()).setup(owned(given, range(1, 3)))
-    assert all(len(tensor) == 4 for tensor in state.values())
+    made = DANCE(DANCEConfig()).start(owned(given, range(1, 3)))
+    assert made.state.shared() == frozenset()
+    assert all(len(tensor) == 4 for tensor in made.state.tensors().values())

@@ -27,9 +27,9 @@ def run(
     given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[torch.Tensor, list[dict[str, float]]]:
     method = DANCE(DANCEConfig(**options))
-    state = method.setup(given)
-    losses = [method.step(given, state, iteration) for iteration in range(iterations)]
-    return state["pixels"], [{name: float(x) for name, x in row.items()} for row in losses]
+    made = method.start(given)
+    losses = [made.step(iteration) for iteration in range(iterations)]
+    return made.state.pixels, [{name: float(x) for name, x in row.items()} for row in losses]
 
 
 def check(
@@ -211,7 +211,7 @@ def test_experts_are_needed_where_a_view_uses_one(encoder: str) -> None:
     assert DANCE(DANCEConfig(calibration=False)).needs_experts()
     given = task(1, 1, experts=0)
     with pytest.raises(MissingExpertsError, match="at least one expert: got none"):
-        DANCE(config).setup(given)
+        DANCE(config).start(given)
 
 
 def test_random_encoders_are_fresh_or_fixed() -> None:

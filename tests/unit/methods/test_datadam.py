@@ -79,9 +79,9 @@ def run(
     given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[torch.Tensor, list[float]]:
     method = DataDAM(DataDAMConfig(**options))
-    state = method.setup(given)
-    losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
-    return state["pixels"], losses
+    made = method.start(given)
+    losses = [float(made.step(i)["matching"]) for i in range(iterations)]
+    return made.state.pixels, losses
 
 
 def check(
@@ -145,11 +145,11 @@ def test_batch_norm_couples_classes() -> None:
 def test_a_network_without_maps_before_pooling_is_refused() -> None:
     given = task(1, 1, network=NetworkConfig(name="resnet10", norm="batch"))
     method = DataDAM(DataDAMConfig())
-    state = method.setup(given)
+    made = method.start(given)
     with pytest.raises(
         ConfigError, match=r"matching attention or layers needs .* use --network\.name convnet"
     ):
-        method.step(given, state, 0)
+        made.step(0)
 
 
 def test_defaults_are_those_of_the_released_code() -> None:

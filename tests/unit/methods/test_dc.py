@@ -12,8 +12,8 @@ from dance.core.errors import ConfigError
 from dance.kernels import plain_operations
 from dance.kernels.library import library
 from dance.methods import CondensationTask
-from dance.methods.base import Tensors
-from dance.methods.dc import DC, DSA, DSAConfig, inner_epochs, outer_steps
+from dance.methods.base import InnerNetworkState
+from dance.methods.dc import DC, DSA, DCCondensation, DSAConfig, inner_epochs, outer_steps
 from dance.methods.toolkit import gradient as matching
 from dance.networks import NetworkConfig
 from unit.methods import literal_gradient as literal
@@ -23,20 +23,22 @@ BATCH_NORM = NetworkConfig(width=6, depth=2, norm="batch")
 SHORT: dict[str, Any] = {"outer_steps": 3, "inner_epochs": 2, "real_batch": 5, "network_batch": 10}
 
 
-def run(method: DC, given: CondensationTask, iterations: int) -> tuple[Tensors, list[float]]:
-    state = method.setup(given)
-    losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
-    return state, losses
+def run(
+    method: DC, given: CondensationTask, iterations: int
+) -> tuple[InnerNetworkState, list[float]]:
+    made = method.start(given)
+    losses = [float(made.step(i)["matching"]) for i in range(iterations)]
+    return made.state, losses
 
 
 def check(
     given: CondensationTask, iterations: int = 7, kind: type[DC] = DC, **options: Any
-) -> tuple[Tensors, list[float]]:
+) -> tuple[InnerNetworkState, list[float]]:
     """The library's run is the literal one; three steps a network, so the third is begun."""
     config = kind.Config(**{**SHORT, **options})
     expected, losses = literal.condense_dc(given, config, iterations, 3, 2)
     state, found = run(kind(config), given, iterations)
-    torch.testing.assert_close(state["pixels"], expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(state.pixels, expected, rtol=1e-9, atol=1e-9)
     assert found == pytest.approx(losses, rel=1e-9)
     moved = (expected - given.initial).abs()
     assert moved.flatten(1).amax(1).min() > 1e-3  # every stored image
@@ -71,7 +73,7 @@ def test_grey_pictures_and_a_side_that_the_factor_does_not_divide() -> None:
 
 def test_batch_norm_sees_some_real_images_and_is_frozen() -> None:
     state, _ = check(task(2, 1, network=BATCH_NORM))
-    assert bool((state["network_buffers"] != 0).any())
+    assert bool((state.network_buffers != 0).any())
 
 
 def test_every_operation_of_dsa() -> None:
@@ -93,8 +95,8 @@ def test_float32_with_the_kernels_is_close_to_float64() -> None:
     exact, losses = run(DC(DC.Config(**SHORT)), task(2, 1, network=network), 4)
     given = task(2, 1, network=network, dtype=torch.float32)
     single, found = run(DC(DC.Config(**SHORT)), given, 4)
-    assert single["pixels"].dtype == torch.float32
-    torch.testing.assert_close(single["pixels"].double(), exact["pixels"], rtol=0, atol=1e-3)
+    assert single.pixels.dtype == torch.float32
+    torch.testing.assert_close(single.pixels.double(), exact.pixels, rtol=0, atol=1e-3)
     assert found == pytest.approx(losses, rel=1e-4)
 
 
@@ -113,8 +115,8 @@ def test_carried_derivatives_stand_for_second_ones(
     monkeypatch.setattr(matching, "input_gradient", None)
     state, found = run(DSA(DSAConfig(**options)), given, 3)
     assert found == pytest.approx(losses, rel=1e-4)
-    moved = (expected["pixels"] - given.initial).abs().max()
-    assert (state["pixels"] - expected["pixels"]).abs().max() < 1e-2 * moved
+    moved = (expected.pixels - given.initial).abs().max()
+    assert (state.pixels - expected.pixels).abs().max() < 1e-2 * moved
 
 
 def test_bfloat16_is_near() -> None:
@@ -122,18 +124,18 @@ def test_bfloat16_is_near() -> None:
     given = task(2, 1, network=network, dtype=torch.float32)
     _, losses = run(DC(DC.Config(**SHORT)), given, 2)
     half, found = run(DC(DC.Config(**SHORT)), dataclasses.replace(given, bfloat16=True), 2)
-    assert half["pixels"].dtype == torch.float32
+    assert half.pixels.dtype == torch.float32
     assert found == pytest.approx(losses, rel=0.1)
 
 
 def test_a_network_lives_for_t_steps_and_is_trained_between_them() -> None:
     given = task(2, 1)
     method = DC(DC.Config(**SHORT))
-    state = method.setup(given)
+    made = method.start(given)
     seen = []
     for iteration in range(6):
-        method.step(given, state, iteration)
-        seen.append(state["network"].clone())
+        made.step(iteration)
+        seen.append(made.state.network.clone())
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[1], seen[2])  # not after the last step of a network
     assert not torch.equal(seen[2], seen[3])
@@ -146,19 +148,18 @@ def test_steps_and_epochs_follow_the_published_table_for_any_number() -> None:
     assert {ipc: inner_epochs(ipc) for ipc in epochs} == epochs
     falling = [inner_epochs(ipc) for ipc in range(1, 200)]
     assert falling == sorted(falling, reverse=True)
-    method = DC(DC.Config())
-    method.setup(task(1, 1))
-    assert (method._outer, method._epochs) == (1, 50)
+    made = DCCondensation(task(1, 1), DC.Config())
+    assert (made.outer_steps, made.inner_epochs) == (1, 50)
 
 
 def test_one_image_per_class_trains_no_network() -> None:
     given = task(1, 1)
     method = DC(DC.Config(real_batch=5))
-    state = method.setup(given)
-    method.step(given, state, 3)
+    made = method.start(given)
+    made.step(3)
     fresh = given.network.initial(literal.keyed_generator(given.seed, "network", 3))
     flat = torch.cat([t.flatten() for t in fresh.values()]).double()
-    torch.testing.assert_close(state["network"], flat)
+    torch.testing.assert_close(made.state.network, flat)
 
 
 def test_dsa_is_dc_with_its_augmentation() -> None:

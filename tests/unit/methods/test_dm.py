@@ -58,9 +58,9 @@ def run(
     given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[torch.Tensor, list[float]]:
     method = DM(DMConfig(**options))
-    state = method.setup(given)
-    losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
-    return state["pixels"], losses
+    made = method.start(given)
+    losses = [float(made.step(i)["matching"]) for i in range(iterations)]
+    return made.state.pixels, losses
 
 
 def check(
@@ -151,7 +151,7 @@ def test_processes_together_make_the_bytes_of_one() -> None:
 def test_stored_pictures_are_what_was_matched_where_the_factor_does_not_divide_the_side() -> None:
     """The padding of a stored image is grey in unit space, whatever space the image is in."""
     from dance.condensed import CondensedSet
-    from dance.methods.toolkit.distribution import pictures
+    from dance.methods.toolkit.images import NetworkInput
 
     train = image_set((4, 4), resolution=7)
     given = task(1, 2, train=train, network=NetworkConfig(width=4, depth=1), dtype=torch.float32)
@@ -163,7 +163,7 @@ def test_stored_pictures_are_what_was_matched_where_the_factor_does_not_divide_t
         given.decoder,
         "normalized",
     )
-    found = pictures(given, given.initial, "normalized")
+    found = NetworkInput(given, "normalized").synthetic(given.initial)
     torch.testing.assert_close(found, stored.images(), rtol=1e-5, atol=1e-5)
 
 

@@ -13,7 +13,7 @@ from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
 from dance.methods import CondensationTask
-from dance.methods.base import Tensors
+from dance.methods.base import InnerNetworkState
 from dance.methods.dream import DREAM
 from dance.methods.idc import IDC
 from dance.networks import NetworkConfig
@@ -33,23 +33,25 @@ FAST: dict[str, Any] = {
 }
 
 
-def run(method: IDC, given: CondensationTask, iterations: int) -> tuple[Tensors, list[float]]:
-    state = method.setup(given)
-    losses = [float(method.step(given, state, i)["matching"]) for i in range(iterations)]
-    return state, losses
+def run(
+    method: IDC, given: CondensationTask, iterations: int
+) -> tuple[InnerNetworkState, list[float]]:
+    made = method.start(given)
+    losses = [float(made.step(i)["matching"]) for i in range(iterations)]
+    return made.state, losses
 
 
 def check(
     given: CondensationTask, iterations: int = 7, kind: type[IDC] = IDC, **options: Any
-) -> Tensors:
+) -> InnerNetworkState:
     """The library's run is the literal one."""
     config = kind.Config(**{**FAST, **options})
-    start = kind(config).setup(given)["pixels"]
+    start = kind(config).start(given).state.pixels
     expected, losses, clamped = literal.condense_idc(given, config, iterations, start)
     assert clamped > 0  # else the place of the clamp would not be tested
     state, found = run(kind(config), given, iterations)
     assert found == pytest.approx(losses, rel=1e-9)
-    torch.testing.assert_close(state["pixels"], expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(state.pixels, expected, rtol=1e-9, atol=1e-9)
     moved = (expected - given.initial).abs()
     assert moved.flatten(1).amax(1).min() > 1e-3  # every stored image
     return state
@@ -86,12 +88,11 @@ def test_options(options: dict[str, Any]) -> None:
 def test_batch_norm_runs_in_training_mode_and_matching_leaves_it_alone() -> None:
     given = task(2, 1, network=BATCH_NORM)
     check(given)
-    still = IDC(IDC.Config(**{**FAST, "network_learning_rate": 1e-9}))
-    state = still.setup(given)
-    still._trainee.renew(state, keyed_generator(0, "x"))
-    before = state["network_buffers"].clone()
-    still._match(given, state, 1)
-    assert torch.equal(state["network_buffers"], before)
+    made = IDC(IDC.Config(**{**FAST, "network_learning_rate": 1e-9})).start(given)
+    made.inner.renew(keyed_generator(0, "x"))
+    before = made.state.network_buffers.clone()
+    made._match(1)
+    assert torch.equal(made.state.network_buffers, before)
 
 
 def test_grey_pictures_and_a_side_that_the_factor_does_not_divide() -> None:
@@ -111,8 +112,8 @@ def test_float32_with_the_kernels_is_close_to_float64() -> None:
     exact, losses = run(IDC(IDC.Config(**options)), task(2, 2, network=network), 4)
     given = task(2, 2, network=network, dtype=torch.float32)
     single, found = run(IDC(IDC.Config(**options)), given, 4)
-    assert single["pixels"].dtype == torch.float32
-    torch.testing.assert_close(single["pixels"].double(), exact["pixels"], rtol=0, atol=1e-3)
+    assert single.pixels.dtype == torch.float32
+    torch.testing.assert_close(single.pixels.double(), exact.pixels, rtol=0, atol=1e-3)
     assert found == pytest.approx(losses, rel=1e-3)
 
 
@@ -123,10 +124,10 @@ def test_the_step_grows_with_images_per_class_and_area() -> None:
     options = {**FAST, "learning_rate": 0.1}
     alone, _ = run(IDC(IDC.Config(**options)), one, 3)
     pair, _ = run(IDC(IDC.Config(**options)), two, 3)
-    torch.testing.assert_close(pair["pixels"], alone["pixels"].repeat_interleave(2, 0))
+    torch.testing.assert_close(pair.pixels, alone.pixels.repeat_interleave(2, 0))
     half = {**options, "reference_resolution": 16, "learning_rate": 0.4}
     again, _ = run(IDC(IDC.Config(**half)), one, 3)
-    torch.testing.assert_close(again["pixels"], alone["pixels"])
+    torch.testing.assert_close(again.pixels, alone.pixels)
 
 
 @pytest.mark.parametrize("name", ["network_steps", "network_images", "network_batch"])
@@ -184,11 +185,11 @@ class TestDream:
         given = task(1, 1, train=image_set((30, 40, 25)))
         options = {**FAST, "network_steps": 4, "clustering_interval": 3}
         method = DREAM(DREAM.Config(**options))
-        state = method.setup(given)
+        made = method.start(given)
         seen = []
         for iteration in range(6):
-            method.step(given, state, iteration)
-            seen.append(state["representatives"].clone())
+            made.step(iteration)
+            seen.append(made.state.representatives.clone())
         changed = [not torch.equal(a, b) for a, b in itertools.pairwise(seen)]
         assert changed == [False, False, True, True, False]  # inner steps 1, 2, 3, 0, 1
         for c, rows in enumerate(seen[0].split(5)):
@@ -196,7 +197,7 @@ class TestDream:
 
     def test_synthetic_begin_at_representatives_of_an_untrained_network(self) -> None:
         given = task(2, 2, train=image_set((30, 40, 25)))
-        pixels = DREAM(DREAM.Config(**FAST)).setup(given)["pixels"]
+        pixels = DREAM(DREAM.Config(**FAST)).start(given).state.pixels
         fresh = given.network.initial(keyed_generator(given.seed, "start network"))
         state = {n: t.double() for n, t in fresh.items()}
         for c in range(3):
@@ -219,7 +220,7 @@ class TestDream:
 
     def test_more_cells_than_images_show_some_twice(self) -> None:
         given = task(2, 2)  # 8 cells a class, and one class of four images
-        pixels = DREAM(DREAM.Config(**FAST)).setup(given)["pixels"]
+        pixels = DREAM(DREAM.Config(**FAST)).start(given).state.pixels
         assert bool(pixels.isfinite().all())
         cells = pixels[4:].unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3)
         distinct = {

@@ -12,7 +12,7 @@ from torch.nn import functional
 from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.methods import CondensationTask
-from dance.methods.idm import IDM, IDMConfig
+from dance.methods.idm import IDM, IDMConfig, IDMState
 from dance.networks import NetworkConfig, State
 from unit.methods.literal_matching import LiteralSides, descended, fresh, layers
 from unit.methods.tasks import task
@@ -140,11 +140,11 @@ def literal(
 
 def run(
     given: CondensationTask, iterations: int, **options: Any
-) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+) -> tuple[IDMState, list[dict[str, float]]]:
     method = IDM(IDMConfig(**options))
-    state = method.setup(given)
-    losses = [method.step(given, state, i) for i in range(iterations)]
-    return state, [{name: float(x) for name, x in row.items()} for row in losses]
+    made = method.start(given)
+    losses = [made.step(i) for i in range(iterations)]
+    return made.state, [{name: float(x) for name, x in row.items()} for row in losses]
 
 
 def check(
@@ -154,7 +154,7 @@ def check(
     assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
     assert len(percents) > 1  # else the weight would not be tested
     state, losses = run(given, iterations, **options)
-    torch.testing.assert_close(state["pixels"], expected, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(state.pixels, expected, rtol=1e-9, atol=1e-10)
     for found, row in zip(losses, wanted, strict=True):
         assert found == pytest.approx(row, rel=1e-9)
 
@@ -197,11 +197,11 @@ def test_the_queue_drops_its_oldest_and_never_grows() -> None:
     given = task(1, 1)
     untrained = {**FAST, "model_steps": 1, "model_learning_rate": 1e-30, "fetch": 1}
     state, _ = run(given, 9, **untrained)  # numbers 0, 1, 2 and five pushed: 3 to 7
-    assert state["networks"].shape[0] == 5
+    assert state.networks.shape[0] == 5
     rows = {number % 5: number for number in range(8)}
     for place, number in rows.items():
         wanted = fresh(given, number)["blocks.0.0.weight"].flatten()
-        torch.testing.assert_close(state["networks"][place][: len(wanted)], wanted)
+        torch.testing.assert_close(state.networks[place][: len(wanted)], wanted)
 
 
 def test_the_accuracy_weighs_in_percent() -> None:
@@ -210,12 +210,12 @@ def test_the_accuracy_weighs_in_percent() -> None:
     moved = {}
     for weight in (0.0, 0.5, 1.0):
         method = IDM(IDMConfig(**{**FAST, "queue": 1, "momentum": 0.0, "ce_weight": weight}))
-        state = method.setup(given)
-        method.step(given, state, 0)
-        state["pixels"].copy_(given.initial)
-        state["hits"][0], state["seen"][0] = 3, 4
-        method.step(given, state, 1)
-        moved[weight] = state["pixels"] - given.initial
+        made = method.start(given)
+        made.step(0)
+        made.state.pixels.copy_(given.initial)
+        made.state.hits[0], made.state.seen[0] = 3, 4
+        made.step(1)
+        moved[weight] = made.state.pixels - given.initial
     torch.testing.assert_close(
         moved[1.0] - moved[0.5], moved[0.5] - moved[0.0], rtol=1e-9, atol=1e-12
     )
@@ -224,24 +224,24 @@ def test_the_accuracy_weighs_in_percent() -> None:
 def test_meters_count_what_is_recognised_while_training() -> None:
     given = task(1, 1)
     state, _ = run(given, 3, **{**FAST, "meter_interval": 100})
-    assert int(state["seen"].sum()) == 3 * 2 * 3 * 9  # steps, fetched, steps of each, batch
-    assert 0 < int(state["hits"].sum()) < int(state["seen"].sum())
+    assert int(state.seen.sum()) == 3 * 2 * 3 * 9  # steps, fetched, steps of each, batch
+    assert 0 < int(state.hits.sum()) < int(state.seen.sum())
     again, _ = run(given, 5, **FAST)  # counted anew at step 4
-    assert int(again["seen"].sum()) == 2 * 3 * 9
+    assert int(again.seen.sum()) == 2 * 3 * 9
 
 
 def test_one_process_condenses_all_classes() -> None:
     """The queue learns from all real images, which others do not have."""
     given = task(1, 1)
     assert IDM(IDMConfig()).couples(given.network)
-    state = IDM(IDMConfig(**FAST)).setup(given)
-    assert set(state) == {"pixels", "velocity", *IDM.shared}
+    made = IDM(IDMConfig(**FAST)).start(given)
+    assert set(made.state.tensors()) == {"pixels", "velocity", *made.state.shared()}
 
 
 def test_seeds_give_other_networks() -> None:
     given = task(1, 1)
     one, other = (
-        IDM(IDMConfig(**FAST)).setup(replace(given, seed=seed))["networks"] for seed in (0, 1)
+        IDM(IDMConfig(**FAST)).start(replace(given, seed=seed)).state.networks for seed in (0, 1)
     )
     assert not torch.equal(one, other)
 

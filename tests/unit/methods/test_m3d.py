@@ -72,9 +72,9 @@ def run(
     given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[torch.Tensor, list[float]]:
     method = M3D(M3DConfig(**options))
-    state = method.setup(given)
-    losses = [float(method.step(given, state, i)["discrepancy"]) for i in range(iterations)]
-    return state["pixels"], losses
+    made = method.start(given)
+    losses = [float(made.step(i)["discrepancy"]) for i in range(iterations)]
+    return made.state.pixels, losses
 
 
 def check(given: CondensationTask, iterations: int = 4, **options: Any) -> None:
@@ -122,7 +122,7 @@ def test_with_the_linear_kernel_the_loss_is_that_of_dm() -> None:
     )
     method = DM(DMConfig(augmentation="", real_batch=0))
     standardised = replace(given, initial=(given.initial - mean) / std)
-    found = method.step(given, method.setup(standardised), 0)["matching"]
+    found = method.start(standardised).step(0)["matching"]
     assert losses == pytest.approx([float(found)], rel=1e-9)
 
 

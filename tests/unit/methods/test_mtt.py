@@ -129,40 +129,40 @@ def test_a_step_is_that_of_the_unrolled_loop(
 ) -> None:
     task = given(**settings)
     method = mtt(momentum=0.5, learning_rate=1e-3, step_size_learning_rate=1e-4, **options)
-    state = method.setup(task)
-    rate = float(state["learning_rate"])
+    made = method.start(task)
+    rate = float(made.state.learning_rate)
     for iteration in (0, 1):
-        before = {name: tensor.clone() for name, tensor in state.items()}
+        before = {name: tensor.clone() for name, tensor in made.state.tensors().items()}
         now = replace(task, initial=before["pixels"])
         at = mtt(**{**options, "step_size": float(before["learning_rate"])})
         loss, pixels, slope = unrolled(at, now, iteration)
-        losses = method.step(task, state, iteration)
+        losses = made.step(iteration)
         close(losses["trajectory"], loss)
         assert float(losses["learning_rate"]) == float(before["learning_rate"])
-        close(state["velocity"] - 0.5 * before["velocity"], pixels)
-        close(state["learning_rate_velocity"] - 0.5 * before["learning_rate_velocity"], slope)
-        close(state["pixels"], before["pixels"] - 1e-3 * state["velocity"])
+        close(made.state.velocity - 0.5 * before["velocity"], pixels)
+        close(made.state.learning_rate_velocity - 0.5 * before["learning_rate_velocity"], slope)
+        close(made.state.pixels, before["pixels"] - 1e-3 * made.state.velocity)
         close(
-            state["learning_rate"], before["learning_rate"] - 1e-4 * state["learning_rate_velocity"]
+            made.state.learning_rate,
+            before["learning_rate"] - 1e-4 * made.state.learning_rate_velocity,
         )
-    assert float(state["learning_rate"]) != rate
+    assert float(made.state.learning_rate) != rate
 
 
 def test_a_student_that_takes_no_step_has_loss_one() -> None:
     task, method = given(), mtt(student_steps=0)
-    state = method.setup(task)
-    losses = method.step(task, state, 0)
+    made = method.start(task)
+    losses = made.step(0)
     assert float(losses["trajectory"]) == 1
-    assert torch.equal(state["pixels"], task.initial)
-    assert not state["velocity"].any()
-    assert not state["learning_rate_velocity"].any()
+    assert torch.equal(made.state.pixels, task.initial)
+    assert not made.state.velocity.any()
+    assert not made.state.learning_rate_velocity.any()
 
 
 def test_mini_batches_are_taken_from_the_end_of_an_order_the_smaller_one_first() -> None:
     task = given(2)
     method = mtt(student_batch=8, student_steps=7)
-    method.setup(task)
-    batches = method._batches(task, 5)
+    batches = method.start(task)._batches(5)
     assert [len(batch.rows) for batch in batches] == [4, 8, 8, 4, 8, 8, 4]
     for first in (0, 3):
         rows = torch.cat([batch.rows for batch in batches[first : first + 3]])
@@ -189,11 +189,11 @@ class Kept:
 def kept_by(chunk: int, **options: Any) -> int:
     task = given(2, chunk=chunk, dtype=torch.float32)
     method, kept = mtt(augmentation="color", **options), Kept()
-    state = method.setup(task)
+    made = method.start(task)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: Kept.Tensor(kept, tensor), lambda held: held.tensor
     ):
-        method.step(task, state, 0)
+        made.step(0)
     return kept.most
 
 
@@ -211,14 +211,14 @@ def test_carried_derivatives_stand_for_second_ones(monkeypatch: pytest.MonkeyPat
     method = mtt(augmentation="color", student_steps=3)
     found = []
     for plain in (True, False):
-        state = method.setup(task)
+        made = method.start(task)
         if plain:
             with plain_operations():
-                losses = method.step(task, state, 0)
+                losses = made.step(0)
         else:
             monkeypatch.setattr("dance.methods.mtt.plain_operations", None)
-            losses = method.step(task, state, 0)
-        found.append((losses["trajectory"].item(), state["velocity"], state["learning_rate"]))
+            losses = made.step(0)
+        found.append((losses["trajectory"].item(), made.state.velocity, made.state.learning_rate))
     (exact, slopes, rate), (mine, ours, own) = found
     assert mine == pytest.approx(exact, rel=1e-5)
     assert slopes.any() and (ours - slopes).abs().max() < 1e-3 * slopes.abs().max()
@@ -231,4 +231,4 @@ def test_too_short_or_missing_trajectories_are_refused(epochs: int | None) -> No
     if epochs is None:
         task = replace(task, trajectories=None)
     with pytest.raises(MissingExpertsError, match="at least 4 epochs"):
-        mtt().setup(task)
+        mtt().start(task)

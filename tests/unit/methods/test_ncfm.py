@@ -16,8 +16,7 @@ from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.data.sampler import ClassSampler
 from dance.methods import CondensationTask
-from dance.methods.base import Tensors
-from dance.methods.ncfm import NCFM, NCFMConfig
+from dance.methods.ncfm import NCFM, NCFMConfig, NCFMState
 from dance.networks import NetworkConfig
 from dance.objectives.characteristic import characteristic, characteristic_distance
 from unit.methods import literal
@@ -167,23 +166,23 @@ class Literal:
 
 def run(
     given: CondensationTask, iterations: int, **options: Any
-) -> tuple[Tensors, list[dict[str, float]]]:
+) -> tuple[NCFMState, list[dict[str, float]]]:
     method = NCFM(NCFMConfig(**options))
-    state, losses = method.setup(given), []
+    made, losses = method.start(given), []
     for iteration in range(iterations):
-        found = method.step(given, state, iteration)
+        found = made.step(iteration)
         losses.append({name: float(loss) for name, loss in found.items()})
-    return state, losses
+    return made.state, losses
 
 
 def check(
     given: CondensationTask, iterations: int = 3, norm: str = "instance", **changes: Any
-) -> tuple[Literal, Tensors]:
+) -> tuple[Literal, NCFMState]:
     options = {**SHORT, **changes}
     expected = Literal(given, NCFMConfig(**options), norm)
     expected.run(iterations)
     state, losses = run(given, iterations, **options)
-    torch.testing.assert_close(state["pixels"], expected.pixels.detach(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(state.pixels, expected.pixels.detach(), rtol=1e-9, atol=1e-9)
     for found, wanted in zip(losses, expected.losses, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     moved = (expected.pixels.detach() - given.initial).abs().flatten(1).amax(1)
@@ -222,9 +221,9 @@ def test_the_rate_falls_when_the_loss_does_not() -> None:
     """After more than ``patience`` iterations without a lower sum over classes, twice here."""
     expected, state = check(task(1, 1), 9, patience=1)
     assert len(set(expected.rates)) >= 2
-    assert float(state["pixel_rate"]) == expected.rates[-1]
+    assert float(state.pixel_rate) == expected.rates[-1]
     _, state = check(task(1, 1), 3, patience=0)
-    assert float(state["pixel_rate"]) == SHORT["learning_rate"]
+    assert float(state.pixel_rate) == SHORT["learning_rate"]
 
 
 def test_learned_frequencies_rise_by_a_gradient_of_their_own() -> None:
@@ -233,9 +232,9 @@ def test_learned_frequencies_rise_by_a_gradient_of_their_own() -> None:
     )
     parameters = [p.detach() for layer in expected.layers for p in layer.parameters()]
     flat = torch.cat([p.flatten() for p in parameters])
-    torch.testing.assert_close(state["sampler"], flat, rtol=1e-9, atol=1e-9)
-    began = NCFM(NCFMConfig(**SHORT | {"sampling": "learned", "frequencies": 48})).setup(task(2, 1))
-    assert float((state["sampler"] - began["sampler"]).abs().max()) > 1e-5
+    torch.testing.assert_close(state.sampler, flat, rtol=1e-9, atol=1e-9)
+    began = NCFM(NCFMConfig(**SHORT | {"sampling": "learned", "frequencies": 48})).start(task(2, 1))
+    assert float((state.sampler - began.state.sampler).abs().max()) > 1e-5
 
 
 def test_equal_weights_make_it_the_modulus_of_the_difference() -> None:
@@ -280,15 +279,15 @@ def test_processes_together_make_the_synthetic_of_one_at_a_constant_rate() -> No
         own = replace(
             given, train=train.only(classes), initial=given.initial[rows], classes=classes
         )
-        parts.append(run(own, 3, **options)[0]["pixels"])
-    torch.testing.assert_close(torch.cat(parts), whole["pixels"], rtol=1e-12, atol=1e-12)
+        parts.append(run(own, 3, **options)[0].pixels)
+    torch.testing.assert_close(torch.cat(parts), whole.pixels, rtol=1e-12, atol=1e-12)
 
 
 def test_refuses_what_cannot_be() -> None:
     with pytest.raises(ConfigError, match="must be a multiple of 16 from 32 on"):
         NCFM(NCFMConfig(sampling="learned", frequencies=40))
     with pytest.raises(MissingExpertsError, match="NCFM needs at least one expert: got none"):
-        NCFM(NCFMConfig()).setup(task(experts=0))
+        NCFM(NCFMConfig()).start(task(experts=0))
 
 
 def test_defaults_are_those_of_the_released_code() -> None:

@@ -36,19 +36,19 @@ def moved(given: CondensationTask, device: str) -> CondensationTask:
 def run(given: CondensationTask, steps: int, quiet_from: int, **options: Any) -> torch.Tensor:
     method = DANCE(DANCEConfig(**{"real_batch": 20, **options}))
     if method.bank_draws():
-        entries = [method.bank_entry(given, number) for number in range(method.bank_draws())]
-        given = replace(given, bank=torch.stack(entries))
-    state = method.setup(given)
+        entries = map(method.bank_entries(given), range(method.bank_draws()))
+        given = replace(given, bank=torch.stack([*entries]))
+    made = method.start(given)
     try:
         for iteration in range(steps):
             if iteration == quiet_from:
                 torch.cuda.synchronize()
                 torch.cuda.set_sync_debug_mode("error")
-            method.step(given, state, iteration)
+            made.step(iteration)
     finally:
         if torch.cuda.is_initialized():
             torch.cuda.set_sync_debug_mode("default")
-    return state["pixels"].cpu()
+    return made.state.pixels.cpu()
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

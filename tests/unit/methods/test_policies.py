@@ -49,11 +49,11 @@ def test_a_step_is_the_literal_one(way: str, bound: float, exact: torch.Tensor) 
     )
     given = replace(given, bfloat16=way == "bfloat16")
     method = DANCE(OPTIONS)
-    state = method.setup(given)
+    made = method.start(given)
     place: AbstractContextManager[None] = plain_operations() if way == "plain" else nullcontext()
     with place:
         for iteration in range(2):
-            method.step(given, state, iteration)
+            made.step(iteration)
     moved = exact - given.initial.double()
-    error = float((state["pixels"].double() - exact).norm() / moved.norm())
+    error = float((made.state.pixels.double() - exact).norm() / moved.norm())
     assert error < bound

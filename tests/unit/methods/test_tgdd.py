@@ -115,11 +115,11 @@ def run(
     given: CondensationTask, iterations: int, **options: Any
 ) -> tuple[torch.Tensor, list[dict[str, float]]]:
     method = TGDD(TGDDConfig(**options))
-    state, losses = method.setup(given), []
+    made, losses = method.start(given), []
     for iteration in range(iterations):
-        found = method.step(given, state, iteration)
+        found = made.step(iteration)
         losses.append({name: float(loss) for name, loss in found.items()})
-    return state["pixels"], losses
+    return made.state.pixels, losses
 
 
 def check(
@@ -191,7 +191,7 @@ def test_missing_or_too_short_trajectories_are_refused(held: int | None) -> None
     snapshots = given.trajectories.snapshots[:, : (held or 0) + 1]  # type: ignore[union-attr]
     there = None if held is None else HeldTrajectories(snapshots)
     with pytest.raises(MissingExpertsError, match="trajectories of at least 3 epochs: got"):
-        TGDD(TGDDConfig(expert_epochs=3)).setup(replace(given, trajectories=there))
+        TGDD(TGDDConfig(expert_epochs=3)).start(replace(given, trajectories=there))
 
 
 def test_defaults_are_those_of_the_released_code() -> None:

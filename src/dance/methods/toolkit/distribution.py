@@ -1,53 +1,34 @@
-"""The two sides of distribution matching, which DANCE, DM, DataDAM, M3D and IDM share.
+"""Distribution matching class by class: what DANCE, DM, DataDAM, M3D, IDM, TGDD and NCFM share.
 
-All of them compare, class by class, what a network makes of a real batch with what it makes of the
+All of them compare, for each class, what a network makes of a real batch with what it makes of the
 class's synthetic images, both under one augmentation of the class. :class:`RealFeatures` forwards
 the real images of many classes at once and without gradients; :class:`SyntheticImages` decodes and
 forwards the synthetic ones by chunks of classes and takes the step on the pixels. The losses of
-classes add up, so neither changes what is computed.
+classes add up, so neither changes what is computed. :class:`DistributionMatching` is one such
+comparison; a method says which network makes which features, and which loss compares them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Literal, TypeVar
 
 import torch
 
-from dance.augment import siamese, single
 from dance.condensed.container import Space
-from dance.core.device import policy, send
-from dance.core.rng import keyed_generator
+from dance.core.device import send
 from dance.data.sampler import ClassSampler
-from dance.methods.base import CondensationTask, Tensors
+from dance.methods.base import Condensation, CondensationTask, PixelState, Tensors
 from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD
-from dance.networks import Network, State
+from dance.methods.toolkit.images import Augmentation, Augmenter, NetworkInput, Owners
+from dance.methods.toolkit.network import Embed, TaskNetwork
 from dance.objectives.moments import class_means
 
-
-@dataclass(frozen=True, eq=False)
-class Owners:
-    """The class of each of n images: the row of its parameters in what is drawn for all K classes.
-
-    Attributes:
-        cpu: (n,) int64 on the CPU.
-        device: the same on the device of the task.
-    """
-
-    cpu: torch.Tensor
-    device: torch.Tensor
-
-    @staticmethod
-    def of(labels: torch.Tensor, device: torch.device) -> Owners:
-        """From labels (n,) on the CPU."""
-        return Owners(labels, labels.to(device))
-
-
-Change = Callable[[torch.Tensor, Owners], torch.Tensor]
-"""An augmentation: standardised images (n,C,H,W) and their classes to as many images."""
-Embed = Callable[[torch.Tensor], torch.Tensor]
-"""Standardised images (n,C,H,W) to what is matched, (n,D)."""
+S = TypeVar("S", bound=PixelState)
+Steps = Literal["per_class", "joint"]
+"""One optimiser step for each class, in turn, or one for all classes together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,89 +79,88 @@ class RealFeatures:
     Args:
         task: with the real images.
         batch: images of each class; 0 for all.
-        together: images that go through one forward (none: all, as batch norm needs them).
+        at_once: images that go through one forward (none: all, as batch norm needs them).
     """
 
-    def __init__(self, task: CondensationTask, batch: int, together: int | None) -> None:
-        self.task = task
+    def __init__(self, task: CondensationTask, batch: int, at_once: int | None) -> None:
+        self._task, self._input = task, NetworkInput(task)
         self._sampler = ClassSampler(task.train, batch, task.seed, task.classes)
-        self._groups = self._group(batch, together)
+        self._groups = self._group(batch, at_once)
 
     def rows(self, step: int) -> torch.Tensor:
         """Rows (n,) of the real batch of all own classes at a step, on the CPU."""
         return self._sampler.batch(step)
 
-    def means(self, embed: Embed, change: Change, rows: torch.Tensor) -> torch.Tensor:
+    def means(self, embed: Embed, augmentation: Augmentation, rows: torch.Tensor) -> torch.Tensor:
         """Mean features (k,D) of the real images at ``rows`` under an augmentation, on the device.
 
         Args:
             embed: what is matched.
-            change: augmentation for all K classes.
+            augmentation: for all K classes.
             rows: of :meth:`rows`, on the device.
         """
-        initial, done = self.task.initial, 0
-        found = initial.new_empty(0, self.task.network.embedding_size)
-        for group, features in self._forward(embed, change, rows):
+        initial, done = self._task.initial, 0
+        found = initial.new_empty(0, self._task.network.embedding_size)
+        for group, features in self._forward(embed, augmentation, rows):
             if not done:
                 # One tensor for all: a small one kept of every group would leave the memory of its
                 # features unusable behind it, so that a step took more with every class.
-                found = initial.new_empty(len(self.task.classes), features.shape[1])
+                found = initial.new_empty(len(self._task.classes), features.shape[1])
             found[done : done + len(group.sizes)] = class_means(features, group.sizes)
             done += len(group.sizes)
         return found
 
-    def features(self, embed: Embed, change: Change, rows: torch.Tensor) -> Iterator[torch.Tensor]:
+    def features(
+        self, embed: Embed, augmentation: Augmentation, rows: torch.Tensor
+    ) -> Iterator[torch.Tensor]:
         """Features (n_c,D) of one own class after the other; arguments as :meth:`means` has them.
 
         Not more of them are in memory than what is forwarded together, and one class more.
         """
-        for group, features in self._forward(embed, change, rows):
+        for group, features in self._forward(embed, augmentation, rows):
             yield from features.split(group.sizes)
 
     def _forward(
-        self, embed: Embed, change: Change, rows: torch.Tensor
+        self, embed: Embed, augmentation: Augmentation, rows: torch.Tensor
     ) -> Iterator[tuple[Group, torch.Tensor]]:
         """Groups of classes, each with the features (n,D) of its real images."""
-        stored, dtype = self.task.train.images, self.task.initial.dtype
         for group in self._groups:
-            features = []
             with torch.no_grad():
-                for part, owners in zip(group.images, group.owners, strict=True):
-                    images = stored[rows[part].to(stored.device)].to(self.task.device)
-                    images = self.task.train.normalization.apply_bytes(images, dtype)
-                    features.append(embed(change(images, owners)))
+                features = [
+                    embed(augmentation(self._input.real(rows[part]), owners))
+                    for part, owners in zip(group.images, group.owners, strict=True)
+                ]
             yield group, torch.cat(features)
 
-    def _group(self, batch: int, together: int | None) -> list[Group]:
+    def _group(self, batch: int, at_once: int | None) -> list[Group]:
         """The own classes in groups of as many as are forwarded together, counted among all K."""
-        own, device = self.task.classes, self.task.device
+        own, device = self._task.classes, self._task.device
         sizes, groups, start = self._sampler.sizes(), [], 0
-        if together is None:
-            each, together = own.stop or 1, max(1, sum(sizes))
+        if at_once is None:
+            each, at_once = own.stop or 1, max(1, sum(sizes))
         else:
-            each = max(1, together // batch) if batch else 1
+            each = max(1, at_once // batch) if batch else 1
         first = own.start
         while first < own.stop:
             last = min((first // each + 1) * each, own.stop)
             some = sizes[first - own.start : last - own.start]
             labels = torch.arange(first, last).repeat_interleave(torch.tensor(some))
             stop = start + len(labels)
-            parts = [slice(at, min(at + together, stop)) for at in range(start, stop, together)]
-            owners = [Owners.of(part, device) for part in labels.split(together)]
+            parts = [slice(at, min(at + at_once, stop)) for at in range(start, stop, at_once)]
+            owners = [Owners.of(part, device) for part in labels.split(at_once)]
             groups.append(Group(parts, owners, some))
             first, start = last, stop
         return groups
 
 
 class SyntheticImages:
-    """The synthetic side: chunks of the own classes, and the step on the pixels.
+    """The synthetic images of the own classes, forwarded by chunks, and steps on their pixels.
 
     Args:
-        task: with the first stored images.
-        learning_rate: of SGD on the pixels.
-        momentum: likewise.
-        steps: ``per_class``: one optimiser step a class, in turn (:class:`ClassSGD`); ``joint``:
-            one for all.
+        task: with the classes.
+        pixels: (k*ipc,C,S,S) the stored images, which the optimiser changes in place.
+        optimiser: of the stored images.
+        space: of the stored images.
         kept: synthetic images of each class that are forwarded (none: all).
         chunk: classes of one forward (none: the task's).
     """
@@ -188,162 +168,198 @@ class SyntheticImages:
     def __init__(
         self,
         task: CondensationTask,
-        learning_rate: float,
-        momentum: float,
-        steps: Literal["per_class", "joint"],
+        pixels: torch.Tensor,
+        optimiser: ClassOptimiser,
         *,
+        space: Space = "unit",
         kept: int | None = None,
         chunk: int | None = None,
     ) -> None:
-        self._problem, self._steps = task, steps
-        self._learning_rate, self._momentum = learning_rate, momentum
-        self._optimiser: ClassSGD | None = None
-        kept = task.decoder.images(task.ipc) if kept is None else kept
-        self._chunks = _cut(task, kept, chunk or task.chunk)
-
-    def start(self) -> Tensors:
-        """The first stored images, at rest."""
-        initial = self._problem.initial
-        return {"pixels": initial.clone(), "velocity": torch.zeros_like(initial)}
+        self._task, self._pixels, self._optimiser = task, pixels, optimiser
+        self._input = NetworkInput(task, space)
+        self._kept = task.shape.decoded if kept is None else kept
+        self._chunk = chunk or task.chunk
+        self._chunks = self._cut()
 
     def descend(
         self,
-        state: Tensors,
-        view: Callable[[torch.Tensor, Chunk], torch.Tensor],
+        augmentation: Augmentation,
         losses: Callable[[Chunk, torch.Tensor], Tensors],
         weights: Mapping[str, float | torch.Tensor],
+        subset: torch.Tensor | None = None,
     ) -> Tensors:
         """One step of the own classes on the weighted sum, over classes too, of some losses.
 
         Args:
-            state: of the method; ``pixels`` and ``velocity`` change.
-            view: stored images of a chunk to what a network eats.
-            losses: of each class of a chunk, (k,) each by name.
+            augmentation: for all K classes.
+            losses: of a chunk, whose augmented images (n,C,H,W) they get: one number for each of
+                its classes, (k,), by name.
             weights: of the losses in the sum, by name.
+            subset: of :meth:`subset`.
 
         Returns:
             The own classes' part of each mean loss over all classes, without weights.
         """
-        optimiser, pixels = self.optimiser(state), state["pixels"]
-        optimiser.before()
-        gradient = torch.empty_like(pixels)
-        totals = {name: pixels.new_zeros(()) for name in weights}
+        self._optimiser.before()
+        gradient = torch.empty_like(self._pixels)
+        totals = {name: self._pixels.new_zeros(()) for name in weights}
         for chunk in self._chunks:
-            leaf = pixels[chunk.stored_images].detach().requires_grad_()
-            found = losses(chunk, view(leaf, chunk))
+            leaf = self._pixels[chunk.stored_images].detach().requires_grad_()
+            images = self._input.synthetic(leaf, None if subset is None else subset[chunk.images])
+            found = losses(chunk, augmentation(images, chunk.owners))
             objective = torch.stack([found[name].sum() * weights[name] for name in weights]).sum()
             (gradient[chunk.stored_images],) = torch.autograd.grad(objective, leaf)
             for name, total in totals.items():
                 total += found[name].detach().sum()
-        optimiser.step(gradient)
-        optimiser.after()
-        return {name: total / self._problem.train.num_classes for name, total in totals.items()}
+        self._optimiser.step(gradient)
+        self._optimiser.after()
+        return {name: total / self._task.train.num_classes for name, total in totals.items()}
 
-    def optimiser(self, state: Tensors) -> ClassOptimiser:
-        """The optimiser on these tensors, made once for them; other ones override it."""
-        pixels, velocity, held = state["pixels"], state["velocity"], self._optimiser
-        if held is None or held.pixels is not pixels or held.velocity is not velocity:
-            classes, own = 1, None
-            if self._steps == "per_class":
-                classes, own = self._problem.train.num_classes, self._problem.classes
-            rates = (self._learning_rate, self._momentum)
-            held = self._optimiser = ClassSGD(pixels, velocity, classes, *rates, own)
-        return held
+    def subset(self, generator: torch.Generator) -> torch.Tensor | None:
+        """Rows (k*kept,) of a random choice of each class's images, each in its chunk.
 
+        None where all are kept; then nothing is drawn.
+        """
+        each, own = self._task.shape.decoded, self._task.classes
+        if self._kept == each:
+            return None
+        every = torch.rand(self._task.train.num_classes, each, generator=generator)
+        chosen = every[own.start : own.stop].argsort(1)[:, : self._kept]
+        place = torch.arange(len(own)) % self._chunk
+        (rows,) = send([(chosen + place[:, None] * each).flatten()], self._task.device)
+        return rows
 
-def _cut(task: CondensationTask, kept: int, chunk: int) -> list[Chunk]:
-    """The own classes in chunks."""
-    chunks = []
-    for first in range(0, len(task.classes), chunk):
-        labels = task.classes[first : first + chunk]
-        last = first + len(labels)
-        every = torch.arange(labels.start, labels.stop).repeat_interleave(kept)
-        chunks.append(
-            Chunk(
-                slice(first, last),
-                slice(first * task.ipc, last * task.ipc),
-                slice(first * kept, last * kept),
-                Owners.of(every, task.device),
-                [kept] * len(labels),
+    def _cut(self) -> list[Chunk]:
+        """The own classes in chunks."""
+        own, ipc, kept = self._task.classes, self._task.ipc, self._kept
+        chunks = []
+        for first in range(0, len(own), self._chunk):
+            labels = own[first : first + self._chunk]
+            last = first + len(labels)
+            every = torch.arange(labels.start, labels.stop).repeat_interleave(kept)
+            chunks.append(
+                Chunk(
+                    slice(first, last),
+                    slice(first * ipc, last * ipc),
+                    slice(first * kept, last * kept),
+                    Owners.of(every, self._task.device),
+                    [kept] * len(labels),
+                )
             )
+        return chunks
+
+
+def pixel_sgd(
+    task: CondensationTask,
+    state: PixelState,
+    learning_rate: float,
+    momentum: float,
+    steps: Steps,
+) -> ClassSGD:
+    """SGD on the stored images of a state.
+
+    Args:
+        task: with the classes.
+        state: whose ``pixels`` and ``velocity`` change.
+        learning_rate: of SGD.
+        momentum: of SGD.
+        steps: ``per_class``: one optimiser step a class, in turn; ``joint``: one for all.
+    """
+    classes, own = (task.train.num_classes, task.classes) if steps == "per_class" else (1, None)
+    return ClassSGD(state.pixels, state.velocity, classes, learning_rate, momentum, own)
+
+
+class DistributionMatching(Condensation[S]):
+    """Steps that match what a network makes of real and synthetic images, class by class.
+
+    Args:
+        task: what is worked on.
+        state: its stored images.
+        optimiser: of the stored images.
+        augmentation: of both sides.
+        real_batch: real images of each class; 0 for all.
+        space: of the stored images.
+        kept: synthetic images of each class that are forwarded (none: all).
+        training: run the network in training mode. With batch norm all real images then go through
+            one forward and all synthetic ones through another, so that each side is normalised by
+            its own statistics: classes are coupled, and ``chunk`` has no effect.
+
+    Attributes:
+        network: of the task, in that mode.
+        real: the real side.
+        synthetic: the synthetic side.
+        augmentation: of both.
+    """
+
+    def __init__(
+        self,
+        task: CondensationTask,
+        state: S,
+        optimiser: ClassOptimiser,
+        augmentation: Augmenter,
+        real_batch: int,
+        *,
+        space: Space = "unit",
+        kept: int | None = None,
+        training: bool = False,
+    ) -> None:
+        super().__init__(task, state)
+        self.network = TaskNetwork(task, training=training)
+        whole = self.network.coupled
+        self.real = RealFeatures(task, real_batch, None if whole else task.shape.forward_batch)
+        chunk = task.train.num_classes if whole else None
+        self.synthetic = SyntheticImages(
+            task, state.pixels, optimiser, space=space, kept=kept, chunk=chunk
         )
-    return chunks
+        self.augmentation = augmentation
 
+    def match_means(
+        self,
+        iteration: int,
+        embed: Embed,
+        losses: Callable[[Chunk, torch.Tensor, torch.Tensor], Tensors],
+        weights: Mapping[str, float | torch.Tensor],
+        subset: torch.Tensor | None = None,
+    ) -> Tensors:
+        """One step of the stored images on losses that compare mean features.
 
-def real_batch_size(device: torch.device, resolution: int) -> int:
-    """Real images of ``resolution`` pixels that go through one forward."""
-    found = policy(device)
-    return found.fitting(found.forward, resolution)
+        Args:
+            iteration: whose real batch and augmentation are taken.
+            embed: the features.
+            losses: from a chunk, the mean real features (k,D) of its classes and its augmented
+                synthetic images (n,C,H,W) to losses (k,) by name.
+            weights: of the losses, by name.
+            subset: synthetic images that are kept, as :meth:`SyntheticImages.subset` draws them.
 
+        Returns:
+            As :meth:`SyntheticImages.descend`.
+        """
+        augmentation, rows = self._drawn(iteration)
+        real = self.real.means(embed, augmentation, rows)
+        return self.synthetic.descend(
+            augmentation,
+            lambda chunk, images: losses(chunk, real[chunk.classes], images),
+            weights,
+            subset,
+        )
 
-def forward(
-    task: CondensationTask,
-    call: Callable[[State, torch.Tensor], torch.Tensor],
-    state: State,
-    images: torch.Tensor,
-) -> torch.Tensor:
-    """What a network makes of standardised images, in their dtype.
+    def match_features(
+        self,
+        iteration: int,
+        embed: Embed,
+        losses: Callable[[Chunk, list[torch.Tensor], torch.Tensor], Tensors],
+        weights: Mapping[str, float | torch.Tensor],
+    ) -> Tensors:
+        """The same on losses that compare all features: a list of (n_c,D), one for each class."""
+        augmentation, rows = self._drawn(iteration)
+        real = self.real.features(embed, augmentation, rows)
+        return self.synthetic.descend(
+            augmentation,
+            lambda chunk, images: losses(chunk, list(islice(real, len(chunk.sizes))), images),
+            weights,
+        )
 
-    Channels last is the layout in which convolution and pooling are fastest, on the CPU and on
-    tensor cores.
-    """
-    with torch.autocast(task.device.type, torch.bfloat16, enabled=task.bfloat16):
-        found = call(state, images.contiguous(memory_format=torch.channels_last))
-    return found.to(images.dtype)
-
-
-def forward_jvp(
-    task: CondensationTask,
-    network: Network,
-    state: State,
-    direction: State,
-    images: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Logits of standardised images and their change along a direction; see ``Network.jvp``."""
-    with torch.autocast(task.device.type, torch.bfloat16, enabled=task.bfloat16):
-        return network.jvp(state, direction, images)
-
-
-def has_batch_norm(network: Network) -> bool:
-    """Whether a network in training mode normalises the images of a batch together."""
-    return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
-
-
-def fresh_network(task: CondensationTask, generator: torch.Generator) -> State:
-    """An untrained network on the device, in the dtype of the stored images."""
-    fresh = task.network.initial(generator)
-    there = send(list(fresh.values()), task.device)
-    return {name: tensor.to(task.initial) for name, tensor in zip(fresh, there, strict=True)}
-
-
-def pictures(task: CondensationTask, stored_images: torch.Tensor, space: Space) -> torch.Tensor:
-    """Network input (m,C,S,S), not augmented, of stored images (n,C,S,S) in ``space``.
-
-    What :meth:`dance.condensed.CondensedSet.images` makes of a stored set.
-    """
-    decoder, normalization = task.decoder, task.train.normalization
-    if space == "normalized" and not decoder.pads(stored_images.shape[-1]):
-        return decoder.decode(stored_images)
-    unit = stored_images if space == "unit" else normalization.invert(stored_images)
-    return normalization.apply(decoder.decode(unit))  # the padding is grey in unit space
-
-
-def single_operation(task: CondensationTask, strategy: str, iteration: int) -> Change:
-    """DSA of an iteration: one operation a class, none for an empty strategy."""
-    if not strategy:
-        return lambda images, owners: images
-    classes, resolution = task.train.num_classes, task.train.resolution
-    drawn = single.draw(
-        strategy, classes, resolution, keyed_generator(task.seed, "augment", iteration)
-    )
-    return lambda images, owners: single.apply(images, drawn.take(owners.cpu))
-
-
-def chained_operations(task: CondensationTask, strategy: str, iteration: int) -> Change:
-    """IDC's augmentation of an iteration: a chain of operations, parameters by class."""
-    classes, resolution = task.train.num_classes, task.train.resolution
-    drawn = siamese.draw(
-        strategy, classes, resolution, keyed_generator(task.seed, "augment", iteration)
-    )
-    drawn = drawn.to(task.device)
-    return lambda images, owners: siamese.apply(images, drawn.take(owners.device))
+    def _drawn(self, iteration: int) -> tuple[Augmentation, torch.Tensor]:
+        """The augmentation of an iteration and the rows of its real batch, on the device."""
+        (rows,) = send([self.real.rows(iteration)], self.task.device)
+        return self.augmentation.draw(iteration), rows

@@ -3,25 +3,29 @@
 A class's distance depends on its own stored images alone, so classes are taken one after the other
 and memory is that of one class, or of the images that go through one forward when a class has more:
 
-* the real gradient is a weighted sum over parts of the batch, first order, with the C kernels;
-* the synthetic gradient too, which gives v = dD/dg_S; then each part in turn is pulled along v:
-  by the operations that carry a derivative along v where the network has them, else by those with
-  second derivatives. With these and one part, gradient and pull are one pass.
+* the real gradient g_T is a weighted sum over parts of the batch, first order, with the C kernels;
+* the synthetic gradient g_S too, which gives v = dD/dg_S; then the gradient of each part's images
+  is that of <g_S, v>: by the operations that carry a derivative along v where the network has them,
+  else by those with second derivatives. With these and one part, g_S and the gradient are one pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch.nn import functional
 
-from dance.core.device import policy
+from dance.data.sampler import ClassSampler
 from dance.kernels import plain_operations
-from dance.methods.base import CondensationTask
-from dance.methods.toolkit.distribution import Owners, forward, forward_jvp
-from dance.networks import Network, State
+from dance.methods.base import Condensation, CondensationTask, PixelState
+from dance.methods.toolkit.classwise_sgd import ClassOptimiser
+from dance.methods.toolkit.images import Augmentation, NetworkInput, Owners
+from dance.methods.toolkit.network import TaskNetwork
+from dance.networks import State
 from dance.objectives.gradient import (
     Distance,
     Metric,
@@ -35,6 +39,7 @@ from dance.objectives.gradient import (
     weight_gradients,
 )
 
+S = TypeVar("S", bound=PixelState)
 SECOND_ORDER = 3
 """Memory of an image's forward with second derivatives, in forwards with first ones."""
 
@@ -64,28 +69,20 @@ class Matcher:
     """Gradients of one class's images under a network, and their distance.
 
     Args:
-        task: for device and precision.
+        network: in the mode in which it is to run; where it couples the images of a batch, a batch
+            is not taken in parts.
         comparison: what is compared.
-        network: the skeleton, in the mode in which it is to run.
-        coupled: whether images of a batch see each other (batch norm in training mode), so that a
-            batch cannot be taken in parts.
+        batch_size: images that go through one forward with gradients of weights.
     """
 
-    def __init__(
-        self,
-        task: CondensationTask,
-        comparison: Comparison,
-        network: Network,
-        *,
-        coupled: bool = False,
-    ) -> None:
-        self._problem, self._metric, self._network = task, comparison.metric, network
+    def __init__(self, network: TaskNetwork, comparison: Comparison, batch_size: int) -> None:
+        self._network, self._metric, self._batch_size = network, comparison.metric, batch_size
         self._compared = [
-            name for name, p in network.named_parameters() if p.ndim >= comparison.axes
+            name
+            for name, parameter in network.skeleton.named_parameters()
+            if parameter.ndim >= comparison.axes
         ]
-        self._coupled = coupled
-        self._together = together(task.device, task.train.resolution)
-        self._carries: bool | None = None
+        self._has_jvp: bool | None = None
 
     def real(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
         """g_T: gradients of the mean cross-entropy of one class's images.
@@ -97,7 +94,7 @@ class Matcher:
         """
         return self._first_order(state, images, label)
 
-    def pull(
+    def matching_gradient(
         self,
         state: State,
         real: list[torch.Tensor],
@@ -112,7 +109,7 @@ class Matcher:
             real: g_T of the class.
             stored_images: (ipc,C,S,S) of the class.
             label: of the class.
-            view: from stored images to what the network eats.
+            view: from stored images to network input.
 
         Returns:
             D, 0-dim, and its gradient (ipc,C,S,S).
@@ -121,90 +118,152 @@ class Matcher:
         images = view(leaf)
         found: list[Distance] = []
 
-        def slope(gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+        def direction(gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+            """The derivative v = dD/dg_S."""
             found.append(self._metric(real, gradients))
             return found[0].gradient
 
         parts = self._parts(images.detach())
-        if self._carries is None:
-            self._carries = self._tried(state, parts[0])
-        if len(parts) == 1 and not self._carries:
-            pulled = self._toward(state, parts[0], label, slope)
+        if self._has_jvp is None:
+            with torch.no_grad():
+                self._has_jvp = self._network.jvp(state, {}, parts[0][:1]) is not None
+        if len(parts) == 1 and not self._has_jvp:
+            gradient = self._second_order(state, parts[0], label, direction)
         else:
-            v = slope(self._first_order(state, images.detach(), label))
-            pulled = torch.cat(
+            v = direction(self._first_order(state, images.detach(), label))
+            gradient = torch.cat(
                 [self._along(state, p, label, v) * (len(p) / len(images)) for p in parts]
             )
-        (gradient,) = torch.autograd.grad(images, leaf, pulled)
+        (gradient,) = torch.autograd.grad(images, leaf, gradient)
         return found[0].value, gradient
-
-    def _tried(self, state: State, images: torch.Tensor) -> bool:
-        """Whether the network carries derivatives along a direction for such images."""
-        with torch.no_grad():
-            return forward_jvp(self._problem, self._network, state, {}, images[:1]) is not None
 
     def _along(
         self, state: State, images: torch.Tensor, label: int, v: list[torch.Tensor]
     ) -> torch.Tensor:
-        """The gradient of images under <grad_w L, v>."""
+        """The gradient of <grad_w L, v> with respect to images."""
         leaf, direction = images.requires_grad_(), dict(zip(self._compared, v, strict=True))
-        found = forward_jvp(self._problem, self._network, state, direction, leaf)
+        found = self._network.jvp(state, direction, leaf)
         if found is None:
-            return self._toward(state, images, label, lambda _: v)
+            return self._second_order(state, images, label, lambda _: v)
         labels = torch.full((len(images),), label, device=images.device)
         (gradient,) = torch.autograd.grad(loss_jvp(*found, labels), leaf)
         return gradient
 
     def _parts(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        return [images] if self._coupled else images.split(self._together)
+        return [images] if self._network.coupled else images.split(self._batch_size)
 
     def _first_order(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
         weights = self._weights(state)
         total: list[torch.Tensor] = []
         for part in self._parts(images):
-            share = len(part) / len(images)
+            fraction = len(part) / len(images)
             found = weight_gradients(self._loss(state, label), weights, part)
             if total:
                 for held, own in zip(total, found, strict=True):
-                    held.add_(own, alpha=share)
+                    held.add_(own, alpha=fraction)
             else:
-                total = [own * share for own in found]
+                total = [own * fraction for own in found]
         return total
 
-    def _toward(
+    def _second_order(
         self,
         state: State,
         images: torch.Tensor,
         label: int,
-        slope: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+        direction: Callable[[list[torch.Tensor]], list[torch.Tensor]],
     ) -> torch.Tensor:
         with plain_operations():
-            return input_gradient(self._loss(state, label), self._weights(state), images, slope)
+            loss, weights = self._loss(state, label), self._weights(state)
+            return input_gradient(loss, weights, images, direction)
 
     def _weights(self, state: State) -> Weights:
         return {name: state[name] for name in self._compared}
 
     def _loss(self, state: State, label: int) -> Callable[[Weights, torch.Tensor], torch.Tensor]:
         def loss(weights: Weights, images: torch.Tensor) -> torch.Tensor:
-            logits = forward(self._problem, self._network.logits, {**state, **weights}, images)
+            logits = self._network.logits({**state, **weights}, images)
             return functional.cross_entropy(logits, logits.new_full((len(logits),), label).long())
 
         return loss
 
 
-def standardised(task: CondensationTask, rows: torch.Tensor) -> torch.Tensor:
-    """Real images (n,C,H,W) at ``rows`` of the training set, as a network eats them."""
-    train = task.train
-    images = train.images[rows.to(train.images.device)].to(task.device)
-    return train.normalization.apply_bytes(images, task.initial.dtype)
+class GradientMatching(Condensation[S]):
+    """Steps that match gradients of real and synthetic images, one class after the other.
+
+    One process has all classes: they share the network that is trained on all of them.
+
+    Args:
+        task: what is worked on.
+        state: its stored images.
+        optimiser: of the stored images.
+        matcher: of a class's gradients.
+        real_batch: real images of each class and step; 0 for all.
+
+    Attributes:
+        sampler: of real batches.
+        input: makes network input of real images.
+    """
+
+    def __init__(
+        self,
+        task: CondensationTask,
+        state: S,
+        optimiser: ClassOptimiser,
+        matcher: Matcher,
+        real_batch: int,
+    ) -> None:
+        super().__init__(task, state)
+        self.sampler, self.input = (
+            ClassSampler(task.train, real_batch, task.seed),
+            NetworkInput(task),
+        )
+        self._optimiser, self._matcher = optimiser, matcher
+
+    def match(
+        self,
+        network: State,
+        augmentation: Augmentation,
+        rows: Callable[[int], torch.Tensor],
+        decoded: Callable[[torch.Tensor, int], torch.Tensor],
+    ) -> torch.Tensor:
+        """One step of all stored images on the sum of distances over classes.
+
+        Args:
+            network: weights under which gradients are taken.
+            augmentation: of both sides.
+            rows: from a class to the rows (n,) of its real batch.
+            decoded: from stored images (ipc,C,S,S) and their class to standardised images.
+
+        Returns:
+            The mean distance over classes, 0-dim.
+        """
+        ipc, pixels = self.task.ipc, self.state.pixels
+        self._optimiser.before()
+        gradient, total = torch.empty_like(pixels), pixels.new_zeros(())
+        for label in self.task.classes:
+            own = slice(label * ipc, (label + 1) * ipc)
+            augmented = partial(_augmented, augmentation, label)
+            target = self._matcher.real(network, augmented(self.input.real(rows(label))), label)
+            view = partial(_view, augmented, decoded, label)
+            loss, gradient[own] = self._matcher.matching_gradient(
+                network, target, pixels[own], label, view
+            )
+            total += loss
+        self._optimiser.step(gradient)
+        self._optimiser.after()
+        return total / self.task.train.num_classes
 
 
-def owners(label: int, images: torch.Tensor) -> Owners:
-    """That images (n,C,H,W) are of one class."""
-    return Owners.of(torch.full((len(images),), label), images.device)
+def _augmented(augmentation: Augmentation, label: int, images: torch.Tensor) -> torch.Tensor:
+    """Images (n,C,H,W) of one class, augmented."""
+    return augmentation(images, Owners.one(label, images))
 
 
-def together(device: torch.device, resolution: int) -> int:
-    """Images of ``resolution`` pixels that go through one forward with gradients."""
-    found = policy(device)
-    return found.fitting(found.gradient, resolution)
+def _view(
+    augmented: Callable[[torch.Tensor], torch.Tensor],
+    decoded: Callable[[torch.Tensor, int], torch.Tensor],
+    label: int,
+    stored_images: torch.Tensor,
+) -> torch.Tensor:
+    """Network input of the stored images (ipc,C,S,S) of one class."""
+    return augmented(decoded(stored_images, label))

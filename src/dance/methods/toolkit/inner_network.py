@@ -1,89 +1,117 @@
-"""A network that is trained between the steps of a condenser, all of it in state tensors.
+"""A network that is trained between the steps of a condenser, all of it in tensors of the state.
 
-Weights, momentum and buffers lie flat in three tensors of fixed names, whatever the network, so
-that a checkpoint holds them and a process that goes on from it trains as if never stopped.
+Weights, momentum and buffers lie flat in tensors of fixed names, whatever the network, so that a
+checkpoint holds them and a process that goes on from it trains as if never stopped.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
 from dance.augment.cutmix import Mix, apply_mix
-from dance.methods.base import CondensationTask, Tensors
-from dance.methods.toolkit.distribution import forward
+from dance.methods.base import CondensationTask, InnerNetworkState, Tensors
+from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
-
-SHARED = frozenset({"network", "network_velocity", "network_buffers"})
-"""The names of the state tensors."""
+from dance.networks.state_vector import buffer_layout, parameter_layout, sgd_step
 
 
 class InnerNetwork:
-    """The layout of a network in a condenser's state, and its training by SGD.
+    """A network in training whose numbers are given tensors, and change in place.
 
     Args:
-        task: whose network it is.
+        network: of the task, in training mode: it moves the running means of batch norm.
+        weights: (P,) parameters.
+        velocity: (P,) their momentum.
+        buffers: (B,), or None where the network has none.
 
     Attributes:
-        network: the skeleton in training mode, which moves the running means of batch norm.
-        buffers: whether the network has any, as batch norm does.
+        network: likewise.
+        weights: likewise.
+        velocity: likewise.
+        buffers: likewise.
     """
 
-    def __init__(self, task: CondensationTask) -> None:
-        self._problem = task
-        self.network = copy.deepcopy(task.network).train()
-        self._trained = self._layout(dict(self.network.named_parameters()))
-        held = dict(self.network.named_buffers())
-        self._counts = {name for name, buffer in held.items() if not buffer.is_floating_point()}
-        self._held = self._layout(held)
-        self.buffers = bool(held)
+    def __init__(
+        self,
+        network: TaskNetwork,
+        weights: torch.Tensor,
+        velocity: torch.Tensor,
+        buffers: torch.Tensor | None,
+    ) -> None:
+        self.network, self.weights, self.velocity = network, weights, velocity
+        self.buffers = buffers
+        self._trained = parameter_layout(network.skeleton)
+        self._held = buffer_layout(network.skeleton)
+        self._counters = {
+            name
+            for name, buffer in network.skeleton.named_buffers()
+            if not buffer.is_floating_point()
+        }
 
-    def start(self) -> Tensors:
-        """State tensors of the right sizes; :meth:`renew` puts a network in them."""
-        zeros = self._problem.initial.new_zeros
-        size = sum(shape.numel() for shape in self._trained.values())
-        state = {"network": zeros(size), "network_velocity": zeros(size)}
-        if self.buffers:
-            size = sum(shape.numel() for shape in self._held.values())
-            state["network_buffers"] = zeros(size)
-        return state
+    @staticmethod
+    def of(task: CondensationTask, state: InnerNetworkState) -> InnerNetwork:
+        """The network in the state of a run."""
+        tensors = (state.network, state.network_velocity, state.network_buffers)
+        return InnerNetwork(TaskNetwork(task, training=True), *tensors)
 
-    def renew(self, state: Tensors, generator: torch.Generator) -> None:
-        """An untrained network without momentum."""
-        weights = self.weights(state)
-        for name, tensor in self._problem.network.initial(generator).items():
-            weights[name].copy_(tensor)
-        state["network_velocity"].zero_()
+    def renew(self, generator: torch.Generator) -> None:
+        """Put an untrained network without momentum in the place of this one."""
+        drawn = self.network.skeleton.initial(generator)
+        self.weights.copy_(self._trained.flatten(drawn))
+        self.velocity.zero_()
+        if self.buffers is not None:
+            self.buffers.copy_(self._held.flatten(drawn))
 
-    def weights(self, state: Tensors) -> State:
-        """The network by name: parameters and buffers, views of the state.
+    def state(self, *, own_buffers: bool = False) -> State:
+        """The network by name, as its skeleton takes it: views of the tensors.
 
-        Counters of batches are written but not read by any network here, which is why it does not
-        matter that they are floats in between.
+        Counters of batches, which no network here reads, are copies: they are whole numbers, and
+        among the buffers they are floats.
+
+        Args:
+            own_buffers: copy all buffers, so that a forward in training mode does not move them.
         """
-        found = self._views(state["network"], self._trained)
-        if self.buffers:
-            found |= self._views(state["network_buffers"], self._held)
-        return found
+        state = self._trained.views(self.weights)
+        if self.buffers is not None:
+            buffers = self.buffers.clone() if own_buffers else self.buffers
+            state |= self._held.views(buffers)
+        return {n: t.long() if n in self._counters else t for n, t in state.items()}
 
-    def eaten(self, state: State) -> State:
-        """Weights as the skeletons take them, with counters as whole numbers."""
-        return {n: t.long() if n in self._counts else t for n, t in state.items()}
-
-    def apart(self, state: State) -> State:
-        """Weights with buffers of their own, which a forward in training mode may change."""
-        return {n: t.clone() if n in self._held else t for n, t in state.items()}
-
-    def observe(self, state: Tensors, images: torch.Tensor) -> None:
-        """Let batch norm see standardised images in training mode: one step of its averages."""
+    def observe(self, images: torch.Tensor) -> None:
+        """Let batch norm see standardised images (n,C,H,W): one step of its running means."""
         with torch.no_grad():
-            forward(self._problem, self.network.logits, self.eaten(self.weights(state)), images)
+            self.network.logits(self.state(), images)
+
+    def gradient(
+        self, images: torch.Tensor, labels: torch.Tensor, mix: Mix | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradient of the mean cross-entropy of a batch; batch norm's running means move.
+
+        Args:
+            images: (n,C,H,W) standardised and augmented.
+            labels: (n,) int64 on the device.
+            mix: CutMix of the batch, if any.
+
+        Returns:
+            The gradient (P,), and the logits (n,K) without a graph.
+        """
+        state = self.state()
+        leaves = {name: state[name].detach().requires_grad_() for name in self._trained.shapes}
+        if mix is not None:
+            images = apply_mix(images, mix)
+        logits = self.network.logits(state | leaves, images)
+        loss = functional.cross_entropy(logits, labels)
+        if mix is not None:
+            other = functional.cross_entropy(logits, labels[mix.partner.to(labels.device)])
+            loss = mix.lam * loss + (1 - mix.lam) * other
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        return self._trained.flatten(dict(zip(leaves, gradients, strict=True))), logits.detach()
 
     def train(
         self,
-        state: Tensors,
         images: torch.Tensor,
         labels: torch.Tensor,
         learning_rate: float,
@@ -91,38 +119,52 @@ class InnerNetwork:
         weight_decay: float = 0.0,
         mix: Mix | None = None,
     ) -> None:
-        """One step of SGD on the mean cross-entropy, changing the state.
+        """One step of SGD on the mean cross-entropy of a batch, as :meth:`gradient` takes it.
 
         Args:
-            state: of the condenser.
             images: (n,C,H,W) standardised and augmented.
             labels: (n,) int64 on the device.
             learning_rate: of SGD.
-            momentum: likewise.
-            weight_decay: likewise, on all parameters.
+            momentum: of SGD.
+            weight_decay: weight of the L2 penalty on all parameters.
             mix: CutMix of the batch, if any.
         """
-        held = self.weights(state)
-        leaves = {name: held[name].detach().requires_grad_() for name in self._trained}
-        if mix is not None:
-            images = apply_mix(images, mix)
-        logits = forward(self._problem, self.network.logits, self.eaten(held | leaves), images)
-        loss = functional.cross_entropy(logits, labels)
-        if mix is not None:
-            other = functional.cross_entropy(logits, labels[mix.partner.to(labels.device)])
-            loss = mix.lam * loss + (1 - mix.lam) * other
-        gradients = torch.autograd.grad(loss, list(leaves.values()))
-        velocities = self._views(state["network_velocity"], self._trained)
-        for name, gradient in zip(leaves, gradients, strict=True):
-            velocity = velocities[name].mul_(momentum).add_(gradient)
-            velocity.add_(held[name], alpha=weight_decay)
-            held[name].sub_(velocity, alpha=learning_rate)
+        gradient, _ = self.gradient(images, labels, mix)
+        sgd_step(self.weights, self.velocity, gradient, learning_rate, momentum, weight_decay)
 
-    @staticmethod
-    def _layout(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-        return {name: tensor.shape for name, tensor in tensors.items()}
+    def train_epoch(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        order: torch.Generator,
+        batch_size: int,
+        augmented: Callable[[torch.Tensor, int], torch.Tensor],
+        learning_rate: float,
+        momentum: float = 0.0,
+    ) -> None:
+        """One pass over images in a random order.
 
-    @staticmethod
-    def _views(flat: torch.Tensor, layout: dict[str, torch.Size]) -> State:
-        parts = flat.split([shape.numel() for shape in layout.values()])
-        return {name: part.view(layout[name]) for name, part in zip(layout, parts, strict=True)}
+        Args:
+            images: (n,C,H,W) standardised.
+            labels: (n,) int64 on the device.
+            order: draws the order.
+            batch_size: images of a step; the last one takes what is left.
+            augmented: from a batch and its number in the pass to what is trained on.
+            learning_rate: of SGD.
+            momentum: of SGD.
+        """
+        every = torch.randperm(len(images), generator=order).to(images.device)
+        for number, rows in enumerate(every.split(batch_size)):
+            batch = augmented(images[rows], number)
+            self.train(batch, labels[rows], learning_rate, momentum)
+
+
+def room_for_network(task: CondensationTask) -> Tensors:
+    """The tensors of an :class:`InnerNetworkState` beside the stored images, all zeros.
+
+    :meth:`InnerNetwork.renew` puts a network there.
+    """
+    zeros, buffers = task.initial.new_zeros, buffer_layout(task.network)
+    size = parameter_layout(task.network).size
+    room = {"network": zeros(size), "network_velocity": zeros(size)}
+    return room | ({"network_buffers": zeros(buffers.size)} if buffers.shapes else {})

@@ -1,0 +1,99 @@
+"""The matching network of a task, called with weights of any kind in the precision of the run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+
+from dance.core.device import send
+from dance.core.rng import keyed_generator
+from dance.methods.base import CondensationTask
+from dance.networks import Network, State
+
+Embed = Callable[[torch.Tensor], torch.Tensor]
+"""Standardised images (n,C,H,W) to what is matched of them, (n,D)."""
+
+
+class TaskNetwork:
+    """The network of a task.
+
+    Args:
+        task: whose network, device and precision are taken.
+        training: run it in training mode, in which batch norm normalises each batch by its own
+            statistics and moves its running means.
+
+    Attributes:
+        skeleton: the network, without weights.
+        coupled: whether images of a batch see each other, by batch norm in training mode, so that
+            a batch cannot be taken in parts.
+    """
+
+    def __init__(self, task: CondensationTask, *, training: bool = False) -> None:
+        self._task = task
+        self.skeleton: Network = copy.deepcopy(task.network).train(training)
+        self.coupled = training and has_batch_norm(task.network)
+
+    def fresh(self, generator: torch.Generator) -> State:
+        """Untrained weights on the device, in the dtype of the stored images."""
+        drawn = self._task.network.initial(generator)
+        sent = send(list(drawn.values()), self._task.device)
+        return {
+            name: tensor.to(self._task.initial) for name, tensor in zip(drawn, sent, strict=True)
+        }
+
+    def fresh_buffers(self) -> State:
+        """Buffers by name, as of an untrained network; empty where it has none."""
+        names = [name for name, _ in self.skeleton.named_buffers()]
+        if not names:
+            return {}
+        like = self._task.initial
+        fresh = self.skeleton.initial(keyed_generator(self._task.seed, "buffers"))
+        return {
+            name: fresh[name].to(like if fresh[name].is_floating_point() else like.device)
+            for name in names
+        }
+
+    def embed(self, state: State, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings (n,D) of standardised images (n,C,H,W), in their dtype."""
+        return self.call(self.skeleton.embed, state, images)
+
+    def logits(self, state: State, images: torch.Tensor) -> torch.Tensor:
+        """Logits (n,K) of standardised images (n,C,H,W), in their dtype."""
+        return self.call(self.skeleton.logits, state, images)
+
+    def call(
+        self,
+        function: Callable[[State, torch.Tensor], torch.Tensor],
+        state: State,
+        images: torch.Tensor,
+    ) -> torch.Tensor:
+        """What a function of weights and images makes of standardised images, in their dtype.
+
+        The images come in channels-last layout, in which convolution and pooling are fastest on the
+        CPU and on tensor cores, and its arithmetic is that of the run.
+
+        Args:
+            function: from weights and images (n,C,H,W) to a tensor.
+            state: the weights.
+            images: (n,C,H,W).
+        """
+        with self._autocast():
+            found = function(state, images.contiguous(memory_format=torch.channels_last))
+        return found.to(images.dtype)
+
+    def jvp(
+        self, state: State, direction: State, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Logits and their derivative along a direction, as :meth:`dance.networks.Network.jvp`."""
+        with self._autocast():
+            return self.skeleton.jvp(state, direction, images)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._task.device.type, torch.bfloat16, enabled=self._task.bfloat16)
+
+
+def has_batch_norm(network: Network) -> bool:
+    """Whether a network in training mode normalises the images of a batch together."""
+    return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
