@@ -38,30 +38,12 @@ from dance.networks import build as network_for
 from unit.methods.tasks import image_set, task, weights
 
 STEPS = 4
-IN_FEW_STEPS: dict[str, dict[str, Any]] = {"m3d": {"learning_rate": 0.3}}
-"""What a method needs to halve its loss in 24 steps, where its defaults are for thousands."""
 
 
-_NETWORKS = {"reference_resolution": 8, "learning_rate": 0.05, "network_images": 64}
-_LOOPS = {"real_batch": 64, "monitor_batch": 8, "inner_cap": 10}
-TINY: dict[str, dict[str, Any]] = {
-    "cafe": _LOOPS,
-    "cafe_dsa": _LOOPS,
-    "dc": {"inner_epochs": 2},
-    "dsa": {"inner_epochs": 2},
-    "mtt": {"student_steps": 5, "start_epochs": 3, "step_size": 0.03, "learning_rate": 30.0},
-    "ncfm": {"learning_rate": 0.01, "frequencies": 256},
-    "tgdd": {"expert_epochs": 12, "calibration_weight": 10.0},
-    "idc": _NETWORKS,
-    "dream": _NETWORKS,
-}
-"""What is set otherwise than published: a step that suits 8 pixels, and less training of networks
-between two of them."""
-
-
-def make(name: str, **options: Any) -> Method:
+def make(name: str) -> Method:
+    """The method with what it wants for small images and few steps, else its defaults."""
     kind = METHODS.get(name)
-    return kind(kind.Config(**{**TINY.get(name, {}), **options}))
+    return kind(kind.Config(**kind.small_options))
 
 
 def is_condenser(name: str) -> bool:
@@ -274,7 +256,7 @@ def test_lowers_its_own_losses_on_real_images(
     name: str, digits: Callable[[Method], CondensationTask]
 ) -> None:
     """At the same iterations, so the same batches and networks, as the images it began with."""
-    method = make(name, **IN_FEW_STEPS.get(name, {}))
+    method = make(name)
     assert isinstance(method, Condenser)
     given = digits(method)
     made = method.start(given)

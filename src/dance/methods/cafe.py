@@ -51,10 +51,11 @@ Deviations from the paper and from the released code:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -370,6 +371,11 @@ class CAFE(Condenser):
     Config = CAFEConfig
     config: CAFEConfig
     space: ClassVar[Space] = "normalized"
+    small_options: ClassVar[Mapping[str, Any]] = {
+        "real_batch": 64,
+        "monitor_batch": 8,
+        "inner_cap": 10,
+    }
 
     def couples(self, network: Network) -> bool:
         """One network is trained on the synthetic images of all classes."""

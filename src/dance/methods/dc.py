@@ -42,7 +42,8 @@ Deviations from the released code:
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -234,6 +235,7 @@ class DC(Condenser):
     Config = DCConfig
     config: DCConfig
     space: ClassVar[Space] = "normalized"
+    small_options: ClassVar[Mapping[str, Any]] = {"inner_epochs": 2}
 
     def couples(self, network: Network) -> bool:
         """One network is trained on the synthetic images of all classes."""

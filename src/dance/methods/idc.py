@@ -30,7 +30,8 @@ taken in closed form. Batch norm runs in training mode, as released.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 
@@ -154,8 +155,10 @@ class IDCCondensation(GradientMatching[S]):
             self._warm_up(number)
             self.state.pixels.clamp_(0, 1)
         loss = self._match(iteration)
+        seed = self.task.seed
         for step in range(iteration * self._steps, (iteration + 1) * self._steps):
-            self._train("network order", "network batch", step)
+            order = keyed_generator(seed, "network order", step // self._pass)
+            self._train(step, order, keyed_generator(seed, "network batch", step))
         return {"matching": loss}
 
     def _match(self, iteration: int) -> torch.Tensor:
@@ -187,26 +190,25 @@ class IDCCondensation(GradientMatching[S]):
 
     def _warm_up(self, number: int) -> None:
         """Some passes of a new network over the real images."""
-        steps = self._config.warmup_epochs * self._pass
+        steps, seed = self._config.warmup_epochs * self._pass, self.task.seed
         for step in range(number * steps, (number + 1) * steps):
-            self._train("warm up order", "warm up batch", step)
+            order = keyed_generator(seed, "warm up order", step // self._pass)
+            self._train(step, order, keyed_generator(seed, "warm up batch", step))
 
-    def _train(self, order_purpose: str, batch_purpose: str, step: int) -> None:
+    def _train(self, step: int, order: torch.Generator, generator: torch.Generator) -> None:
         """One step of the network on real images, in an order that is drawn anew at every pass.
 
         Args:
-            order_purpose: of the random numbers of an order.
-            batch_purpose: of those of a batch.
-            step: of all steps of these purposes in the run.
+            step: of all steps of its kind in the run.
+            order: draws the order of the pass, which is kept until the next.
+            generator: draws what happens to the batch.
         """
-        config, train, seed = self._config, self.task.train, self.task.seed
-        turn, place = divmod(step, self._pass)
-        generator = keyed_generator(seed, order_purpose, turn)
-        if self._order[0] != generator.initial_seed():
-            drawn_for = generator.initial_seed()
-            self._order = drawn_for, torch.randperm(len(train.labels), generator=generator)
-        rows = self._order[1][place * config.network_batch : (place + 1) * config.network_batch]
-        generator = keyed_generator(seed, batch_purpose, step)
+        config, train = self._config, self.task.train
+        if self._order[0] != order.initial_seed():
+            key = order.initial_seed()
+            self._order = key, torch.randperm(len(train.labels), generator=order)
+        first = step % self._pass * config.network_batch
+        rows = self._order[1][first : first + config.network_batch]
         drawn = siamese.draw(config.network_augmentation, len(rows), train.resolution, generator)
         images = siamese.apply(self.input.real(rows), drawn.to(self.task.device))
         self.inner.train(
@@ -228,6 +230,11 @@ class IDC(Condenser):
     year = 2022
     Config = IDCConfig
     config: IDCConfig
+    small_options: ClassVar[Mapping[str, Any]] = {
+        "reference_resolution": 8,
+        "learning_rate": 0.05,
+        "network_images": 64,
+    }
 
     def couples(self, network: Network) -> bool:
         """The network is trained on the real images of all classes."""

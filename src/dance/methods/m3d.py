@@ -28,8 +28,9 @@ gives all its images. With kernel ``linear`` the loss is DM's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -127,6 +128,7 @@ class M3D(Condenser):
     year = 2024
     Config = M3DConfig
     config: M3DConfig
+    small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.3}
 
     def memory(self, shape: TaskShape) -> Memory:
         """The real images are those of a group of classes."""

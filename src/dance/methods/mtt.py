@@ -36,10 +36,10 @@ Deviations from the paper and from the released code:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch.nn import functional
@@ -298,6 +298,12 @@ class MTT(Condenser):
     config: MTTConfig
     divergence_hint = "step_size_learning_rate"
     space: ClassVar[Space] = "normalized"
+    small_options: ClassVar[Mapping[str, Any]] = {
+        "student_steps": 5,
+        "start_epochs": 3,
+        "step_size": 0.03,
+        "learning_rate": 30.0,
+    }
 
     def trajectory_epochs(self) -> int:
         """The last target of the last start."""

@@ -43,10 +43,10 @@ Classes share their forwards, and their steps, those without a gradient included
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch.nn import functional
@@ -412,6 +412,7 @@ class NCFM(Condenser):
     year = 2025
     Config = NCFMConfig
     config: NCFMConfig
+    small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.01, "frequencies": 256}
 
     def __init__(self, config: NCFMConfig) -> None:
         """Refuse frequencies that the sampling network cannot make.

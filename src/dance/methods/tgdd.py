@@ -31,8 +31,9 @@ couples the classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -157,6 +158,7 @@ class TGDD(Condenser):
     year = 2026
     Config = TGDDConfig
     config: TGDDConfig
+    small_options: ClassVar[Mapping[str, Any]] = {"expert_epochs": 12, "calibration_weight": 10.0}
 
     def trajectory_epochs(self) -> int:
         """E where it is set, else at least one."""
