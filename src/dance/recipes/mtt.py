@@ -6,10 +6,9 @@ with 10 images per class that diverges, as its author confirmed; what is here wo
 and 10 images and CIFAR-100 with 1 and 50 are whitened, as published; other sets of their size are
 not, and take what others published for CIFAR-10 without whitening.
 
-The numbers are those of the paper, the highest of the evaluations while condensing. DANCE's Table 1
-has others for CIFAR-10 (31.9, 56.4, 65.9) and TinyImageNet (6.2, 17.3, 26.5): those of DC-Bench's
-leaderboard, means over several augmentations of the evaluation. Runs are scored by ``mtt-v1``,
-which trains at the learning rate that the set brings.
+The numbers are those of the paper, the highest of the evaluations while condensing; those of
+DANCE's Table 1 are another benchmark's (``published/mtt.yaml`` and ``published/dance_table_1.yaml``
+say more). Runs are scored by ``mtt-v1``, which trains at the learning rate that the set brings.
 """
 
 from __future__ import annotations
