@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 import dance
 from dance.cli.main import SHELLS, VERBS
-from dance.cli.options import SHORT, Parser, add_data, add_settings, resolved
+from dance.cli.options import Parser, add_data, add_settings, resolved
 from dance.condensed import load_set
 from dance.core.config import flat, from_yaml, settings, to_plain
 from dance.engine import RunConfig
@@ -119,13 +120,8 @@ class TestOptions:
 
     def test_every_setting_reaches_the_configuration(self) -> None:
         start = resolve("digits")
-        sections = [(setting.name, setting.kind) for setting in settings(RunConfig)]
-        leaves = [("", RunConfig), ("options", type(start.options))]
-        leaves += [(name, kind) for name, kind in sections if isinstance(kind, type)]
         expected, words = {}, ["digits"]
-        for name, kind in leaves:
-            if not hasattr(kind, "__dataclass_fields__"):
-                continue
+        for name, kind in sections(start):
             for setting in settings(kind):
                 place = f"{name}.{setting.name}".lstrip(".")
                 if setting.nested or setting.name == "options" or place in ("data", "method"):
@@ -136,11 +132,25 @@ class TestOptions:
         assert {place: plain[place] for place in expected} == expected
 
     def test_short_names_are_the_dotted_ones(self) -> None:
-        for place, short in SHORT.items():
+        short = {}
+        for name, kind in sections(resolve("digits")):
+            short |= {
+                f"{name}.{setting.name}".lstrip("."): setting.option.short
+                for setting in settings(kind)
+                if setting.option.short
+            }
+        assert short.items() >= {
+            "source.size": "--size", "source.root": "--data-root", "evaluation.epochs": "--epochs",
+            "evaluation.protocol": "--protocol", "evaluation.repeats": "--repeats",
+            "options.real_targets": "--real-targets", "options.bank_draws": "--bank-draws",
+            "memory_limit": "--memory-limit", "source.skip_bad": "--skip-bad",
+            "source.offline": "--offline",
+        }.items()  # fmt: skip
+        for place, name in short.items():
             switch = place in ("source.offline", "source.skip_bad")
             named = {"evaluation.protocol": "quick-v1", "options.real_targets": "bank"}
             values = [] if switch else [named.get(place, "3")]
-            words = ["digits", short, *values]
+            words = ["digits", name, *values]
             long = ["digits", f"--{place}", *(["true"] if switch else values)]
             assert self.parse(words) == self.parse(long) != self.parse(["digits"])
 
@@ -165,6 +175,15 @@ class TestOptions:
         for words in (["--method", "random"], ["--method=random"], ["--config", str(path)]):
             assert "--options." not in done("condense", *words, "--help").out
         assert "--options.iterations" in done("condense", "--help").out
+
+
+def sections(config: RunConfig) -> Iterator[tuple[str, type]]:
+    """The classes of a configuration by the name of the section, that of the whole first."""
+    yield "", RunConfig
+    for setting in settings(RunConfig):
+        value = getattr(config, setting.name)
+        if dataclasses.is_dataclass(value):
+            yield setting.name, type(value)
 
 
 def other(value: Any, kind: Any, place: str) -> Any:

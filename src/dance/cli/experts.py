@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from dance import engine
-from dance.cli.options import SHORT, Parser, add_data, add_json, add_settings, resolved
+from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import format_seconds, print_json, print_table
 from dance.core.world import join
 
 _SECTIONS = ("seed", "device", "precision", "source", "network", "experts")
-_SHORT = {**SHORT, "experts.count": "-n", "experts.epochs": "--epochs"}
+_SHORT = {"experts.count": "-n", "experts.epochs": "--epochs"}
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:

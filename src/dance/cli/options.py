@@ -1,7 +1,8 @@
-"""Command-line options out of the configuration dataclasses: types, defaults and help are theirs.
+"""Command-line options out of the configuration classes: types, defaults and help are theirs.
 
-Every setting is an option under its dotted name (``--experts.epochs 6``); those used most have a
-short name as well. Only what was given is handed on, so that it can win over a recipe.
+Every setting is an option under its dotted name (``--experts.epochs 6``), and under a short name
+where its field declares one (:class:`dance.core.config.Option`). Only what was given is handed on,
+so that it can win over a recipe.
 """
 
 from __future__ import annotations
@@ -9,38 +10,14 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from dance.core.config import Setting, flat, from_text, nested, settings, to_plain
+from dance.core.config import Setting, from_text, nested, settings
 from dance.core.errors import ConfigError, nearest
-from dance.core.registry import Registry
 from dance.engine import RunConfig
-from dance.evaluation.protocol import PROTOCOLS
-from dance.methods import METHODS
-from dance.networks import NETWORKS
 from dance.recipes.resolve import generic, method_of, resolve
 
-SHORT: Mapping[str, str] = {
-    "memory_limit": "--memory-limit",
-    "options.real_targets": "--real-targets",
-    "options.bank_draws": "--bank-draws",
-    "source.root": "--data-root",
-    "source.size": "--size",
-    "source.offline": "--offline",
-    "source.skip_bad": "--skip-bad",
-    "evaluation.protocol": "--protocol",
-    "evaluation.repeats": "--repeats",
-    "evaluation.epochs": "--epochs",
-}
-"""Other names of settings, most of them inside sections."""
-_NAMES: Mapping[str, Registry[Any]] = {
-    "method": METHODS,
-    "networks": NETWORKS,
-    "network.name": NETWORKS,
-    "evaluation.protocol": PROTOCOLS,
-}
-"""Settings whose values are names of something registered."""
-_METAVARS = {"source.root": "DIR", "device": "DEVICE", "memory_limit": "BYTES"}
 _WIDTH = 100
 _RESOLUTION = 32
 """Help shows the defaults for images of this side."""
@@ -152,7 +129,7 @@ def add_settings(
     parser: Parser,
     words: Sequence[str],
     sections: Sequence[str] = (),
-    short: Mapping[str, str] = SHORT,
+    short: Mapping[str, str] | None = None,
 ) -> None:
     """An option for every setting of a run, grouped by section.
 
@@ -160,11 +137,10 @@ def add_settings(
         parser: takes them.
         words: of the command; the method that they name decides which ``--options.*`` there are.
         sections: top-level settings to offer; empty: all.
-        short: short names by dotted name.
+        short: short names of this command by dotted name, beside those that fields declare.
     """
     method = _method(parser, words) if not sections or "options" in sections else RunConfig.method
     config = generic("DATA", method, RunConfig.ipc, _RESOLUTION)
-    defaults = flat(to_plain(config))
     top = parser.add_argument_group(
         "settings",
         f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "
@@ -173,14 +149,14 @@ def add_settings(
     for setting in settings(RunConfig):
         if setting.name == "data" or (sections and setting.name not in sections):
             continue
-        kind = type(config.options) if setting.name == "options" else setting.kind
-        if setting.nested or setting.name == "options":
-            group = parser.add_argument_group(f"{setting.name}.*", headline(kind))
-            for inner in settings(kind):
-                place = f"{setting.name}.{inner.name}"
-                _add(top if place in short else group, place, inner, defaults, short)
-        else:
-            _add(top, setting.name, setting, defaults, short)
+        value = getattr(config, setting.name)
+        if not is_dataclass(value):
+            _add(top, top, setting.name, setting, value, short or {})
+            continue
+        group = parser.add_argument_group(f"{setting.name}.*", headline(type(value)))
+        for inner in settings(type(value)):
+            place = f"{setting.name}.{inner.name}"
+            _add(group, top, place, inner, getattr(value, inner.name), short or {})
 
 
 def resolved(parsed: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -199,16 +175,23 @@ def _method(parser: Parser, words: Sequence[str]) -> str:
 
 
 def _add(
-    group: Any,
-    place: str,
-    setting: Setting,
-    defaults: Mapping[str, Any],
-    short: Mapping[str, str],
+    group: Any, top: Any, place: str, setting: Setting, default: Any, short: Mapping[str, str]
 ) -> None:
-    """One option; a truth value with a short name becomes a switch as well."""
-    kind = setting.kind
-    text = f"{setting.text} (default {_shown(defaults.get(place))})".replace("%", "%%")
-    names = [short[place]] if place in short else []
+    """One option, in the group at the top if it has a short name; a truth value is a switch there.
+
+    Raises:
+        ConfigError: its short name is that of another option.
+    """
+    kind, option = setting.kind, setting.option
+    text = f"{setting.text} (default {_shown(default)})".replace("%", "%%")
+    names = [name for name in (short.get(place, option.short),) if name]
+    if names:
+        group = top
+        if (held := group._option_string_actions.get(names[0])) is not None:
+            raise ConfigError(
+                f"the short name of {place} must be one of its own: got {names[0]}, which is that "
+                f"of {held.dest}"
+            )
     if kind is bool and names:
         group.add_argument(*names, dest=place, action=SettingAction, kind=bool, nargs=0, help=text)
         names, text = [], argparse.SUPPRESS
@@ -220,10 +203,10 @@ def _add(
         action=SettingAction,
         kind=kind,
         nargs="*" if many else None,
-        metavar=_metavar(place, kind),
+        metavar=option.metavar or _metavar(kind),
         help=text,
     )
-    action.candidates = _NAMES[place].names() if place in _NAMES else _choices(kind)
+    action.candidates = _choices(kind) if option.names is None else option.names.names()
 
 
 def headline(described: object) -> str:
@@ -232,7 +215,7 @@ def headline(described: object) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
@@ -248,11 +231,9 @@ def _choices(kind: Any) -> list[str]:
     return [choice for member in get_args(kind) for choice in _choices(member)]
 
 
-def _metavar(place: str, kind: Any) -> str:
+def _metavar(kind: Any) -> str:
     choices = _choices(kind)
     if choices:
         return "{" + ",".join(choices) + "}"
-    if place in _METAVARS:
-        return _METAVARS[place]
     members = (kind, *get_args(kind))
     return "N" if int in members else "X" if float in members else "NAME"

@@ -15,7 +15,7 @@ from dance.data.known import KNOWN
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS, NetworkConfig, build
-from dance.recipes import QUICK, RECIPES
+from dance.recipes import RECIPES, quick_settings
 
 _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
 """Images for which the size of a network is told."""
@@ -40,7 +40,8 @@ def run(parsed: argparse.Namespace) -> None:
     }
     names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
     if parsed.name == "quick":
-        text, facts = "# over what the data set would be run with\n" + to_yaml(QUICK), QUICK
+        facts: Mapping[str, Any] = quick_settings()
+        text = "# over what the data set would be run with\n" + to_yaml(facts)
     elif parsed.name in names:
         text, facts = views[names[parsed.name]](parsed.name)
     else:

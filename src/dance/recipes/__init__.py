@@ -1,6 +1,6 @@
 """Complete configurations, each with its source and what to expect; and what a command means."""
 
 from dance.recipes.base import RECIPES, Recipe
-from dance.recipes.quick import QUICK
+from dance.recipes.quick import quick_settings
 
-__all__ = ["QUICK", "RECIPES", "Recipe"]
+__all__ = ["RECIPES", "Recipe", "quick_settings"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dance.core.config import to_yaml
 from dance.core.registry import Registry
@@ -41,3 +42,7 @@ Settings = Callable[[str, int, int], RunConfig]
 or by its own rule would be."""
 SETTINGS: Registry[Settings] = Registry("method with settings of its own", "dance.recipes")
 """By method; a method that is not here takes the data-dependent settings of DANCE."""
+
+QUICK: Registry[Mapping[str, Any]] = Registry("method with quick settings", "dance.recipes")
+"""By method: nested plain settings that ``--config quick`` changes besides those of all methods, so
+that CIFAR-10 at ten images a class takes minutes."""

@@ -13,7 +13,7 @@ from functools import partial
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import SETTINGS
+from dance.recipes.base import QUICK, SETTINGS
 from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _EPOCHS = 601
@@ -47,7 +47,12 @@ def _published(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
     return replace(config, evaluation=replace(config.evaluation, epochs=_EPOCHS))
 
 
+_QUICK = {
+    "options": {"iterations": 60, "real_batch": 64, "monitor_batch": 8, "inner_cap": 10},
+}  # fmt: skip
+
 for _method, _title in (("cafe", "CAFE"), ("cafe_dsa", "CAFE+DSA")):
     SETTINGS.register(_method)(partial(cafe_config, _method))
+    QUICK.register(_method)(_QUICK)
     _paper = f"{_title} (Wang et al., CVPR 2022)"
     published_rows(_method, _paper, "dance_table_1", partial(_published, _method))

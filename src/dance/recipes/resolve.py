@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dance.core.config import build, merge, read_yaml, settings
+from dance.core.config import build, merge, read_yaml
 from dance.core.errors import ConfigError, nearest
 from dance.data import DataConfig, load
 from dance.data.known import KNOWN
@@ -148,16 +148,8 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
     config = generic(data, str(method), ipc, resolution)
     if quick:
-        config = _shortened(config, data)
+        config = build_run(quick_settings(config.method, data), base=config)
     return starting_point(config, header) if header else config
-
-
-def _shortened(config: RunConfig, data: str) -> RunConfig:
-    """The quick variant of a configuration."""
-    known = {setting.name for setting in settings(type(config.options))}
-    short = dict(quick_settings(data, config.method))
-    short["options"] = {key: value for key, value in short["options"].items() if key in known}
-    return build_run(short, base=config)
 
 
 def _resolution(data: str, source: DataConfig) -> int:
