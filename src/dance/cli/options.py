@@ -120,7 +120,7 @@ def add_data(parser: Parser) -> None:
         "--config",
         metavar="WHAT",
         help="settings to start from: a YAML file, a run directory, the name of a recipe (dance "
-        "list recipes), or quick: a run of minutes on two cores; options given beside it win",
+        "list recipes), or quick: a run of minutes on two cores; options of the command line win",
     )
     data.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
 
@@ -183,7 +183,7 @@ def _add(
         ConfigError: its short name is that of another option.
     """
     kind, option = setting.kind, setting.option
-    text = f"{setting.text} (default {_shown(default)})".replace("%", "%%")
+    text = f"{_uncapitalised(setting.text)} (default: {_shown(default)})".replace("%", "%%")
     names = [name for name in (short.get(place, option.short),) if name]
     if names:
         group = top
@@ -212,6 +212,12 @@ def _add(
 def headline(described: object) -> str:
     """First line of the docstring of a class or function."""
     return (described.__doc__ or "").strip().partition("\n")[0]
+
+
+def _uncapitalised(text: str) -> str:
+    """A sentence as argparse writes help, in small letters and without a stop."""
+    first = text.partition(" ")[0]
+    return (text[:1].lower() + text[1:] if first[1:].islower() else text).removesuffix(".")
 
 
 def _shown(value: Any) -> str:

@@ -24,7 +24,9 @@ _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
 def add_arguments(parser: Parser, words: Sequence[str]) -> None:
     """The options of this verb."""
     parser.add_argument(
-        "name", metavar="NAME", help="of a method, recipe, dataset, network or protocol, or quick"
+        "name",
+        metavar="NAME",
+        help="name of a method, recipe, dataset, network or protocol, or quick",
     )
     add_json(parser)
 

@@ -6,13 +6,18 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AfterValidator, Field
 
 from dance.core.config import (
+    AtLeastOne,
+    Momentum,
+    Positive,
+    Probability,
     build,
     configuration,
     digest,
@@ -27,6 +32,12 @@ from dance.core.config import (
     to_yaml,
 )
 from dance.core.errors import ConfigError
+
+
+def _short(word: str) -> str:
+    if len(word) > 1:
+        raise ValueError("must have one letter")
+    return word
 
 
 @configuration
@@ -137,8 +148,74 @@ class TestBuild:
         assert len(str(error.value)) < 200
 
 
+@configuration
+class Bounded:
+    """Ranges of every form."""
+
+    count: AtLeastOne | None = None
+    rate: Positive = 0.1
+    momentum: Momentum = 0.5
+    chance: Probability = 0.5
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    weights: tuple[Positive, ...] = ()
+    names: Annotated[tuple[str, ...], Field(min_length=1)] = ("a",)
+    even: Annotated[int, Field(multiple_of=2)] = 2
+    word: Annotated[str, AfterValidator(_short)] = "a"
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low must be at most high: got {self.low}")
+
+
+class TestRanges:
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"count": 0}, "a.count must be at least 1: got 0"),
+            ({"count": "x"}, "a.count must be a whole number or null: got 'x'"),
+            ({"rate": 0}, "a.rate must be above 0: got 0"),
+            ({"momentum": 1.0}, "a.momentum must be at least 0 and below 1: got 1.0"),
+            ({"chance": -0.5}, "a.chance must be from 0 to 1: got -0.5"),
+            ({"share": 1.0}, "a.share must be above 0 and below 1: got 1.0"),
+            ({"weights": [1.0, -1.0]}, "a.weights must be above 0: got -1.0"),
+            ({"names": []}, "a.names must name at least one: got none"),
+            ({"even": 3}, "a.even: Input should be a multiple of 2: got 3"),
+            ({"word": "long"}, "a.word must have one letter: got 'long'"),
+            ({"low": 3}, "a.low must be at most high: got 3"),
+        ],
+    )
+    def test_say_what_must_hold(self, values: dict[str, Any], message: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            build(Bounded, values, "a")
+        assert str(error.value) == message
+
+    def test_hold_whatever_makes_the_instance(self) -> None:
+        with pytest.raises(ConfigError, match=r"^count must be at least 1: got 0$"):
+            Bounded(count=0)
+        with pytest.raises(ConfigError, match=r"^low must be at most high: got 3$"):
+            dataclasses.replace(Bounded(), low=3)
+        with pytest.raises(ConfigError, match=r"^unknown setting 'cuont'; did you mean 'count'"):
+            Bounded(cuont=1)  # type: ignore[call-arg]
+
+    def test_instances_are_values(self) -> None:
+        assert Bounded(count=2) == Bounded(count=2) != Bounded()
+        assert len({Bounded(count=2), Bounded(count=2), Bounded()}) == 2
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            Bounded().count = 3  # type: ignore[misc]
+
+
+class TestBase:
+    def test_counts_where_nothing_is_given_at_every_depth(self) -> None:
+        base = Whole(name="x", resolution=8, training=Longer(epochs=3, count=2))
+        found = build(Whole, {"kind": "random", "training": {"count": 4}}, base=base)
+        assert found == dataclasses.replace(base, kind="random", training=Longer(epochs=3, count=4))
+        assert (base.kind, base.training.count) == ("first", 2)
+
+
 class TestSettings:
-    def test_carry_type_default_and_both_kinds_of_explanation(self) -> None:
+    def test_carry_type_default_and_explanation(self) -> None:
         whole = {setting.name: setting for setting in settings(Whole)}
         assert (whole["resolution"].default, whole["resolution"].text) == (None, "In pixels.")
         assert whole["training"].nested and not whole["names"].nested

@@ -11,6 +11,7 @@ from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
 from dance.engine import build_run
 from dance.recipes import RECIPES, quick_settings
+from dance.recipes.base import QUICK
 from dance.recipes.resolve import resolve
 
 SMALL = ("fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
@@ -89,6 +90,12 @@ def test_quick_changes_only_how_long_things_take() -> None:
         for key in changed:
             del full[section][key]
     assert quick == full
+
+
+@pytest.mark.parametrize("name", QUICK.names())
+def test_quick_settings_of_a_method_are_settings_that_it_has(name: str) -> None:
+    quick = resolve("cifar10", name, base="quick")
+    assert build_run(QUICK.get(name), base=quick) == quick
 
 
 def test_the_paper_s_settings_are_the_defaults_of_the_classes() -> None:

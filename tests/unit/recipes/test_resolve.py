@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 
-from dance.core.config import nested, to_plain, to_yaml
+from dance.cli.options import Parser, add_data, add_settings
+from dance.core.config import AtLeastOne, Option, configuration, nested, to_plain, to_yaml
 from dance.core.errors import ConfigError
+from dance.engine import RunConfig
 from dance.engine.rules import check
+from dance.methods import METHODS
+from dance.methods.random import Random
 from dance.recipes import RECIPES
 from dance.recipes.resolve import generic, method_of, resolve
 
@@ -203,6 +207,72 @@ def test_values_that_cannot_work_are_refused_before_work(
     with pytest.raises(ConfigError) as error:
         resolve("cifar10", overrides=nested({place: value}))
     assert message in str(error.value)
+
+
+@configuration
+class OutsideConfig:
+    """Settings of a method of another distribution, two of them named as NCFM names its own."""
+
+    phase: float = 0.5
+    """Weight of something that may be negative."""
+    moments: Annotated[AtLeastOne, Option(short="--moments")] = 2
+    """Number of moments that are matched."""
+    frequencies: int = 0
+    """Number of frequencies, or 0 for none."""
+
+
+class Outside(Random):
+    """A method that chooses as random selection does."""
+
+    Config = OutsideConfig
+
+
+class TestOutside:
+    """The options of one method are its own: no name has a range everywhere."""
+
+    @pytest.fixture(autouse=True)
+    def registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        METHODS.get("random")  # all others are found
+        monkeypatch.setitem(METHODS._members, "outside", Outside)
+
+    def resolved(self, **options: Any) -> OutsideConfig:
+        found = resolve("cifar10", "outside", overrides={"options": options}).options
+        assert isinstance(found, OutsideConfig)
+        return found
+
+    def test_names_mean_what_their_class_says(self) -> None:
+        assert self.resolved(phase=-0.5, frequencies=0) == OutsideConfig(phase=-0.5, frequencies=0)
+        with pytest.raises(ConfigError, match=r"options\.phase must be at least 0: got -0\.5"):
+            resolve("cifar10", "ncfm", overrides={"options": {"phase": -0.5}})
+
+    def test_ranges_of_new_names_hold(self) -> None:
+        with pytest.raises(ConfigError, match=r"options\.moments must be at least 1: got -3"):
+            self.resolved(moments=-3)
+
+    def test_a_field_has_its_short_name(self) -> None:
+        parser = Parser("dance condense")
+        add_data(parser)
+        add_settings(parser, ["--method", "outside"])
+        parsed = parser.parse(["cifar10", "--method", "outside", "--moments", "3"])
+        assert resolve(overrides=nested(parsed.settings)).options.moments == 3
+
+    def test_a_short_name_that_is_taken_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        @configuration
+        class Greedy:
+            """Settings under a name of another one."""
+
+            moments: Annotated[int, Option(short="--size")] = 2
+            """Number of moments that are matched."""
+
+        monkeypatch.setattr(Outside, "Config", Greedy)
+        parser = Parser("dance condense")
+        add_data(parser)
+        with pytest.raises(ConfigError, match=r"options\.moments .* --size, .* source\.size"):
+            add_settings(parser, ["--method", "outside"])
+
+    def test_options_of_another_method_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"options must be those of random, .* OutsideConfig"):
+            RunConfig(data="cifar10", method="random", options=OutsideConfig())
 
 
 def test_what_every_recipe_holds_can_work() -> None:
