@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy.special import stdtrit
-
 from dance.condensed.score import Statistic
 
 _CONFIDENCE = 0.95
@@ -21,6 +19,8 @@ def summary(values: Sequence[float]) -> Statistic:
     Returns:
         With the interval of the mean by Student's t, cut to [0, 1].
     """
+    from scipy.special import stdtrit  # slow to import, and no message waits for a score
+
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
