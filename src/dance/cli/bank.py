@@ -11,12 +11,13 @@ from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import format_bytes, format_seconds, print_json
 from dance.core.config import merge, nested
 from dance.core.world import join
+from dance.methods import METHODS, Banked
+from dance.recipes.resolve import method_of
 
 _SECTIONS = (
     "method", "seed", "device", "precision", "memory_limit", "source", "network", "experts",
     "options",
 )  # fmt: skip
-_BANK = {"options": {"real_targets": "bank"}}
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -35,7 +36,10 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Write the file and print what it contains."""
-    settings = merge(_BANK, nested(parsed.settings))
+    settings = nested(parsed.settings)
+    method = METHODS.get(method_of(settings.get("method"), parsed.config))
+    if issubclass(method, Banked):
+        settings = merge({"options": method.bank_options}, settings)
     written = engine.bank(resolved(parsed, settings), parsed.output)
     if not join().is_rank_zero:
         return
