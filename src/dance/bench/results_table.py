@@ -31,7 +31,7 @@ def tables(record: Record, *, brief: bool = False) -> list[Table]:
     groups: dict[tuple[str, int, str, str], list[tuple[float, tuple[str, ...]]]] = {}
     for row in record["rows"]:
         for score in row["scores"]:
-            made = f"{score['protocol']}, {score['repeats']} networks"
+            made = f"{score['protocol']}, {len(score['seeds'])} networks"
             found = groups.setdefault((row["data"], row["ipc"], score["network"], made), [])
             found.append((score["last"]["mean"], _cells(row, score)))
     return [

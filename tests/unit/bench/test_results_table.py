@@ -19,7 +19,7 @@ MACHINE: dict[str, Any] = {
 def row(title: str, mean: float, **facts: Any) -> dict[str, Any]:
     score = {
         "protocol": "dance-v1, 100 epochs",
-        "repeats": 2,
+        "seeds": [0, 1],
         "network": "convnet",
         "train_images": 400,
         "storage_bytes": 307_200,
