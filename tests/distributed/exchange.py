@@ -62,7 +62,7 @@ def main() -> None:
     except PeerError as error:
         found["lost"] = str(error)
     found["noticed_seconds"] = time.monotonic() - started
-    found["speaks"] = world.speaks()
+    found["reports_end"] = world.reports_end()
     sys.stdout.write(json.dumps(found))
 
 

@@ -59,7 +59,7 @@ def together(size: int, kind: tuple[str, ...], place: Path, **more: str) -> Path
     ended = processes.finish(started)
     assert [code for code, _, _ in ended] == [0] * size, ended
     for code, out, err in ended[1:]:
-        assert (code, out, err) == (0, "", ""), "only the leader speaks"
+        assert (code, out, err) == (0, "", ""), "only rank 0 prints"
     assert "condensed.safetensors" in ended[0][1]
     return place
 

@@ -47,13 +47,13 @@ def test_exchanges_are_the_same_on_all_and_a_death_is_noticed(size: int, killed:
         }
         assert "another process of this run ended" in said["lost"]
         assert said["noticed_seconds"] < 10
-    assert sum(said["speaks"] for said in found.values()) == 1
+    assert sum(said["reports_end"] for said in found.values()) == 1
 
 
 def test_alone_every_exchange_is_the_identity() -> None:
     world, tensor = World(), torch.arange(6).view(3, 2)
     assert world.is_rank_zero
-    assert world.speaks()
+    assert world.reports_end()
     for exchanged in (world.sum(tensor), world.all_gather(tensor), world.broadcast(tensor)):
         assert exchanged is tensor
     assert torch.equal(world.gather(tensor), tensor)

@@ -37,7 +37,7 @@ FILE = "condensed.safetensors"
 
 HOST = """
 import json, os, resource, sys
-from dance.core.process import prepare
+from dance.core.launch import prepare
 prepare()
 from dance import report
 from dance.cli import condense

@@ -18,8 +18,7 @@ from dance.bench.machine import describe
 from dance.bench.timing import timed
 from dance.core.config import AtLeastOne, configuration, merge, to_plain
 from dance.core.errors import ConfigError, DanceError
-from dance.core.files import read_json, write_json, write_text
-from dance.core.lock import locked
+from dance.core.files import locked, read_json, write_json, write_text
 from dance.core.progress import log
 from dance.engine import RunConfig, build_run
 from dance.engine.context import RunContext, prepare

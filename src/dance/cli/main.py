@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from dance.core.errors import ConfigError, DanceError, PeerError, nearest
-from dance.core.launch import launched
-from dance.core.process import prepare
+from dance.core.launch import launched, prepare
 
 VERBS = {
     "condense": "condense a data set, score the result and write its report",
@@ -124,7 +123,7 @@ def _prints_messages() -> bool:
     # The module imports torch, so it is not imported to report a mistake in an option.
     world = sys.modules.get("dance.core.world")
     if world is not None and world.joined():
-        return bool(world.join().speaks())
+        return bool(world.join().reports_end())
     try:
         launch = launched()
     except ConfigError:

@@ -1,7 +1,7 @@
-"""Unfinished work on disk: saved at an interval of time, continued after any end, never mistaken.
+"""Checkpoints of unfinished work, saved at an interval of time.
 
-A checkpoint carries a *stamp*: what must be the same for going on to give the result of an
-undisturbed run. To what its owner names, the package's version and code are added here.
+A checkpoint carries a *stamp*: what must agree for resumed work to give the result of undisturbed
+work. The package's version and code are added to what the owner of the work names.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Tensors = dict[str, torch.Tensor]
 SAVE_SECONDS = "DANCE_SAVE_SECONDS"
 """Environment variable: seconds between two checkpoints."""
 _SECONDS = 30.0
-"""Unless that says otherwise."""
+"""Seconds between two checkpoints where that variable is not set."""
 _KIND = "checkpoint"
 _KEPT = 2
-_SHARE = 20
+_WORK_PER_SAVE = 20
 """A save that took t seconds is followed by at least this many times t of work."""
 
 
@@ -56,12 +56,12 @@ def save_seconds() -> float:
 class Checkpoints:
     """The checkpoints of one piece of work: ``<name>-<number>.safetensors``, the last two kept.
 
-    Two, so that a damaged newest one costs the work of one interval and not all.
+    Two are kept so that a damaged newest one costs the work of one interval only.
 
     Args:
-        directory: where they are; made by the first save.
-        name: of the work; no other work in the directory may be called so.
-        stamp: what must agree for going on, as plain data; version and code are added.
+        directory: where they are stored; made by the first save.
+        name: of the work, unique in the directory.
+        stamp: what must agree to resume the work, as plain data; version and code are added.
         seconds: least time between two saves (none: :func:`save_seconds`).
         instead: what else a user can do when a checkpoint is refused, for the message.
     """
@@ -90,7 +90,7 @@ class Checkpoints:
         return {**self._named, "version": __version__, "code": code_digest()}
 
     def numbers(self) -> list[int]:
-        """Of the checkpoints on disk, ascending."""
+        """Numbers of the checkpoints on disk, ascending."""
         pattern = re.compile(re.escape(self.name) + r"-(\d+)\.safetensors")
         with suppress(FileNotFoundError, NotADirectoryError):
             found = [pattern.fullmatch(entry.name) for entry in self.directory.iterdir()]
@@ -102,13 +102,13 @@ class Checkpoints:
         return self.directory / f"{self.name}-{number}.safetensors"
 
     def read(self, number: int) -> tuple[Tensors, dict[str, Any]] | None:
-        """One checkpoint, or none when it is damaged, which is said.
+        """One checkpoint; none when it is damaged, which is logged.
 
         Returns:
             Its tensors, on the CPU, and the header that was saved with them.
 
         Raises:
-            ArtifactError: its stamp differs; every difference is named.
+            ArtifactError: the stamp differs; every difference is named.
         """
         path = self.path(number)
         try:
@@ -130,7 +130,7 @@ class Checkpoints:
         """The newest sound checkpoint, as :meth:`read` gives it; none when there is none.
 
         Raises:
-            ArtifactError: its stamp differs; every difference is named.
+            ArtifactError: the stamp differs; every difference is named.
         """
         for number in reversed(self.numbers()):
             if (found := self.read(number)) is not None:
@@ -144,11 +144,11 @@ class Checkpoints:
     def save(self, number: int, tensors: Mapping[str, torch.Tensor], header: Any = None) -> bool:
         """Store a checkpoint and remove all but the last two.
 
-        A disk that is full or gone is said, and the work goes on: what was saved before stays.
+        A disk that is full or gone is logged, and the work continues: earlier checkpoints stay.
 
         Args:
             number: how far the work is, rising from save to save.
-            tensors: all that going on needs; moved to the CPU.
+            tensors: all that is needed to resume; moved to the CPU.
             header: anything JSON can hold, to be given back with them.
 
         Returns:
@@ -171,11 +171,11 @@ class Checkpoints:
             self._failing = False
         self._saved = time.monotonic()
         if self._seconds > 0:
-            self._wait = max(self._seconds, _SHARE * (self._saved - started))
+            self._wait = max(self._seconds, _WORK_PER_SAVE * (self._saved - started))
         return not self._failing
 
     def clear(self) -> None:
-        """Remove all of them: the work is finished, and its result stored."""
+        """Remove all checkpoints: the work is finished, and its result stored."""
         for number in self.numbers():
             self.path(number).unlink(missing_ok=True)
         remove_leftovers(self.directory, f"{self.name}-")

@@ -1,7 +1,9 @@
-"""Files that are either whole or not there: atomic writes and checksummed, pickle-free tensors."""
+"""Atomic writes, checksummed tensor files without pickle, locks, and the place of the cache."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -9,34 +11,37 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dance.core.errors import ArtifactError
+from dance.core.progress import log
 
 Json = Any
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _TEMPORARY = re.compile(r"\..+\.(\d+)-\w+")
-"""Name of a folder in which a file is being written: ``.<final name>.<process>-<letters>``."""
+"""Folder in which a file is being written: ``.<final name>.<process id>-<letters>``."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new one.
 
-    So does a machine that loses power: the content and then the folder are forced to the disk.
+    That holds for a machine that loses power too: the content and then the folder are forced to
+    the disk.
 
     Args:
         path: the final place; parent folders are made.
         write: called with a temporary path beside it, which it fills.
 
     Raises:
-        ArtifactError: the folder cannot be written or the disk is full; nothing half-written stays.
+        ArtifactError: the folder cannot be written or the disk is full; no partial file stays.
     """
     temporary: Path | None = None
     try:
@@ -79,11 +84,11 @@ def is_temporary(path: Path) -> bool:
 def remove_leftovers(folder: Path, start: str = "") -> None:
     """Remove what killed processes left of atomic writes.
 
-    What another living process of this machine is writing stays.
+    Files that another living process of this machine is writing stay.
 
     Args:
         folder: where to look; it need not exist.
-        start: of the final names that are meant.
+        start: with which the final names begin (none: all files).
     """
     if not folder.is_dir():
         return
@@ -94,7 +99,7 @@ def remove_leftovers(folder: Path, start: str = "") -> None:
 
 
 def _another_lives(process: int) -> bool:
-    """Whether the process exists and is not this one, which is writing nothing just now."""
+    """Whether the process exists and is not this one, which is not writing now."""
     if process == os.getpid():
         return False
     try:
@@ -137,7 +142,7 @@ def read_json(path: Path) -> Json:
 
 
 def checksum(tensors: Mapping[str, torch.Tensor], header: Json) -> str:
-    """SHA-256 over names, dtypes, shapes, bytes and the header: what a stored file must hash to."""
+    """SHA-256 over names, dtypes, shapes, bytes and the header."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -180,9 +185,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            stamp = json.loads(metadata.get("dance", "{}"))
-            header = json.loads(metadata.get("header", "null"))  # where the first files had it
+            stamp = json.loads((file.metadata() or {}).get("dance", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
         raise ArtifactError(f"there is no {kind} at {path}") from error
@@ -192,7 +195,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error
     if not isinstance(stamp, dict):
         raise ArtifactError(f"{path} is damaged or no {kind} file: its stamp is no JSON object")
-    header = stamp.get("header", header)
+    header = stamp.get("header")
     if stamp.get("kind") != kind:
         raise ArtifactError(
             f"{path} must be a {kind} of dance: it is {stamp.get('kind', 'something else')!r}"
@@ -236,10 +239,9 @@ def digest_of(tensor: torch.Tensor) -> str:
 
 
 def read_header(path: Path, kind: str) -> Json | None:
-    """The header of a file of this kind, without its tensors and unchecked; None of other files.
+    """The header of a file of this kind, without its tensors; None for other files.
 
-    To recognise a file and to see what it is; whoever uses what is in it takes
-    :func:`read_tensors`.
+    The checksum is not verified: use :func:`read_tensors` to use the content.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -247,3 +249,67 @@ def read_header(path: Path, kind: str) -> Json | None:
             return about["header"] if about.get("kind") == kind else None
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError):
         return None
+
+
+@contextmanager
+def locked(path: Path, doing: str) -> Iterator[bool]:
+    """Hold the lock of a file or folder, waiting for a process that holds it.
+
+    The system frees the lock when the process that holds it is killed.
+
+    Args:
+        path: what is locked. The lock is a file beside it that stays.
+        doing: what a process that holds it does, to log why this one waits.
+
+    Yields:
+        False where the file system has no locks, as on some clusters.
+
+    Raises:
+        ArtifactError: the lock's file cannot be written.
+    """
+    with _open_lock(path.with_suffix(".lock")) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"another process is {doing}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            yield False
+            return
+        yield True
+
+
+def _open_lock(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror}; free some space, choose another place with "
+            "--output, or set DANCE_CACHE for what runs share"
+        ) from error
+
+
+def cache_dir() -> Path:
+    """The folder for decoded images and trained networks; it need not exist yet.
+
+    ``$DANCE_CACHE``, else ``$XDG_CACHE_HOME/dance``, else ``~/.cache/dance``. What it holds can be
+    made again.
+
+    Raises:
+        ArtifactError: there is no home directory and neither variable is set.
+    """
+    if own := os.environ.get("DANCE_CACHE"):
+        return Path(own).expanduser().absolute()
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if xdg.is_absolute():  # the XDG specification says that relative paths are to be ignored
+        return xdg / "dance"
+    try:
+        return Path.home() / ".cache" / "dance"
+    except RuntimeError as error:
+        raise ArtifactError(
+            "there is no home directory to keep a cache in; set DANCE_CACHE to a folder that can "
+            "be written"
+        ) from error

@@ -1,4 +1,4 @@
-"""Amounts of memory: as people write them, and as this process holds them."""
+"""Amounts of memory: read from text, written as text, measured in this process."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def held(device: torch.device) -> int:
     if not resident.exists():
         return devices.peak_memory(device)
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed, and is kept for speed, is not in use
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory that the allocator keeps is not in use
     return int(resident.read_text().split()[1]) * _PAGE
 
 

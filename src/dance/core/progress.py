@@ -1,4 +1,4 @@
-"""What a person sees while waiting, on stderr: a bar with ETA on a terminal, else plain lines."""
+"""Progress and log lines on stderr: a bar with ETA on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Column
 
 _QUIET_SECONDS = 2.0
-"""Nothing is shown of work that ends sooner than this."""
+"""Work that ends sooner than this shows nothing."""
 _LINE_SECONDS = 10.0
 """Seconds between two plain log lines."""
 
@@ -28,13 +28,13 @@ _muted = False
 
 
 def mute() -> None:
-    """Show and log nothing in this process from now on: one of several speaks for all."""
+    """Show and log nothing in this process from now on: rank 0 reports for all."""
     global _muted
     _muted = True
 
 
 def log(message: str) -> None:
-    """One plain line for the person at the terminal or for the log file."""
+    """Write one plain line to stderr."""
     if not _muted:
         print(message, file=sys.stderr, flush=True)
 
@@ -92,7 +92,7 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
     """Show the progress of the block.
 
     Args:
-        description: what is going on.
+        description: what is done.
         total: units in all.
         unit: their name in the plural.
         start: units done before, by an interrupted run.

@@ -1,9 +1,9 @@
-"""The processes of one run, and the few things that they say to each other.
+"""The processes of one run and the collective operations between them.
 
-Work is shared by what it is about (classes, experts, networks), so a step needs no communication.
-What is exchanged is small or rare: decisions and losses about once a second, experts once, the
-state at a checkpoint. So all of it goes between CPUs over gloo, also when the work is on GPUs, and
-every exchange takes place in the order of the ranks and gives the same bytes on all of them.
+Work is divided by classes, experts or networks, so a step needs no communication. What is exchanged
+is small or rare: decisions and losses about once a second, experts once, the state at a checkpoint.
+Therefore all of it is sent between CPUs over gloo, also when the work is on GPUs, and every
+operation runs in the order of the ranks and gives the same bytes on all of them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from dance.core.errors import ConfigError, PeerError
 from dance.core.files import Json
 from dance.core.launch import launched
 
-_MEET = timedelta(minutes=10)
+_JOIN_TIMEOUT = timedelta(minutes=10)
 """How long processes wait for each other at the start."""
-_PATIENCE = timedelta(days=30)
-"""How long one may work while the others wait; that a process died is noticed at once."""
-_LINGER = timedelta(seconds=5)
+_EXCHANGE_TIMEOUT = timedelta(days=30)
+"""How long a process may work while others wait; the death of a process is noticed at once."""
+_LEAVE_TIMEOUT = timedelta(seconds=5)
 """How long rank 0 waits for the others at its end."""
 
 Tensors = Mapping[str, torch.Tensor]
@@ -41,10 +41,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run; alone by default, and then every exchange is the identity.
+    """The processes of a run; a single one by default, for which every operation is the identity.
 
-    Tensors may be on any device and come back on it. All processes must call the same exchanges in
-    the same order.
+    Operations are named as those of :mod:`torch.distributed`. Tensors may be on any device and come
+    back on it. All processes must call the same operations in the same order.
 
     Attributes:
         rank: number of this process.
@@ -58,11 +58,15 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process decides, writes the run's files and speaks."""
+        """Whether this process decides, writes the run's files and shows progress."""
         return self.rank == 0
 
     def shard(self, count: int, rank: int | None = None) -> range:
-        """The contiguous part of ``range(count)`` that a rank owns (none: this one).
+        """The contiguous part of ``range(count)`` that a rank owns.
+
+        Args:
+            count: items in all.
+            rank: whose part (none: that of this process).
 
         >>> [World(rank, 3).shard(7) for rank in range(3)]
         [range(0, 3), range(3, 5), range(5, 7)]
@@ -73,7 +77,7 @@ class World:
         return range(first, first + each + (number < more))
 
     def turns(self, count: int) -> range:
-        """Every ``size``-th of ``range(count)``, from this rank on: whole jobs, dealt out in turn.
+        """Every ``size``-th of ``range(count)``, from this rank on: whole jobs, assigned in turn.
 
         >>> World(1, 3).turns(7)
         range(1, 7, 3)
@@ -95,10 +99,10 @@ class World:
         return total.view(tensor.shape).to(tensor.device)
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The rows of all processes in the order of the ranks, on all of them.
+        """The rows of all processes, concatenated in the order of the ranks, on all processes.
 
         Args:
-            tensor: (n,...); n may differ, and be 0.
+            tensor: (n,...); n may differ between processes, and be 0.
         """
         if self.size == 1:
             return tensor
@@ -107,9 +111,13 @@ class World:
         return torch.cat(rows).to(tensor.device)
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """As :meth:`all_gather`, but on rank 0 only, on the CPU; None elsewhere.
+        """The rows of all processes, concatenated in the order of the ranks, on rank 0 only.
 
-        No other process needs memory for the rows of all.
+        Args:
+            tensor: (n,...); n may differ between processes, and be 0.
+
+        Returns:
+            On rank 0 a tensor on the CPU; None on the others, which need no memory for it.
         """
         if self.size == 1:
             return tensor.cpu()
@@ -128,11 +136,11 @@ class World:
         return torch.cat(parts).view(tensor.dtype).view(-1, *tensor.shape[1:])
 
     def scatter(self, whole: torch.Tensor | None, own: torch.Tensor) -> torch.Tensor:
-        """The reverse of :meth:`gather`: every process gets its rows of what rank 0 has.
+        """The inverse of :meth:`gather`: every process receives its rows of a tensor on rank 0.
 
         Args:
-            whole: on rank 0, the rows of all; not looked at elsewhere.
-            own: a tensor of the shape, dtype and device that this process is to get.
+            whole: on rank 0, the rows of all processes; ignored on the others.
+            own: a tensor of the shape, dtype and device that this process is to receive.
         """
         sizes = self._sizes(own) if self.size > 1 else [0]
         with _peers():
@@ -152,7 +160,12 @@ class World:
         return mine.view(own.dtype).view(own.shape).to(own.device)
 
     def broadcast(self, tensor: torch.Tensor, source: int = 0) -> torch.Tensor:
-        """The tensor of one process, on all; others give one of its shape and dtype."""
+        """The tensor of one process, on all processes.
+
+        Args:
+            tensor: of the same shape and dtype everywhere; its values are ignored elsewhere.
+            source: rank of the process.
+        """
         if self.size == 1:
             return tensor
         sent = _bytes(tensor).clone()
@@ -161,7 +174,7 @@ class World:
         return sent.view(tensor.dtype).view(tensor.shape).to(tensor.device)
 
     def broadcast_object(self, content: Json, source: int = 0) -> Json:
-        """The JSON of one process, on all; what the others give is not looked at."""
+        """The JSON content of one process, on all processes; that of the others is ignored."""
         if self.size == 1:
             return content
         text = json.dumps(content).encode() if self.rank == source else b""
@@ -170,7 +183,7 @@ class World:
         return json.loads(self.broadcast(sent, source).numpy().tobytes())
 
     def all_gather_object(self, content: Json) -> list[Json]:
-        """The JSON of every process, in the order of the ranks, on all."""
+        """The JSON content of every process, in the order of the ranks, on all processes."""
         if self.size == 1:
             return [content]
         text = torch.frombuffer(bytearray(json.dumps(content).encode()), dtype=torch.uint8)
@@ -180,7 +193,12 @@ class World:
     def broadcast_tensors(
         self, tensors: Tensors | None, source: int = 0
     ) -> dict[str, torch.Tensor]:
-        """The named tensors of one process, on all, on the CPU; the others need not know them."""
+        """The named tensors of one process, on all processes, on the CPU.
+
+        Args:
+            tensors: of the source; ignored on the others, which need not know names or shapes.
+            source: rank of the process.
+        """
         if self.size == 1:
             return dict(tensors or {})
         held = dict(tensors or {})
@@ -196,9 +214,9 @@ class World:
         return found
 
     def in_turn(self, work: Callable[[], Result]) -> Result:
-        """Do it on every process, on each machine by the first one before the others.
+        """Do work on every process; the first of each machine does it before the others.
 
-        For what is made once and then read, such as a cache.
+        For what is made once per machine and then read, such as a cache.
         """
         if self.local_rank:
             self.barrier()
@@ -208,18 +226,18 @@ class World:
         return result
 
     def barrier(self) -> None:
-        """Wait for all."""
+        """Wait for all processes."""
         self.sum(torch.zeros(1))
 
-    def speaks(self) -> bool:
-        """Whether this process is the one that says why the run ends: the first that asks.
+    def reports_end(self) -> bool:
+        """Whether this process reports why the run ends: the first process that asks does.
 
-        When rank 0 held the meeting point and is gone, it is the process after it.
+        When rank 0 held the store and is gone, it is rank 1.
         """
         if self.size == 1:
             return True
         with suppress(RuntimeError):
-            return int(_STORE[0].add("spoke", 1)) == 1
+            return int(_STORE[0].add("reported", 1)) == 1
         return self.rank <= 1
 
     def _all(self, tensor: torch.Tensor, sizes: list[int]) -> list[torch.Tensor]:
@@ -241,9 +259,9 @@ class World:
 
 @cache
 def join() -> World:
-    """Meet the other processes that torchrun or SLURM started, once; alone without them.
+    """Join the other processes that torchrun or SLURM started, once; a single one without them.
 
-    Only rank 0 shows progress and logs from here on.
+    Only rank 0 shows progress and logs from then on.
 
     Raises:
         ConfigError: the variables are wrong, or not all processes come.
@@ -254,50 +272,51 @@ def join() -> World:
     if launch.rank:
         progress.mute()
     try:
-        _meet(launch.rank, launch.size, launch.address, launch.port)
+        _connect(launch.rank, launch.size, launch.address, launch.port)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"all {launch.size} processes must meet at {launch.address}:{launch.port} within "
-            f"{_MEET.seconds // 60} minutes: rank {launch.rank} got {_first_line(error)}; see that "
-            "all are started, that this port is free and that MASTER_ADDR can be reached"
+            f"{_JOIN_TIMEOUT.seconds // 60} minutes: rank {launch.rank} got {_first_line(error)}; "
+            "see that all are started, that this port is free and that MASTER_ADDR can be reached"
         ) from error
     return World(launch.rank, launch.size, launch.local_rank)
 
 
 _STORE: list[Store] = []
-"""The meeting point, once joined."""
+"""The store at which the processes meet, once joined."""
 
 
 def joined() -> bool:
-    """Whether this process has met others."""
+    """Whether this process has joined others."""
     return bool(_STORE)
 
 
-def _meet(rank: int, size: int, address: str, port: int) -> None:
+def _connect(rank: int, size: int, address: str, port: int) -> None:
     url = f"tcp://{address}:{port}?rank={rank}&world_size={size}"
-    store, _, _ = next(rendezvous(url, timeout=_MEET))
+    store, _, _ = next(rendezvous(url, timeout=_JOIN_TIMEOUT))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = PrefixStore(f"dance/{attempt}", store)
     store.set(f"here/{rank}", "1")
-    store.wait([f"here/{other}" for other in range(size)], _MEET)
+    store.wait([f"here/{other}" for other in range(size)], _JOIN_TIMEOUT)
     distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
+        "gloo", store=store, rank=rank, world_size=size, timeout=_EXCHANGE_TIMEOUT
     )
     _STORE.append(store)
     atexit.register(_leave, rank, size)
 
 
 def _leave(rank: int, size: int) -> None:
-    """Cut the connections, which the others notice; rank 0 may hold the meeting point.
+    """Close the connections, which the others notice.
 
-    It stays for a moment, so that the others can still ask there who speaks.
+    Rank 0 may hold the store; it stays for a moment, so that the others can still ask there which
+    of them reports the end.
     """
     with suppress(RuntimeError):
         distributed.destroy_process_group()
     with suppress(RuntimeError):
         _STORE[0].set(f"gone/{rank}", "1")
         if rank == 0:
-            _STORE[0].wait([f"gone/{other}" for other in range(size)], _LINGER)
+            _STORE[0].wait([f"gone/{other}" for other in range(size)], _LEAVE_TIMEOUT)
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
@@ -307,7 +326,7 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _peers() -> Iterator[None]:
-    """Turn a broken connection into what it means."""
+    """Turn a broken connection into a PeerError."""
     try:
         yield
     except RuntimeError as error:

@@ -27,9 +27,7 @@ import numpy.typing as npt
 import torch
 
 from dance.core.errors import ArtifactError
-from dance.core.files import Json
-from dance.core.lock import locked
-from dance.core.places import cache_dir
+from dance.core.files import Json, cache_dir, locked
 from dance.core.progress import log
 
 FORMAT = 1

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import read_tensors, write_tensors
-from dance.core.places import cache_dir
+from dance.core.files import cache_dir, read_tensors, write_tensors
 from dance.core.progress import log
 
 EPSILON = 0.1

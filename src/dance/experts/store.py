@@ -21,9 +21,14 @@ from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.config import to_plain
 from dance.core.device import policy
 from dance.core.errors import ArtifactError
-from dance.core.files import read_header, read_tensors, remove_leftovers, write_tensors
-from dance.core.lock import locked
-from dance.core.places import cache_dir
+from dance.core.files import (
+    cache_dir,
+    locked,
+    read_header,
+    read_tensors,
+    remove_leftovers,
+    write_tensors,
+)
 from dance.core.progress import log
 from dance.core.rng import key, keyed_generator
 from dance.core.work import resumable

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from dance.core.errors import ArtifactError
-from dance.core.files import write_atomic
-from dance.core.places import cache_dir
+from dance.core.files import cache_dir, write_atomic
 from dance.core.progress import log
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dance.core.errors import ArtifactError
-from dance.core.places import cache_dir
+from dance.core.files import cache_dir
 from dance.data import DataConfig, load
 from dance.data.cache import get_or_build
 

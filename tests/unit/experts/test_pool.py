@@ -19,8 +19,7 @@ import torch
 import dance.experts.store as store_module
 from dance.core.device import policy
 from dance.core.errors import ArtifactError
-from dance.core.files import read_tensors, write_tensors
-from dance.core.lock import locked
+from dance.core.files import locked, read_tensors, write_tensors
 from dance.core.rng import key, keyed_generator
 from dance.experts import Expert, ExpertConfig, ExpertPool, NetworkTraining
 from dance.networks import NetworkConfig, build
