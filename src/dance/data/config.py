@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,5 +22,8 @@ class DataConfig:
     """Do not download anything (HF_HUB_OFFLINE=1 has the same effect)."""
     skip_bad: Annotated[bool, Option(short="--skip-bad")] = False
     """Leave out images that cannot be used, and list them, instead of stopping at the first one."""
+    statistics: Literal["shared", "own"] = "shared"
+    """Mean and standard deviation that standardise a known set: shared, which most codes of the
+    field take (for CIFAR-100 those of CIFAR-10), or own, which are of the set itself."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of every class that is held out for testing if the data set has no test split."""

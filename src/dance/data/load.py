@@ -62,7 +62,7 @@ def load(
     notes = tuple(_notes(located, entry, config.test_fraction if held_out else None))
     for note in notes:
         _log_once(f"{located.name}: {note}")
-    normalization = Normalization(*_mean_and_std(located, entry))
+    normalization = Normalization(*_mean_and_std(located, entry, config.statistics))
     return ImageSet(
         images=entry.tensor(f"{split}_images"),
         labels=entry.tensor(f"{split}_labels"),
@@ -122,17 +122,18 @@ def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bo
 
 
 def _mean_and_std(
-    located: LocatedSource, entry: CacheEntry
+    located: LocatedSource, entry: CacheEntry, statistics: str
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std per channel, of pixels in [0, 1], that standardise the images.
 
     They are the published constants of a known set if these fit the number of channels, and those
     of the train images otherwise.
     """
-    if located.known is not None and located.known.constants is not None:
-        mean, std = located.known.constants
-        if len(mean) == entry.meta["channels"]:
-            return mean, std
+    known = located.known
+    own = known.own_constants if known is not None and statistics == "own" else None
+    constants = own or (known.constants if known is not None else None)
+    if constants is not None and len(constants[0]) == entry.meta["channels"]:
+        return constants
     return tuple(entry.meta["mean"]), tuple(entry.meta["std"])
 
 

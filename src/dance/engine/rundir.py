@@ -25,7 +25,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that decide the condensed set, as plain data."""
     plain = to_plain(config)
     plain["source"] = {
-        name: plain["source"][name] for name in ("size", "skip_bad", "test_fraction")
+        name: plain["source"][name] for name in ("size", "skip_bad", "statistics", "test_fraction")
     }
     without = _without_effect(config)
     return {name: value for name, value in plain.items() if name not in without}

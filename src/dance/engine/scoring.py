@@ -329,7 +329,8 @@ def evaluate(
     need_images(name, "scoring")
     world = join()
     place = own_device(device, world)
-    source = replace(source, size=condensed.resolution)
+    statistics = (made.get("source") or {}).get("statistics", source.statistics)
+    source = replace(source, size=condensed.resolution, statistics=statistics)
     test = world.in_turn(lambda: load(name, "test", source)).to(place)
     if test.classes != condensed.classes:
         raise ConfigError(

@@ -16,7 +16,14 @@ from dance.methods import METHODS
 from dance.networks import NetworkConfig
 from dance.recipes.base import SETTINGS
 from dance.recipes.published import table
-from dance.recipes.rows import add, augmentation_for, by_protocol, published_rows, without_experts
+from dance.recipes.rows import (
+    add,
+    augmentation_for,
+    by_own_statistics,
+    by_protocol,
+    published_rows,
+    without_experts,
+)
 
 _MANY = 50
 """Images per class above which the learning rate is ten times as large."""
@@ -42,11 +49,10 @@ def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
     if resolution >= _LARGE:
         options = replace(options, balance=0.02)
     network = NetworkConfig(norm="batch")
-    return without_experts(
-        RunConfig(
-            data=data, method="datadam", ipc=ipc, init="random", network=network, options=options
-        )
+    config = RunConfig(
+        data=data, method="datadam", ipc=ipc, init="random", network=network, options=options
     )
+    return by_own_statistics(without_experts(config))
 
 
 def published_config(data: str, ipc: int, resolution: int) -> RunConfig:

@@ -12,7 +12,13 @@ from dataclasses import replace
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
+from dance.recipes.rows import (
+    augmentation_for,
+    by_own_statistics,
+    by_protocol,
+    published_rows,
+    without_experts,
+)
 
 _MANY = 100
 """Images per class from which the learning rate on CIFAR-10 is ten times as large."""
@@ -31,9 +37,8 @@ def dm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     if data == "cifar10" and ipc >= _MANY:
         options = replace(options, learning_rate=10.0)
-    return without_experts(
-        RunConfig(data=data, method="dm", ipc=ipc, init="random", options=options)
-    )
+    config = RunConfig(data=data, method="dm", ipc=ipc, init="random", options=options)
+    return by_own_statistics(without_experts(config))
 
 
 def _published(data: str, ipc: int, resolution: int) -> RunConfig:

@@ -16,7 +16,13 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
 from dance.recipes.base import QUICK, SETTINGS
-from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
+from dance.recipes.rows import (
+    augmentation_for,
+    by_own_statistics,
+    by_protocol,
+    published_rows,
+    without_experts,
+)
 
 _COMMANDS: Mapping[str, Mapping[int, Mapping[str, Any]]] = {
     "cifar10": {
@@ -67,17 +73,16 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     options = METHODS.get("idm").Config(**row)
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     depth = _TINY_DEPTH if data == "tiny_imagenet" else None
-    return without_experts(
-        RunConfig(
-            data=data,
-            method="idm",
-            ipc=ipc,
-            factor=2 if resolution >= _TINY_SIDE else 1,
-            init="collage",
-            network=NetworkConfig(depth=depth),
-            options=options,
-        )
+    config = RunConfig(
+        data=data,
+        method="idm",
+        ipc=ipc,
+        factor=2 if resolution >= _TINY_SIDE else 1,
+        init="collage",
+        network=NetworkConfig(depth=depth),
+        options=options,
     )
+    return by_own_statistics(without_experts(config))
 
 
 def _published(data: str, ipc: int, resolution: int) -> RunConfig:

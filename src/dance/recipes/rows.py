@@ -62,6 +62,13 @@ def augmentation_for(data: str, strategy: str) -> str:
     return strategy if is_mirrored(data) else without(strategy, "flip")
 
 
+def by_own_statistics(config: RunConfig) -> RunConfig:
+    """The configuration with a known set standardised by its own mean and standard deviation."""
+    own = config.data in KNOWN and KNOWN.get(config.data).own_constants is not None
+    source = replace(config.source, statistics="own") if own else config.source
+    return replace(config, source=source)
+
+
 def without_experts(config: RunConfig) -> RunConfig:
     """The configuration without the row of the whole set: training it only to compare is dear."""
     kept = tuple(name for name in config.evaluation.baselines if name != "whole")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from dance.core.errors import DataError
 from dance.data import DataConfig, load
@@ -130,6 +131,21 @@ def test_constants_are_computed_if_the_copy_has_other_channels(tmp_path, parquet
     parquet(tmp_path / "mnist" / "train.parquet", pixels(20, 28), [*range(10)] * 2)
     train = load("mnist", "train", DataConfig(root=str(tmp_path)))
     assert len(train.normalization.mean) == len(train.normalization.std) == train.channels == 3
+
+
+def test_cifar100_has_two_pairs_of_constants(tmp_path, parquet, pixels):
+    """DM's, DataDAM's and IDM's codes standardise it by its own, the others' by CIFAR-10's."""
+    parquet(tmp_path / "cifar100" / "train.parquet", pixels(200, 32), [*range(100)] * 2)
+    shared, own = (
+        load("cifar100", "train", DataConfig(root=str(tmp_path), statistics=statistics))
+        for statistics in ("shared", "own")
+    )
+    assert shared.normalization.mean == (0.4914, 0.4822, 0.4465)
+    assert shared.normalization.std == (0.2023, 0.1994, 0.2010)
+    assert own.normalization.mean == (0.5071, 0.4866, 0.4409)
+    assert own.normalization.std == (0.2673, 0.2564, 0.2762)
+    assert torch.equal(shared.images, own.images)
+    assert shared.fingerprint != own.fingerprint
 
 
 def test_a_name_that_is_nowhere_names_the_three_ways(tmp_path):

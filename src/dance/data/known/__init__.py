@@ -2,7 +2,8 @@
 
 A file of this package registers sets, and so does a module of another distribution under the
 entry-point group ``dance.data.known``. Constants are the field's (DANCE, IDC and DC code);
-CIFAR-100 is standardised with CIFAR-10's, as DANCE and MTT do.
+CIFAR-100 is standardised with CIFAR-10's, as the codes of DANCE, MTT, CAFE, DC and DSA do; DM's,
+DataDAM's and IDM's take its own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Known:
         classes: names, index = label; empty: as the copy names them (copies of TinyImageNet differ
             in that).
         constants: mean and std per channel, of pixels in [0, 1]; None: computed.
+        own_constants: mean and std of the set itself, where the field's codes differ; None: there
+            is one pair only.
         size: side in pixels unless another is asked for.
         location: where it is had from when no folder holds it.
         wordnet: ids of the classes, index = label; a copy's folders may be called so.
@@ -41,6 +44,7 @@ class Known:
     count: int = 10
     classes: tuple[str, ...] = ()
     constants: tuple[Channels, Channels] | None
+    own_constants: tuple[Channels, Channels] | None = None
     size: int
     location: str
     wordnet: tuple[str, ...] = ()

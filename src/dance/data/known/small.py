@@ -50,6 +50,7 @@ register(
     ),
     Known(
         name="cifar100", train=(50000, 50000), test=10000, count=100, size=32, constants=_CIFAR,
+        own_constants=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
         location="hf:uoft-cs/cifar100",
         classes=tuple(_CIFAR100.split()),
     ),
