@@ -53,9 +53,10 @@ class RunConfig:
     """What the stored images start from: the first real images of each class (released code),
     random real images (the paper's words), a collage of random real images that are shrunk smoothly
     (IDM), uniform noise, or normal noise of the mean and deviation of the data."""
-    whitening: Literal["none", "zca"] = "none"
-    """Whitening of what networks see, condensed and unseen images alike: none or zca, whose
-    transform is stored with the set."""
+    whitening: Literal["none", "zca", "zca_standardised"] = "none"
+    """Whitening of what networks see, condensed and unseen images alike: none, zca (fitted on
+    pixels in [0,1], as MTT does) or zca_standardised (fitted on standardised pixels, as DataDAM
+    does). The transform is stored with the set."""
     networks: Annotated[tuple[str, ...], Field(min_length=1), Option(names=NETWORKS)] = ("convnet",)
     """Names of the networks that the finished set is scored with (``dance list networks``)."""
     labels: Literal["hard", "soft"] = "hard"

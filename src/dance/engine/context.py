@@ -252,8 +252,9 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
         portable.check(network)
     method = config.make_method()
     train = train.to(device) if world.size == 1 else train
-    if config.whitening == "zca":
-        white = world.in_turn(lambda: fitted(train.images, train.fingerprint))
+    if config.whitening != "none":
+        std = train.normalization.std if config.whitening == "zca_standardised" else None
+        white = world.in_turn(lambda: fitted(train.images, train.fingerprint, std))
         train = replace(train, normalization=replace(train.normalization, whitening=white))
     return RunContext(config, device, train, network, method, portable, world)
 

@@ -16,9 +16,9 @@ long feature. The log shows L_att + lambda L_out as a mean over classes.
 Deviations from the paper, which follow the released code: the attention power is 1 (4 in the
 paper's table: ``power: 4``), everything is summed over classes, and the whole is multiplied by 100,
 which gives learning rate 1 its meaning. The published numbers were made with a batch-norm network,
-for CIFAR probably on whitened images (``whitening: zca`` in the run), though the paper's table says
-instance norm; the recipes ``datadam-...`` are the published form as far as it is known,
-``...-code`` the code as released and ``...-paper`` the paper's table.
+for CIFAR probably on whitened images (``whitening: zca_standardised`` in the run), though the
+paper's table says instance norm; the recipes ``datadam-...`` are the published form as far as it is
+known, ``...-code`` the code as released and ``...-paper`` the paper's table.
 
 A network of one block, which images of 8 pixels get by default, has no attention to match: what is
 left is DM's distance.

@@ -58,7 +58,7 @@ def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
 def published_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """The same as the published numbers were made, as far as that is known; CIFAR is whitened."""
     config = _code(data, ipc, resolution)
-    return replace(config, whitening="zca") if data in _WHITENED else config
+    return replace(config, whitening="zca_standardised") if data in _WHITENED else config
 
 
 def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:

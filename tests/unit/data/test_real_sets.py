@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from dance.data import DataConfig, load
 
@@ -29,3 +30,16 @@ def test_a_complete_copy(name):
     computed = load(str(Path(ROOT, name).resolve()), "train", config)
     assert computed.normalization.mean == pytest.approx(mean, abs=6e-5)
     assert computed.normalization.std == pytest.approx(std, abs=6e-5)
+
+
+@pytest.mark.slow
+def test_whitening_standardised_pixels_takes_in_more_directions():
+    """Eigenvalues of CIFAR-10's covariance above 0.1, which is added to them (whitening.py)."""
+    if not ROOT or not Path(ROOT, "cifar10").is_dir():
+        pytest.skip("DANCE_DATA_ROOT holds no cifar10")
+    train = load("cifar10", "train", DataConfig(root=ROOT))
+    covariance = torch.cov((train.images.flatten(1).float() / 255).T).double()
+    std = torch.tensor(train.normalization.std, dtype=torch.float64).repeat_interleave(32 * 32)
+    standardised = covariance / std[:, None] / std
+    above = [int((torch.linalg.eigvalsh(c) > 0.1).sum()) for c in (covariance, standardised)]
+    assert above == [129, 771]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,21 @@ def test_is_the_formula(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(white, expected, rtol=0, atol=1e-5)
 
 
+def test_on_standardised_pixels_it_is_the_formula_of_these(images: torch.Tensor) -> None:
+    """Three channels of different deviation; DataDAM's released code fits on such pixels."""
+    colour = torch.stack([images[:, 0], images[:, 0] // 2, images[:, 0].flip(1)], 1)[:, :, :4, :4]
+    mean, std = (0.3, 0.2, 0.25), (0.4, 0.2, 0.3)
+    found = fit(colour, std)
+    z = colour.double() / 255
+    z = (z - torch.tensor(mean).view(3, 1, 1).double()) / torch.tensor(std).view(3, 1, 1).double()
+    flat = z.flatten(1).numpy()
+    u, s, _ = np.linalg.svd(np.cov(flat.T))
+    expected = (flat - flat.mean(0)) @ (u @ np.diag((s + 0.1) ** -0.5) @ u.T)
+    white = found.apply(colour.float() / 255)
+    np.testing.assert_allclose(white.flatten(1).double().numpy(), expected, rtol=0, atol=2e-5)
+    assert ((found.undo(white) * 255).round() == colour).all()
+
+
 def test_whitened_images_come_back(images: torch.Tensor) -> None:
     found = fit(images)
     some = images[:20].float() / 255
@@ -55,9 +71,9 @@ def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(
     monkeypatch.setenv("DANCE_CACHE", str(tmp_path))
     fits: list[int] = []
 
-    def counted(images: torch.Tensor) -> Whitening:
+    def counted(images: torch.Tensor, std: Sequence[float] | None) -> Whitening:
         fits.append(len(images))
-        return fit(images)
+        return fit(images, std)
 
     monkeypatch.setattr(whitening_module, "fit", counted)
     first = fitted(images, "f" * 64)
@@ -68,6 +84,7 @@ def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(
     assert torch.equal(fitted(images, "f" * 64).matrix, first.matrix)
     assert not torch.equal(fitted(images[:500], "f" * 64).matrix, first.matrix)
     assert len(fits) == 3
+    assert not torch.equal(fitted(images, "f" * 64, (0.25,)).matrix, first.matrix)
 
 
 def test_large_images_are_refused() -> None:

@@ -89,7 +89,11 @@ def test_datadam_in_three_readings() -> None:
     assert (paper.network.norm, paper.options.power) == ("instance", 4)
     assert paper.options.iterations == 8000
     published = RECIPES.get("datadam-cifar10-ipc10").config()
-    assert (published.whitening, code.whitening, paper.whitening) == ("zca", "none", "none")
+    assert (published.whitening, code.whitening, paper.whitening) == (
+        "zca_standardised",
+        "none",
+        "none",
+    )
     assert published.options == code.options
     assert RECIPES.get("datadam-tiny-imagenet-ipc1").config().whitening == "none"
     assert code.evaluation.protocol == "datadam-v1"
