@@ -9,8 +9,8 @@ from architecture.source import Module, library
 
 KEYED = ("dance.core.rng.keyed_generator", "dance.core.rng.key")
 PURPOSES = (
-    "alignment", "augment", "bank order", "buffers", "calibration", "ceiling", "clusters",
-    "dataset", "encoder", "estimate", "evaluation", "expert", "experts", "fixed encoder",
+    "alignment", "augment", "bank order", "batch norm", "buffers", "calibration", "ceiling",
+    "clusters", "dataset", "encoder", "estimate", "evaluation", "expert", "experts", "fixed encoder",
     "frequencies", "held out", "hold-out", "init", "inner augment", "inner order",
     "matched network", "measured order", "measured weights", "memory", "monitor", "network",
     "network batch", "network order", "order", "queue", "real", "return", "sampler", "select",

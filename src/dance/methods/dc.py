@@ -35,9 +35,8 @@ Deviations from the released code:
   memory there, changes the algorithm.)
 * A class is read in a random order, pass after pass, not by a new draw at every step; networks and
   augmentation come from keyed generators, not from the clock.
-* Scale and rotation interpolate as PyTorch does now (``align_corners=False``), not as 1.2 did.
-* Before a step, batch norm sees 16 real images of each class in training mode and is then frozen,
-  as released, which is one step of its averages and not their values.
+* Before a step, batch norm sees 16 real images of each class in training mode, drawn apart from the
+  real batch, and is then frozen, as released: one step of its averages and not their values.
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ import torch
 from dance.augment import Strategy
 from dance.condensed.container import Space
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
-from dance.core.rng import keyed_generator
+from dance.core.rng import key, keyed_generator
+from dance.data.sampler import ClassSampler
 from dance.methods.base import (
     METHODS,
     Condensation,
@@ -172,6 +172,7 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
         if config.inner_epochs is not None:
             self.inner_epochs = config.inner_epochs
         self._inner = InnerNetwork.of(task, state)
+        self._seen = ClassSampler(task.train, _SEEN, key(task.seed, "batch norm"))
         self._augmentation = SingleOperation(task, config.augmentation)
         self._synthetic = NetworkInput(task, DC.space)
         labels = torch.arange(task.train.num_classes)
@@ -221,8 +222,7 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
 
     def _observe(self, iteration: int) -> None:
         """One batch of real images of all classes for batch norm."""
-        chosen = [self.sampler.rows(label, iteration)[:_SEEN] for label in self.task.classes]
-        self._inner.observe(self.input.real(torch.cat(chosen)))
+        self._inner.observe(self.input.real(self._seen.batch(iteration)))
 
 
 @METHODS.register("dc")

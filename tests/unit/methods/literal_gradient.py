@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from dance.augment import cutmix, siamese, single
-from dance.core.rng import keyed_generator
+from dance.core.rng import key, keyed_generator
 from dance.data.clustering import representatives
 from dance.data.sampler import ClassSampler
 from dance.methods import CondensationTask
@@ -187,7 +187,8 @@ def condense_dc(
                 momentum=config.network_momentum,
             )
         if any("running" in name for name in state):
-            rows = torch.cat([sampler.rows(c, iteration)[:16] for c in range(classes)])
+            other = ClassSampler(task.train, 16, key(task.seed, "batch norm"))
+            rows = torch.cat([other.rows(c, iteration) for c in range(classes)])
             logits(state, pictures(task, rows), training=True)
         drawn = None
         if config.augmentation:

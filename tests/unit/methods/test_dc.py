@@ -152,6 +152,27 @@ def test_steps_and_epochs_follow_the_published_table_for_any_number() -> None:
     assert (made.outer_steps, made.inner_epochs) == (1, 50)
 
 
+def test_batch_norm_sees_other_images_than_those_that_are_matched(monkeypatch) -> None:
+    """As in the released code: 16 real images of each class, drawn apart from the real batch."""
+    given = task(2, 1, train=image_set((40, 40, 40)), network=BATCH_NORM)
+    made = DC(DC.Config(real_batch=20, inner_epochs=0)).start(given)
+    observed: list[torch.Tensor] = []
+    monkeypatch.setattr(made._inner, "observe", observed.append)
+    made.step(0)
+    matched = [made.sampler.rows(label, 0).tolist() for label in range(3)]
+    inputs = made.input.real(torch.arange(120))
+    seen = [
+        [int((inputs == image).flatten(1).all(1).nonzero()[0]) for image in part]
+        for part in observed[0].split(16)
+    ]
+    for label in range(3):
+        rows = seen[label]
+        assert len(set(rows)) == 16
+        assert set(rows) <= set(given.train.rows(label).tolist())
+        assert rows != matched[label][:16]
+        assert not set(rows) <= set(matched[label])
+
+
 def test_one_image_per_class_trains_no_network() -> None:
     given = task(1, 1)
     method = DC(DC.Config(real_batch=5))
