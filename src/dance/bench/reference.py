@@ -197,7 +197,7 @@ class Reference:
         with torch.no_grad():
             self.pixels.clamp_(0, 1)
         losses = {"alignment": self._loop("alignment", iteration, classes)}
-        if options.calibration and iteration % options.calibration_interval == 0:
+        if options.calibration and (iteration + 1) % options.calibration_interval == 0:
             losses["calibration"] = self._loop("calibration", iteration, classes)
         return losses
 

@@ -10,24 +10,29 @@ Deviations from the paper, which follow the released settings that made the publ
 option that gives the paper's form is in brackets:
 
 * Eq. 4 compares a batch of 128 real images with the class's synthetic images, both under the same
-  random augmentation, not whole classes without one (``real_batch: 0``, ``augmentation: ""``).
+  random augmentation, not whole classes without one (``real_batch: 0``, ``augmentation: ""``). At
+  most 200 decoded images of a class take part in a step (``synthetic_cap``).
+* Eq. 5 sees the synthetic images under a random augmentation of its own (``augmentation: ""``).
+* The stored images are clamped to [0,1] at the start of every iteration.
 * Eq. 5 is averaged over each class, so a pixel's gradient is K times that of the mean over the
   whole set (``calibration_mean: set``).
 * Every class takes its own optimiser step with momentum 0.5 on the shared stored images, in closed
-  form
-  (:mod:`dance.methods.toolkit.classwise_sgd`), not one plain step (``steps: joint``, ``momentum:
-  0``).
+  form (:mod:`dance.methods.toolkit.classwise_sgd`), not one plain step (``steps: joint``,
+  ``momentum: 0``).
 * The stored images start from the first real images of each class (``init: random`` in the run).
 * Average pooling is 2x2 (``network.pooling: 3`` in the run).
 
+For TinyImageNet the paper has a ConvNet of four blocks, which is the default here, and the released
+code one of three (the recipes ``dance-tiny-imagenet-ipc...-code``).
+
 Deviations from the released code: experts are loaded once, not twice an iteration; network weights
-get no gradients; all classes share one forward (their losses do not interact); a class smaller than
-the real batch gives all its images at every step; where a strategy names several of crop, scale and
-rotate, one of them is drawn for all classes of an iteration, not one per class; buffers of
-batch-norm networks are interpolated too and the encoders run in evaluation mode, where the released
-code would keep the statistics of an untrained network. ``encoder`` other than ``mid`` switches
-PLTDA off in both readings of Table 5: a fresh random encoder each iteration, which is DM, or one
-for the whole run, which is what the released code does.
+get no gradients; all classes share one forward (their losses do not interact); where a strategy
+names several of crop, scale and rotate, one of them is drawn for all classes of an iteration, not
+one per class; buffers of batch-norm networks are interpolated too and the encoders run in
+evaluation mode, where the released encoders stay in training mode and normalise each class's batch
+by its own statistics. ``encoder`` other than ``mid`` switches PLTDA off in both readings of Table
+5: a fresh random encoder each iteration, which is DM, or one for the whole run, which is what the
+released code does.
 
 ``real_targets: bank`` amortises the real side, which neither paper nor code does. What it makes of
 iteration e = 0..N-1 (expert, lambda, augmentation, real batch and so the mean real features) is
@@ -245,7 +250,7 @@ class DANCECondensation(Condensation[PixelState]):
         number = self._targets.number(iteration)
         expert, encoder = self._encoders.draw(number)  # line 4: n, lambda, phi_mid by Eq. 3
         losses = self._align(encoder, number, iteration)  # lines 5 and 6: a step on Eq. 4
-        if config.calibration and iteration % config.calibration_interval == 0:  # line 7
+        if config.calibration and (iteration + 1) % config.calibration_interval == 0:  # line 7
             losses |= self._calibrate(expert, iteration)  # lines 8 and 9: a step on Eq. 5
         return losses
 

@@ -142,7 +142,7 @@ def condense(
             pixels.clamp_(0, 1)
 
         views = ["alignment"]
-        if options.calibration and iteration % options.calibration_interval == 0:
+        if options.calibration and (iteration + 1) % options.calibration_interval == 0:
             views.append("calibration")
         logged = {}
         for view in views:

@@ -214,6 +214,13 @@ def test_experts_are_needed_where_a_view_uses_one(encoder: str) -> None:
         DANCE(config).start(given)
 
 
+def test_calibration_counts_iterations_from_one() -> None:
+    """Line 7 of Algorithm 1: i % I_c = 0 with i = 1, ..., I."""
+    given = task(2, 2)
+    rows = run(given, 7, calibration_interval=3)[1]
+    assert [number for number, row in enumerate(rows, 1) if "calibration" in row] == [3, 6]
+
+
 def test_random_encoders_are_fresh_or_fixed() -> None:
     """With one picture set and no augmentation, the encoder alone changes the loss."""
     given = task(1, 1, experts=0)

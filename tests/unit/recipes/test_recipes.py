@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from dance.core.config import from_yaml, settings, to_plain
 from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
 from dance.engine import build_run
+from dance.networks import build
 from dance.recipes import RECIPES, quick_settings
 from dance.recipes.base import QUICK
 from dance.recipes.resolve import resolve
@@ -40,7 +42,36 @@ dance-imageyellow-ipc10 78.8 0.7
 
 def test_all_are_there_each_with_a_quick_variant() -> None:
     names = {name for name in RECIPES.names() if name.startswith("dance-")}
-    assert names == {*FULL, *(f"{name}-quick" for name in FULL)}
+    others = {f"dance-tiny-imagenet-ipc{ipc}-code" for ipc in (1, 10, 50)}
+    others.add("dance-cifar10-ipc10-paper")
+    assert names == {*FULL, *(f"{name}-quick" for name in FULL), *others}
+
+
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+def test_tiny_imagenet_has_the_paper_s_four_blocks_and_three_as_the_code(ipc: int) -> None:
+    paper = RECIPES.get(f"dance-tiny-imagenet-ipc{ipc}").config()
+    code = RECIPES.get(f"dance-tiny-imagenet-ipc{ipc}-code").config()
+    built = [
+        build(config.network, 3, 64, 200, "tiny_imagenet").parameter_count()
+        for config in (paper, code)
+    ]
+    assert code.network.depth == 3
+    assert replace(code, network=paper.network) == paper
+    assert built[0] != built[1]
+
+
+def test_the_paper_s_algorithm_is_plain_descent_on_whole_classes() -> None:
+    config = RECIPES.get("dance-cifar10-ipc10-paper").config()
+    options, released = config.options, RECIPES.get("dance-cifar10-ipc10").config().options
+    assert (options.real_batch, options.augmentation, options.momentum) == (0, "", 0.0)
+    assert (options.steps, options.calibration_mean) == ("joint", "set")
+    assert (config.init, options.iterations) == ("random", released.iterations)
+
+
+@pytest.mark.parametrize(("method", "own"), [("dm", 1), ("datadam", 1), ("idm", 1), ("dance", 0)])
+def test_cifar100_is_standardised_as_the_method_s_code_does(method: str, own: bool) -> None:
+    assert resolve("cifar100", method).source.statistics == ("own" if own else "shared")
+    assert resolve("cifar10", method).source.statistics == "shared"
 
 
 @pytest.mark.parametrize("line", PUBLISHED.split("\n")[1:-1])
