@@ -11,12 +11,14 @@ Algorithm 1. As IDC (:mod:`dance.methods.idc`), with two changes:
 
 The representatives are in the state, since the network that chose them is gone when a run goes on.
 
-Deviations from the released code: a cluster is keyed by (seed, step, class); a class that has no
-more images than clusters gives all of them; batch norm embeds by its running statistics. As there,
-the images are clustered without augmentation or normalisation, though the network was trained with
-both, and an empty cluster has the zero vector as its centroid. The warm-up that its options name
-and its code ignores works here (``warmup_epochs``). The run's own initial stored images are the
-baseline that reports show, and the start where ``start`` is ``given``.
+Deviations from the released code: its outer iteration 0 goes on with the network that chose the
+start, where every network is a fresh one here; a cluster is keyed by (seed, step, class); a class
+that has no more images than clusters gives all of them; batch norm embeds by its running
+statistics. As there, the images are clustered without augmentation or normalisation, though the
+network was trained with both, and an empty cluster has the zero vector as its centroid. The
+warm-up that its options name and its code ignores works here (``warmup_epochs``). The run's own
+initial stored images are the baseline that reports show, and the start where ``start`` is
+``given``.
 """
 
 from __future__ import annotations

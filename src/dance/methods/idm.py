@@ -24,7 +24,9 @@ iteration is exact too; embedding and logits come from one forward, not two; all
 stored image stand beside each other, not in four blocks, which no mean can tell; the whole class
 as a real batch is ``real_batch: 0``. Starting from four real pictures a stored image is ``init:
 collage`` in the run, for TinyImageNet too, where the released script does the opposite of what it
-says. Left out: the rule for one image per class without expansion, which no published command uses.
+says. The collage takes each real picture once; the released one draws every quarter by itself and
+may repeat a picture. Left out: the rule for one image per class without expansion, which no
+published command uses.
 
 Every process would need all real images to train the same queue, so one condenses all classes.
 """

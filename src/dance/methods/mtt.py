@@ -26,8 +26,6 @@ Deviations from the paper and from the released code:
 * Memory, as said; the numbers are the same up to rounding.
 * 5000 iterations, not 5001. Experts come in one random order after the other over all of them, not
   file by file; networks, batches and augmentation come from the run's seed, not from the clock.
-* Scale and rotation interpolate as PyTorch does now (``align_corners=False``); the released code
-  has True.
 * Images are those that a set of a larger factor decodes to, where one is asked for; the paper has
   none.
 * A network with batch norm runs in training mode, on whole mini-batches, and its running means

@@ -16,9 +16,10 @@ paper has something else, the option that gives it is in brackets:
 
 * Frequencies are normal. In the paper a network makes the scales of a mixture of normals, 16
   frequencies for each, and learns to raise the distance that the stored images lower (``sampling:
-  learned``, ``frequencies: 1024``). The released code switches that off, and what it would do with
-  it on is nothing: it adds the network's gradient and takes it away again. Here its ascent has a
-  gradient of its own, once per iteration, of the mean over classes.
+  learned``, ``frequencies: 1024``). The released code switches that off. Its switch would bring
+  frequencies of another kind, four distinct ones in (-1,1) that are repeated, without the normal
+  factor, and would train nothing: it adds the network's gradient and takes it away again. Here its
+  ascent has a gradient of its own, once per iteration, of the mean over classes.
 * Features of length 1, the factor 300 and the calibration (3.) are not in the paper
   (``calibration_weight: 0``; the released weight was 25 for a day, then 1).
 * Each class's first 1024 images are its real batch at every iteration (``real: random``).
@@ -37,7 +38,7 @@ of an iteration, not for each: what each class sees is distributed as before. Ex
 once, not from disk at every iteration, and buffers of batch norm are mixed too, as in DANCE.
 Classes share their forwards, and their steps, those without a gradient included, are made together
 (:mod:`dance.methods.toolkit.classwise_adamw`). The sampling network, which is made for features of
-2048 numbers there, fits any.
+2048 numbers there, fits any. The published runs multiplied in TF32; here products are float32.
 """
 
 from __future__ import annotations
