@@ -18,7 +18,6 @@ from dance.data.whitening import fit
 from dance.engine import RunConfig, estimate, run
 from dance.engine.context import prepare
 from dance.engine.rules import check
-from dance.engine.rundir import identity
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import TrajectoryConfig
 from dance.methods.mtt import MTT, MTTConfig
@@ -170,11 +169,3 @@ def test_what_does_not_work_with_whitened_images_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"{words}.*use --whitening none"):
         check(replace(CONFIG, whitening="zca", **changes))
-
-
-def test_runs_without_whitening_are_told_apart_as_before_there_was_any() -> None:
-    assert "whitening" not in identity(CONFIG)
-    assert identity(replace(CONFIG, whitening="zca"))["whitening"] == "zca"
-    assert "trajectories" in identity(CONFIG)
-    other = RunConfig(data="digits", method="random", options=Random.Config())
-    assert "trajectories" not in identity(other)

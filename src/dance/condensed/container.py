@@ -17,6 +17,7 @@ from dance.condensed import decoders
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
+from dance.condensed.pixel_range import PixelRange
 from dance.condensed.score import Score, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
@@ -24,13 +25,19 @@ from dance.data.normalization import Normalization
 
 KIND = "condensed set"
 FORMAT = 1
-"""Version of the file's layout; raised when an older library could no longer read a new file."""
+"""Version of the file's layout, docs/file-format.md; raised with every change of it."""
+_HEADER = (
+    "format", "origin", "classes", "counts", "space", "decoder", "normalization", "provenance",
+    "scores",
+)  # fmt: skip
+_OPTIONAL_TENSORS = ("soft_labels", "whitening", "source_rows")
 _LABEL_BYTES = 4
 """Of one number of a soft label, which is stored as float32."""
 _TOLERANCE = 1e-3
 """By how much the probabilities of an image may miss 1."""
 
 Space = Literal["unit", "normalized"]
+Origin = Literal["made", "imported"]
 
 
 @dataclass(eq=False)
@@ -38,8 +45,8 @@ class CondensedSet:
     """A small synthetic training set that describes itself.
 
     Attributes:
-        pixels: (K * ipc, C, S, S) float32, the stored images in ``space``, class by class.
-        labels: (K * ipc,) int64: ``0`` ipc times, then ``1`` ipc times, and so on.
+        pixels: (n, C, S, S) float32, the stored images in ``space``, class by class.
+        labels: (n,) int64, rising: every class has at least one stored image.
         classes: K names; the index is the label.
         normalization: from pixels to network input; unseen images must go through it too. ZCA
             makes the file larger by 4*D*D bytes with D = C*S*S, 38 MB for colour images of 32
@@ -47,6 +54,7 @@ class CondensedSet:
         decoder: from stored images to the images that networks see.
         space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly),
             ``normalized`` is network input.
+        origin: ``made`` by this library, or ``imported`` from the files of another program.
         provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
             version, method), as plain JSON data.
         scores: what networks trained on it reached.
@@ -54,6 +62,10 @@ class CondensedSet:
             none was learned.
         soft_labels: (m, K) float32, class probabilities (not logits) of each of
             :meth:`images`, each row summing to 1; None where there are only hard labels.
+        pixel_range: of pixels that the file holds in 8 bits, all of which lie on its levels; None
+            where it holds float32.
+        source_rows: (n,) int64, the row of the real training set that each stored image is a copy
+            of; None where they are no copies.
 
     Raises:
         ConfigError: the parts do not fit each other; the message says what must hold.
@@ -65,10 +77,13 @@ class CondensedSet:
     normalization: Normalization
     decoder: Decoder = IDENTITY
     space: Space = "unit"
+    origin: Origin = "made"
     provenance: dict[str, Any] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
     learning_rate: float | None = None
     soft_labels: Tensor | None = None
+    pixel_range: PixelRange | None = None
+    source_rows: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -81,9 +96,19 @@ class CondensedSet:
         return len(self.classes)
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Stored images of each class, K numbers."""
+        return tuple(torch.bincount(self.labels, minlength=self.num_classes).tolist())
+
+    @property
     def ipc(self) -> int:
-        """Stored images per class."""
-        return len(self.pixels) // len(self.classes)
+        """Stored images per class; of the largest class where they differ."""
+        return max(self.counts)
+
+    def rows(self, label: int) -> slice:
+        """Where the stored images of a class lie."""
+        first = sum(self.counts[:label])
+        return slice(first, first + self.counts[label])
 
     @property
     def resolution(self) -> int:
@@ -105,7 +130,7 @@ class CondensedSet:
             (m, C, S, S) float32 in unit space, not clamped, and their labels (m,) int64;
             differentiable with respect to the stored pixels.
         """
-        pixels, labels, counts = self._unit(), self.labels, [self.ipc] * self.num_classes
+        pixels, labels, counts = self._unit(), self.labels, list(self.counts)
         if classes is not None:
             wanted = list(classes)
             parts = pixels.split(counts)
@@ -144,7 +169,7 @@ class CondensedSet:
         return CondensedDataset(self.images().detach().cpu(), labels.cpu(), augment, seed)
 
     def stored_images(self) -> tuple[Tensor, Tensor]:
-        """What is stored, in unit space: (K * ipc, C, S, S), not clamped, and labels (K * ipc,)."""
+        """What is stored, in unit space: (n, C, S, S), not clamped, and labels (n,)."""
         return self._unit(), self.labels
 
     def to_uint8(self, decoded: bool = False) -> Tensor:
@@ -155,6 +180,16 @@ class CondensedSet:
         """
         unit = self.decode()[0] if decoded else self._unit()
         return (unit.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def eight_bit(self) -> CondensedSet:
+        """The same set with every pixel on the nearest of 256 levels, as its file then holds it.
+
+        The levels reach from the least to the greatest value of each channel. Soft labels and
+        scores are those of the set before, whose images these nearly are; score it again.
+        """
+        levels = PixelRange.of(self.pixels)
+        pixels = levels.to_floats(levels.to_bytes(self.pixels.detach()))
+        return replace(self, pixels=pixels, pixel_range=levels, scores=[])
 
     def storage_bytes(self) -> int:
         """The budget that tables compare, in bytes.
@@ -177,22 +212,30 @@ class CondensedSet:
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain data that :func:`unpack` takes: body and header of the file."""
         normalization, constants = self.normalization.pack()
-        header = {
+        header: dict[str, Any] = {
             "format": FORMAT,
-            "decoder": self.decoder.pack(),
-            "space": self.space,
-            "normalization": normalization,
+            "origin": self.origin,
             "classes": list(self.classes),
-            "images_per_class": self.ipc,
-            "shape": list(self.pixels.shape),
+            "counts": list(self.counts),
+            "space": self.space,
+            "decoder": self.decoder.pack(),
+            "normalization": normalization,
             "provenance": self.provenance,
             "scores": [score.to_plain() for score in self.scores],
         }
         tensors = {"pixels": self.pixels, "labels": self.labels, **constants}
+        if self.pixel_range is not None:
+            header["pixel_range"] = {
+                "low": list(self.pixel_range.low),
+                "high": list(self.pixel_range.high),
+            }
+            tensors["pixels"] = self.pixel_range.to_bytes(self.pixels)
         if self.learning_rate is not None:
             header["learning_rate"] = self.learning_rate
         if self.soft_labels is not None:
             tensors["soft_labels"] = self.soft_labels
+        if self.source_rows is not None:
+            tensors["source_rows"] = self.source_rows
         return tensors, header
 
     def _unit(self) -> Tensor:
@@ -223,8 +266,6 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
         )
     try:
         return unpack(tensors, header)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{path} lacks a part of a condensed set: {error}") from error
     except ConfigError as error:
         raise ArtifactError(f"{path} holds no usable condensed set: {error}") from error
 
@@ -233,20 +274,60 @@ def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Condense
     """A set from what :meth:`CondensedSet.pack` gives.
 
     Raises:
-        ConfigError: the parts do not fit each other.
+        ConfigError: a part is missing, unknown or of another type, or they do not fit each other.
     """
-    return CondensedSet(
-        pixels=tensors["pixels"],
+    _check_parts("header", header, _HEADER, ("learning_rate", "pixel_range"))
+    _check_parts("tensors", tensors, ("pixels", "labels"), _OPTIONAL_TENSORS)
+    pixels, levels = tensors["pixels"], None
+    if (pixels.dtype == torch.uint8) != ("pixel_range" in header):
+        raise ConfigError(
+            "uint8 pixels, and no others, must have a pixel_range: got "
+            f"{pixels.dtype} {'with' if 'pixel_range' in header else 'without'} one"
+        )
+    if pixels.dtype == torch.uint8:
+        levels = _unpack_range(header["pixel_range"], pixels)
+        pixels = levels.to_floats(pixels)
+    classes, rate = header["classes"], header.get("learning_rate")
+    condensed = CondensedSet(
+        pixels=pixels,
         labels=tensors["labels"],
-        classes=tuple(header["classes"]),
+        classes=tuple(classes) if isinstance(classes, list) else (),
         normalization=Normalization.unpack(header["normalization"], tensors),
         decoder=decoders.unpack(header["decoder"]),
         space=header["space"],
+        origin=header["origin"],
         provenance=header["provenance"],
         scores=scores_from_plain(header["scores"]),
-        learning_rate=header.get("learning_rate"),
+        learning_rate=rate,
         soft_labels=tensors.get("soft_labels"),
+        pixel_range=levels,
+        source_rows=tensors.get("source_rows"),
     )
+    if header["counts"] != list(condensed.counts):
+        raise ConfigError(
+            f"counts must be those of the labels, {list(condensed.counts)[:8]}…: got "
+            f"{header['counts']!r}"
+        )
+    return condensed
+
+
+def _check_parts(
+    what: str, parts: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]
+) -> None:
+    """Raise ConfigError unless all required parts are there, and no unknown one."""
+    if missing := [name for name in required if name not in parts]:
+        raise ConfigError(f"its {what} lacks {', '.join(missing)}")
+    if unknown := sorted(set(parts) - {*required, *optional}):
+        raise ConfigError(f"its {what} must not have {', '.join(unknown)}, which format 1 lacks")
+
+
+def _unpack_range(plain: object, pixels: Tensor) -> PixelRange:
+    channels = pixels.shape[1] if pixels.ndim == 4 else 0
+    if isinstance(plain, dict) and set(plain) == {"low", "high"}:
+        low, high = plain["low"], plain["high"]
+        if isinstance(low, list) and isinstance(high, list) and len(low) == channels:
+            return PixelRange(tuple(low), tuple(high))
+    raise ConfigError(f"pixel_range must have a low and a high for each channel: got {plain!r}")
 
 
 def _check(condensed: CondensedSet) -> None:
@@ -265,15 +346,11 @@ def _check(condensed: CondensedSet) -> None:
         raise ConfigError(
             f"pixels must be float32 and labels int64: got {pixels.dtype} and {labels.dtype}"
         )
-    if len(pixels) % len(classes):
+    held = labels.unique_consecutive().tolist() if labels.ndim == 1 else []
+    if labels.shape != pixels.shape[:1] or held != list(range(len(classes))):
         raise ConfigError(
-            f"every class needs as many images: got {len(pixels)} images for {len(classes)} classes"
-        )
-    expected = torch.arange(len(classes)).repeat_interleave(condensed.ipc)
-    if not torch.equal(labels.cpu(), expected):
-        raise ConfigError(
-            f"labels must run class by class from 0 to {len(classes) - 1}, {condensed.ipc} images "
-            f"each: got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
+            f"labels must run class by class from 0 to {len(classes) - 1}, one for each of "
+            f"{len(pixels)} images: got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
         )
     condensed.normalization.check(pixels[0])
     if condensed.space not in get_args(Space):
@@ -281,6 +358,8 @@ def _check(condensed: CondensedSet) -> None:
     condensed.decoder.check(condensed.resolution)
     if condensed.normalization.whitening is not None and condensed.decoder.factor != 1:
         raise ConfigError(f"a whitened set must have factor 1: got {condensed.decoder.factor}")
+    if condensed.origin not in get_args(Origin):
+        raise ConfigError(f"origin must be 'made' or 'imported': got {condensed.origin!r}")
     if not isinstance(condensed.provenance, dict):
         raise ConfigError(f"provenance must be a mapping: got {condensed.provenance!r}")
     try:
@@ -304,6 +383,22 @@ def _check(condensed: CondensedSet) -> None:
     if bad := int((~torch.isfinite(pixels.detach())).sum()):
         raise ConfigError(
             f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"
+        )
+    levels, rows = condensed.pixel_range, condensed.source_rows
+    if levels is not None:
+        if len(levels.low) != pixels.shape[1]:
+            raise ConfigError(
+                f"pixel_range must have a low and a high for each of {pixels.shape[1]} channels: "
+                f"got {len(levels.low)}"
+            )
+        if not torch.equal(levels.to_floats(levels.to_bytes(pixels.detach())), pixels.detach()):
+            raise ConfigError("pixels must lie on the 256 levels of their pixel_range")
+    if rows is not None and (
+        rows.shape != labels.shape or rows.dtype != torch.int64 or bool((rows < 0).any())
+    ):
+        raise ConfigError(
+            f"source_rows must be ({len(labels)},) int64 from 0: got {tuple(rows.shape)} "
+            f"{rows.dtype}"
         )
 
 

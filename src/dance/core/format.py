@@ -29,6 +29,15 @@ def plural(value: int, singular: str, many: str = "") -> str:
     return f"{count(value)} {singular if value == 1 else many or singular + 's'}"
 
 
+def span(low: int, high: int) -> str:
+    """A whole number, or the range in which it lies.
+
+    >>> span(3, 3), span(3, 10)
+    ('3', '3 to 10')
+    """
+    return count(low) if low == high else f"{count(low)} to {count(high)}"
+
+
 def percent(fraction: float | None) -> str:
     """A fraction in percent with one decimal.
 

@@ -131,13 +131,15 @@ class Normalization:
         return header, {} if white is None else {_TENSOR: white.packed().cpu()}
 
     @staticmethod
-    def unpack(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Normalization:
+    def unpack(header: object, tensors: Mapping[str, torch.Tensor]) -> Normalization:
         """From what :meth:`pack` gives; other tensors may be there.
 
         Raises:
             ConfigError: a part is missing, unknown or of another shape.
         """
-        name = header.get("name")
+        if not isinstance(header, Mapping) or set(header) != {"name", "mean", "std"}:
+            raise ConfigError(f"a normalization must have name, mean and std: got {header!r}")
+        name = header["name"]
         if name not in (STANDARDISE, ZCA):
             raise ConfigError(f"a normalization must be {STANDARDISE} or {ZCA}: got {name!r}")
         packed = tensors.get(_TENSOR)
@@ -147,7 +149,7 @@ class Normalization:
                 f"{'without' if packed is None else 'with'} one"
             )
         for part in ("mean", "std"):
-            values = header.get(part)
+            values = header[part]
             if not isinstance(values, list) or not all(
                 isinstance(value, int | float) for value in values
             ):

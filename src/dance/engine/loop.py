@@ -156,7 +156,8 @@ def _condense(
         started = time.monotonic()
         rows = method.select(context.task(initial, found))
         directory.add_costs(condense_seconds=time.monotonic() - started)
-        package(context.train.images[rows].float() / 255, context).save(directory.condensed)
+        selected = context.train.images[rows].float() / 255
+        package(selected, context, rows=rows).save(directory.condensed)
         return
     if not isinstance(method, Condenser):
         raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")

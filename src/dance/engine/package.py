@@ -8,6 +8,7 @@ from dance import __version__
 from dance.condensed import CondensedSet
 from dance.condensed.container import Space
 from dance.condensed.decoders import Decoder
+from dance.condensed.pixel_range import PixelRange
 from dance.core.config import digest, to_plain
 from dance.engine.context import RunContext
 from dance.engine.rundir import identity
@@ -21,6 +22,7 @@ def package(
     decoder: Decoder | None = None,
     space: Space = "unit",
     learning_rate: float | None = None,
+    rows: torch.Tensor | None = None,
 ) -> CondensedSet:
     """A self-describing set; nothing in it tells one run of the same settings from another.
 
@@ -31,6 +33,8 @@ def package(
         decoder: of the stored images (none: the run's).
         space: of ``pixels``.
         learning_rate: that was learned with them.
+        rows: (n,) int64 of the training images that these are copies of; the file then holds 8
+            bits a value, which is what they had.
     """
     config, train = context.config, context.train
     maker = method or context.method
@@ -42,6 +46,8 @@ def package(
         decoder=decoder or context.decoder,
         space=space,
         learning_rate=learning_rate,
+        pixel_range=None if rows is None else PixelRange.unit(train.channels),
+        source_rows=None if rows is None else rows.cpu(),
         provenance={
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,

@@ -27,18 +27,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     plain["source"] = {
         name: plain["source"][name] for name in ("size", "skip_bad", "statistics", "test_fraction")
     }
-    without = _without_effect(config)
-    return {name: value for name, value in plain.items() if name not in without}
-
-
-def _without_effect(config: RunConfig) -> tuple[str, ...]:
-    """Settings that do not decide the stored images of this run."""
-    without = list(_NO_EFFECT)
-    if not config.make_method().trajectory_epochs():
-        without.append("trajectories")
-    if config.whitening == "none":  # runs that are older than the setting have none
-        without.append("whitening")
-    return tuple(without)
+    return {name: value for name, value in plain.items() if name not in _NO_EFFECT}
 
 
 def default_place(config: RunConfig) -> Path:
@@ -104,8 +93,7 @@ class RunDirectory:
             raise ArtifactError(f"{self.path} holds a damaged run: {error}") from error
         mine = identity(config)
         held["source"] = {name: (held.get("source") or {}).get(name) for name in mine["source"]}
-        without = _without_effect(config)
-        kept = {name: value for name, value in held.items() if name not in without}
+        kept = {name: value for name, value in held.items() if name not in _NO_EFFECT}
         if differing := differences(kept, mine):
             raise ArtifactError(
                 f"{self.path} holds a run of other settings ({'; '.join(differing)}); "

@@ -282,7 +282,7 @@ def _select_random(context: RunContext, directory: RunDirectory) -> None:
     assert isinstance(selector, Coreset)
     rows = selector.select(context.task(context.initial(), []))
     pixels = context.train.images[rows].float() / 255
-    package(pixels, context, selector, IDENTITY).save(directory.random)
+    package(pixels, context, selector, IDENTITY, rows=rows).save(directory.random)
 
 
 def evaluate(

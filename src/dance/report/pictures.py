@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dance.condensed import CondensedSet
+from dance.condensed.decoders.identity import IDENTITY
 
 _STORED_PIXELS = 600_000
 """Pixels shown of the stored images, before and after each: about 2 MB of PNG."""
@@ -74,19 +75,19 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
     labels = chosen_classes(condensed.num_classes, max(1, min(most, _STORED_PIXELS // area)))
     per_class = min(condensed.ipc, _MOST_PER_CLASS, max(1, _STORED_PIXELS // (area * len(labels))))
     decoded_per_class = 0
-    if condensed.decoder.factor > 1:
+    if condensed.decoder != IDENTITY:
         decoded_per_class = min(
             condensed.decoder.images(per_class),
             _MOST_DECODED_PER_CLASS,
             max(1, _DECODED_PIXELS // (area * len(labels))),
         )
-    comparable = initial is not None and initial.pixels.shape == condensed.pixels.shape
+    comparable = initial is not None and initial.counts == condensed.counts
     after = condensed.to_uint8()
     before = initial.to_uint8() if initial is not None and comparable else None
     shown = []
     for label in labels:
-        start = label * condensed.ipc
-        stored = slice(start, start + per_class)
+        rows = condensed.rows(label)
+        stored = slice(rows.start, min(rows.stop, rows.start + per_class))
         decoded: tuple[str, ...] = ()
         if decoded_per_class:  # one class at a time bounds the memory
             images = condensed.decode([label])[0][:decoded_per_class]

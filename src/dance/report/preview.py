@@ -33,7 +33,7 @@ def draw(run: Run) -> Image.Image:
     columns = across * len(labels)
     cell = min(_LARGEST_CELL, (_WIDTH - 2 * _MARGIN - (columns - 1) * _GAP) // columns)
     parts = [("After", condensed.to_uint8())]
-    if initial is not None and initial.pixels.shape == condensed.pixels.shape:
+    if initial is not None and initial.counts == condensed.counts:
         parts.insert(0, ("Before", initial.to_uint8()))
     block = down * (cell + _GAP)
     height = 150 + len(parts) * (block + 44) + 84
@@ -49,8 +49,8 @@ def draw(run: Run) -> Image.Image:
     resample = Image.Resampling.NEAREST if crisp else Image.Resampling.LANCZOS
     for name, images in parts:
         for column, number in enumerate(labels):
-            for index in range(min(condensed.ipc, across * down)):
-                image = to_pillow(images[number * condensed.ipc + index]).convert("RGB")
+            for index, own in enumerate(images[condensed.rows(number)][: across * down]):
+                image = to_pillow(own).convert("RGB")
                 row, place = divmod(index, across)
                 left = _MARGIN + (column * across + place) * (cell + _GAP)
                 picture.paste(

@@ -21,8 +21,13 @@ def label(run: Run) -> str:
 
 def title(run: Run) -> str:
     """The heading of the page."""
-    per_class = format.plural(run.condensed.ipc, "image")
-    return f"{_source(run)}, {per_class} per class"
+    images = "image" if run.condensed.ipc == 1 else "images"
+    return f"{_source(run)}, {_per_class(run)} {images} per class"
+
+
+def _per_class(run: Run) -> str:
+    counts = run.condensed.counts
+    return format.span(min(counts), max(counts))
 
 
 def sentence(run: Run) -> str:
@@ -35,7 +40,7 @@ def sentence(run: Run) -> str:
     text = (
         f"{label(run)} condensed {start} of {_source(run)} "
         f"({format.plural(condensed.num_classes, 'class', 'classes')}) into "
-        f"{format.plural(images, 'stored image')} of {resolution}, {condensed.ipc} per class."
+        f"{format.plural(images, 'stored image')} of {resolution}, {_per_class(run)} per class."
     )
     if condensed.decoder.factor > 1:
         seen = format.plural(len(condensed.targets()), "image")

@@ -19,8 +19,11 @@ from safetensors.torch import save_file
 
 from dance.condensed import CondensedSet, load_set
 from dance.condensed.container import FORMAT, KIND
-from dance.condensed.decoders import of_factor
+from dance.condensed.decoders import Decoder, of_factor
+from dance.condensed.decoders.bound import Bound
 from dance.condensed.decoders.grid import Grid
+from dance.condensed.decoders.multi import Multi
+from dance.condensed.pixel_range import PixelRange
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
 from dance.data.normalization import Normalization
@@ -112,6 +115,7 @@ def test_eight_bits_are_clamped_and_rounded() -> None:
     assert make().to_uint8().shape == (6, 3, 6, 6)
 
 
+UNIT = {"low": [0.0], "high": [1.0]}
 NAN = torch.full((6, 3, 6, 6), torch.nan)
 
 
@@ -121,10 +125,10 @@ NAN = torch.full((6, 3, 6, 6), torch.nan)
         ({"pixels": torch.zeros(6, 3, 6, 5)}, r"\(n, C, S, S\).*got \(6, 3, 6, 5\)"),
         ({"pixels": torch.zeros(6, 2, 6, 6)}, "C 1 or 3"),
         ({"pixels": torch.zeros(0, 3, 6, 6)}, "got \\(0, 3"),
-        ({"pixels": torch.zeros(7, 3, 6, 6)}, "as many images: got 7 images for 3"),
+        ({"pixels": torch.zeros(7, 3, 6, 6)}, "one for each of 7 images"),
         ({"pixels": torch.zeros(6, 3, 6, 6, dtype=torch.float64)}, "must be float32"),
         ({"pixels": NAN}, "finite: 648 of 648 are not"),
-        ({"labels": torch.tensor([0, 0, 1, 1, 2, 3])}, "class by class from 0 to 2, 2 images"),
+        ({"labels": torch.tensor([0, 0, 1, 1, 2, 3])}, "class by class from 0 to 2, one for"),
         ({"labels": torch.tensor([0, 1, 2, 0, 1, 2])}, "class by class"),
         ({"labels": torch.tensor([0, 0, 1, 1, 2])}, r"of shape \(5,\)"),
         ({"labels": torch.zeros(6)}, "labels int64"),
@@ -157,7 +161,7 @@ JSON = st.recursive(
 
 @given(
     names=st.lists(st.text(max_size=20), min_size=1, max_size=4),
-    ipc=st.integers(1, 3),
+    counts=st.lists(st.integers(1, 3), min_size=4, max_size=4),
     resolution=st.integers(4, 9),
     factor=st.sampled_from([1, 2]),
     grey=st.booleans(),
@@ -167,7 +171,7 @@ JSON = st.recursive(
 )
 def test_saved_is_loaded(
     names: list[str],
-    ipc: int,
+    counts: list[int],
     resolution: int,
     factor: int,
     grey: bool,
@@ -177,9 +181,10 @@ def test_saved_is_loaded(
 ) -> None:
     channels = 1 if grey else 3
     generator = torch.Generator().manual_seed(resolution)
+    labels = torch.arange(len(names)).repeat_interleave(torch.tensor(counts[: len(names)]))
     condensed = CondensedSet(
-        pixels=torch.randn(len(names) * ipc, channels, resolution, resolution, generator=generator),
-        labels=torch.arange(len(names)).repeat_interleave(ipc),
+        pixels=torch.randn(len(labels), channels, resolution, resolution, generator=generator),
+        labels=labels,
         classes=tuple(names),
         normalization=Normalization((0.1,) * channels, (0.3,) * channels),
         decoder=of_factor(factor),
@@ -257,14 +262,33 @@ def test_a_newer_format_is_refused(small: Path) -> None:
     [
         (lambda header, _: header.pop("format"), "format version"),
         (lambda header, _: header.update(format="1"), "format version"),
-        (lambda header, _: header.pop("classes"), "lacks.*classes"),
+        (lambda header, _: header.pop("classes"), "header lacks classes"),
+        (lambda header, _: header.update(classes="ab"), "class names"),
+        (lambda header, _: header.update(colour="red"), "header must not have colour"),
+        (lambda header, _: header.update(counts=[2, 0]), "counts must be those of the labels"),
+        (lambda header, _: header.update(counts=None), "counts must be those of the labels"),
+        (lambda header, _: header.update(space=3), "'unit' or 'normalized'"),
+        (lambda header, _: header.update(origin="found"), "'made' or 'imported'"),
+        (lambda header, _: header.update(provenance=[]), "provenance must be a mapping"),
+        (lambda header, _: header.update(learning_rate="high"), "learned learning rate"),
+        (lambda header, _: header.update(learning_rate=1), "learned learning rate"),
+        (lambda header, _: header.update(pixel_range=UNIT), "uint8 pixels, and no others"),
+        (lambda _, tensors: tensors.update(more=torch.zeros(1)), "tensors must not have more"),
+        (
+            lambda _, tensors: tensors.update(source_rows=torch.zeros(2)),
+            r"source_rows must be \(2,\) int64",
+        ),
+        (
+            lambda _, tensors: tensors.update(source_rows=torch.tensor([-1, 0])),
+            "source_rows must be",
+        ),
         (lambda header, _: header.update(decoder=None), "decoder must be a mapping"),
         (lambda header, _: header.update(decoder={"factor": 1}), "mapping with a name"),
         (lambda header, _: header["normalization"].update(mean=["x"]), "mean must hold one finite"),
         (lambda header, _: header["normalization"].update(std=[0]), "positive"),
         (lambda header, _: header["normalization"].update(name="zca"), "whitening"),
         (lambda header, _: header["normalization"].update(name="log"), "standardise or zca"),
-        (lambda header, _: header.update(normalization=None), "lacks"),
+        (lambda header, _: header.update(normalization=None), "must have name, mean and std"),
         (lambda _, tensors: tensors.update(whitening=torch.zeros(5, 4)), "must have its whitening"),
         (lambda header, _: header["decoder"].update(name="gan"), "unknown decoder 'gan'"),
         (lambda header, _: header["decoder"].update(bound=3), "parameters factor: got factor, b"),
@@ -273,7 +297,7 @@ def test_a_newer_format_is_refused(small: Path) -> None:
         (lambda header, _: header.update(classes=["a"]), "no usable .* labels"),
         (lambda header, _: header.update(scores=[{}]), "no usable .* a score is wrong"),
         (lambda header, _: header.update(scores={}), "scores must be a list"),
-        (lambda _, tensors: tensors.pop("pixels"), "lacks.*pixels"),
+        (lambda _, tensors: tensors.pop("pixels"), "tensors lacks pixels"),
         (lambda _, tensors: tensors["pixels"].fill_(torch.inf), "no usable .* finite"),
         (lambda _, tensors: tensors.update(labels=torch.tensor([0, 5])), "no usable .* labels"),
     ],
@@ -346,3 +370,89 @@ def test_a_path_through_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match="cannot write"):
         make().save(tmp_path / "file" / "x.safetensors")
+
+
+class TestUnequalCounts:
+    """Some classes store more images than others."""
+
+    def unequal(self, **changes: Any) -> CondensedSet:
+        pixels = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+        return make(pixels=pixels, labels=torch.tensor([0, 1, 1, 1, 2, 2]), **changes)
+
+    def test_where_the_classes_lie(self) -> None:
+        unequal = self.unequal()
+        assert (unequal.counts, unequal.ipc) == ((1, 3, 2), 3)
+        assert [unequal.rows(label) for label in range(3)] == [
+            slice(0, 1),
+            slice(1, 4),
+            slice(4, 6),
+        ]
+
+    @pytest.mark.parametrize("decoder", [of_factor(1), Grid(2), Multi(2), Bound(2, 6)], ids=str)
+    def test_classes_are_decoded_by_themselves(self, decoder: Decoder) -> None:
+        unequal = self.unequal(decoder=decoder)
+        images, labels = unequal.decode()
+        assert torch.equal(labels, unequal.targets())
+        for label, count in enumerate(unequal.counts):
+            own, taught = unequal.decode([label])
+            assert set(taught.tolist()) == {label} and len(own) == decoder.images(count)
+            assert torch.equal(own, images[labels == label])
+
+
+class TestEightBits:
+    """Sets whose file holds 256 levels of each channel."""
+
+    @pytest.mark.parametrize("space", ["unit", "normalized"])
+    def test_the_file_gives_the_same_set(self, space: Any, tmp_path: Path) -> None:
+        exact = make(space=space, pixels=make().pixels * 3 - 1, scores=[])
+        levels = exact.eight_bit()
+        step = (exact.pixels.amax((0, 2, 3)) - exact.pixels.amin((0, 2, 3))) / 255
+        error = (levels.pixels - exact.pixels).abs().amax((0, 2, 3))
+        assert bool((error <= 0.501 * step).all())
+        levels.save(tmp_path / "x")
+        assert read_tensors(tmp_path / "x", KIND)[0]["pixels"].dtype == torch.uint8
+        assert same(load_set(tmp_path / "x"), levels)
+
+    def test_real_images_are_held_exactly(self, tmp_path: Path) -> None:
+        levels = torch.arange(256).repeat(6, 3, 1).reshape(6, 3, 16, 16).to(torch.uint8)
+        made = make(pixels=levels.float() / 255, pixel_range=PixelRange.unit(3))
+        made.save(tmp_path / "x")
+        assert torch.equal(load_set(tmp_path / "x").pixels, made.pixels)
+        assert (tmp_path / "x").stat().st_size < made.pixels.numel() + 10_000
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"pixel_range": PixelRange.unit(3)}, "on the 256 levels"),
+            ({"pixel_range": PixelRange.unit(1)}, "each of 3 channels: got 1"),
+        ],
+    )
+    def test_other_pixels_are_refused(self, changes: Any, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            make(**changes)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda header: header.pop("pixel_range"), "uint8 pixels, and no others"),
+            (lambda header: header.update(pixel_range=None), "low and a high for each channel"),
+            (lambda header: header.update(pixel_range={"low": [0.0]}), "low and a high for each"),
+            (lambda header: header["pixel_range"].update(low=["a"]), "finite low and high"),
+            (lambda header: header["pixel_range"].update(low=[float("nan")]), "finite low and"),
+            (lambda header: header["pixel_range"].update(high=[-9.0]), "low below its high"),
+            (lambda header: header["pixel_range"].update(high=[]), "finite low and high for each"),
+        ],
+    )
+    def test_a_file_without_its_range_is_refused(
+        self, change: Any, message: str, small: Path
+    ) -> None:
+        load_set(small).eight_bit().save(small)
+        rewrite(small, lambda header, _: change(header))
+        with pytest.raises(ArtifactError, match=message):
+            load_set(small)
+
+
+def test_origin_and_source_rows_are_kept(tmp_path: Path) -> None:
+    selected = make(source_rows=torch.tensor([5, 3, 9, 9, 0, 1]), origin="imported")
+    selected.save(tmp_path / "x")
+    assert same(load_set(tmp_path / "x"), selected)

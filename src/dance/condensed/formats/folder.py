@@ -60,12 +60,13 @@ def write_folder(content: Content, folder: Path) -> None:
     """Write ``<class>/<number>.png`` and the mapping of folders to class names."""
     classes = content.source.classes
     names = folder_names(classes)
-    per_class = len(content.labels) // len(classes)
     for name in names:
         (folder / name).mkdir()
-    for i, png in enumerate(encode(content.to_uint8())):
-        place = folder / names[i // per_class] / f"{i % per_class:05d}.png"
-        place.write_bytes(png)
+    taken = [0] * len(names)
+    labels = content.labels.tolist()
+    for label, png in zip(labels, encode(content.to_uint8()), strict=True):
+        (folder / names[label] / f"{taken[label]:05d}.png").write_bytes(png)
+        taken[label] += 1
     mapping = json.dumps(dict(zip(names, classes, strict=True)), indent=1, ensure_ascii=False)
     (folder / MAPPING).write_text(mapping + "\n", encoding="utf-8")
 

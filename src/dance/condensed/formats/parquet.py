@@ -15,11 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
 from dance.condensed.score import Score
+from dance.core.format import span
 from dance.data.normalization import Normalization
 
 FILE = "data/train-00000-of-00001.parquet"
@@ -103,7 +105,8 @@ def card(content: Content, names: Sequence[str]) -> str:
     source, origin = content.source, content.source.provenance
     title = f"{origin.get('dataset', 'images')}, condensed"
     method = str(origin.get("label") or origin.get("method") or "dataset condensation")
-    per_class = len(content.labels) // len(names)
+    counts = torch.bincount(content.labels).tolist()
+    per_class = span(min(counts), max(counts))
     factor = content.decoder.factor
     shown = "decoded images" if factor == 1 else f"stored images of {factor}² pictures"
     colour = "grey" if source.channels == 1 else "RGB"

@@ -1,0 +1,75 @@
+"""Pixels in 8 bits: 256 equal levels over a range of each channel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dance.core.errors import ConfigError
+
+_LEVELS = 255
+
+
+@dataclass(frozen=True)
+class PixelRange:
+    """From float pixels to bytes and back: pixel = low + byte / 255 * (high - low).
+
+    Attributes:
+        low: of byte 0, per channel.
+        high: of byte 255, per channel.
+
+    Raises:
+        ConfigError: a number is not finite, or a range is empty.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        both = (*self.low, *self.high)
+        if len(self.low) != len(self.high) or not all(
+            isinstance(value, int | float) and math.isfinite(value) for value in both
+        ):
+            raise ConfigError(
+                f"a pixel range must have a finite low and high for each channel: got {self.low} "
+                f"and {self.high}"
+            )
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ConfigError(
+                f"a pixel range must have its low below its high in every channel: got {self.low} "
+                f"and {self.high}"
+            )
+
+    @staticmethod
+    def unit(channels: int) -> PixelRange:
+        """[0, 1]: images as all formats of 8 bits have them."""
+        return PixelRange((0.0,) * channels, (1.0,) * channels)
+
+    @staticmethod
+    def of(pixels: Tensor) -> PixelRange:
+        """From the least to the greatest value of each channel of pixels (n, C, S, S)."""
+        flat = pixels.detach().transpose(0, 1).flatten(1)
+        low, high = flat.amin(1), flat.amax(1)
+        high = torch.where(high > low, high, low + 1)
+        return PixelRange(tuple(low.tolist()), tuple(high.tolist()))
+
+    def to_bytes(self, pixels: Tensor) -> Tensor:
+        """The nearest levels of pixels (n, C, S, S) float32, as uint8."""
+        low, span = self._constants(pixels.device)
+        return ((pixels - low) / span * _LEVELS).round().clamp(0, _LEVELS).to(torch.uint8)
+
+    def to_floats(self, levels: Tensor) -> Tensor:
+        """Pixels (n, C, S, S) float32 of levels as uint8."""
+        low, span = self._constants(levels.device)
+        return levels.float() / _LEVELS * span + low
+
+    def _constants(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        low, high = (
+            torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+            for values in (self.low, self.high)
+        )
+        return low, high - low
