@@ -195,7 +195,7 @@ class Condensation(ABC, Generic[S]):
     """A condenser at work on one task; all that is made for the run is here.
 
     What a step needs beside ``state`` (samplers, layouts, constants) is made once, in
-    ``__init__``, and follows from the task and the configuration alone, so that a run goes on from
+    ``__init__``, and follows from the task and the configuration alone, so that a run resumes from
     the tensors of ``state``.
 
     Attributes:

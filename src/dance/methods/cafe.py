@@ -15,7 +15,7 @@ Networks follow each other, each untrained at first. With one network theta, rep
    spread by more than lambda_2 (inner loop).
 
 One :meth:`CAFE.step` is one image step and the inner loop after it. The network, the window of the
-outer loop and the place in it are in the state, so a run goes on from inside both loops.
+outer loop and the place in it are in the state, so a run resumes inside both loops.
 Standardised space, no clamp; noise as start (``init: normal`` in the run). CAFE+DSA puts both
 sides of a class through one random operation, begins at real images (``init: random``) and
 augments the inner training by one operation per batch; the monitors see images as they are.
@@ -170,12 +170,7 @@ class CAFEState(InnerNetworkState):
 
 
 class CAFECondensation(Condensation[CAFEState]):
-    """CAFE at work on a task.
-
-    Args:
-        task: what is worked on.
-        config: of the method.
-    """
+    """CAFE at work on a task."""
 
     def __init__(self, task: CondensationTask, config: CAFEConfig) -> None:
         train, counts = task.train, torch.zeros(2, dtype=torch.int64, device=task.device)

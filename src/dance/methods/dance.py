@@ -120,7 +120,7 @@ class DANCEConfig:
 
 
 class Encoders:
-    """Experts and mid encoders: line 4 of Algorithm 1.
+    """Line 4 of Algorithm 1: experts, and the encoders that are made of them.
 
     Args:
         task: with the experts.
@@ -132,33 +132,30 @@ class Encoders:
         self,
         task: CondensationTask,
         network: TaskNetwork,
-        kind: Literal["mid", "random", "fixed_random"],
+        kind: Literal["mid", "random", "fixed_random"] = "mid",
     ) -> None:
         self._experts, self._seed = task.experts, task.seed
         self._network, self._kind = network, kind
 
-    def draw(self, number: int) -> tuple[State, State]:
-        """Choose an expert n and lambda.
+    def choose(self, generator: torch.Generator) -> tuple[State, State]:
+        """The first and last weights of an expert n, drawn uniformly; empty if there is none."""
+        if not self._experts:
+            return {}, {}
+        return self._experts[int(torch.randint(len(self._experts), (), generator=generator))]
+
+    def mid(self, initial: State, expert: State, generator: torch.Generator) -> State:
+        """phi_mid = lambda phi_0 + (1 - lambda) phi_expert with lambda ~ U(0,1) (Eq. 3).
 
         Args:
-            number: of the draw.
-
-        Returns:
-            The expert, empty where there is none, and the encoder.
+            initial: phi_0.
+            expert: phi_expert.
+            generator: draws lambda, or the network that stands in for it where PLTDA is off.
         """
-        generator = keyed_generator(self._seed, "encoder", number)
-        initial: State = {}
-        expert: State = {}
-        if self._experts:
-            initial, expert = self._experts[
-                int(torch.randint(len(self._experts), (), generator=generator))
-            ]
         if self._kind == "mid":
-            lam = float(torch.rand((), generator=generator))
-            return expert, interpolate(initial, expert, lam)
+            return interpolate(initial, expert, lam=float(torch.rand((), generator=generator)))
         if self._kind == "fixed_random":
             generator = keyed_generator(self._seed, "fixed encoder")
-        return expert, self._network.fresh(generator)
+        return self._network.fresh(generator)
 
 
 class Targets(Protocol):
@@ -245,13 +242,14 @@ class DANCECondensation(Condensation[PixelState]):
 
     def step(self, iteration: int) -> Tensors:
         """One iteration of Algorithm 1, counted from 0."""
-        config = self._config
+        config, number = self._config, self._targets.number(iteration)
+        generator = keyed_generator(self.task.seed, "encoder", number)
+        initial, expert = self._encoders.choose(generator)  # line 4
+        encoder = self._encoders.mid(initial, expert, generator)  # Eq. 3
         self.state.pixels.clamp_(0, 1)
-        number = self._targets.number(iteration)
-        expert, encoder = self._encoders.draw(number)  # line 4: n, lambda, phi_mid by Eq. 3
-        losses = self._align(encoder, number, iteration)  # lines 5 and 6: a step on Eq. 4
+        losses = self._align(encoder, number, iteration)  # lines 5 and 6, Eq. 4
         if config.calibration and (iteration + 1) % config.calibration_interval == 0:  # line 7
-            losses |= self._calibrate(expert, iteration)  # lines 8 and 9: a step on Eq. 5
+            losses |= self._calibrate(expert, iteration)  # lines 8 and 9, Eq. 5
         return losses
 
     def _align(self, encoder: State, number: int, iteration: int) -> Tensors:
@@ -328,7 +326,8 @@ class DANCE(Banked):
 
         def entry(number: int) -> torch.Tensor:
             """One entry."""
-            _, encoder = encoders.draw(number)
+            generator = keyed_generator(task.seed, "encoder", number)
+            encoder = encoders.mid(*encoders.choose(generator), generator)
             augmentation = augmentations.drawn(keyed_generator(task.seed, "alignment", number))
             return targets.means(number, encoder, augmentation)
 

@@ -64,12 +64,7 @@ class DataDAMConfig(DMConfig):
 
 
 class DataDAMCondensation(DMCondensation):
-    """DataDAM at work on a task.
-
-    Args:
-        task: what is worked on.
-        config: of the method.
-    """
+    """DataDAM at work on a task."""
 
     def __init__(self, task: CondensationTask, config: DataDAMConfig) -> None:
         super().__init__(task, config)

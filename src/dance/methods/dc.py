@@ -7,7 +7,7 @@ Algorithm 1. K times a new random network; T times each
 2. one step of the images on the sum over classes of D(g_T, g_S), D by layers and rows (Eq. 10),
 3. except after the last, some epochs of training the network on the synthetic images.
 
-One :meth:`DC.step` is one of the T: the network in training is in the state, so a run goes on from
+One :meth:`DC.step` is one of the T: the network in training is in the state, so a run resumes
 inside an inner loop. Standardised space, no clamp; the published runs of DC begin at N(0,1) noise
 (``init: normal`` in the run), those of DSA at random real images (``init: random``).
 

@@ -66,12 +66,7 @@ class DMConfig:
 
 
 class DMCondensation(DistributionMatching[PixelState]):
-    """DM at work on a task.
-
-    Args:
-        task: what is worked on.
-        config: of the method.
-    """
+    """DM at work on a task."""
 
     def __init__(self, task: CondensationTask, config: DMConfig) -> None:
         state = PixelState.at_rest(task.initial)

@@ -9,7 +9,7 @@ Algorithm 1. As IDC (:mod:`dance.methods.idc`), with two changes:
    cells,
    by the features of an untrained network.
 
-The representatives are in the state, since the network that chose them is gone when a run goes on.
+The representatives are in the state, since the network that chose them is gone when a run resumes.
 
 Deviations from the released code: its outer iteration 0 goes on with the network that chose the
 start, where every network is a fresh one here; a cluster is keyed by (seed, step, class); a class
@@ -72,12 +72,7 @@ class DREAMState(InnerNetworkState):
 
 
 class DREAMCondensation(IDCCondensation[DREAMState]):
-    """DREAM at work on a task.
-
-    Args:
-        task: what is worked on.
-        config: of the method.
-    """
+    """DREAM at work on a task."""
 
     def __init__(self, task: CondensationTask, config: DREAMConfig) -> None:
         sizes = ClassSampler(task.train, config.real_batch, task.seed).sizes()

@@ -85,11 +85,11 @@ def welling(features: torch.Tensor, count: int) -> torch.Tensor:
         count: any.
     """
     mean = features.mean(0)
-    pull = features @ mean
-    scores = -pull  # -<w, f_k>
+    projections = features @ mean
+    scores = -projections  # -<w, f_k>
     size = float(features.square().sum(1).max())
     chosen: list[int] = []
     for number in range(count):
         chosen.append(first_least(scores, size * (number + 1)))
-        scores += features @ features[chosen[-1]] - pull
+        scores += features @ features[chosen[-1]] - projections
     return torch.tensor(chosen, dtype=torch.int64)

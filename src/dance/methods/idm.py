@@ -20,12 +20,12 @@ takes its own optimiser step with momentum on the shared stored images.
 
 Deviations from the released code: the classes share one forward and their steps are made in closed
 form (:mod:`dance.methods.toolkit.classwise_sgd`), so the momentum that is left at the end of an
-iteration is exact too; embedding and logits come from one forward, not two; all four pictures of a
-stored image stand beside each other, not in four blocks, which no mean can tell; the whole class
-as a real batch is ``real_batch: 0``. Starting from four real pictures a stored image is ``init:
-collage`` in the run, for TinyImageNet too, where the released script does the opposite of what it
-says. The collage takes each real picture once; the released one draws every quarter by itself and
-may repeat a picture. Left out: the rule for one image per class without expansion, which no
+iteration is exact too; embedding and logits come from one forward, not two; all four images decoded
+from a stored image stand beside each other, not in four blocks, which does not change a mean; the
+whole class as a real batch is ``real_batch: 0``. Starting from four real images per stored image is
+``init: collage`` in the run, for TinyImageNet too, where the released script does the opposite of
+what it says. The collage takes each real image once; the released one draws every quarter by itself
+and may repeat an image. Left out: the rule for one image per class without expansion, which no
 published command uses.
 
 Every process would need all real images to train the same queue, so one condenses all classes.
@@ -122,12 +122,7 @@ class IDMState(PixelState):
 
 
 class IDMCondensation(DistributionMatching[IDMState]):
-    """IDM at work on a task.
-
-    Args:
-        task: what is worked on.
-        config: of the method.
-    """
+    """IDM at work on a task."""
 
     def __init__(self, task: CondensationTask, config: IDMConfig) -> None:
         trained, buffers = parameter_layout(task.network), buffer_layout(task.network)

@@ -78,12 +78,7 @@ class M3DConfig:
 
 
 class M3DCondensation(DistributionMatching[PixelState]):
-    """M3D at work on a task.
-
-    Args:
-        task: what is worked on.
-        config: of the method.
-    """
+    """M3D at work on a task."""
 
     def __init__(self, task: CondensationTask, config: M3DConfig) -> None:
         state, rate = PixelState.at_rest(task.initial), config.learning_rate * task.ipc

@@ -146,7 +146,7 @@ class NCFMState(PixelState):
         stalled: 0-dim int64, iterations since then.
         squares: AdamW's mean squared gradient of the stored images, of their shape; None with SGD.
         sampler: (P,) weights of the sampling network; None where frequencies are normal.
-        sampler_velocity: (P,) their momentum; None likewise.
+        sampler_velocity: (P,) their momentum; None where frequencies are normal.
     """
 
     pixel_rate: torch.Tensor = field(metadata=SHARED)
@@ -263,12 +263,7 @@ class Frequencies:
 
 
 class NCFMCondensation(Condensation[NCFMState]):
-    """NCFM at work on a task.
-
-    Args:
-        task: what is worked on, with experts.
-        config: of the method.
-    """
+    """NCFM at work on a task."""
 
     def __init__(self, task: CondensationTask, config: NCFMConfig) -> None:
         initial, counter = task.initial, torch.zeros((), dtype=torch.int64, device=task.device)
@@ -287,7 +282,7 @@ class NCFMCondensation(Condensation[NCFMState]):
         )
         super().__init__(task, state)
         self._config, self._network = config, TaskNetwork(task)
-        self._encoders = Encoders(task, self._network, "mid")
+        self._encoders = Encoders(task, self._network)
         self._augmentation = ChainedOperations(task, config.augmentation)
         self._real = RealFeatures(task, config.real_batch, task.shape.forward_batch)
         self._first: torch.Tensor | None = None
@@ -301,7 +296,9 @@ class NCFMCondensation(Condensation[NCFMState]):
     def step(self, iteration: int) -> Tensors:
         """One iteration."""
         config = self._config
-        expert, encoder = self._encoders.draw(iteration)  # 1.
+        generator = keyed_generator(self.task.seed, "encoder", iteration)
+        initial, expert = self._encoders.choose(generator)  # 1.
+        encoder = self._encoders.mid(initial, expert, generator)
         self.state.pixels.clamp_(0, 1)
         losses = self._match(iteration, encoder)  # 2.
         if config.calibration_weight:

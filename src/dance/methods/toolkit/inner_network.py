@@ -1,7 +1,7 @@
 """A network that is trained between the steps of a condenser, all of it in tensors of the state.
 
 Weights, momentum and buffers lie flat in tensors of fixed names, whatever the network, so that a
-checkpoint holds them and a process that goes on from it trains as if never stopped.
+checkpoint holds them and a process that resumes from it trains as if never stopped.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class InnerNetwork:
         buffers: (B,), or None where the network has none.
 
     Attributes:
-        network: likewise.
-        weights: likewise.
-        velocity: likewise.
-        buffers: likewise.
+        network: of the task, in training mode.
+        weights: (P,) parameters.
+        velocity: (P,) their momentum.
+        buffers: (B,), or None where the network has none.
     """
 
     def __init__(
