@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from dance.core.format import Table, measured_seconds, megabytes, times, whole
 
 Record = Mapping[str, Any]
 Cell = Callable[[Record, Callable[[float], str]], str]
@@ -29,23 +30,6 @@ modules whose parameters require gradients, weights loaded anew each iteration, 
 for every class and loss. `exact` is the library with real images in every step, `bank` with the
 real side computed before. `*`: some of the classes were timed (`speed.json` says how many) and
 scaled up to all."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table.
-
-    Attributes:
-        title: above it.
-        columns: names; those that start with ``>`` are right-aligned.
-        rows: cells.
-        note: below it.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
 
 
 def tables(record: Record, cell: Cell) -> list[Table]:
@@ -94,17 +78,9 @@ def markdown(record: Record) -> str:
         _METHOD,
     ]
     for table in tables(record, spread):
-        lines += drawn(table)
+        lines += table.markdown()
     lines += left_out(record)
     return "\n".join(lines) + "\n"
-
-
-def drawn(table: Table) -> list[str]:
-    """Lines of Markdown."""
-    lines = ["", f"## {table.title}", "", _line(c.lstrip(">") for c in table.columns)]
-    lines += ["|" + "|".join("--:" if c.startswith(">") else "---" for c in table.columns) + "|"]
-    lines += [_line(row) for row in table.rows]
-    return [*lines, "", table.note] if table.note else lines
 
 
 def left_out(record: Record) -> list[str]:
@@ -114,10 +90,6 @@ def left_out(record: Record) -> list[str]:
         lines += ["", f"Not measured: {skip['method']} on {skip['data']} at {skip['ipc']} images "]
         lines[-1] += f"per class: {skip['reason']}"
     return lines
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def _cases(record: Record) -> Iterator[tuple[Record, Record]]:
@@ -133,7 +105,7 @@ def _steps(record: Record, cell: Cell) -> Table:
             case["name"],
             str(case["ipc"]),
             row["name"],
-            cell(row["seconds"], seconds) + _mark(case, row),
+            cell(row["seconds"], measured_seconds) + _mark(case, row),
             cell(row["times_reference"], times),
             f"{row['operations_per_second'] / 1e9:,.1f}" if "operations" in row else "",
             f"{100 * row['share_of_matmul']:.0f} %" if "operations" in row else "",
@@ -151,10 +123,12 @@ def _steps(record: Record, cell: Cell) -> Table:
 def _phases(record: Record, cell: Cell) -> Table:
     rows = []
     for case in record["steps"]:
-        whole = math.fsum(phase["median"] for phase in case["phases"].values())
+        total = math.fsum(phase["median"] for phase in case["phases"].values())
         for name, phase in case["phases"].items():
-            share = f"{100 * phase['median'] / whole:.0f} %"
-            rows.append((case["name"], str(case["ipc"]), name, cell(phase, seconds), share))
+            share = f"{100 * phase['median'] / total:.0f} %"
+            rows.append(
+                (case["name"], str(case["ipc"]), name, cell(phase, measured_seconds), share)
+            )
     slower = ", ".join(cell(case["watched"], times) for case in record["steps"])
     note = (
         "By a stopwatch on the functions that a step calls, in steps of their own; `rest` is what "
@@ -195,8 +169,8 @@ def _training(record: Record, cell: Cell) -> Table:
             row["name"],
             str(row["ipc"] or ""),
             str(row["members"]),
-            cell(row["images_per_second"]["reference"], count),
-            cell(row["images_per_second"]["exact"], count),
+            cell(row["images_per_second"]["reference"], whole),
+            cell(row["images_per_second"]["exact"], whole),
             cell(row["times_reference"], times),
         )
         for row in record["training"]
@@ -212,7 +186,7 @@ def _paper(record: Record, cell: Cell) -> Table:
             case["name"],
             str(case["ipc"]),
             row["title"],
-            cell(row["seconds"], seconds) + _mark(case, row),
+            cell(row["seconds"], measured_seconds) + _mark(case, row),
             _published(case, row["method"], 0),
             megabytes(row["peak_bytes"]),
             _published(case, row["method"], 1),
@@ -255,42 +229,3 @@ def spread(found: Record, shown: Callable[[float], str]) -> str:
     if low == high:
         return shown(found["median"])
     return f"{shown(found['median'])} ({shown(low)} to {shown(high)})"
-
-
-def seconds(value: float) -> str:
-    """Seconds with three digits or so.
-
-    >>> seconds(0.00123), seconds(0.1234), seconds(12.345)
-    ('1.23 ms', '123 ms', '12.35 s')
-    """
-    if value >= 1:
-        return f"{value:.2f} s"
-    thousandths = 1000 * value
-    return f"{thousandths:.{0 if thousandths >= 100 else 1 if thousandths >= 10 else 2}f} ms"
-
-
-def times(value: float) -> str:
-    """A ratio.
-
-    >>> times(2.345), times(23.45)
-    ('2.3x', '23x')
-    """
-    return f"{value:.1f}x" if value < 10 else f"{value:.0f}x"
-
-
-def count(value: float) -> str:
-    """Images per second.
-
-    >>> count(12345.6)
-    '12,346'
-    """
-    return f"{value:,.0f}"
-
-
-def megabytes(value: int | None) -> str:
-    """Bytes as the paper's table gives them.
-
-    >>> megabytes(3_045_000_000), megabytes(None)
-    ('3,045 MB', 'unknown')
-    """
-    return "unknown" if value is None else f"{value / 1e6:,.0f} MB"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dance.bench.page import Table, drawn, left_out
+from dance.bench.page import left_out
+from dance.core.format import Table, mean_std
 
 Record = Mapping[str, Any]
 
@@ -63,7 +64,7 @@ def markdown(record: Record) -> str:
         lines += ["", paragraph]
     lines += ["", _NOTE]
     for table in tables(record):
-        lines += drawn(table)
+        lines += table.markdown()
     return "\n".join(lines + left_out(record)) + "\n"
 
 
@@ -86,7 +87,7 @@ def _cells(row: Record, score: Record) -> tuple[str, ...]:
     pieces += [row["whitening"].upper()] if row["whitening"] != "none" else []
     return (
         f"{row['title']} ({', '.join(pieces)})" if pieces else row["title"],
-        f"{100 * last['mean']:.1f} ± {100 * last['std']:.1f}",
+        mean_std(last["mean"], last["std"]),
         ", ".join(f"{100 * value:.1f}" for value in last["values"]),
         f"{score['train_images']:,}",
         "" if row["updates"] is None else f"{row['updates']:,}",

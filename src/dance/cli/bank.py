@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import format_bytes, format_seconds, print_json
+from dance.cli.output import print_json
+from dance.core import format
 from dance.core.config import merge, nested
 from dance.core.world import join
 from dance.methods import METHODS, Banked
@@ -49,6 +50,7 @@ def run(parsed: argparse.Namespace) -> None:
     print(
         f"{written['path']}: {written['experts']} experts and {written['entries']} mean features "
         f"of length {written['features']} for each of {written['classes']} classes, "
-        f"{format_bytes(written['bytes'])}, in {format_seconds(written['seconds'])}"
+        f"{format.plain(format.size(written['bytes']))}, in "
+        f"{format.plain(format.seconds(written['seconds']))}"
     )
     print("The file contains no image, but its features and weights are statistics of the images.")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import format_bytes, format_seconds, print_json, print_table
+from dance.cli.output import print_json, print_table
+from dance.core import format
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -27,13 +28,13 @@ def run(parsed: argparse.Namespace) -> None:
         (
             str(phase["name"]),
             str(phase["steps"]),
-            format_seconds(phase["seconds_per_step"]),
-            format_seconds(phase["seconds"]),
+            format.seconds(phase["seconds_per_step"]),
+            format.seconds(phase["seconds"]),
         )
         for phase in estimate["phases"]
     ]
-    rows.append(("in all", "", "", format_seconds(estimate["seconds"])))
+    rows.append(("in all", "", "", format.seconds(estimate["seconds"])))
     print_table(("phase", ">steps", ">a step", ">time"), rows)
-    print(f"memory: {format_bytes(estimate['peak_memory_bytes'])} at the peak")
-    print(f"disk:   {format_bytes(estimate['disk_bytes'])}")
+    print(f"memory: {format.plain(format.size(estimate['peak_memory_bytes']))} at the peak")
+    print(f"disk:   {format.plain(format.size(estimate['disk_bytes']))}")
     print(f"measured: {estimate['measured']}")

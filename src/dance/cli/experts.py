@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
-from dance.cli.output import format_seconds, print_json, print_table
+from dance.cli.output import print_json, print_table
+from dance.core import format
 from dance.core.world import join
 
 _SECTIONS = ("seed", "device", "precision", "source", "network", "experts")
@@ -35,7 +36,7 @@ def run(parsed: argparse.Namespace) -> None:
             f"{100 * expert['train_accuracy']:.1f}",
             f"{100 * expert['test_accuracy']:.1f}",
             str(expert["epochs"]),
-            format_seconds(expert["seconds"]),
+            format.seconds(expert["seconds"]),
             "now" if expert["trained_now"] else "before",
         )
         for expert in experts

@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from dance.core.progress import duration
+from dance.core.format import mean_std, plain
 
 if TYPE_CHECKING:  # torch comes with it, which no help text needs
-    from dance.condensed.score import Score, Statistic
+    from dance.condensed.score import Score
 
 _PIPED_WIDTH = 120
 """Width in characters of tables that are written to a file or to another program."""
@@ -42,46 +42,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _PIPED_WIDTH)
     with console.capture() as text:  # rich would end the process when a pipe breaks
         console.print(table)
     print(text.get(), end="")
-
-
-def percent(statistic: Statistic) -> str:
-    """Format mean and standard deviation of accuracies, given in [0, 1], in percent.
-
-    >>> from dance.condensed.score import Statistic
-    >>> percent(Statistic(values=(0.7058, 0.7104), mean=0.7081, std=0.0033, ci95=None))
-    '70.8 ± 0.3'
-    """
-    return f"{100 * statistic.mean:.1f} ± {100 * statistic.std:.1f}"
-
-
-def format_bytes(count: int | None) -> str:
-    """Format a number of bytes with a unit.
-
-    >>> format_bytes(3_400_000), format_bytes(None)
-    ('3.4 MB', 'unknown')
-    """
-    if count is None:
-        return "unknown"
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} bytes"
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a duration in seconds; below one second, in milliseconds.
-
-    >>> format_seconds(0.0123), format_seconds(75)
-    ('12.3 ms', '1 min 15 s')
-    """
-    return f"{1000 * seconds:.1f} ms" if seconds < 1 else duration(seconds)
 
 
 def print_scores(scores: Sequence[Score]) -> None:
@@ -108,8 +75,8 @@ def _print_comparable(scores: Sequence[Score], title: str) -> None:
         (
             score.label,
             score.network,
-            percent(score.last),
-            percent(score.best),
+            mean_std(score.last.mean, score.last.std),
+            mean_std(score.best.mean, score.best.std),
             str(score.train_images),
             str(score.epochs),
         )

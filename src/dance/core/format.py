@@ -1,12 +1,64 @@
-"""Numbers as people read them; every number of the page passes through here."""
+"""Numbers and tables as people read them: in terminals, on pages of Markdown and in the report.
+
+What has a unit is written with a space that does not break; :func:`plain` makes it an ordinary one
+for terminals, where people search and copy.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from dance.core.progress import duration
 
 ABSENT = "\N{EN DASH}"
 """What stands where a number is not known."""
 _GAP = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        title: above it.
+        columns: names; those that start with ``>`` are right-aligned.
+        rows: cells.
+        note: below it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+    def markdown(self) -> list[str]:
+        """Lines of Markdown, the title as a heading of the second level."""
+        lines = ["", f"## {self.title}", "", *markdown_rows(self.columns, self.rows)]
+        return [*lines, "", self.note] if self.note else lines
+
+
+def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    r"""Lines of Markdown of a table without title; arguments as :class:`Table` has them.
+
+    >>> markdown_rows((">n", "name"), [("1", "a|b")])
+    ['| n | name |', '|---:|---|', '| 1 | a\\|b |']
+    """
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+    below = "|".join("---:" if column.startswith(">") else "---" for column in columns)
+    return [line(column.lstrip(">") for column in columns), f"|{below}|", *map(line, rows)]
+
+
+def plain(text: str) -> str:
+    """The text with ordinary spaces.
+
+    >>> plain(size(640))
+    '640 bytes'
+    """
+    return text.replace(_GAP, " ")
 
 
 def count(value: int | None) -> str:
@@ -45,6 +97,15 @@ def percent(fraction: float | None) -> str:
     (['67.3', '%'], True)
     """
     return ABSENT if fraction is None else f"{100 * fraction:.1f}{_GAP}%"
+
+
+def mean_std(mean: float, std: float) -> str:
+    """Mean and standard deviation of accuracies, given as fractions, in percent.
+
+    >>> mean_std(0.7081, 0.0023)
+    '70.8 ± 0.2'
+    """
+    return f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
 def share(fraction: float) -> str:
@@ -99,3 +160,42 @@ def seconds(value: float | None) -> str:
     if value is None:
         return ABSENT
     return f"{1000 * value:.1f}{_GAP}ms" if value < 1 else duration(value)
+
+
+def measured_seconds(value: float) -> str:
+    """A measured time with three digits or so.
+
+    >>> measured_seconds(0.00123), measured_seconds(0.1234), measured_seconds(12.345)
+    ('1.23 ms', '123 ms', '12.35 s')
+    """
+    if value >= 1:
+        return f"{value:.2f} s"
+    thousandths = 1000 * value
+    return f"{thousandths:.{0 if thousandths >= 100 else 1 if thousandths >= 10 else 2}f} ms"
+
+
+def times(value: float) -> str:
+    """A ratio.
+
+    >>> times(2.345), times(23.45)
+    ('2.3x', '23x')
+    """
+    return f"{value:.1f}x" if value < 10 else f"{value:.0f}x"
+
+
+def whole(value: float) -> str:
+    """A measured number without decimals.
+
+    >>> whole(12345.6)
+    '12,346'
+    """
+    return f"{value:,.0f}"
+
+
+def megabytes(value: int | None) -> str:
+    """Bytes in one unit, so that a column can be compared.
+
+    >>> megabytes(3_045_000_000), megabytes(None)
+    ('3,045 MB', 'unknown')
+    """
+    return "unknown" if value is None else f"{value / 1e6:,.0f} MB"

@@ -189,7 +189,7 @@ def spread(statistic: Statistic) -> str:
     """
     if len(statistic.values) == 1:
         return format.percent(statistic.mean)
-    return f"{100 * statistic.mean:.1f} ± {100 * statistic.std:.1f}\N{NO-BREAK SPACE}%"
+    return f"{format.mean_std(statistic.mean, statistic.std)}\N{NO-BREAK SPACE}%"
 
 
 def interval(statistic: Statistic) -> str:

@@ -141,7 +141,7 @@ class TestExports:
         card = (tmp_path / "x" / "README.md").read_text()
         assert "learning rate 0.0123 was learned" in card and "`soft_label` holds" in card
         hard, rest = card.split("## Scores with soft labels")
-        assert "50.00%" in hard and "75.00%" not in hard and "75.00%" in rest
+        assert "50.0 ± 0.0" in hard and "75.0" not in hard and "75.0 ± 0.0" in rest
 
     @pytest.mark.parametrize(
         ("kind", "stored_images", "said"),

@@ -21,7 +21,7 @@ import yaml
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
 from dance.condensed.score import Score
-from dance.core.format import span
+from dance.core.format import markdown_rows, mean_std, span
 from dance.data.normalization import Normalization
 
 FILE = "data/train-00000-of-00001.parquet"
@@ -132,9 +132,7 @@ def card(content: Content, names: Sequence[str]) -> str:
         *_training(content),
         "## Classes",
         "",
-        "| label | name |",
-        "|---:|---|",
-        *(f"| {label} | {_plain(name)} |" for label, name in enumerate(names)),
+        *markdown_rows((">label", "name"), _label_rows(names)),
         "",
         *_scores(source.scores),
         "## Origin",
@@ -189,19 +187,31 @@ def _scores(scores: Sequence[Score]) -> list[str]:
 
 
 def _table(scores: Sequence[Score]) -> list[str]:
+    columns = ("trained on", "network", "protocol", ">test accuracy (%), last epoch", ">networks")
     rows = [
-        f"| {_plain(score.subject)} | {_plain(score.network)} | {_plain(score.protocol)} "
-        f"| {score.last.mean:.2%} ± {score.last.std:.2%} ({score.repeats}) |"
+        (
+            _plain(score.subject),
+            _plain(score.network),
+            _plain(score.protocol),
+            mean_std(score.last.mean, score.last.std),
+            str(score.repeats),
+        )
         for score in scores
     ]
-    head = "| trained on | network | protocol | test accuracy, last epoch (networks) |"
-    return [head, "|---|---|---|---|", *rows]
+    return markdown_rows(columns, rows)
+
+
+def _label_rows(names: Sequence[str]) -> list[tuple[str, str]]:
+    return [(str(label), _plain(name)) for label, name in enumerate(names)]
 
 
 def _plain(value: object) -> str:
-    """Text of unknown origin as one line of Markdown that neither marks up nor runs."""
+    """Text of unknown origin as one line of Markdown that neither marks up nor runs.
+
+    A bar is left to :func:`~dance.core.format.markdown_rows`, since only tables know it.
+    """
     text = " ".join(str(value).split())
-    return re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"([\\`*_{}\[\]()#+!~-])", r"\\\1", html.escape(text, quote=False))
 
 
 def _numbers(values: Sequence[float]) -> str:
