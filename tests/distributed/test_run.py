@@ -1,4 +1,4 @@
-"""A run gives the same under 1, 2 and 4 processes, and goes on when one of them is killed.
+"""A run gives the same under 1, 2 and 4 processes, and is resumed when one of them is killed.
 
 What is the same: stored images within ``BOUND`` in [0,1] units after all iterations (sums over a
 class are rounded differently when other classes are in the chunk beside it), losses within
@@ -154,7 +154,7 @@ def killed(place: Path, rank: int) -> list[tuple[int, str, str]]:
 def test_a_killed_process_ends_the_run_with_one_message(
     rank: int, longer: Path, tmp_path: Path
 ) -> None:
-    """The checkpoint is whole, and another number of processes goes on from it."""
+    """The checkpoint is whole, and another number of processes resumes from it."""
     place = tmp_path / "run"
     ended = killed(place, rank)
     assert ended[rank][0] == -signal.SIGKILL
@@ -203,7 +203,7 @@ def test_torchrun_starts_again_and_finishes(rank: int, longer: Path, tmp_path: P
     os.kill(workers(agent)[rank], signal.SIGKILL)
     ((code, _, err),) = processes.finish([agent])
     assert code == 0, err
-    assert "going on after step" in err
+    assert "resuming after step" in err
     same(longer, place)
 
 

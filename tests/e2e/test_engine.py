@@ -29,7 +29,7 @@ from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.methods.dance import DANCE, DANCEConfig
+from dance.methods.dance import DANCECondensation, DANCEConfig
 from dance.networks import NetworkConfig, build
 from dance.training import Trainer
 
@@ -100,16 +100,16 @@ def at_fit_step(number: int, act: Any) -> Iterator[None]:
 @contextmanager
 def at_step(number: int, act: Any) -> Iterator[None]:
     """Let something happen in the middle of this iteration of DANCE."""
-    step = DANCE.step
+    step = DANCECondensation.step
 
-    def disturbed(self: DANCE, task: Any, state: Any, iteration: int) -> Any:
-        losses = step(self, task, state, iteration)
+    def disturbed(self: DANCECondensation, iteration: int) -> Any:
+        losses = step(self, iteration)
         if iteration == number:
             act()
         return losses
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DANCE, "step", disturbed)
+        patch.setattr(DANCECondensation, "step", disturbed)
         yield
 
 
@@ -258,7 +258,7 @@ class TestInterruption:
         assert steps_logged(place) == list(range(step + 1))
         capsys.readouterr()
         run(CONFIG, place)
-        assert f"going on after step {step + 1}" in capsys.readouterr().err
+        assert f"resuming after step {step + 1}" in capsys.readouterr().err
         assert torch.equal(pixels(place), pixels(finished))
         assert steps_logged(place) == list(range(STEPS))
         assert not (place / "checkpoints").exists()
@@ -308,7 +308,7 @@ class TestInterruption:
         run(CONFIG, place)
         err = capsys.readouterr().err
         assert str(newest) in err and "damaged" in err
-        expected = "from the first step" if all_of_them else "going on after step 3"
+        expected = "from the first step" if all_of_them else "resuming after step 3"
         assert expected in err and "after step 4" not in err
         assert torch.equal(pixels(place), pixels(finished))
         assert steps_logged(place) == list(range(STEPS))
@@ -377,7 +377,7 @@ class TestResume:
         place = interrupted(CONFIG, tmp_path / "run", 3)
         capsys.readouterr()
         run(CONFIG, place, resume=True)
-        assert "going on after step 4" in capsys.readouterr().err
+        assert "resuming after step 4" in capsys.readouterr().err
         assert torch.equal(pixels(place), pixels(finished))
 
     def test_a_finished_run(self, copy) -> None:

@@ -327,7 +327,7 @@ def test_a_full_disk_and_a_kill(host, undisturbed, tmp_path) -> None:
     code, err = host.run(place, limit=13_500)
     assert code in (0, 2)
     assert "resuming expert 1 after step 1" in err
-    assert "going on without this checkpoint" in err
+    assert "continuing without this checkpoint" in err
     assert host.run(place)[0] == 0
     place.check_same(like)
 

@@ -165,7 +165,7 @@ class Checkpoints:
                 self.path(old).unlink(missing_ok=True)
         except (ArtifactError, OSError) as error:
             if not self._failing:
-                log(f"{error}; going on without this checkpoint")
+                log(f"{error}; continuing without this checkpoint")
             self._failing = True
         else:
             self._failing = False

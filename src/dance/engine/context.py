@@ -13,6 +13,7 @@ from dance.condensed import Decoder, initial_pixels
 from dance.condensed.decoders import of_factor
 from dance.core import device as devices
 from dance.core import memory
+from dance.core.code import outside_digest
 from dance.core.world import World, join
 from dance.data import ImageSet, load
 from dance.data.whitening import fitted
@@ -112,7 +113,8 @@ class RunContext:
             "method": self.config.method,
             "settings": method.bank_settings(),
         }
-        return Bank(directory, identity, self.world)
+        code = outside_digest(type(method))
+        return Bank(directory, identity, self.world, method_code=code)
 
     def with_bank(self, task: CondensationTask) -> CondensationTask:
         """The task with the bank that the method asks for, made where it is missing.

@@ -21,9 +21,9 @@ from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.code import outside_digest
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_json, write_json
-from dance.core.progress import log, track
+from dance.core.progress import log
 from dance.core.rng import key
-from dance.core.work import deferred_interrupt
+from dance.core.work import resumable
 from dance.core.world import World, join
 from dance.engine.config import RunConfig
 from dance.engine.context import RunContext, prepare
@@ -53,8 +53,8 @@ def run(
 ) -> Path:
     """Condense and score.
 
-    An interrupted run of the same configuration goes on where it was; a finished one returns at
-    once, unless it has not been scored as the configuration asks.
+    An interrupted run of the same configuration is resumed; a finished one returns at once, unless
+    it has not been scored as the configuration asks.
 
     Args:
         config: everything that decides the run.
@@ -217,8 +217,8 @@ def _iterate(
 ) -> Condensation[Any]:
     """All iterations; returns the condensation of the own classes at its end.
 
-    Where numbers stop being finite, it goes back to the last checkpoint, or to the beginning, and
-    on from there with other random numbers; after a few times it gives up.
+    Where numbers stop being finite, it returns to the last checkpoint, or to the beginning, and
+    resumes from there with other random numbers; after a few times it gives up.
 
     Raises:
         ConfigError: it diverges again and again.
@@ -255,8 +255,8 @@ def _attempt(
 ) -> Condensation[Any]:
     """The iterations from the checkpoint when there is one, or from the first.
 
-    Several processes meet about once a second, not at every step: there losses are summed, and the
-    leader says whether to save, whether to stop, and after how many steps to meet again.
+    Several processes meet about once a second, not at every step: there losses are summed, and rank
+    0 decides whether to save, whether to stop, and after how many steps to meet again.
 
     Raises:
         _Diverged: losses or state are not finite.
@@ -275,31 +275,30 @@ def _attempt(
     if world.is_rank_zero:
         directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
-    started = logged = time.monotonic()
+    logged = time.monotonic()
     meeting = first + 1
     name = f"condensing with {method.title}"
-    with deferred_interrupt() as interrupt, track(name, method.iterations, "steps", first) as bar:
+    with resumable(name, method.iterations, "steps", checkpoints, start=first, spent=spent) as work:
         for iteration in range(first, method.iterations):
             losses = condensation.step(iteration)
             pending.append((iteration, losses))
             done = iteration + 1
             if world.size == 1:
-                due = checkpoints.due() or interrupt.requested
-                due = due or time.monotonic() - logged > _LOG_SECONDS
+                due = work.save_due() or time.monotonic() - logged > _LOG_SECONDS
             else:
                 due = done >= meeting
             snapshot = done in steps
             if due or snapshot or done == method.iterations:
-                found, stop = _summed(pending, interrupt.requested, world)
+                found, stop = _summed(pending, work.interrupt.requested, world)
                 now = time.monotonic()
-                each, seconds = (now - logged) / len(pending), spent + now - started
+                each, seconds = (now - logged) / len(pending), work.seconds()
                 pending.clear()
                 logged = now
                 for step, values in found:
                     if not all(map(math.isfinite, values.values())):
                         raise _Diverged(step, values, retries)
                 if world.is_rank_zero:
-                    bar.note = _log(directory, found, seconds)
+                    work.bar.note = _log(directory, found, seconds)
                 ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
                 save, meeting = world.broadcast_object([stop or checkpoints.due(), done + ahead])
                 kept = save or snapshot or done == method.iterations
@@ -310,19 +309,13 @@ def _attempt(
                     if held is not None:
                         held.save(directory.snapshot(done))
                 if save:
-                    whole = {
-                        part: tensor if part in state.shared() else world.gather(tensor)
-                        for part, tensor in state.tensors().items()
-                    }
-                    if world.is_rank_zero:
-                        header = {"step": done, "seconds": seconds, "returns": retries}
-                        checkpoints.save(done, whole, header)  # type: ignore[arg-type]  # not None
+                    header = {"step": done, "seconds": seconds, "returns": retries}
+                    _save(state, header, checkpoints, world)
                 if stop:
-                    bar.advance()
                     raise KeyboardInterrupt
-            bar.advance()
+            work.bar.advance()
     if world.is_rank_zero:
-        seconds = spent + time.monotonic() - started
+        seconds = work.seconds()
         directory.add_costs(
             condense_seconds=seconds,
             seconds_per_step=seconds / method.iterations,
@@ -376,10 +369,23 @@ def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
     return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
 
 
+def _save(
+    state: PixelState, header: dict[str, Any], checkpoints: Checkpoints, world: World
+) -> None:
+    """Store the rows of all processes in one checkpoint, which rank 0 writes."""
+    tensors = {}
+    for name, tensor in state.tensors().items():
+        whole = tensor if name in state.shared() else world.gather(tensor)
+        if whole is not None:
+            tensors[name] = whole
+    if world.is_rank_zero:
+        checkpoints.save(int(header["step"]), tensors, header)
+
+
 def _restore(state: PixelState, checkpoints: Checkpoints, world: World) -> tuple[int, float, int]:
     """Load rank 0's checkpoint into ``state``, each process its own rows.
 
-    A checkpoint holds the rows of all classes, so another number of processes can go on with it.
+    A checkpoint holds the rows of all classes, so another number of processes can resume from it.
 
     Returns:
         The next iteration, the seconds spent so far, and how often it went back to a good state.
@@ -395,7 +401,7 @@ def _restore(state: PixelState, checkpoints: Checkpoints, world: World) -> tuple
             tensor.copy_(world.broadcast(tensors.get(name, tensor)))
         else:
             tensor.copy_(world.scatter(tensors.get(name), tensor))
-    log(f"going on after step {header['step']}")
+    log(f"resuming after step {header['step']}")
     return int(header["step"]), float(header["seconds"]), int(header["returns"])
 
 

@@ -1,11 +1,11 @@
-"""The bank: the real side of a run, computed once and stored beside the experts.
+"""The bank: mean features of the real images, computed once and stored beside the experts.
 
-A method that matches mean features under networks that never change meets the same few things at
-every step: an expert, a mix of its first and last weights, an augmentation, a batch of real images
-of each class. Entry e of a bank is what the real images give for the e-th draw of all of these: one
-mean feature a class. Entries are functions of the settings and of their number alone, so a bank
-that is too short is made longer, and one that exists serves any run of the same experts, whatever
-its images per class, factor or number of steps.
+A method that matches mean features under networks that never change draws the same few things at
+every step: an expert, a mix of its first and last weights, an augmentation, and a batch of real
+images of each class. Entry e of a bank holds the mean real feature of every class for the e-th draw
+of all of these. Entries depend on the settings and on their number alone, so a bank that is too
+short is extended, and one that exists serves any run of the same experts, whatever its images per
+class, decoder or number of steps.
 """
 
 from __future__ import annotations
@@ -28,47 +28,55 @@ _KIND = "feature bank"
 _MEANS = "means"
 
 Entry = Callable[[int], torch.Tensor]
-"""Number of an entry to its mean features (k,D) of the own classes, float32."""
+"""From the number of an entry to its mean features (k,D) of the own classes, float32."""
 
 
 class Bank:
     """Mean real features by entry and class, in one file.
 
     Args:
-        directory: where it is kept: that of the pool whose experts it is of.
+        directory: that of the experts.
         identity: all that decides an entry beside its number, as plain data.
-        world: the processes that make it together; each has some of the classes.
+        world: the processes that make it together, each for some of the classes.
+        method_code: digest of a method from outside the package, with which unfinished entries
+            must agree.
     """
 
     def __init__(
-        self, directory: Path, identity: Mapping[str, Any], world: World | None = None
+        self,
+        directory: Path,
+        identity: Mapping[str, Any],
+        world: World | None = None,
+        *,
+        method_code: str = "",
     ) -> None:
         self._identity, self._world = dict(identity), world or World()
         self._name = f"bank-{digest(self._identity)}"
         self.path = directory / f"{self._name}.safetensors"
-        self._checkpoints = Checkpoints(directory, f"{self._name}-partial", self._identity)
+        stamp = {**self._identity, "method_code": method_code}
+        self._checkpoints = Checkpoints(directory, f"{self._name}-partial", stamp)
 
     def finished(self) -> tuple[int, float]:
-        """Entries that are finished on disk, and the seconds they took; a damaged file has none."""
+        """Number of entries in the file, none in a damaged one, and the seconds that they took."""
         header = read_header(self.path, _KIND) or {}
         return int(header.get("entries", 0)), float(header.get("seconds", 0.0))
 
     def ensure(self, count: int, entry: Entry, own: range) -> torch.Tensor:
-        """Entries 0 to count-1: read what is there and sound, make what is missing.
+        """Entries 0 to count-1: read what is there and sound, compute what is missing.
 
-        Ctrl-C stops after the entry that is being made; that and any other end costs what was made
-        since the last checkpoint.
+        Ctrl-C stops after the current entry. Any other end loses what was computed since the last
+        checkpoint.
 
         Args:
             count: N.
-            entry: makes one, for the own classes.
-            own: the classes that this process has; those of all processes follow each other.
+            entry: computes one, for the own classes.
+            own: the classes of this process; those of all processes follow each other.
 
         Returns:
             (N,k,D) float32 on the CPU, of the own classes.
 
         Raises:
-            ArtifactError: the file cannot be written, or the making was begun by other code.
+            ArtifactError: the file cannot be written, or a checkpoint is of other code.
         """
         world = self._world
         whole, seconds, finished = (
@@ -94,7 +102,7 @@ class Bank:
         """Add the missing rows of the own classes to ``entries``.
 
         Returns:
-            On rank 0, the entries with the rows of all classes, and the seconds spent.
+            On rank 0 the entries with the rows of all classes, and the seconds spent.
         """
         first = len(entries)
         checkpoints = self._checkpoints if self._world.is_rank_zero else None
@@ -124,7 +132,7 @@ class Bank:
         """The entries of the file or, where they are too few, of a checkpoint.
 
         Returns:
-            Them, the seconds they took, and how many are in the file.
+            The entries, the seconds that they took, and the number of entries in the file.
         """
         means, seconds = self._stored()
         finished, saved = len(means), self._checkpoints.numbers()
@@ -138,7 +146,7 @@ class Bank:
         return means, seconds, finished
 
     def _stored(self) -> tuple[torch.Tensor, float]:
-        """The entries of the file, none when it is missing or damaged (which is said)."""
+        """The entries of the file; none when it is missing or damaged, which is logged."""
         if self.path.exists():
             try:
                 tensors, header = read_tensors(self.path, _KIND)

@@ -78,7 +78,7 @@ class TestKeeping:
         found = checkpoints(tmp_path / "file")
         assert found.latest() is None
         assert not found.save(1, state(1))
-        assert "going on" in capsys.readouterr().err
+        assert "continuing" in capsys.readouterr().err
 
 
 class TestDamage:
@@ -192,7 +192,7 @@ def test_a_full_disk_is_said_once_and_survived(tmp_path, capfd) -> None:
     with writes_end_at(20_000):
         assert not found.save(3, large) and not found.save(4, large)
     (line,) = capfd.readouterr().err.splitlines()
-    assert "work-3.safetensors" in line and "going on" in line
+    assert "work-3.safetensors" in line and "continuing" in line
     assert names(tmp_path) == {"work-1.safetensors", "work-2.safetensors"}
     assert (checkpoints(tmp_path).latest() or ({}, {}))[0]["count"] == 2
     assert found.save(5, large)

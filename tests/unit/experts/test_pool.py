@@ -274,7 +274,7 @@ class TestGroups:
             return pool(directory).ensure(count)
 
     def test_a_kill_while_a_group_is_saved(self, tmp_path, monkeypatch, capsys) -> None:
-        """Some members are one save ahead: all go on from the step that all have."""
+        """Some members are one save ahead: all are resumed from the step that all have."""
         monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
         straight = self.together(tmp_path / "straight", 3)
         place = tmp_path / "killed"
@@ -290,7 +290,7 @@ class TestGroups:
         assert all(same(one, two) for one, two in zip(found, straight, strict=True))
 
     def test_a_kill_while_finished_experts_are_stored(self, tmp_path) -> None:
-        """Those that are not stored yet go on from their last step, not from the first."""
+        """Those that are not stored yet are resumed from their last step, not from the first."""
         straight = self.together(tmp_path / "straight", 3)
         place = tmp_path / "killed"
         stored = []
