@@ -123,9 +123,9 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
     torch.testing.assert_close(first.images(), white.apply(plain.pixels), rtol=0, atol=1e-4)
     assert 0.01 < (done.images() - first.images()).abs().max() < 100
 
-    config = replace(CONFIG, whitening="zca")
-    pools = [prepare(each).trajectory_pool().store.directory for each in (CONFIG, config)]
-    assert pools[0] != pools[1]
+    kinds = [replace(CONFIG, whitening=kind) for kind in ("none", "zca", "zca_standardised")]
+    pools = [prepare(config).trajectory_pool().store.directory for config in kinds]
+    assert len(set(pools)) == 3
     data = TrainingData(train.images, train.labels, done.normalization)
     assert torch.equal(data.batch(slice(5)), white.apply(train.images[:5].float() / 255))
 

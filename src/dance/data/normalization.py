@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from dance.core.errors import ConfigError
-from dance.data.whitening import Whitening
+from dance.data.whitening import ZCA, ZCA_STANDARDISED, Whitening
 
-STANDARDISE, ZCA = "standardise", "zca"
-"""Names in files."""
+STANDARDISE = "standardise"
+"""Its name in files, beside those of whitening."""
+_NAMES = (STANDARDISE, ZCA, ZCA_STANDARDISED)
 _TENSOR = "whitening"
 
 
@@ -119,11 +120,11 @@ class Normalization:
         """Plain data and tensors that :meth:`unpack` takes, for the header and body of a file.
 
         Returns:
-            ``name`` (``standardise`` or ``zca``), ``mean`` and ``std``; and for ``zca`` the tensor
-            ``whitening`` (1+D,D) float32 with D = C*S*S, on the CPU.
+            ``name`` (``standardise``, ``zca`` or ``zca_standardised``), ``mean`` and ``std``; and
+            for ZCA the tensor ``whitening`` (1+D,D) float32 with D = C*S*S, on the CPU.
         """
         header = {
-            "name": STANDARDISE if self.whitening is None else ZCA,
+            "name": STANDARDISE if self.whitening is None else self.whitening.name,
             "mean": list(self.mean),
             "std": list(self.std),
         }
@@ -140,8 +141,8 @@ class Normalization:
         if not isinstance(header, Mapping) or set(header) != {"name", "mean", "std"}:
             raise ConfigError(f"a normalization must have name, mean and std: got {header!r}")
         name = header["name"]
-        if name not in (STANDARDISE, ZCA):
-            raise ConfigError(f"a normalization must be {STANDARDISE} or {ZCA}: got {name!r}")
+        if name not in _NAMES:
+            raise ConfigError(f"a normalization must be one of {', '.join(_NAMES)}: got {name!r}")
         packed = tensors.get(_TENSOR)
         if (packed is None) != (name == STANDARDISE):
             raise ConfigError(
@@ -154,7 +155,7 @@ class Normalization:
                 isinstance(value, int | float) for value in values
             ):
                 raise ConfigError(f"{part} must hold one finite number per channel: got {values!r}")
-        white = None if packed is None else Whitening.unpacked(packed)
+        white = None if packed is None else Whitening.unpacked(packed, name)
         return Normalization(tuple(header["mean"]), tuple(header["std"]), white)
 
 

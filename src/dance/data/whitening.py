@@ -31,6 +31,8 @@ _LARGEST = 4096
 _TOGETHER = 2000
 """Images that are averaged at once."""
 _KIND = "whitening"
+ZCA, ZCA_STANDARDISED = "zca", "zca_standardised"
+"""Names of the two ways to fit, as options and files have them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +42,12 @@ class Whitening:
     Attributes:
         mean: mu (D,) float32, of pixels in [0,1].
         matrix: W (D,D) float32; symmetric where it was fitted on pixels in [0,1].
+        name: ``zca``, or ``zca_standardised`` where it was fitted on standardised pixels.
     """
 
     mean: torch.Tensor
     matrix: torch.Tensor
+    name: str = ZCA
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Whiten images (n,C,S,S), float in [0,1], on the transform's device."""
@@ -58,15 +62,15 @@ class Whitening:
 
     def to(self, device: torch.device | str) -> Whitening:
         """The same on another device."""
-        return Whitening(self.mean.to(device), self.matrix.to(device))
+        return Whitening(self.mean.to(device), self.matrix.to(device), self.name)
 
     def packed(self) -> torch.Tensor:
         """(1+D,D) float32: mu, then W."""
         return torch.cat([self.mean[None], self.matrix])
 
     @staticmethod
-    def unpacked(packed: torch.Tensor) -> Whitening:
-        """From (1+D,D), as :meth:`packed` gives it.
+    def unpacked(packed: torch.Tensor, name: str = ZCA) -> Whitening:
+        """From (1+D,D), as :meth:`packed` gives it, and the name.
 
         Raises:
             ConfigError: it has another shape or dtype.
@@ -75,7 +79,7 @@ class Whitening:
             raise ConfigError(
                 f"whitening must be (1+D, D) float32: got {tuple(packed.shape)} {packed.dtype}"
             )
-        return Whitening(packed[0], packed[1:])
+        return Whitening(packed[0], packed[1:], name)
 
 
 def fit(images: torch.Tensor, std: Sequence[float] | None = None) -> Whitening:
@@ -114,7 +118,7 @@ def fit(images: torch.Tensor, std: Sequence[float] | None = None) -> Whitening:
     pixels = size // len(std)
     shrink = 1 / torch.tensor(std, dtype=torch.float64, device=device).repeat_interleave(pixels)
     matrix = _matrix(shrink[:, None] * covariance * shrink)
-    return Whitening(mean.float(), (shrink[:, None] * matrix).float())
+    return Whitening(mean.float(), (shrink[:, None] * matrix).float(), ZCA_STANDARDISED)
 
 
 def _matrix(covariance: torch.Tensor) -> torch.Tensor:
@@ -136,15 +140,15 @@ def fitted(images: torch.Tensor, fingerprint: str, std: Sequence[float] | None =
     Raises:
         ConfigError: the images are too large.
     """
-    shape, kind = list(images.shape), "unit" if std is None else "standardised"
-    name = f"{fingerprint[:16]}-{'x'.join(map(str, shape))}-{kind}.safetensors"
-    path = cache_dir() / "whitening" / name
+    shape, name = list(images.shape), ZCA if std is None else ZCA_STANDARDISED
+    stem = f"{fingerprint[:16]}-{'x'.join(map(str, shape))}-{name}"
+    path = cache_dir() / "whitening" / f"{stem}.safetensors"
     about = {"fingerprint": fingerprint, "images": shape, "epsilon": EPSILON, "std": std and [*std]}
     if path.exists():
         try:
             tensors, header = read_tensors(path, _KIND)
             if header == about:
-                return Whitening.unpacked(tensors["whitening"]).to(images.device)
+                return Whitening.unpacked(tensors["whitening"], name).to(images.device)
         except (ArtifactError, KeyError) as error:
             log(f"{error}; fitting it again")
     log(f"whitening: fitting {shape[0]:,} images of {images[0].numel():,} numbers")

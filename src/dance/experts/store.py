@@ -66,7 +66,7 @@ class NetworkTraining:
 
     def identity(self) -> dict[str, Any]:
         """The same as plain data, which is equal where the networks are."""
-        train = self.train
+        train, whitening = self.train, self.train.normalization.whitening
         recipe = {name: value for name, value in to_plain(self.config).items() if name != "count"}
         return {
             "data": train.name,
@@ -77,7 +77,7 @@ class NetworkTraining:
             "recipe": recipe,
             "seed": self.seed,
             "precision": "bfloat16" if self.bfloat16 else "float32",
-            "whitening": f"zca {EPSILON}" if train.normalization.whitening is not None else None,
+            "whitening": None if whitening is None else f"{whitening.name} {EPSILON}",
         }
 
     def trainer(self, indices: Collection[int], device: torch.device) -> Trainer:

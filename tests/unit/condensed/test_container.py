@@ -287,7 +287,10 @@ def test_a_newer_format_is_refused(small: Path) -> None:
         (lambda header, _: header["normalization"].update(mean=["x"]), "mean must hold one finite"),
         (lambda header, _: header["normalization"].update(std=[0]), "positive"),
         (lambda header, _: header["normalization"].update(name="zca"), "whitening"),
-        (lambda header, _: header["normalization"].update(name="log"), "standardise or zca"),
+        (
+            lambda header, _: header["normalization"].update(name="log"),
+            "one of standardise, zca",
+        ),
         (lambda header, _: header.update(normalization=None), "must have name, mean and std"),
         (lambda _, tensors: tensors.update(whitening=torch.zeros(5, 4)), "must have its whitening"),
         (lambda header, _: header["decoder"].update(name="gan"), "unknown decoder 'gan'"),

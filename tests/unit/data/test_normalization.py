@@ -49,11 +49,13 @@ def test_bytes_and_floats_are_whitened_alike_and_come_back() -> None:
     assert ((white.invert(found) * 255).round() == some).all()
 
 
-@pytest.mark.parametrize("whitened", [False, True])
-def test_packed_is_unpacked(whitened: bool) -> None:
+@pytest.mark.parametrize("name", ["standardise", "zca", "zca_standardised"])
+def test_packed_is_unpacked(name: str) -> None:
     images = load("digits", "train").images
-    made = Normalization((0.3,), (0.4,), fit(images) if whitened else None)
+    std = (0.4,) if name == "zca_standardised" else None
+    made = Normalization((0.3,), (0.4,), None if name == "standardise" else fit(images, std))
     header, tensors = made.pack()
+    assert header["name"] == name
     again = Normalization.unpack(header, {"pixels": torch.zeros(1), **tensors})
     assert (again.mean, again.std) == (made.mean, made.std)
     assert torch.equal(again.apply_bytes(images[:9]), made.apply_bytes(images[:9]))
