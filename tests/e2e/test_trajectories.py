@@ -20,7 +20,7 @@ from dance.engine.context import prepare
 from dance.engine.rules import check
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import TrajectoryConfig
-from dance.methods.mtt import MTT, MTTConfig
+from dance.methods.mtt import MTTCondensation, MTTConfig
 from dance.methods.random import Random
 from dance.networks import NetworkConfig, build
 from dance.training import TrainingData
@@ -66,17 +66,17 @@ def test_stopped_it_goes_on_to_the_same_set(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DANCE_SAVE_SECONDS", "0")
-    step = MTT.step
+    step = MTTCondensation.step
 
-    def stopping(self: MTT, task: object, state: object, iteration: int) -> object:
+    def stopping(self: MTTCondensation, iteration: int) -> object:
         if iteration == 2:
             raise KeyboardInterrupt
-        return step(self, task, state, iteration)  # type: ignore[arg-type]
+        return step(self, iteration)
 
-    monkeypatch.setattr(MTT, "step", stopping)
+    monkeypatch.setattr(MTTCondensation, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(CONFIG, tmp_path / "run")
-    monkeypatch.setattr(MTT, "step", step)
+    monkeypatch.setattr(MTTCondensation, "step", step)
     run(CONFIG, tmp_path / "run", resume=True)
     one, two = (place / "condensed.safetensors" for place in (finished, tmp_path / "run"))
     assert load_set(one).learning_rate == load_set(two).learning_rate
