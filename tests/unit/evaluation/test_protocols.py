@@ -40,6 +40,16 @@ def test_large_images_by_decoded_images_per_class(ipc, factor, epochs) -> None:
         assert DANCE.schedule(10 * ipc * factor**2, 10, resolution).epochs == epochs
 
 
+@pytest.mark.parametrize("protocol", [DANCE, QUICK], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("dataset", ["mnist", "svhn", "digits"])
+def test_digits_are_not_mirrored(protocol, dataset) -> None:
+    """The released settings do not mirror MNIST and SVHN; scikit-learn's digits follow them."""
+    fit = protocol.schedule(100, 10, 28, dataset)
+    assert fit.augmentation == "color_crop_scale_rotate"
+    for other in ("cifar10", "fashion_mnist", "photos"):
+        assert protocol.schedule(100, 10, 32, other).augmentation == protocol.fit.augmentation
+
+
 def test_steps_of_the_sheet() -> None:
     """SGD steps of one network: CIFAR-10 at ipc 1, 10, 50, and a subset of ImageNet at 1, 10."""
     for resolution, images, steps in (
