@@ -102,7 +102,6 @@ def test_digits_are_not_mirrored(name) -> None:
     assert set(mirrored.split("_")) - set(fit(name, dataset="svhn").augmentation.split("_")) == {
         "flip"
     }
-    assert "flip" in PROTOCOLS.get("dance-v1").schedule(10, 10, 28, dataset="mnist").augmentation
 
 
 @pytest.mark.parametrize(("ipc", "epochs"), [(1, 2000), (10, 300), (50, 40)])
