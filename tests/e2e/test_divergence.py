@@ -41,7 +41,7 @@ class FragileCondensation(Condensation[PixelState]):
     """Adds 1/64 to every pixel and breaks at step 3 under the first seeds."""
 
     def __init__(self, task: CondensationTask, config: FragileConfig) -> None:
-        super().__init__(task, PixelState.at_rest(task.initial))
+        super().__init__(task, PixelState.with_zero_momentum(task.initial))
         self.config = config
 
     def step(self, iteration: int) -> Tensors:

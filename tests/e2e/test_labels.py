@@ -285,7 +285,7 @@ class Rated(Condenser):
     iterations = 3
 
     def start(self, task: CondensationTask) -> RatedCondensation:
-        state = RatedState.at_rest(task.initial, learning_rate=torch.tensor(0.25))
+        state = RatedState.with_zero_momentum(task.initial, learning_rate=torch.tensor(0.25))
         return RatedCondensation(task, state)
 
 

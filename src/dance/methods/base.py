@@ -64,13 +64,14 @@ class TaskShape:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a step holds beside its state, in units that the engine turns into bytes.
+    """The memory of a step in addition to its state, in units that the engine turns into bytes.
 
     Attributes:
         synthetic: images of one class that go through one forward with gradients of their pixels.
             The engine derives from it how many classes go through one forward.
         real: most images that go through one forward without gradients.
-        networks: vectors of a network's weights that are held however many classes there are.
+        networks: vectors of a network's weights that are held; their number does not depend on the
+            number of classes.
     """
 
     synthetic: int
@@ -80,7 +81,7 @@ class Memory:
 
 @dataclass(frozen=True, eq=False)
 class CondensationTask:
-    """All that a method may see. There is no test image in it, nor a way to one.
+    """Everything that a method may read. It contains no test image and no way to load one.
 
     Attributes:
         train: the real training set, on the device.
@@ -96,8 +97,8 @@ class CondensationTask:
         bank: (N,k,D) float32 mean real features of the own classes, one entry after the other, on
             the device; None where the method asks for none (:meth:`Banked.bank_draws`).
         classes: the k classes that this process owns; None: all K. ``initial`` and ``bank`` hold
-            their rows only, ``train`` needs no images of others; labels and random draws are those
-            of all K.
+            the rows of these classes only, and ``train`` needs no images of other classes; labels
+            and random draws are those of all K.
         trajectories: networks at every epoch of their training; None where the method asks for
             none (:meth:`Method.trajectory_epochs`).
     """
@@ -116,7 +117,7 @@ class CondensationTask:
     trajectories: Trajectories | None = None
 
     def __post_init__(self) -> None:
-        """Own all classes unless told otherwise."""
+        """Own all classes by default."""
         if self.classes is None:
             object.__setattr__(self, "classes", range(self.train.num_classes))
 
@@ -137,7 +138,7 @@ SHARED: Mapping[str, Any] = {"shared": True}
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PixelState:
-    """All that a checkpoint holds: tensors, named as the fields, that steps change in place.
+    """The content of a checkpoint: tensors, named as the fields, that steps change in place.
 
     A method that keeps more than stored images derives a class with a field for each tensor; a
     field that is None is not stored. Tensors hold rows of the own classes, class-major, unless
@@ -152,24 +153,24 @@ class PixelState:
     velocity: torch.Tensor
 
     @classmethod
-    def at_rest(cls, initial: torch.Tensor, **others: torch.Tensor | None) -> Self:
-        """The first stored images, copied, without momentum.
+    def with_zero_momentum(cls, initial: torch.Tensor, **others: torch.Tensor | None) -> Self:
+        """The initial stored images, copied, with zero momentum.
 
         Args:
             initial: (k*ipc,C,S,S).
-            others: fields that a derived class has besides.
+            others: the additional fields of a derived class.
         """
         return cls(pixels=initial.clone(), velocity=torch.zeros_like(initial), **others)
 
     def tensors(self) -> Tensors:
         """The tensors themselves, by name."""
-        held = {own.name: getattr(self, own.name) for own in fields(self)}
-        return {name: tensor for name, tensor in held.items() if tensor is not None}
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     @classmethod
     def shared(cls) -> frozenset[str]:
         """Names of the tensors that are the same in every process."""
-        return frozenset(own.name for own in fields(cls) if own.metadata.get("shared"))
+        return frozenset(field.name for field in fields(cls) if field.metadata.get("shared"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -192,15 +193,15 @@ S = TypeVar("S", bound=PixelState)
 
 
 class Condensation(ABC, Generic[S]):
-    """A condenser at work on one task; all that is made for the run is here.
+    """One run of a condenser on one task, with everything that is made for it.
 
-    What a step needs beside ``state`` (samplers, layouts, constants) is made once, in
-    ``__init__``, and follows from the task and the configuration alone, so that a run resumes from
-    the tensors of ``state``.
+    What a step needs in addition to ``state`` (samplers, layouts, constants) is made once, in
+    ``__init__``, and depends on the task and the configuration only, so that a run resumes from the
+    tensors of ``state``.
 
     Attributes:
-        task: what it works on.
-        state: all that is checkpointed.
+        task: the task.
+        state: everything that is checkpointed.
     """
 
     def __init__(self, task: CondensationTask, state: S) -> None:
@@ -208,7 +209,7 @@ class Condensation(ABC, Generic[S]):
 
     @property
     def learned_rate(self) -> torch.Tensor | None:
-        """0-dim learning rate, learned for networks that train on the set; it is stored with it."""
+        """Learned learning rate (0-dim) of training on the set, stored with the set, or None."""
         return None
 
     @abstractmethod
@@ -216,8 +217,8 @@ class Condensation(ABC, Generic[S]):
         """One iteration, from 0, changing the tensors of ``state`` in place.
 
         Returns:
-            Losses (0-dim) on the device, by name: each the sum over the own classes divided by the
-            number of all, so that the sum over processes is the mean over classes.
+            Losses (0-dim) on the device, by name: each is the sum over the own classes divided by
+            the number of all classes, so that the sum over processes is the mean over classes.
         """
 
 
@@ -229,9 +230,10 @@ class Method(ABC):
         paper: the source.
         Config: dataclass of the settings, the only home of their defaults.
         year: of the source; None where there is no one source.
-        whitens: whether it works on whitened images: it takes no real ones into its own hands.
-        small_options: settings with which 24 steps on images of 8 pixels lower what is matched by
-            half and take a second or two; the test battery takes them, and else the defaults.
+        whitens: whether it can work on whitened images. A method that reads the real images itself,
+            not through :class:`dance.methods.toolkit.images.NetworkInput`, cannot.
+        small_options: settings with which 24 steps on images of 8 pixels halve the matching loss in
+            a second or two; the test battery uses them, and the defaults for all other settings.
     """
 
     title: ClassVar[str]
@@ -245,11 +247,11 @@ class Method(ABC):
         self.config = config
 
     def needs_experts(self) -> bool:
-        """Whether trained experts must be in the task."""
+        """Whether the task must contain trained experts."""
         return False
 
     def trajectory_epochs(self) -> int:
-        """Epochs of trajectories that must be in the task; 0 where none are needed."""
+        """Epochs of trajectories that the task must contain; 0 if none are needed."""
         return 0
 
 
@@ -258,7 +260,7 @@ class Condenser(Method):
 
     Attributes:
         space: of the stored images: ``unit`` is [0,1], ``normalized`` is network input.
-        divergence_hint: the setting to lower when the numbers stop being finite.
+        divergence_hint: the setting to lower when a loss or a pixel is no longer finite.
     """
 
     space: ClassVar[Space] = "unit"
@@ -266,14 +268,14 @@ class Condenser(Method):
 
     @property
     def iterations(self) -> int:
-        """Steps in all: the setting of this name."""
+        """Number of steps: the setting of this name."""
         return int(self.config.iterations)
 
     def couples(self, network: Network) -> bool:
         """Whether one process must condense all classes, since their steps depend on each other.
 
-        So it is where one network is trained on all synthetic images, or batch norm normalises the
-        classes together. The other processes then wait.
+        This is the case if one network is trained on all synthetic images, or if batch norm
+        normalises the classes together. The other processes then wait.
 
         Args:
             network: the matching network's skeleton.
@@ -281,7 +283,7 @@ class Condenser(Method):
         return False
 
     def memory(self, shape: TaskShape) -> Memory:
-        """What a step holds beside its state.
+        """The memory of a step in addition to its state.
 
         Args:
             shape: sizes of the task.
@@ -290,7 +292,7 @@ class Condenser(Method):
 
     @abstractmethod
     def start(self, task: CondensationTask) -> Condensation[Any]:
-        """Begin a run: its state before the first step, and all that its steps need.
+        """Begin a run: make its state before the first step, and everything that its steps need.
 
         Raises:
             MissingExpertsError: the task lacks networks that these settings need.
@@ -302,8 +304,8 @@ class Banked(Condenser):
     """A condenser that can take its mean real features from a bank (:mod:`dance.experts.bank`).
 
     Attributes:
-        bank_options: the settings, with their values, that ask for a bank.
-        bank_length: the setting that says of how many entries.
+        bank_options: the settings, with their values, that request a bank.
+        bank_length: the setting that gives the number of entries.
     """
 
     bank_options: ClassVar[Mapping[str, Any]]
@@ -311,7 +313,7 @@ class Banked(Condenser):
 
     @abstractmethod
     def bank_draws(self) -> int:
-        """Entries that the method asks for, N of ``CondensationTask.bank``; 0 for none."""
+        """Entries that the method requests, N of ``CondensationTask.bank``; 0 for none."""
 
     @abstractmethod
     def bank_settings(self) -> dict[str, Any]:
@@ -319,7 +321,7 @@ class Banked(Condenser):
 
     @abstractmethod
     def bank_entries(self, task: CondensationTask) -> Callable[[int], torch.Tensor]:
-        """What makes the entries of a task: from a number to the mean real features (k,D).
+        """A function from the number of an entry to its mean real features (k,D).
 
         An entry is a function of the experts, :meth:`bank_settings`, the seed and its number alone:
         not of ``ipc``, ``factor`` or ``chunk``.

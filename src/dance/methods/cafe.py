@@ -9,45 +9,48 @@ Networks follow each other, each untrained at first. With one network theta, rep
    with mean maps of every layer l, kept as maps (the outputs of all ReLUs before pooling, then the
    embedding), and real images j classified by the synthetic centres, the mean embeddings of each
    class (:func:`dance.objectives.discrimination.centre_cross_entropy`),
-2. measure theta's accuracy on some training images; when the last 10 such values spread by less
-   than lambda_1, go to the next network (outer loop),
-3. train theta on the synthetic images, measuring after every epoch, until the last 10 values
-   spread by more than lambda_2 (inner loop).
+2. measure theta's accuracy on some training images; when the range of the last 10 accuracies is
+   less than lambda_1, start the next network (outer loop),
+3. train theta on the synthetic images, and measure its accuracy after every epoch, until the range
+   of the last 10 accuracies is more than lambda_2 (inner loop).
 
 One :meth:`CAFE.step` is one image step and the inner loop after it. The network, the window of the
-outer loop and the place in it are in the state, so a run resumes inside both loops.
-Standardised space, no clamp; noise as start (``init: normal`` in the run). CAFE+DSA puts both
-sides of a class through one random operation, begins at real images (``init: random``) and
-augments the inner training by one operation per batch; the monitors see images as they are.
+outer loop and the number of steps in it are in the state, so a run resumes inside both loops. The
+images are in standardised space, without clamping, and start from noise (``init: normal`` in the
+run). CAFE+DSA applies one random operation to the real and the synthetic images of a class, starts
+from real images (``init: random``) and augments the inner training by one operation per batch; the
+accuracy is measured on images that are not augmented.
 
-The released code, which came after the paper and for CIFAR-10 alone, is followed where the two
-differ: weights 0.1, 0.1, 1 of the ReLUs and 2 of the embedding, which it matches twice (equal ones
-in the paper: ``shallow_weight: 1``, ``embedding_weight: 1``), all of it summed, beta 0.01 on a sum
-over real images. Nobody can tell whether it made the published numbers.
+The released code, which appeared after the paper and covers CIFAR-10 only, is followed where the
+two differ: weights 0.1, 0.1, 1 of the ReLUs and 2 of the embedding, which it matches twice (equal
+weights in the paper: ``shallow_weight: 1``, ``embedding_weight: 1``), all of it summed, beta 0.01
+on a sum over real images. It is not known whether this code produced the published numbers.
 
-``monitor: faithful`` measures as that code does: 128 fresh images of each class, and since its
-counter is not reset, a K-th of the value before is added to every value of a window but the first.
-With 10 classes that jump, and the noise of the draw, are as large as lambda_1 and lambda_2, so that
-most of what ends the loops is chance. ``clean`` is what the paper means: the same images every
-time, and nothing added.
+``monitor: faithful`` measures as that code does: on 128 fresh images of each class, and since its
+counter is not reset, 1/K of the previous value is added to every value of a window but the first.
+With 10 classes this error, and the sampling noise, are as large as lambda_1 and lambda_2, so that
+the loops end mostly by chance. ``clean`` is the measurement that the paper describes: the same
+images every time, and nothing added.
 
 Deviations from the paper and from the released code:
 
-* A run is so many image steps, not so many networks, whose steps are not known before: 20000 is
-  ten, the least, for each of 2000 networks. The released loop, of 2001 networks with ten steps or
-  more each, is about 10 to 20 % longer (``iterations: 22000`` to ``24000``). The learning rate is
-  halved after 3/5, 4/5 and 9/10 of the steps, there of the networks.
-* Nothing ends the released loops but the monitors; ``outer_cap`` and ``inner_cap`` do here. On
-  held-out training images of CIFAR-10 (docs/results/methods.md) ``faithful`` never reached them,
-  and ``clean`` most of the time: the paper's inner loop need not end by itself.
-* Any data, depth of the ConvNet and images per class; all layers but the last have the weight of
-  the released shallow ones. The real side has no gradient and is reduced to class means part by
-  part; the discrimination's gradient is in closed form; classes are forwarded in chunks under
-  fixed cotangents. All of this is exact up to rounding.
+* The length of a run is a number of image steps, not of networks, since the steps of a network are
+  not known in advance: 20000 is ten, the minimum, for each of 2000 networks. The released loop, of
+  2001 networks with ten steps or more each, is about 10 to 20 % longer (``iterations: 22000`` to
+  ``24000``). The learning rate is halved after 3/5, 4/5 and 9/10 of the steps, there of the
+  networks.
+* The released loops end by the monitors only; here ``outer_cap`` and ``inner_cap`` also end them.
+  On held-out training images of CIFAR-10 (docs/results/methods.md) ``faithful`` never reached these
+  limits, and ``clean`` reached them most of the time: the paper's inner loop need not end.
+* Any data, depth of the ConvNet and images per class are allowed; all layers but the last have the
+  weight of the released shallow ones. The real images have no gradient and are reduced to class
+  means part by part; the discrimination's gradient is in closed form; classes are forwarded in
+  chunks under fixed cotangents. All of this is exact up to rounding.
 * The network's own loss on real images, which the code adds and which does not depend on the
-  synthetic ones, is left out. So is the pass over the synthetic images that it throws away.
-* A class's real batches come in a random order, pass after pass.
-* Batch norm, with which the code does not run: training mode throughout, each side in one forward.
+  synthetic ones, is left out. So is the pass over the synthetic images whose result it discards.
+* A class's real batches are read from a random order of its images, which is drawn for each pass.
+* Batch norm, which the code does not support, runs in training mode throughout, with one forward of
+  the real images and one of the synthetic images.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ from dance.methods.toolkit.images import (
     SingleOperation,
     batch_operation,
 )
-from dance.methods.toolkit.inner_network import InnerNetwork, room_for_network
+from dance.methods.toolkit.inner_network import InnerNetwork, zero_network_tensors
 from dance.methods.toolkit.network import Embed
 from dance.networks import Network, State
 from dance.networks.state_vector import sgd_step
@@ -98,9 +101,9 @@ from dance.objectives.discrimination import centre_cross_entropy
 from dance.objectives.moments import class_means
 
 _LAYERS = 2
-"""Memory of an image whose layers are all kept, in forwards that keep what a gradient needs."""
-_DROPS = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
-"""Shares of all steps after which the learning rate is halved."""
+"""Memory of an image whose layers are all kept, as a multiple of a forward with gradients."""
+_MILESTONES = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
+"""Fractions of all steps after which the learning rate is halved."""
 
 
 @configuration
@@ -108,11 +111,11 @@ class CAFEConfig:
     """Settings of CAFE; the defaults are those of the released code."""
 
     iterations: AtLeastOne = 20_000
-    """Steps of the images in all."""
+    """Total number of steps of the images."""
     learning_rate: Positive = 0.1
     """Learning rate of the images, halved three times."""
     momentum: Momentum = 0.5
-    """Momentum of SGD on the images, which lasts from network to network."""
+    """Momentum of SGD on the images, which is kept from one network to the next."""
     real_batch: Count = 256
     """Real images per class and step; 0 takes all."""
     shallow_weight: NonNegative = 0.1
@@ -126,16 +129,16 @@ class CAFEConfig:
     augmentation: Strategy = ""
     """Operations of siamese augmentation, of which one is drawn per class and step; empty: none."""
     monitor: Literal["faithful", "clean"] = "faithful"
-    """How accuracy is measured: faithful (as released, on fresh images and with what is left of the
-    value before) or clean (on fixed images)."""
+    """Measurement of the accuracy: faithful (as released, on fresh images, with a part of the
+    previous value added) or clean (on fixed images)."""
     monitor_batch: AtLeastOne = 128
-    """Training images of each class that the accuracy is measured on."""
+    """Training images of each class on which the accuracy is measured."""
     window: AtLeastOne = 10
-    """Number of accuracies whose spread ends a loop."""
+    """Number of accuracies whose spread (largest minus smallest) ends a loop."""
     outer_spread: NonNegative = 0.04
-    """Spread lambda_1 of the accuracies, as fractions, below which the next network comes."""
+    """Spread lambda_1 of the accuracies, as a fraction, below which the next network starts."""
     inner_spread: NonNegative = 0.03
-    """Spread lambda_2 of the accuracies, as fractions, above which the training of a network
+    """Spread lambda_2 of the accuracies, as a fraction, above which the training of a network
     ends."""
     outer_cap: AtLeastOne = 50
     """Largest number of steps of the images with one network."""
@@ -156,12 +159,12 @@ class CAFEDSAConfig(CAFEConfig):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CAFEState(InnerNetworkState):
-    """Stored images, the network, and where both loops are.
+    """Stored images, the network, and the position in both loops.
 
     Attributes:
         window: (w,) the latest accuracies of the outer loop, the newest last.
-        steps: 0-dim int64, steps of the images that were made with this network.
-        networks: 0-dim int64, networks that were drawn.
+        steps: 0-dim int64, number of image steps with this network.
+        networks: 0-dim int64, number of networks drawn so far.
     """
 
     window: torch.Tensor = field(metadata=SHARED)
@@ -170,13 +173,13 @@ class CAFEState(InnerNetworkState):
 
 
 class CAFECondensation(Condensation[CAFEState]):
-    """CAFE at work on a task."""
+    """A run of CAFE on a task."""
 
     def __init__(self, task: CondensationTask, config: CAFEConfig) -> None:
         train, counts = task.train, torch.zeros(2, dtype=torch.int64, device=task.device)
-        state = CAFEState.at_rest(
+        state = CAFEState.with_zero_momentum(
             task.initial,
-            **room_for_network(task),
+            **zero_network_tensors(task),
             window=task.initial.new_zeros(config.window),
             steps=counts[0].clone(),
             networks=counts[1].clone(),
@@ -192,7 +195,7 @@ class CAFECondensation(Condensation[CAFEState]):
         self._labels = labels.repeat_interleave(task.shape.decoded)
 
     def step(self, iteration: int) -> Tensors:
-        """One step of the images and what follows it in the two loops."""
+        """One step of the images, and the part of the two loops after it."""
         config, state = self._config, self.state
         if not int(state.steps):
             generator = keyed_generator(self.task.seed, "network", int(state.networks))
@@ -201,15 +204,15 @@ class CAFECondensation(Condensation[CAFEState]):
         losses = self._match(iteration)
         state.steps.add_(1)
         made = int(state.steps)
-        spread = self._spread(state.window, made, self._accuracy(iteration, 0))
+        spread = self._window_range(state.window, made, self._accuracy(iteration, 0))
         if (spread is not None and spread < config.outer_spread) or made == config.outer_cap:
-            state.steps.zero_()  # the next network
+            state.steps.zero_()  # start the next network
         else:
             self._train(iteration)
         return losses
 
     def _match(self, iteration: int) -> Tensors:
-        """One step of all images on the sum of both terms, shown as means over classes."""
+        """One step of all images on the sum of both terms; returns them as means over classes."""
         config, task, pixels = self._config, self.task, self.state.pixels
         classes, last = task.train.num_classes, task.network.embedding_size
         augmentation = self._augmentation.draw(iteration)
@@ -227,8 +230,8 @@ class CAFECondensation(Condensation[CAFEState]):
         real, discrimination, centre_gradient = self._real(
             augmentation, layers, synthetic[:, -last:], iteration
         )
-        apart = synthetic - real
-        cotangent = 2 * self._weights * apart
+        difference = synthetic - real
+        cotangent = 2 * self._weights * difference
         cotangent[:, -last:] += config.discrimination_weight * centre_gradient
 
         gradients: list[torch.Tensor] = []
@@ -239,7 +242,7 @@ class CAFECondensation(Condensation[CAFEState]):
             gradients += torch.autograd.grad(found, leaf, cotangent[own.start : own.stop])
         rate = config.learning_rate * learning_rate_left(iteration, config.iterations)
         sgd_step(pixels, self.state.velocity, torch.cat(gradients), rate, config.momentum)
-        features = (self._weights * apart.square()).sum()
+        features = (self._weights * difference.square()).sum()
         return {"features": features / classes, "discrimination": discrimination / classes}
 
     def _synthetic(
@@ -258,7 +261,7 @@ class CAFECondensation(Condensation[CAFEState]):
         centres: torch.Tensor,
         iteration: int,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The real batch: mean layers (K,L), the discrimination's sum and its gradient (K,D)."""
+        """Of the real batch: mean layers (K,L), the discrimination's sum and its gradient (K,D)."""
         sizes, last = self._sampler.sizes(), centres.shape[1]
         rows = self._sampler.batch(iteration)
         labels = torch.arange(self.task.train.num_classes).repeat_interleave(torch.tensor(sizes))
@@ -279,13 +282,13 @@ class CAFECondensation(Condensation[CAFEState]):
         return means, total, gradient
 
     def _parts(self, sizes: list[int]) -> list[slice]:
-        """Real images that are forwarded together."""
+        """Split real images into the parts that go through one forward."""
         count = sum(sizes)
         most = count if self._inner.network.coupled else self.task.shape.gradient_batch
         return [slice(start, start + most) for start in range(0, count, most)]
 
     def _train(self, iteration: int) -> None:
-        """The inner loop: epochs on the synthetic images until the accuracy has moved."""
+        """The inner loop: epochs on the synthetic images until the accuracy has changed."""
         config, seed = self._config, self.task.seed
         window = torch.zeros_like(self.state.window)
         images, labels = self._input.synthetic(self.state.pixels), self._labels.to(self.task.device)
@@ -299,7 +302,7 @@ class CAFECondensation(Condensation[CAFEState]):
                 config.network_learning_rate,
             )
             accuracy = self._accuracy(iteration, epoch)
-            spread = self._spread(window, epoch, accuracy)
+            spread = self._window_range(window, epoch, accuracy)
             if spread is not None and spread > config.inner_spread:
                 return
 
@@ -312,7 +315,12 @@ class CAFECondensation(Condensation[CAFEState]):
         return batch_operation(strategy, len(batch), batch.shape[-1], generator)(batch)
 
     def _accuracy(self, iteration: int, number: int) -> torch.Tensor:
-        """Mean over classes, 0-dim, of the accuracy on training images; ``number`` in its step."""
+        """Mean over classes, 0-dim, of the accuracy on training images.
+
+        Args:
+            iteration: number of the image step.
+            number: number of the measurement within this step.
+        """
         turn, train = iteration * (self._config.inner_cap + 1) + number, self.task.train
         rows = self._monitor.batch(0 if self._config.monitor == "clean" else turn)
         sizes = self._monitor.sizes()
@@ -321,24 +329,26 @@ class CAFECondensation(Condensation[CAFEState]):
         with torch.no_grad():
             for part in self._parts(sizes):
                 logits = self._inner.network.logits(network, self._input.real(rows[part]))
-                wanted = train.labels[rows[part].to(train.labels.device)]
-                hits.append(logits.argmax(1) == wanted.to(logits.device))
+                labels = train.labels[rows[part].to(train.labels.device)]
+                hits.append(logits.argmax(1) == labels.to(logits.device))
         return class_means(torch.cat(hits)[:, None].to(self.task.initial), sizes).mean()
 
-    def _spread(self, window: torch.Tensor, count: int, accuracy: torch.Tensor) -> float | None:
-        """Put the latest of ``count`` accuracies into a window; its spread, if it is full."""
+    def _window_range(
+        self, window: torch.Tensor, count: int, accuracy: torch.Tensor
+    ) -> float | None:
+        """Append the latest of ``count`` accuracies to a window; its range, or None until full."""
         if self._config.monitor == "faithful" and count > 1:
             accuracy = accuracy + window[-1] / self.task.train.num_classes
         window.copy_(torch.cat([window[1:], accuracy[None]]))
         return float(window.max() - window.min()) if count >= len(window) else None
 
     def _layers(self, network: State, images: torch.Tensor) -> torch.Tensor:
-        """All that is matched of images (n,C,H,W), end to end (n,L), the embedding last."""
+        """All features that are matched of images (n,C,H,W), concatenated, the embedding last."""
         found = self._inner.network.skeleton.maps(network, images, last=True)
         return torch.cat([maps.flatten(1) for maps in found], 1)
 
     def _layer_weights(self) -> torch.Tensor:
-        """(L,) weight of each number in :meth:`_layers`."""
+        """(L,) weight of each feature of :meth:`_layers`."""
         config, train = self._config, self.task.train
         image = torch.empty(1, train.channels, train.resolution, train.resolution, device="meta")
         *maps, embedding = self._inner.network.skeleton.activations(image, last=True)
@@ -349,12 +359,12 @@ class CAFECondensation(Condensation[CAFEState]):
 
 
 def learning_rate_left(iteration: int, iterations: int) -> float:
-    """What is left of the learning rate at one of so many iterations.
+    """The factor of the learning rate at an iteration, of ``iterations`` in all.
 
     >>> [learning_rate_left(iteration, 10) for iteration in (0, 5, 6, 8, 9)]
     [1.0, 1.0, 0.5, 0.25, 0.125]
     """
-    return 0.5 ** sum(iteration >= drop * iterations for drop in _DROPS)
+    return 0.5 ** sum(iteration >= fraction * iterations for fraction in _MILESTONES)
 
 
 @METHODS.register("cafe")
@@ -378,19 +388,19 @@ class CAFE(Condenser):
         return True
 
     def memory(self, shape: TaskShape) -> Memory:
-        """Images of a class, counted by the memory of all their layers.
+        """Images of a class, with the memory of all their layers.
 
         Real images are those of a forward with all layers, or of a training batch, whose gradients
-        take more.
+        need more memory.
         """
         real = max(shape.gradient_batch, self.config.network_batch)
         return Memory(synthetic=_LAYERS * shape.decoded, real=_LAYERS * real)
 
     def start(self, task: CondensationTask) -> Condensation[CAFEState]:
-        """Begin with the first stored images at rest, room for a network, and an empty window.
+        """Begin with the initial stored images, zero-initialised network tensors and no accuracy.
 
         Raises:
-            ConfigError: the network does not give its maps before pooling.
+            ConfigError: the network does not provide its maps before pooling.
         """
         return CAFECondensation(task, self.config)
 

@@ -6,13 +6,13 @@ Algorithm 1. Given N experts with their first and last weights, each iteration
 2. moves each class's mean synthetic feature towards its mean real feature (Eq. 4, PLTDA),
 3. every I_c iterations, lowers the expert's cross-entropy on the synthetic images (Eq. 5).
 
-Deviations from the paper, which follow the released settings that made the published numbers; the
-option that gives the paper's form is in brackets:
+Deviations from the paper, which follow the released settings of the published numbers; the option
+that gives the paper's form is in brackets:
 
 * Eq. 4 compares a batch of 128 real images with the class's synthetic images, both under the same
   random augmentation, not whole classes without one (``real_batch: 0``, ``augmentation: ""``). At
-  most 200 decoded images of a class take part in a step (``synthetic_cap``).
-* Eq. 5 sees the synthetic images under a random augmentation of its own (``augmentation: ""``).
+  most 200 decoded images of a class are used in a step (``synthetic_cap``).
+* Eq. 5 uses the synthetic images under a separate random augmentation (``augmentation: ""``).
 * The stored images are clamped to [0,1] at the start of every iteration.
 * Eq. 5 is averaged over each class, so a pixel's gradient is K times that of the mean over the
   whole set (``calibration_mean: set``).
@@ -23,22 +23,23 @@ option that gives the paper's form is in brackets:
 * Average pooling is 2x2 (``network.pooling: 3`` in the run).
 
 For TinyImageNet the paper has a ConvNet of four blocks, which is the default here, and the released
-code one of three (the recipes ``dance-tiny-imagenet-ipc...-code``).
+code has one of three (the recipes ``dance-tiny-imagenet-ipc...-code``).
 
-Deviations from the released code: experts are loaded once, not twice an iteration; network weights
-get no gradients; all classes share one forward (their losses do not interact); where a strategy
-names several of crop, scale and rotate, one of them is drawn for all classes of an iteration, not
-one per class; buffers of batch-norm networks are interpolated too and the encoders run in
-evaluation mode, where the released encoders stay in training mode and normalise each class's batch
-by its own statistics. ``encoder`` other than ``mid`` switches PLTDA off in both readings of Table
-5: a fresh random encoder each iteration, which is DM, or one for the whole run, which is what the
-released code does.
+Deviations from the released code: experts are loaded once, not twice per iteration; network weights
+get no gradients; all classes share one forward (their losses do not interact); if a strategy
+contains several of crop, scale and rotate, one of them is drawn for all classes of an iteration,
+not one per class; buffers of batch-norm networks are interpolated too and the encoders run in
+evaluation mode, while the released encoders stay in training mode and normalise each class's batch
+by its own statistics. ``encoder`` other than ``mid`` switches PLTDA off in both interpretations of
+Table 5: a new random encoder each iteration, which is DM, or one for the whole run, which is the
+behaviour of the released code.
 
-``real_targets: bank`` amortises the real side, which neither paper nor code does. What it makes of
-iteration e = 0..N-1 (expert, lambda, augmentation, real batch and so the mean real features) is
-computed once, as the exact form does it, and stored. Iteration t then matches the entry
-``order[t mod N]`` in an order drawn anew for every turn of N iterations, and the synthetic images
-get the augmentation of that entry. Calibration and the choice below ``synthetic_cap`` stay fresh.
+``real_targets: bank`` computes the mean real features in advance, which neither paper nor code
+does. The mean real features of iteration e = 0..N-1 (by its expert, lambda, augmentation and real
+batch) are computed once, exactly as without a bank, and stored. Iteration t then matches the entry
+``order[t mod N]``, where the order is redrawn after every N iterations, and the synthetic images
+get the augmentation of that entry. The draws of the calibration and of the images below
+``synthetic_cap`` are still made at every iteration.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ from dance.objectives.moments import class_means, mean_distance
 
 @configuration
 class DANCEConfig:
-    """Settings of DANCE; the defaults are those that made the published numbers."""
+    """Settings of DANCE; the defaults are those of the published numbers."""
 
     iterations: AtLeastOne = 10_000
     """Iterations of the condensation: I of Algorithm 1."""
@@ -104,14 +105,13 @@ class DANCEConfig:
     """Images over which the cross-entropy of calibration is averaged: each class (released) or the
     whole set (Eq. 5)."""
     real_targets: Annotated[Literal["exact", "bank"], Option(short="--real-targets")] = "exact"
-    """What the synthetic features are matched with: exact (real images that are embedded anew at
-    every step) or bank (mean features that were computed once and serve all runs of the same
-    experts)."""
+    """Targets of the synthetic features: exact (features of real images, computed at every step) or
+    bank (mean features that are computed once for all runs with the same experts)."""
     bank_draws: Annotated[AtLeastOne, Option(short="--bank-draws")] = 50
     """Number N of random draws of real images whose mean features the bank holds."""
 
     def __post_init__(self) -> None:
-        """Refuse a bank of features under encoders that are no experts' mixtures."""
+        """Refuse a bank with encoders that are not interpolated experts."""
         if self.real_targets == "bank" and self.encoder != "mid":
             raise ValueError(
                 "real_targets bank needs encoder mid, whose networks come from the experts that a "
@@ -125,7 +125,7 @@ class Encoders:
     Args:
         task: with the experts.
         network: of the task.
-        kind: ``mid`` by Eq. 3, or ``random`` or ``fixed_random``, which switch PLTDA off.
+        kind: ``mid``, by Eq. 3, or ``random`` or ``fixed_random``, which switch PLTDA off.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Encoders:
 
 
 class Targets(Protocol):
-    """What the mean synthetic features are matched with."""
+    """The features that the mean synthetic features are matched to."""
 
     def number(self, iteration: int) -> int:
         """The number of the draw (encoder, augmentation, real batch) that an iteration matches."""
@@ -184,11 +184,11 @@ class ExactTargets:
         self._real = RealFeatures(task, real_batch, task.shape.forward_batch)
 
     def number(self, iteration: int) -> int:
-        """Every iteration has a draw of its own."""
+        """Every iteration has its own draw."""
         return iteration
 
     def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
-        """Those of the batch of this number."""
+        """The mean features of the batch of this number."""
         (rows,) = send([self._real.rows(number)], self._device)
         return self._real.means(
             lambda images: self._network.embed(encoder, images), augmentation, rows
@@ -200,33 +200,33 @@ class BankedTargets:
 
     Args:
         bank: (N,k,D) the entries.
-        seed: of the run: the order is drawn anew for every turn of N iterations.
+        seed: of the run; the order is redrawn after every N iterations.
     """
 
     def __init__(self, bank: torch.Tensor, seed: int) -> None:
         self._bank, self._seed = bank, seed
 
     def number(self, iteration: int) -> int:
-        """The entry's number, which is that of the draw that it was made of."""
+        """The number of the entry, which is the number of its draw."""
         turn, place = divmod(iteration, len(self._bank))
         generator = keyed_generator(self._seed, "bank order", turn)
         return int(torch.randperm(len(self._bank), generator=generator)[place])
 
     def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
-        """An entry."""
+        """The entry of this number."""
         return self._bank[number]
 
 
 class DANCECondensation(Condensation[PixelState]):
-    """DANCE at work on a task.
+    """A run of DANCE on a task.
 
     Args:
-        task: what is worked on, with the experts and the bank that these settings need.
+        task: the task, with the experts and the bank that these settings need.
         config: of the method.
     """
 
     def __init__(self, task: CondensationTask, config: DANCEConfig) -> None:
-        super().__init__(task, PixelState.at_rest(task.initial))
+        super().__init__(task, PixelState.with_zero_momentum(task.initial))
         self._config, self._network = config, TaskNetwork(task)
         self._encoders = Encoders(task, self._network, config.encoder)
         self._augmentation = ChainedOperations(task, config.augmentation)
@@ -253,32 +253,32 @@ class DANCECondensation(Condensation[PixelState]):
         return losses
 
     def _align(self, encoder: State, number: int, iteration: int) -> Tensors:
-        """One step of the stored images on L_PLTDA (Eq. 4), of which the loss is returned."""
+        """One step of the stored images on L_PLTDA (Eq. 4); returns the loss."""
         generator = keyed_generator(self.task.seed, "alignment", number)
         augmentation = self._augmentation.drawn(generator)
         real = self._targets.means(number, encoder, augmentation)
-        if self.task.bank is not None:  # an entry comes again, each time with another choice
+        if self.task.bank is not None:  # an entry is used again, each time with another subset
             generator = keyed_generator(self.task.seed, "subset", iteration)
         subset = self._synthetic.subset(generator)
 
         def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            """Eq. 4, a number for each class of the chunk."""
+            """Eq. 4, one number per class of the chunk."""
             synthetic = class_means(self._network.embed(encoder, images), chunk.sizes)
             return {"alignment": mean_distance(real[chunk.classes], synthetic)}
 
         return self._synthetic.descend(augmentation, loss, {"alignment": 1.0}, subset)
 
     def _calibrate(self, expert: State, iteration: int) -> Tensors:
-        """One step of the stored images on L_calib (Eq. 5), of which the loss is returned.
+        """One step of the stored images on L_calib (Eq. 5); returns the loss.
 
-        It sees the images that the alignment moved, under an augmentation of its own.
+        It uses the images after the alignment step, under a separate augmentation.
         """
         generator = keyed_generator(self.task.seed, "calibration", iteration)
         augmentation = self._augmentation.drawn(generator)
         subset = self._synthetic.subset(generator)
 
         def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
-            """Eq. 5, a number for each class of the chunk."""
+            """Eq. 5, one number per class of the chunk."""
             logits = self._network.logits(expert, images)
             return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
 
@@ -300,25 +300,25 @@ class DANCE(Banked):
     config: DANCEConfig
 
     def needs_experts(self) -> bool:
-        """Experts make the mid encoders and the calibration."""
+        """The mid encoders and the calibration use experts."""
         return self.config.encoder == "mid" or self.config.calibration
 
     def memory(self, shape: TaskShape) -> Memory:
-        """Decoded images up to the cap; real ones of a group of classes."""
+        """Decoded images up to the cap, and the real images of a group of classes."""
         synthetic = min(shape.decoded, self.config.synthetic_cap)
         return Memory(synthetic=synthetic, real=shape.forward_batch)
 
     def bank_draws(self) -> int:
-        """N where a bank is asked for."""
+        """The number N of entries, or 0 without a bank."""
         return self.config.bank_draws if self.config.real_targets == "bank" else 0
 
     def bank_settings(self) -> dict[str, Any]:
-        """The real batch and how it is augmented."""
+        """The size of the real batch and its augmentation."""
         config = self.config
         return {"augmentation": config.augmentation, "real_batch": config.real_batch}
 
     def bank_entries(self, task: CondensationTask) -> Callable[[int], torch.Tensor]:
-        """Mean real features (k,D) that an exact step of a number matches."""
+        """A function from a number to the mean real features (k,D) of that step."""
         network = TaskNetwork(task)
         encoders = Encoders(task, network, self.config.encoder)
         augmentations = ChainedOperations(task, self.config.augmentation)
@@ -334,11 +334,11 @@ class DANCE(Banked):
         return entry
 
     def start(self, task: CondensationTask) -> Condensation[PixelState]:
-        """Begin with the first stored images at rest.
+        """Begin with the initial stored images, with zero momentum.
 
         Raises:
-            MissingExpertsError: the task holds no experts, or no bank of as many entries as are
-                asked for, and these settings need them.
+            MissingExpertsError: these settings need experts, or a bank of ``bank_draws`` entries,
+                and the task does not contain them.
         """
         if self.needs_experts() and not task.experts:
             raise MissingExpertsError(

@@ -6,24 +6,24 @@ Algorithm 1. Each iteration
 2. for every class, augments a real batch and all synthetic images by one operation of DSA with the
    same parameters,
 3. takes one SGD step for all classes on 100 (L_att + lambda L_out): L_att sums, over layers and
-   places, the squared distance of the mean spatial attention of the two sides
-   (:func:`dance.objectives.attention.spatial_attention`) in every ReLU but the last; L_out is DM's
-   distance of the mean embeddings.
+   positions, the squared distance between the mean spatial attention of the real and of the
+   synthetic images (:func:`dance.objectives.attention.spatial_attention`) after every ReLU but the
+   last; L_out is DM's distance of the mean embeddings.
 
 Both terms compare class means, so the attention of all layers and the embedding are matched as one
 long feature. The log shows L_att + lambda L_out as a mean over classes.
 
 Deviations from the paper, which follow the released code: the attention power is 1 (4 in the
-paper's table: ``power: 4``), everything is summed over classes, and the whole is multiplied by 100,
-which gives learning rate 1 its meaning. The published numbers were made with a batch-norm network,
-for CIFAR probably on whitened images (``whitening: zca_standardised`` in the run), though the
-paper's table says instance norm; the recipes ``datadam-...`` are the published form as far as it is
-known, ``...-code`` the code as released and ``...-paper`` the paper's table.
+paper's table: ``power: 4``), the loss is summed over classes and multiplied by 100, and learning
+rate 1 is meant for this scale. The published numbers come from a batch-norm network, for CIFAR
+probably on whitened images (``whitening: zca_standardised`` in the run), although the paper's table
+states instance norm; the recipes ``datadam-...`` are the published form as far as it is known,
+``...-code`` the code as released and ``...-paper`` the paper's table.
 
-A network of one block, which images of 8 pixels get by default, has no attention to match: what is
-left is DM's distance.
+A network of one block, which is the default for images of 8 pixels, has no attention to match: the
+loss is then DM's distance.
 
-Deviations from the released code: classes smaller than the real batch give all their images, where
+Deviations from the released code: classes smaller than the real batch give all their images, while
 the code stops; the code's own initial tensors are not used; whitening does not whiten the stored
 images a second time. With batch norm all real images go through one forward in training mode and
 all synthetic ones through another, as in DM; with instance norm chunks of classes are exact.
@@ -43,7 +43,7 @@ from dance.objectives.attention import spatial_attention
 from dance.objectives.moments import class_means, mean_distance
 
 _SCALE = 100.0
-"""Of both terms, as released; a change is a change of the learning rate."""
+"""Factor of both terms, as released; changing it is equivalent to changing the learning rate."""
 
 
 @configuration
@@ -51,7 +51,7 @@ class DataDAMConfig(DMConfig):
     """Settings of DataDAM; the defaults are those of the released code."""
 
     iterations: AtLeastOne = 20_000
-    """Steps on the stored images, each with a network of its own (8000 in the paper)."""
+    """Steps of the stored images, each with its own network (8000 in the paper)."""
     learning_rate: Positive = 1.0
     """Learning rate of SGD on standardised pixels (published: 10 above 50 images per class)."""
     real_batch: Count = 64
@@ -64,7 +64,7 @@ class DataDAMConfig(DMConfig):
 
 
 class DataDAMCondensation(DMCondensation):
-    """DataDAM at work on a task."""
+    """A run of DataDAM on a task."""
 
     def __init__(self, task: CondensationTask, config: DataDAMConfig) -> None:
         super().__init__(task, config)
@@ -79,7 +79,7 @@ class DataDAMCondensation(DMCondensation):
             return self.network.call(self._layers, network, images)
 
         def matching(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
-            """L_att + lambda L_out, a number for each class."""
+            """L_att + lambda L_out, one number per class."""
             means = class_means(embed(images), chunk.sizes)
             attention = mean_distance(real[:, :-last], means[:, :-last])
             output = mean_distance(real[:, -last:], means[:, -last:])
@@ -88,7 +88,7 @@ class DataDAMCondensation(DMCondensation):
         return self.match_means(iteration, embed, matching, {"matching": _SCALE})
 
     def _layers(self, network: State, images: torch.Tensor) -> torch.Tensor:
-        """Attention of all layers, then the embedding, (n,places+D); maps are dropped at once."""
+        """Attention of all layers, then the embedding, (n,positions+D)."""
         *maps, embedding = self.network.skeleton.maps(network, images)
         attention = [spatial_attention(m, self._power) for m in maps]
         return torch.cat([*attention, embedding], 1)
@@ -105,5 +105,5 @@ class DataDAM(DM):
     config: DataDAMConfig
 
     def start(self, task: CondensationTask) -> Condensation[PixelState]:
-        """Begin with the first stored images at rest."""
+        """Begin with the initial stored images, with zero momentum."""
         return DataDAMCondensation(task, self.config)

@@ -1,42 +1,45 @@
 """DC: dataset condensation with gradient matching (Zhao, Mopuri & Bilen, ICLR 2021); DSA (2021).
 
-Algorithm 1. K times a new random network; T times each
+Algorithm 1. Draw a new random network K times; with each, T times,
 
-1. for every class, the gradient g_T of the network's loss on a real batch of the class and g_S on
-   all of its synthetic images,
-2. one step of the images on the sum over classes of D(g_T, g_S), D by layers and rows (Eq. 10),
-3. except after the last, some epochs of training the network on the synthetic images.
+1. for every class, compute the gradient g_T of the network's loss on a real batch of the class and
+   g_S on all of its synthetic images,
+2. take one step of the images on the sum over classes of D(g_T, g_S), D by layers and rows (Eq.
+   10),
+3. except after the last step, train the network for some epochs on the synthetic images.
 
-One :meth:`DC.step` is one of the T: the network in training is in the state, so a run resumes
-inside an inner loop. Standardised space, no clamp; the published runs of DC begin at N(0,1) noise
-(``init: normal`` in the run), those of DSA at random real images (``init: random``).
+One :meth:`DC.step` is one of the T steps: the network in training is in the state, so a run resumes
+inside an inner loop. The images are in standardised space, without clamping; the published runs of
+DC start from N(0,1) noise (``init: normal`` in the run), those of DSA from random real images
+(``init: random``).
 
-DSA (Zhao & Bilen, ICML 2021) puts both batches of a class through one random operation, each class
-and step through another, and augments the inner training by one operation per batch, each image by
-parameters of its own.
+DSA (Zhao & Bilen, ICML 2021) applies one random operation to both batches of a class, drawn for
+each class and step, and augments the inner training by one operation per batch, with parameters for
+each image.
 
-Deviations from the paper, which follow the released code that made the published numbers (the
-option that gives another form is in brackets):
+Deviations from the paper, which follow the released code of the published numbers (the option that
+gives another form is in brackets):
 
-* Inner training is counted in epochs over the synthetic images, not in steps.
-* Biases and norms do not enter the distance (``distance: squared`` and ``cosine``, the ablations
-  over all parameters at once, have them in).
-* The network trains without momentum, as released since July 2021; the first release, which made
+* The length of the inner training is given in epochs over the synthetic images, not in steps.
+* Biases and norms are not part of the distance (``distance: squared`` and ``cosine``, the ablations
+  over all parameters at once, include them).
+* The network trains without momentum, as released since July 2021; the first release, which gave
   all rows but CIFAR-100's, had 0.5 (``network_momentum: 0.5``).
 
 Deviations from the released code:
 
-* T and the inner epochs are known to it for 1, 10, 20, 30, 40 and 50 images per class only. Here T
-  is the images per class, at most 50, and the epochs are read off a line through its values; both
-  can be set. A run of K networks takes K T iterations.
-* It runs K+1 networks and stores a set that is T updates newer than the one it scored.
-* The derivative of the distance is taken in closed form, class by class: the same numbers, and the
-  memory of one class, not of all. (The advice to step inside the loop over classes, which saves
+* It defines T and the inner epochs for 1, 10, 20, 30, 40 and 50 images per class only. Here T is
+  the images per class, at most 50, and the epochs are linearly interpolated between its values;
+  both can be set. A run of K networks takes K T iterations.
+* It runs K+1 networks and stores a set that is T updates newer than the one it evaluated.
+* The derivative of the distance is computed in closed form, class by class: the same numbers, with
+  the memory of one class, not of all. (The advice to step inside the loop over classes, which saves
   memory there, changes the algorithm.)
-* A class is read in a random order, pass after pass, not by a new draw at every step; networks and
-  augmentation come from keyed generators, not from the clock.
-* Before a step, batch norm sees 16 real images of each class in training mode, drawn apart from the
-  real batch, and is then frozen, as released: one step of its averages and not their values.
+* Each pass over the images of a class has its own random order, instead of a new draw at every
+  step; networks and augmentation come from keyed generators, not from the clock.
+* Before a step, batch norm runs in training mode on 16 real images of each class, drawn
+  independently of the real batch, and is then frozen, as released: this is one update of its
+  running averages, which do not converge to the values of the batch.
 """
 
 from __future__ import annotations
@@ -71,24 +74,24 @@ from dance.methods.toolkit.gradient import (
     Matcher,
 )
 from dance.methods.toolkit.images import NetworkInput, SingleOperation, batch_operation
-from dance.methods.toolkit.inner_network import InnerNetwork, room_for_network
+from dance.methods.toolkit.inner_network import InnerNetwork, zero_network_tensors
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import Network
 
 _INNER = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
 """Epochs of inner training by images per class, as published."""
-_MOST_OUTER = 50
-_SEEN = 16
-"""Real images of each class that batch norm sees before a step."""
+_MAX_OUTER_STEPS = 50
+_BATCH_NORM_IMAGES = 16
+"""Real images of each class that update batch norm before a step."""
 _COMPARISONS = {"rows": ROWS, "squared": SQUARED, "cosine": COSINE}
 
 
 @configuration
 class DCConfig:
-    """Settings of DC; the defaults are those that made the published numbers."""
+    """Settings of DC; the defaults are those of the published numbers."""
 
     iterations: AtLeastOne = 10_000
-    """Steps of the images in all: K networks (1000) times the outer steps of each."""
+    """Total number of steps of the images: K networks (1000) times the outer steps of each."""
     outer_steps: AtLeastOne | None = None
     """Steps T of the images per network (none: the images per class, at most 50)."""
     inner_epochs: Count | None = None
@@ -97,7 +100,7 @@ class DCConfig:
     learning_rate: Positive = 0.1
     """Learning rate of the images (published: 0.01 where the network is an MLP)."""
     momentum: Momentum = 0.5
-    """Momentum of SGD on the images, which lasts from network to network."""
+    """Momentum of SGD on the images, which is kept from one network to the next."""
     real_batch: Count = 256
     """Real images per class and step; 0 takes all."""
     distance: Literal["rows", "squared", "cosine"] = "rows"
@@ -121,16 +124,16 @@ class DSAConfig(DCConfig):
 
 
 def outer_steps(ipc: int) -> int:
-    """T: steps of the images per network.
+    """The number T of steps of the images per network.
 
     >>> [outer_steps(ipc) for ipc in (1, 5, 10, 50, 100)]
     [1, 5, 10, 50, 50]
     """
-    return min(ipc, _MOST_OUTER)
+    return min(ipc, _MAX_OUTER_STEPS)
 
 
 def inner_epochs(ipc: int) -> int:
-    """Epochs of inner training between two steps, on a line through the published values.
+    """Epochs of inner training between two steps, interpolated between the published values.
 
     >>> [inner_epochs(ipc) for ipc in (2, 10, 15, 20, 45, 50, 100)]
     [50, 50, 38, 25, 12, 10, 10]
@@ -146,10 +149,10 @@ def inner_epochs(ipc: int) -> int:
 
 
 class DCCondensation(GradientMatching[InnerNetworkState]):
-    """DC at work on a task.
+    """A run of DC on a task.
 
     Args:
-        task: what is worked on.
+        task: the task.
         config: of the method.
 
     Attributes:
@@ -158,7 +161,7 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
     """
 
     def __init__(self, task: CondensationTask, config: DCConfig) -> None:
-        state = InnerNetworkState.at_rest(task.initial, **room_for_network(task))
+        state = InnerNetworkState.with_zero_momentum(task.initial, **zero_network_tensors(task))
         super().__init__(
             task,
             state,
@@ -172,7 +175,9 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
         if config.inner_epochs is not None:
             self.inner_epochs = config.inner_epochs
         self._inner = InnerNetwork.of(task, state)
-        self._seen = ClassSampler(task.train, _SEEN, key(task.seed, "batch norm"))
+        self._batch_norm = ClassSampler(
+            task.train, _BATCH_NORM_IMAGES, key(task.seed, "batch norm")
+        )
         self._augmentation = SingleOperation(task, config.augmentation)
         self._synthetic = NetworkInput(task, DC.space)
         labels = torch.arange(task.train.num_classes)
@@ -196,14 +201,14 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
         return {"matching": loss}
 
     def _train(self, iteration: int) -> None:
-        """Some epochs of the network on the synthetic images."""
+        """Train the network for some epochs on the synthetic images."""
         config, seed = self._config, self.task.seed
         images = self._synthetic.synthetic(self.state.pixels)
         batches = -(-len(images) // config.network_batch)
         for epoch in range(self.inner_epochs):
 
             def augmented(batch: torch.Tensor, place: int, epoch: int = epoch) -> torch.Tensor:
-                """A batch by its place in the epoch; batches are counted over all epochs."""
+                """Augment batch ``place`` of the epoch; the key counts batches over all epochs."""
                 number = epoch * batches + place
                 generator = keyed_generator(seed, "inner augment", iteration, number)
                 return batch_operation(config.augmentation, len(batch), batch.shape[-1], generator)(
@@ -221,8 +226,8 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
             )
 
     def _observe(self, iteration: int) -> None:
-        """One batch of real images of all classes for batch norm."""
-        self._inner.observe(self.input.real(self._seen.batch(iteration)))
+        """Update batch norm by one batch of real images of all classes."""
+        self._inner.observe(self.input.real(self._batch_norm.batch(iteration)))
 
 
 @METHODS.register("dc")
@@ -242,15 +247,15 @@ class DC(Condenser):
         return True
 
     def memory(self, shape: TaskShape) -> Memory:
-        """Synthetic images of a class or a part of it, whose second derivatives take more memory.
+        """Synthetic images of a class or a part of it, whose second derivatives need more memory.
 
-        Real images are forwarded with gradients, which take twice the memory.
+        Real images are forwarded with gradients, which need twice the memory.
         """
         synthetic = SECOND_ORDER * min(shape.decoded, self.config.network_batch)
         return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
 
     def start(self, task: CondensationTask) -> Condensation[InnerNetworkState]:
-        """Begin with the first stored images at rest, and room for a network."""
+        """Begin with the initial stored images, zero momentum and zero-initialised networks."""
         return DCCondensation(task, self.config)
 
 

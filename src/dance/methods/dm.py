@@ -8,18 +8,19 @@ Algorithm 1. Each iteration
 3. takes one SGD step for all classes on the sum over classes of the squared distance of the mean
    real and the mean synthetic feature, summed over feature dimensions (Eq. 4).
 
-Deviations from the paper, which follow the released code that made the published numbers: one
-network and one augmentation a class stand for the two expectations; the loss is summed, not
-averaged, over classes and dimensions, which is what gives learning rate 1 its meaning; and the
-step is not scaled with the images per class. The log shows the mean over classes.
+Deviations from the paper, which follow the released code of the published numbers: the two
+expectations are estimated by one network and one augmentation per class; the loss is summed, not
+averaged, over classes and dimensions, and learning rate 1 is meant for this scale; and the step is
+not scaled with the images per class. The log shows the mean over classes.
 
 Deviations from the released code: all classes share one forward, which instance norm permits;
-classes smaller than the real batch give all their images, where the released code stops; any
-number of images per class may be asked for; an empty ``augmentation`` is none.
+classes smaller than the real batch give all their images, while the released code stops; any number
+of images per class is allowed; an empty ``augmentation`` is none.
 
 With batch norm, as in the released code, all real images go through one forward in training mode
-and all synthetic ones through another, so that each side is normalised by its own statistics and
-the classes are coupled: one process condenses them all, and ``chunk`` has no effect.
+and all synthetic ones through another, so that each of the two batches is normalised by its own
+statistics and the classes are coupled: one process condenses all classes, and ``chunk`` has no
+effect.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ from dance.objectives.moments import class_means, mean_distance
 
 @configuration
 class DMConfig:
-    """Settings of DM; the defaults are those that made the published numbers."""
+    """Settings of DM; the defaults are those of the published numbers."""
 
     iterations: AtLeastOne = 20_000
-    """Steps on the stored images, each with a network of its own."""
+    """Steps of the stored images, each with its own network."""
     learning_rate: Positive = 1.0
     """Learning rate of SGD on standardised pixels, for every number of images per class (published:
     10 from 100 images per class on; 0.1 or 0.01 for ResNets)."""
@@ -66,10 +67,10 @@ class DMConfig:
 
 
 class DMCondensation(DistributionMatching[PixelState]):
-    """DM at work on a task."""
+    """A run of DM on a task."""
 
     def __init__(self, task: CondensationTask, config: DMConfig) -> None:
-        state = PixelState.at_rest(task.initial)
+        state = PixelState.with_zero_momentum(task.initial)
         super().__init__(
             task,
             state,
@@ -86,7 +87,7 @@ class DMCondensation(DistributionMatching[PixelState]):
         embed = partial(self.network.embed, psi)
 
         def matching(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
-            """Eq. 4, a number for each class."""
+            """Eq. 4, one number per class."""
             return {"matching": mean_distance(real, class_means(embed(images), chunk.sizes))}
 
         return self.match_means(iteration, embed, matching, {"matching": 1.0})
@@ -109,9 +110,9 @@ class DM(Condenser):
         return has_batch_norm(network)
 
     def memory(self, shape: TaskShape) -> Memory:
-        """The real images of a forward are those where classes do not couple."""
+        """The synthetic images of a class, and the real images of a forward without coupling."""
         return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
     def start(self, task: CondensationTask) -> Condensation[PixelState]:
-        """Begin with the first stored images at rest."""
+        """Begin with the initial stored images, with zero momentum."""
         return DMCondensation(task, self.config)

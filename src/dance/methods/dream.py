@@ -5,19 +5,19 @@ Algorithm 1. As IDC (:mod:`dance.methods.idc`), with two changes:
 1. every 10 steps the real images of each class are clustered by k-means on the features of the
    network in training; the image nearest to each centroid represents its cluster, and the
    representatives are matched until the next clustering, each time under a new augmentation,
-2. the stored images begin at the images nearest to the centroids of as many clusters as they have
-   cells,
-   by the features of an untrained network.
+2. the stored images start from the images nearest to centroids, with one cluster for each cell of
+   the stored images, by the features of an untrained network.
 
-The representatives are in the state, since the network that chose them is gone when a run resumes.
+The representatives are in the state, since the network that chose them is not available when a run
+resumes.
 
-Deviations from the released code: its outer iteration 0 goes on with the network that chose the
-start, where every network is a fresh one here; a cluster is keyed by (seed, step, class); a class
-that has no more images than clusters gives all of them; batch norm embeds by its running
+Deviations from the released code: its outer iteration 0 continues with the network that chose the
+start, while every network is a new one here; the clustering is keyed by (seed, step, class); a
+class with no more images than clusters gives all of them; batch norm embeds by its running
 statistics. As there, the images are clustered without augmentation or normalisation, though the
 network was trained with both, and an empty cluster has the zero vector as its centroid. The
-warm-up that its options name and its code ignores works here (``warmup_epochs``). The run's own
-initial stored images are the baseline that reports show, and the start where ``start`` is
+warm-up, which is an option there that the code ignores, works here (``warmup_epochs``). The run's
+own initial stored images are the baseline that reports show, and the start if ``start`` is
 ``given``.
 """
 
@@ -40,7 +40,7 @@ from dance.methods.base import (
     InnerNetworkState,
 )
 from dance.methods.idc import IDC, IDCCondensation, IDCConfig
-from dance.methods.toolkit.inner_network import room_for_network
+from dance.methods.toolkit.inner_network import zero_network_tensors
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
 
@@ -50,18 +50,18 @@ class DREAMConfig(IDCConfig):
     """Settings of DREAM: those of IDC, and the clustering."""
 
     real_batch: Count = 128
-    """Clusters of each class, and so real images per class and step; 0 takes all images."""
+    """Number of clusters and so of real images per class and step; 0 takes all images."""
     network_batch: AtLeastOne = 128
     clustering_interval: AtLeastOne = 10
-    """Steps between two clusterings, which begin anew with every network."""
+    """Steps between two clusterings; every new network starts with a clustering."""
     start: Literal["k_means", "given"] = "k_means"
-    """What the stored images begin at: k_means (representatives of clusters) or given (as the run
+    """Start of the stored images: k_means (representatives of clusters) or given (as the run
     initialised them)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DREAMState(InnerNetworkState):
-    """Stored images, the network, and the images that are matched.
+    """Stored images, the network, and the real images that are matched.
 
     Attributes:
         representatives: (n,) int64 on the CPU, rows of the representatives of all classes, class
@@ -72,13 +72,13 @@ class DREAMState(InnerNetworkState):
 
 
 class DREAMCondensation(IDCCondensation[DREAMState]):
-    """DREAM at work on a task."""
+    """A run of DREAM on a task."""
 
     def __init__(self, task: CondensationTask, config: DREAMConfig) -> None:
         sizes = ClassSampler(task.train, config.real_batch, task.seed).sizes()
-        state = DREAMState.at_rest(
+        state = DREAMState.with_zero_momentum(
             task.initial,
-            **room_for_network(task),
+            **zero_network_tensors(task),
             representatives=torch.zeros(sum(sizes), dtype=torch.int64),
         )
         super().__init__(task, config, state)
@@ -89,7 +89,7 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
             state.pixels.copy_(self._start())
 
     def real_rows(self, label: int, iteration: int) -> torch.Tensor:
-        """The representatives of a class, chosen anew when it is time."""
+        """The representatives of a class, chosen again every ``clustering_interval`` steps."""
         own = self._own[label]
         if iteration % self._config.network_steps % self._interval == 0:
             generator = keyed_generator(self.task.seed, "clusters", iteration, label)
@@ -110,7 +110,7 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
         return rows[chosen].cpu()
 
     def _start(self) -> torch.Tensor:
-        """Stored images (K*ipc,C,S,S) whose cells show representatives by an untrained network."""
+        """Stored images (K*ipc,C,S,S) of the representatives that an untrained network gives."""
         task, train = self.task, self.task.train
         network = self._embedding.fresh(keyed_generator(task.seed, "start network"))
         count, cells = task.shape.decoded, task.decoder.images(1)
@@ -118,7 +118,7 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
         for label in task.classes:
             generator = keyed_generator(task.seed, "start clusters", label)
             chosen = self._nearest(network, label, count, generator)
-            # Cell k of stored image j has number k * ipc + j; too few images come again.
+            # Cell k of stored image j has number k * ipc + j; too few images are repeated.
             cell = torch.arange(count) % len(chosen)
             index.append(chosen[cell].view(cells, task.ipc).T)
         return task.decoder.encode_initial(train.images, torch.cat(index).to(train.images.device))
@@ -135,5 +135,5 @@ class DREAM(IDC):
     config: DREAMConfig
 
     def start(self, task: CondensationTask) -> Condensation[DREAMState]:
-        """Begin with stored images of representatives, and room for a network and these."""
+        """Begin with stored images of representatives and zero-initialised other tensors."""
         return DREAMCondensation(task, self.config)

@@ -3,25 +3,25 @@
 For each class, with features f_1..f_n of an expert and their mean m:
 
 1. S = {}
-2. for i = 0, ..., ipc - 1: of the images that are not in S take the k that minimises
-   ||(i + 1) m - sum of f_j over S - f_k||, and put it into S
+2. for i = 0, ..., ipc - 1: among the images that are not in S, choose the k that minimises
+   ||(i + 1) m - sum of f_j over S - f_k||, and add it to S
 
-This is the form of iCaRL (Rebuffi et al. 2017), which the authors of DC say their tables' row is.
-``rule: welling`` is Welling's own (2009), to the letter: w = m; ipc times take the k with the
-largest <w, f_k>, then w = w + m - f_k. The two agree where all features have one length; Welling's
-may take an image again, and the set then holds it twice.
+This is the form of iCaRL (Rebuffi et al. 2017), which the authors of DC name as the source of the
+row in their tables. ``rule: welling`` is Welling's rule (2009) as written: w = m; ipc times choose
+the k with the largest <w, f_k>, then w = w + m - f_k. The two agree if all features have the same
+length; Welling's rule may choose an image again, and the set then contains it twice.
 
-*Choices.* Nowhere is it published which features made the tables' row, only that the network was
-trained on the whole set. Here they are the flattened input of the classifier, neither normalised
-nor augmented, under the last weights of one expert (``expert``), trained by the recipe of DANCE's
-experts (``experts``), and scores are float64. How long it is trained mattered less on held-out
-training images of CIFAR-10 than its seed (docs/results/methods.md).
+*Choices.* It is not published which features were used for the tables' row, only that the network
+was trained on the whole set. Here they are the flattened input of the classifier, neither
+normalised nor augmented, under the last weights of one expert (``expert``), trained by the recipe
+of DANCE's experts (``experts``), and scores are float64. On held-out training images of CIFAR-10
+the length of the training had less effect than its seed (docs/results/methods.md).
 
 *Exact rewriting.* With f' = f - m the norm is ||f'_k + sum of f'_j over S||, so one product with
-the features a choice suffices. A set of fewer images is the beginning of one of more.
+the features per choice suffices. A smaller set is the beginning of a larger one.
 
-*Deviations.* DeepCore's Herding takes the farthest instead of the nearest; papers that quote it
-compare with another method.
+*Deviations.* DeepCore's Herding chooses the farthest image instead of the nearest; papers that
+quote it compare with another method.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class Herding(FeatureCoreset):
     Config = HerdingConfig
 
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-        """The box above for one class; nothing is drawn."""
+        """The algorithm above for one class; it uses no random numbers."""
         rule = icarl if self.config.rule == "icarl" else welling
         return rule(features, count)
 
 
 def icarl(features: torch.Tensor, count: int) -> torch.Tensor:
-    """Places (count,) of distinct images whose running mean stays closest to the mean.
+    """Indices (count,) of distinct images whose running mean stays closest to the mean.
 
     Args:
         features: (n,D) float64.
@@ -78,7 +78,7 @@ def icarl(features: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def welling(features: torch.Tensor, count: int) -> torch.Tensor:
-    """Places (count,) by Welling's rule; an image may come again.
+    """Indices (count,) by Welling's rule; an image may be chosen again.
 
     Args:
         features: (n,D) float64.

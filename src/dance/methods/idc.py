@@ -1,30 +1,30 @@
 """IDC: efficient synthetic-data parameterization (Kim et al., ICML 2022); IDC-I is factor 1.
 
-Algorithm 1. Each outer iteration takes a new random network and clamps the stored images to [0,1];
+Algorithm 1. Each outer iteration draws a new random network and clamps the stored images to [0,1];
 then, 100 times,
 
-1. for every class, the gradients of the network's loss on a real batch and on the class's decoded
-   synthetic images, both under one augmentation, and one step of the stored images on the distance
-   of their convolution kernels,
-2. the network trains on some real images of all classes.
+1. for every class, compute the gradients of the network's loss on a real batch and on the class's
+   decoded synthetic images, both under one augmentation, and take one step of the stored images on
+   the distance between the gradients of convolution kernels,
+2. train the network on some real images of all classes.
 
-One :meth:`IDC.step` is one of the 100: the network in training is in the state.
+One :meth:`IDC.step` is one of these 100 repetitions: the network in training is in the state.
 
-Deviations from the paper, which follow the released settings that made the published numbers (the
+Deviations from the paper, which follow the released settings behind the published numbers (the
 option that gives another form is in brackets):
 
 * The distance is the plain sum over convolution kernels of squared (``distance: mse``) or absolute
   (``l1``) differences; the classifier, biases and norms do not enter.
 * Every class takes its own step with momentum 0.5 on the shared stored images, in closed form
   (:mod:`dance.methods.toolkit.classwise_sgd`).
-* The learning rate is ``learning_rate`` times the images per class times (side / 32)^2, 28-pixel
-  fashion included; the released code takes (side / 28)^2 for MNIST and (side / 224)^2 for ImageNet
-  (``reference_resolution``).
+* The learning rate is ``learning_rate`` times the images per class times (resolution / 32)^2, for
+  FashionMNIST (28 pixels) too; the released code uses (resolution / 28)^2 for MNIST and
+  (resolution / 224)^2 for ImageNet (``reference_resolution``).
 
-Deviations from the released code: the network trains for whole batches, a fixed number after each
-matching, so that a batch that ends a pass early counts as one; where a strategy names several of
-crop, scale and rotate, one of them is drawn for all classes of a step; the distance's derivative is
-taken in closed form. Batch norm runs in training mode, as released.
+Deviations from the released code: the network trains on a fixed number of batches after each
+matching step, and the shorter last batch of a pass counts as one; if a strategy contains several of
+crop, scale and rotate, one of them is drawn for all classes of a step; the derivative of the
+distance is computed in closed form. Batch norm runs in training mode, as released.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ from dance.methods.toolkit.gradient import (
     Matcher,
 )
 from dance.methods.toolkit.images import ChainedOperations
-from dance.methods.toolkit.inner_network import InnerNetwork, room_for_network
+from dance.methods.toolkit.inner_network import InnerNetwork, zero_network_tensors
 from dance.networks import Network
 
 S = TypeVar("S", bound=InnerNetworkState)
@@ -76,10 +76,10 @@ _COMPARISONS = {"mse": KERNELS_SQUARED, "l1": KERNELS_ABSOLUTE}
 
 @configuration
 class IDCConfig:
-    """Settings of IDC; the defaults are those of CIFAR that made the published numbers."""
+    """Settings of IDC; the defaults are those of the published numbers for CIFAR."""
 
     iterations: AtLeastOne = 200_000
-    """Steps in all: outer iterations (2000) times the steps of each network."""
+    """Total number of steps: outer iterations (2000) times the steps of each network."""
     network_steps: AtLeastOne = 100
     """Matching steps per network."""
     learning_rate: Positive = 5e-4
@@ -121,12 +121,12 @@ class IDCConfig:
 
 
 class IDCCondensation(GradientMatching[S]):
-    """IDC at work on a task.
+    """A run of IDC on a task.
 
     Args:
-        task: what is worked on.
+        task: the task.
         config: of the method.
-        state: with room for a network.
+        state: the stored images, and zero-initialised tensors for the network.
     """
 
     def __init__(self, task: CondensationTask, config: IDCConfig, state: S) -> None:
@@ -148,7 +148,7 @@ class IDCCondensation(GradientMatching[S]):
         self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def step(self, iteration: int) -> Tensors:
-        """One of the 100 steps of a network."""
+        """One of the steps of a network (100 by default)."""
         number, inner = divmod(iteration, self._config.network_steps)
         if inner == 0:
             self.inner.renew(keyed_generator(self.task.seed, "network", number))
@@ -162,7 +162,7 @@ class IDCCondensation(GradientMatching[S]):
         return {"matching": loss}
 
     def _match(self, iteration: int) -> torch.Tensor:
-        """Every class's step of its stored images; the mean of the distances."""
+        """One step of the stored images of every class; returns the mean distance."""
         return self.match(
             self.inner.state(own_buffers=True),
             self._augmentation.draw(iteration),
@@ -175,7 +175,7 @@ class IDCCondensation(GradientMatching[S]):
         return self.sampler.rows(label, iteration)
 
     def _decoded(self, stored_images: torch.Tensor, label: int, iteration: int) -> torch.Tensor:
-        """Standardised images of a class, not more than the cap, of its stored images."""
+        """Decoded and standardised images of a class, at most ``synthetic_cap``."""
         config, decoder = self._config, self.task.decoder
         if config.decoding == "multi":
             decoder = Multi(decoder.factor)
@@ -189,19 +189,19 @@ class IDCCondensation(GradientMatching[S]):
         return self.task.train.normalization.apply(images)
 
     def _warm_up(self, number: int) -> None:
-        """Some passes of a new network over the real images."""
+        """Train a new network for some passes over the real images."""
         steps, seed = self._config.warmup_epochs * self._pass, self.task.seed
         for step in range(number * steps, (number + 1) * steps):
             order = keyed_generator(seed, "warm up order", step // self._pass)
             self._train(step, order, keyed_generator(seed, "warm up batch", step))
 
     def _train(self, step: int, order: torch.Generator, generator: torch.Generator) -> None:
-        """One step of the network on real images, in an order that is drawn anew at every pass.
+        """One step of the network on real images, in an order that is redrawn for every pass.
 
         Args:
-            step: of all steps of its kind in the run.
-            order: draws the order of the pass, which is kept until the next.
-            generator: draws what happens to the batch.
+            step: number of the step, among the steps of its kind in the run.
+            order: source of the order of the pass, which is kept until the next pass.
+            generator: source of the augmentation of the batch.
         """
         config, train = self._config, self.task.train
         if self._order[0] != order.initial_seed():
@@ -241,14 +241,14 @@ class IDC(Condenser):
         return True
 
     def memory(self, shape: TaskShape) -> Memory:
-        """Decoded images up to the cap, whose second derivatives take more memory.
+        """Decoded images up to the cap, whose second derivatives need more memory.
 
-        Real images are forwarded with gradients, which take twice the memory.
+        Real images are forwarded with gradients, which need twice the memory.
         """
         synthetic = SECOND_ORDER * min(shape.decoded, self.config.synthetic_cap)
         return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
 
     def start(self, task: CondensationTask) -> Condensation[Any]:
-        """Begin with the first stored images at rest, and room for a network."""
-        state = InnerNetworkState.at_rest(task.initial, **room_for_network(task))
+        """Begin with the initial stored images, zero momentum and zero-initialised networks."""
+        state = InnerNetworkState.with_zero_momentum(task.initial, **zero_network_tensors(task))
         return IDCCondensation(task, self.config, state)

@@ -1,34 +1,36 @@
 """IDM: improved distribution matching (Zhao, Li, Qin & Yu, CVPR 2023).
 
-A queue holds networks that are trained on real images while the stored images are condensed. Each
-iteration
+A queue contains networks that are trained on real images while the stored images are condensed.
+Each iteration
 
-1. appends a fresh network every ``push_interval`` iterations; a full queue drops its oldest,
+1. appends an untrained network, every ``push_interval`` iterations; it replaces the oldest of a
+   full queue,
 2. draws one network of the queue,
 3. for every class, augments a real batch and the decoded synthetic images (partitioning and
-   expansion: a stored image is cut in four quarters, each enlarged) by one operation of DSA with
-   the same parameters, and takes a step on the squared distance of their mean features plus
-   ``ce_weight`` times the network's running training accuracy *in percent* times the cross-entropy
-   of the synthetic images,
+   expansion: a stored image is split into four quarters, each of which is enlarged) by one
+   operation of DSA with the same parameters, and takes a step on the squared distance of their mean
+   features plus ``ce_weight`` times the network's running training accuracy *in percent* times the
+   cross-entropy of the synthetic images,
 4. draws ``fetch`` networks of the queue and trains each by some SGD steps on real images.
 
-As in the released command list, which made the published numbers: three networks are in the queue
-before the first iteration pushes a fourth; untrained networks are matched too; queue networks are
-trained without augmentation; the accuracy of every network is counted anew every
-``meter_interval`` iterations (there, at every evaluation, of which there is none here); every class
-takes its own optimiser step with momentum on the shared stored images.
+As in the released command list, which gave the published numbers: the queue has three networks
+before the first iteration appends a fourth; untrained networks are matched too; queue networks are
+trained without augmentation; the accuracy of every network is reset every ``meter_interval``
+iterations (there, at every evaluation, of which there is none here); every class takes its own
+optimiser step with momentum on the shared stored images.
 
 Deviations from the released code: the classes share one forward and their steps are made in closed
-form (:mod:`dance.methods.toolkit.classwise_sgd`), so the momentum that is left at the end of an
-iteration is exact too; embedding and logits come from one forward, not two; all four images decoded
-from a stored image stand beside each other, not in four blocks, which does not change a mean; the
-whole class as a real batch is ``real_batch: 0``. Starting from four real images per stored image is
-``init: collage`` in the run, for TinyImageNet too, where the released script does the opposite of
-what it says. The collage takes each real image once; the released one draws every quarter by itself
-and may repeat an image. Left out: the rule for one image per class without expansion, which no
-published command uses.
+form (:mod:`dance.methods.toolkit.classwise_sgd`), so the momentum after the steps of an iteration
+is exact too; embedding and logits come from one forward, not two; the four decoded images of a
+stored image are adjacent, not in four blocks, which does not change a mean; the whole class as a
+real batch is ``real_batch: 0``. Starting from four real images per stored image is ``init:
+collage`` in the run, for TinyImageNet too, where the released script does the opposite of its
+description. The collage uses each real image once; the released one draws every quarter
+independently and may repeat an image. Left out: the rule for one image per class without
+expansion, which no published command uses.
 
-Every process would need all real images to train the same queue, so one condenses all classes.
+Every process would need all real images to train the same queue, so one process condenses all
+classes.
 """
 
 from __future__ import annotations
@@ -99,20 +101,22 @@ class IDMConfig:
     model_weight_decay: NonNegative = 5e-4
     """Weight of the L2 penalty on the parameters of the networks of the queue."""
     meter_interval: AtLeastOne = 100
-    """Iterations after which the networks' training accuracies are counted anew."""
+    """Number of iterations after which the networks' training accuracies are reset."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IDMState(PixelState):
     """Stored images, and the queue: network number i is in row i modulo the queue's length.
 
-    How many networks there are follows from the iteration.
+    The number of networks follows from the iteration.
 
     Attributes:
         networks: (queue,P+B) parameters and buffers.
         network_velocities: (queue,P) momentum of the parameters.
-        hits: (queue,) int64, training images that each recognised since the last count.
-        seen: (queue,) int64, training images that each was trained on since then.
+        hits: (queue,) int64, for each network the training images that it classified correctly
+            since the last reset.
+        seen: (queue,) int64, for each network the training images that it was trained on since the
+            last reset.
     """
 
     networks: torch.Tensor = field(metadata=SHARED)
@@ -122,13 +126,13 @@ class IDMState(PixelState):
 
 
 class IDMCondensation(DistributionMatching[IDMState]):
-    """IDM at work on a task."""
+    """A run of IDM on a task."""
 
     def __init__(self, task: CondensationTask, config: IDMConfig) -> None:
         trained, buffers = parameter_layout(task.network), buffer_layout(task.network)
         zeros, counts = task.initial.new_zeros, torch.zeros(2, config.queue, dtype=torch.int64)
         hits, seen = counts.to(task.device).unbind()
-        state = IDMState.at_rest(
+        state = IDMState.with_zero_momentum(
             task.initial,
             networks=zeros(config.queue, trained.size + buffers.size),
             network_velocities=zeros(config.queue, trained.size),
@@ -170,15 +174,15 @@ class IDMCondensation(DistributionMatching[IDMState]):
         return losses
 
     def _match(self, iteration: int) -> Tensors:
-        """A step on the stored images with a network of the queue."""
+        """One step of the stored images with a network of the queue."""
         generator = keyed_generator(self.task.seed, "matched network", iteration)
-        place = int(torch.randint(self._held(iteration), (), generator=generator))
+        place = int(torch.randint(self._queue_length(iteration), (), generator=generator))
         network = self._queue[place].state()
         embed = partial(self.network.embed, network)
         weight, bias = network["classifier.weight"], network["classifier.bias"]
 
         def losses(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
-            """Both terms, a number for each class; embedding and logits come from one forward."""
+            """Both terms, one number per class; embedding and logits come from one forward."""
             found = embed(images)
             logits = functional.linear(found, weight, bias)
             return {
@@ -195,10 +199,10 @@ class IDMCondensation(DistributionMatching[IDMState]):
         return self.match_means(iteration, embed, losses, weights)
 
     def _train(self, iteration: int) -> None:
-        """Some steps of some networks of the queue on real images."""
+        """Train some networks of the queue for some steps on real images."""
         config, train = self._config, self.task.train
         generator = keyed_generator(self.task.seed, "queue", iteration)
-        fetched = torch.randperm(self._held(iteration), generator=generator)[: config.fetch]
+        fetched = torch.randperm(self._queue_length(iteration), generator=generator)[: config.fetch]
         for place in fetched.tolist():
             for _ in range(config.model_steps):
                 every = torch.randperm(len(train.labels), generator=generator)
@@ -210,7 +214,7 @@ class IDMCondensation(DistributionMatching[IDMState]):
         config, network = self._config, self._queue[place]
         labels = self.task.train.labels[rows].to(self.task.device)
         gradient, logits = network.gradient(self._input.real(rows), labels)
-        # The penalty is added before the gradient: in another order the sum is rounded otherwise.
+        # The penalty is added before the gradient: another order would round the sum differently.
         network.velocity.mul_(config.model_momentum)
         network.velocity.add_(network.weights, alpha=config.model_weight_decay)
         rate = config.model_learning_rate
@@ -219,13 +223,13 @@ class IDMCondensation(DistributionMatching[IDMState]):
         self.state.seen[place] += len(labels)
 
     def _push(self, number: int) -> None:
-        """Put a fresh network into the queue, where the oldest is when it is full."""
+        """Add an untrained network to the queue; it replaces the oldest of a full queue."""
         place = number % self._config.queue
         self._queue[place].renew(keyed_generator(self.task.seed, "network", number))
         self.state.hits[place] = 0
         self.state.seen[place] = 0
 
-    def _held(self, iteration: int) -> int:
+    def _queue_length(self, iteration: int) -> int:
         """Networks in the queue after the push of an iteration."""
         return min(_FIRST + 1 + iteration // self._config.push_interval, self._config.queue)
 
@@ -248,11 +252,11 @@ class IDM(Condenser):
     def memory(self, shape: TaskShape) -> Memory:
         """The queue with its momentum; real images of a group of classes or of a training batch.
 
-        The gradients of a training batch take twice the memory of a forward.
+        The gradients of a training batch need twice the memory of a forward.
         """
         real = max(shape.forward_batch, 2 * self.config.model_batch)
         return Memory(synthetic=shape.decoded, real=real, networks=2 * self.config.queue)
 
     def start(self, task: CondensationTask) -> Condensation[IDMState]:
-        """Begin with the first stored images at rest, and the queue's first networks."""
+        """Begin with the initial stored images, zero momentum and the queue's first networks."""
         return IDMCondensation(task, self.config)

@@ -3,20 +3,21 @@
 For each class, with features f_1..f_n of an expert and their mean m:
 
 1. S = {the image nearest to m}
-2. ipc - 1 times: put into S the image whose distance to the nearest one in S is largest
+2. ipc - 1 times: add to S the image whose distance to the nearest image in S is largest
 
-Farthest-first (Gonzalez 1985), which is within a factor of 2 of the best cover (Sener & Savarese
-2018 brought it to deep features). The start is the one that the authors of DC give for their
-tables; the first image is that of herding. A set of fewer images is the beginning of one of more.
+This is farthest-first (Gonzalez 1985), which is within a factor of 2 of the best cover (Sener &
+Savarese 2018 applied it to deep features). The start is the one that the authors of DC state for
+their tables; the first image is that of herding. A smaller set is the beginning of a larger one.
 
-It prefers outliers, and at ten images per class comes out below random selection in the published
-tables: an implementation that does not is likely to do something else.
+The method prefers outliers, and at ten images per class its accuracy is below random selection in
+the published tables: an implementation above it probably computes something else.
 
-*Choices.* Features as for herding (:mod:`dance.methods.herding`). Distances are Euclidean, in
-float64; while an image is left that is no copy of a chosen one, no copy is chosen.
+*Choices.* The features are those of herding (:mod:`dance.methods.herding`). Distances are
+Euclidean, in float64; a copy of a chosen image is chosen only if no other image is left.
 
-*Deviations.* Others start at a random image (DeepCore, which cannot choose a single one). The row
-called "K-Center" of DC-Bench is k-means (:mod:`dance.methods.k_means`) and far stronger.
+*Deviations.* Other implementations start at a random image (DeepCore, which cannot choose a single
+image). The row "K-Center" of DC-Bench is k-means (:mod:`dance.methods.k_means`), which is much
+stronger.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ class KCenter(FeatureCoreset):
     year = 1985
 
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-        """The box above for one class; nothing is drawn."""
+        """The algorithm above for one class; it uses no random numbers."""
         return farthest_first(features, count)
 
 
 def farthest_first(features: torch.Tensor, count: int) -> torch.Tensor:
-    """Places (count,) of distinct images, the first of them nearest to the mean.
+    """Indices (count,) of distinct images, the first of them nearest to the mean.
 
     Args:
         features: (n,D) float64.
@@ -56,6 +57,6 @@ def farthest_first(features: torch.Tensor, count: int) -> torch.Tensor:
         last = chosen[-1]
         distances = lengths + lengths[last] - 2 * (centred @ centred[last])
         nearest = torch.minimum(nearest, distances)
-        nearest[last] = -torch.inf  # never again
+        nearest[last] = -torch.inf  # never chosen again
         chosen.append(first_least(-nearest, 4 * size))
     return torch.tensor(chosen[:count], dtype=torch.int64)

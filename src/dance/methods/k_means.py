@@ -2,23 +2,25 @@
 
 For each class, with features f_1..f_n of an expert:
 
-1. Centres: one image at random, then ipc - 1 times one with a probability in proportion to its
-   squared distance to the nearest centre so far (k-means++, Arthur & Vassilvitskii 2007).
-2. Until no image changes its cluster, at most 100 times: every image joins its nearest centre (the
-   first of equals); every centre moves to the mean of its images (Lloyd). A centre without images
-   moves to the image that is farthest from its own.
-3. 1 and 2 from several starts; the one with the least sum of squared distances counts, the first of
-   equals.
-4. Each centre, that of the largest cluster first, takes the image nearest to it among those that
-   none has taken: no image comes twice, even where copies of an image make centres fall together.
+1. Draw the initial centres: one image at random, then ipc - 1 images, each with a probability
+   proportional to its squared distance to the nearest centre so far (k-means++, Arthur &
+   Vassilvitskii 2007).
+2. Until no image changes its cluster, at most 100 times: assign every image to its nearest centre
+   (the first of equally near ones); move every centre to the mean of its images (Lloyd). A centre
+   without images moves to the image that is farthest from its own centre.
+3. Repeat 1 and 2 from several starts; keep the result with the lowest sum of squared distances, the
+   first of equal ones.
+4. For each centre, that of the largest cluster first, choose the nearest image that has not been
+   chosen: no image is chosen twice, even if copies of an image make centres coincide.
 
-It is the row that DC-Bench (Cui et al. 2022) calls "K-Center", which is no farthest-first; by its
-leaderboard it is the strongest selection of real images. Its code is not published: starts, rounds
-and the order of step 4 are choices made here. Features as for herding
-(:mod:`dance.methods.herding`). With one image per class it is herding and K-Center.
+This is the row that DC-Bench (Cui et al. 2022) calls "K-Center", although it is not farthest-first;
+by its leaderboard it is the strongest selection of real images. Its code is not published: the
+number of starts and iterations and the order of step 4 are choices made here. The features are
+those of herding (:mod:`dance.methods.herding`). With one image per class the result is that of
+herding and K-Center.
 
-Written out rather than called: every draw is keyed, sums have one order whatever the number of
-threads, and it runs where the features are.
+The algorithm is implemented here and not taken from a library, so that every draw is keyed, sums
+have the same order for any number of threads, and it runs on the device of the features.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from dance.core.config import AtLeastOne, configuration
 from dance.methods.base import METHODS
 from dance.methods.toolkit.coreset import FeatureCoreset, SelectionConfig, first_least
 
-_ROUNDS = 100
+_MAX_ITERATIONS = 100
 
 
 @configuration
@@ -37,7 +39,7 @@ class KMeansConfig(SelectionConfig):
     """Selection by k-means."""
 
     starts: AtLeastOne = 4
-    """Number of runs of k-means, of which the best counts."""
+    """Number of runs of k-means, of which the best is used."""
 
 
 @METHODS.register("k_means")
@@ -50,24 +52,24 @@ class KMeans(FeatureCoreset):
     Config = KMeansConfig
 
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-        """The box above for one class."""
-        centred = features - features.mean(0)  # distances stay, rounding shrinks
+        """The algorithm above for one class."""
+        centred = features - features.mean(0)  # the same distances with less rounding
         best, least = torch.empty(0), float("inf")
         for _ in range(self.config.starts if count > 1 else 1):
-            centres = spread(centred, count, generator)
+            centres = initial_centres(centred, count, generator)
             centres, total = lloyd(centred, centres)
             if total < least:
                 best, least = centres, total
         return representatives(centred, best)
 
 
-def spread(features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """First centres (count,D), by k-means++.
+def initial_centres(features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Initial centres (count,D), by k-means++.
 
     Args:
         features: (n,D) float64.
         count: at most n.
-        generator: one number a centre is drawn from it.
+        generator: source of one random number per centre.
     """
     points = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
     chosen = [int(points[0] * len(features))]
@@ -83,7 +85,7 @@ def spread(features: torch.Tensor, count: int, generator: torch.Generator) -> to
 
 
 def lloyd(features: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Centres (k,D) that no image leaves any more, and the sum of squared distances to them.
+    """Centres (k,D) after convergence, and the sum of squared distances to the nearest centre.
 
     Args:
         features: (n,D) float64.
@@ -92,7 +94,7 @@ def lloyd(features: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, 
     cluster = torch.full_like(features[:, 0], -1, dtype=torch.int64)
     lengths = _lengths(features)
     distances = _distances(features, centres, lengths)
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ITERATIONS):
         joined = distances.argmin(1)
         if torch.equal(joined, cluster):
             break
@@ -103,7 +105,7 @@ def lloyd(features: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def representatives(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    """Places (k,) of distinct images, one near each centre, largest cluster first.
+    """Indices (k,) of distinct images, one near each centre, largest cluster first.
 
     Args:
         features: (n,D) float64.
@@ -128,19 +130,19 @@ def _lengths(features: torch.Tensor) -> torch.Tensor:
 def _distances(
     features: torch.Tensor, centres: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Squared distances (n,k) of features whose squared lengths are known."""
+    """Squared distances (n,k) of features, given their squared lengths."""
     products = features @ centres.T
     sums = lengths[:, None] + _lengths(centres)
     return (sums - 2 * products).clamp(min=0)
 
 
 def _means(features: torch.Tensor, cluster: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
-    """Means (k,D) of the clusters; of an empty one the image farthest from its own centre.
+    """Means (k,D) of the clusters; for an empty one the image farthest from its own centre.
 
     Args:
         features: (n,D).
-        cluster: (n,) of each image.
-        distances: (n,k) to the centres before.
+        cluster: (n,) cluster of each image.
+        distances: (n,k) to the previous centres.
     """
     members = torch.nn.functional.one_hot(cluster, distances.shape[1]).to(features.dtype)
     sizes = members.sum(0)

@@ -2,28 +2,29 @@
 
 Each iteration
 
-1. takes an untrained network, a fresh one every ``network_interval`` iterations,
-2. for every class, augments a real batch and the decoded synthetic images alike,
-3. lowers the squared maximum mean discrepancy of their features in a reproducing kernel Hilbert
-   space (:func:`dance.objectives.kernel.discrepancy`), in which all moments of the two
-   distributions are compared, not the means alone as in DM.
+1. uses an untrained network, which is redrawn every ``network_interval`` iterations,
+2. for every class, augments a real batch and the decoded synthetic images by the same parameters,
+3. takes a step on the squared maximum mean discrepancy of their features in a reproducing kernel
+   Hilbert space (:func:`dance.objectives.kernel.discrepancy`), which compares all moments of the
+   two distributions, not the means alone as in DM.
 
-What is known: the authors' repository holds no code, so the loss follows the form of it that other
-projects carry (a sum of five gaussian kernels whose bandwidth is the mean distance of the joint
-batch, without gradient), and what surrounds it follows IDC, whose code the authors' work is built
-on: factored stored images in [0,1] that are clamped before every iteration, the first real images
-as start, the chain of augmentations, one optimiser step a class. The paper says that a network
-serves several iterations, not how many.
+Sources: the authors' repository contains no code, so the loss follows the form in other projects (a
+sum of five gaussian kernels whose bandwidth is the mean distance of the joint batch, without
+gradient), and the rest follows IDC, on whose code the authors' work is based: factored stored
+images in [0,1] that are clamped before every iteration, the first real images as start, the chain
+of augmentations, one optimiser step per class. The paper states that a network is used for several
+iterations, but not for how many.
 
-Chosen here, since no source gives them: ``real_batch`` and ``iterations`` are DANCE's, and every
-iteration has a network of its own. ``learning_rate`` was chosen among 0.1, 0.3, 1 and 3 on a fifth
-of CIFAR-10's *training* images, held out from 120 iterations with 10 images per class
-(docs/results/methods.md): 1 and 3 are equal within the spread, so the smaller. In the short runs
-of images of 8 pixels 0.1 did better, which their recipe has. The discrepancy is bounded whatever
-the features' scale, unlike DM's distance, so that the rate should carry over better than DM's.
+Chosen here, since no source gives them: ``real_batch`` and ``iterations`` are those of DANCE, and
+every iteration has its own network. ``learning_rate`` was chosen among 0.1, 0.3, 1 and 3 on a fifth
+of CIFAR-10's *training* images, held out, after 120 iterations with 10 images per class
+(docs/results/methods.md): 1 and 3 are equal within the spread, so the smaller one was taken. In
+short runs on images of 8 pixels 0.1 was better, which is the value of their recipe. The discrepancy
+is bounded for any scale of the features, unlike DM's distance, so that the rate should transfer to
+other data better than DM's.
 
 Deviations: the classes share one forward of the real images; a class smaller than the real batch
-gives all its images. With kernel ``linear`` the loss is DM's.
+gives all its images. With kernel ``linear`` the loss is that of DM.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from dance.objectives.kernel import Kernel, discrepancy
 
 @configuration
 class M3DConfig:
-    """Settings of M3D; no source publishes the numbers, which are chosen here."""
+    """Settings of M3D; no source gives the numbers, which are chosen here."""
 
     iterations: AtLeastOne = 10_000
     """Steps on the stored images."""
@@ -69,7 +70,7 @@ class M3DConfig:
     real_batch: Count = 128
     """Real images per class and iteration; 0 takes all."""
     kernel: Kernel = "gaussian"
-    """Kernel whose maximum mean discrepancy is lowered; linear is the loss of DM."""
+    """Kernel of the maximum mean discrepancy; linear is the loss of DM."""
     network_interval: AtLeastOne = 1
     """Iterations that share one untrained network."""
     augmentation: Strategy = "color_crop_cutout"
@@ -78,10 +79,10 @@ class M3DConfig:
 
 
 class M3DCondensation(DistributionMatching[PixelState]):
-    """M3D at work on a task."""
+    """A run of M3D on a task."""
 
     def __init__(self, task: CondensationTask, config: M3DConfig) -> None:
-        state, rate = PixelState.at_rest(task.initial), config.learning_rate * task.ipc
+        state, rate = PixelState.with_zero_momentum(task.initial), config.learning_rate * task.ipc
         super().__init__(
             task,
             state,
@@ -106,7 +107,7 @@ class M3DCondensation(DistributionMatching[PixelState]):
         return self.match_features(iteration, embed, loss, {"discrepancy": 1.0})
 
     def _discrepancy(self, real: list[torch.Tensor], synthetic: torch.Tensor) -> torch.Tensor:
-        """Of k classes (k,): in one call where all have as many real images, (n_c,D) each."""
+        """Discrepancies (k,) of k classes; ``real`` has (n_c,D) for each, ``synthetic`` (k,m,D)."""
         kernel = self._config.kernel
         if len({len(features) for features in real}) == 1:
             return discrepancy(torch.stack(real), synthetic, kernel)
@@ -126,9 +127,9 @@ class M3D(Condenser):
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.3}
 
     def memory(self, shape: TaskShape) -> Memory:
-        """The real images are those of a group of classes."""
+        """The synthetic images of a class, and the real images of a group of classes."""
         return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
     def start(self, task: CondensationTask) -> Condensation[PixelState]:
-        """Begin with the first stored images at rest."""
+        """Begin with the initial stored images, with zero momentum."""
         return M3DCondensation(task, self.config)

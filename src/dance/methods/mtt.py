@@ -3,31 +3,34 @@
 Experts are networks trained on the real set by plain SGD, with their weights after every epoch
 (:mod:`dance.experts.trajectories`). One iteration
 
-1. takes an expert and a start epoch s, uniform in 0, ..., T+ - 1; the student is its weights after
-   s epochs, the target those M epochs later,
-2. lets the student take N steps of SGD with the step size a, on mini-batches of the synthetic
+1. draws an expert and a start epoch s, uniform in 0, ..., T+ - 1; the student starts from the
+   expert's weights after s epochs, and the target is the weights M epochs later,
+2. trains the student by N steps of SGD with the step size a, on mini-batches of the synthetic
    images, each under one random operation with parameters for every image (DSA),
 3. takes one SGD step, with momentum, of the images and one of a, on
 
        L = |student - target|^2 / |start - target|^2      over all parameters.
 
 Mini-batches are parts of a random order of all synthetic images, taken from its end, so that the
-smaller part comes first; a new order is drawn when it is used up, and at every iteration. The
+smaller part comes first; a new order is drawn at every iteration, and when an order is used up. The
 published runs start from random real images (``init: random``), in standardised space without
-clamps. a is stored with the set: networks that are scored by ``mtt-v1`` train at it. Nothing keeps
-it above 0; it stands beside the loss, since its divergence is how this method usually fails.
+clamping. a is stored with the set: networks that are scored by ``mtt-v1`` train at this rate.
+Nothing keeps a above 0; it is logged with the loss, since the method usually fails by its
+divergence.
 
-The derivative through N steps is exact and needs the graph of one of them
-(:mod:`dance.objectives.trajectory`); a step takes its images in parts of ``chunk`` classes' worth.
-So memory grows neither with N nor with the mini-batch, beside N + 1 copies of the weights.
+The derivative through N steps is exact and needs the graph of only one step
+(:mod:`dance.objectives.trajectory`); a step forwards its images in parts, each as large as
+``chunk`` classes. So memory grows neither with N nor with the mini-batch, except for N + 1 copies
+of the weights.
 
 Deviations from the paper and from the released code:
 
-* Memory, as said; the numbers are the same up to rounding.
-* 5000 iterations, not 5001. Experts come in one random order after the other over all of them, not
-  file by file; networks, batches and augmentation come from the run's seed, not from the clock.
-* Images are those that a set of a larger factor decodes to, where one is asked for; the paper has
-  none.
+* The memory, as described above; the numbers are the same up to rounding.
+* 5000 iterations, not 5001. Each pass over the experts has its own random order of all experts, not
+  of one file after the other; networks, batches and augmentation come from the run's seed, not from
+  the clock.
+* With a decoder that yields several images per stored image, the student trains on the decoded
+  images; the paper has no decoder.
 * A network with batch norm runs in training mode, on whole mini-batches, and its running means
   are neither followed nor matched.
 """
@@ -101,8 +104,8 @@ class MTTState(PixelState):
     """Stored images, and the step size a that is learned with them.
 
     Attributes:
-        learning_rate: 0-dim, a: the student's learning rate.
-        learning_rate_velocity: 0-dim, its momentum.
+        learning_rate: 0-dim, the student's learning rate a.
+        learning_rate_velocity: 0-dim, momentum of ``learning_rate``.
     """
 
     learning_rate: torch.Tensor = field(metadata=SHARED)
@@ -114,9 +117,9 @@ class Batch:
     """One step of a student.
 
     Attributes:
-        rows: (b,) of its images among all synthetic ones, on the device.
+        rows: (b,) rows of its images among all synthetic images, on the device.
         labels: (b,) int64 on the device.
-        augmentation: of its images.
+        augmentation: applied to its images.
     """
 
     rows: torch.Tensor
@@ -125,16 +128,16 @@ class Batch:
 
 
 class MTTCondensation(Condensation[MTTState]):
-    """MTT at work on a task.
+    """A run of MTT on a task.
 
     Args:
-        task: what is worked on.
+        task: the task.
         config: of the method.
         experts: the trajectories of the task, long enough for these settings.
     """
 
     def __init__(self, task: CondensationTask, config: MTTConfig, experts: Trajectories) -> None:
-        state = MTTState.at_rest(
+        state = MTTState.with_zero_momentum(
             task.initial,
             learning_rate=task.initial.new_tensor(config.step_size),
             learning_rate_velocity=task.initial.new_zeros(()),
@@ -176,19 +179,19 @@ class MTTCondensation(Condensation[MTTState]):
         return losses
 
     def _segment(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights (P,) to start from and to reach, on the device, in the dtype of the pixels."""
-        held, config, seed = self._experts, self._config, self.task.seed
-        turn, place = divmod(iteration, len(held))
-        order = torch.randperm(len(held), generator=keyed_generator(seed, "experts", turn))
+        """Start and target weights, each (P,), on the device, in the dtype of the pixels."""
+        experts, config, seed = self._experts, self._config, self.task.seed
+        turn, place = divmod(iteration, len(experts))
+        order = torch.randperm(len(experts), generator=keyed_generator(seed, "experts", turn))
         generator = keyed_generator(seed, "start epoch", iteration)
         start = int(torch.randint(config.start_epochs, (), generator=generator))
         number = int(order[place])
-        ends = [held.weights(number, epoch) for epoch in (start, start + config.expert_epochs)]
+        ends = [experts.weights(number, epoch) for epoch in (start, start + config.expert_epochs)]
         first, target = (weights.to(self.task.initial) for weights in ends)
         return first, target
 
     def _batches(self, iteration: int) -> list[Batch]:
-        """The student's mini-batches and what augments them."""
+        """The student's mini-batches with their augmentations."""
         config, count, seed = self._config, len(self._labels), self.task.seed
         size = min(config.student_batch or count, count)
         batches: list[Batch] = []
@@ -222,7 +225,7 @@ class MTTCondensation(Condensation[MTTState]):
         adjoint: torch.Tensor,
         wanted: bool,
     ) -> StepGradients:
-        """What :data:`StepBackward` asks of a step; -a dq/dx is added to ``image_gradient``."""
+        """A :data:`StepBackward` of a batch; -a dq/dx is added to ``image_gradient``."""
         rate = self.state.learning_rate
         leaf = images[batch.rows].requires_grad_()
         seen = batch.augmentation(leaf)
@@ -243,7 +246,7 @@ class MTTCondensation(Condensation[MTTState]):
         return StepGradients(product, total if wanted else None)
 
     def _parts(self, count: int) -> list[slice]:
-        """Images of a step that are forwarded together."""
+        """Split the images of a step into the parts that go through one forward."""
         most = count if self._network.coupled else self.task.chunk * self.task.shape.decoded
         return [slice(start, start + most) for start in range(0, count, most)]
 
@@ -266,7 +269,7 @@ class MTTCondensation(Condensation[MTTState]):
         return torch.stack(products).sum(), leaves
 
     def _leaves(self, weights: torch.Tensor) -> State:
-        """Weights (P,) by name, to be differentiated."""
+        """Weights (P,) by name, as leaves of a graph."""
         views = self._layout.views(weights.detach())
         return {name: tensor.requires_grad_() for name, tensor in views.items()}
 
@@ -304,7 +307,7 @@ class MTT(Condenser):
     }
 
     def trajectory_epochs(self) -> int:
-        """The last target of the last start."""
+        """The target epoch of the last start epoch."""
         return self.config.start_epochs - 1 + self.config.expert_epochs
 
     def couples(self, network: Network) -> bool:
@@ -312,16 +315,16 @@ class MTT(Condenser):
         return True
 
     def memory(self, shape: TaskShape) -> Memory:
-        """A class's images, with second derivatives; the student's path, and its target."""
+        """One class's images with second derivatives, and the student's path and target."""
         synthetic = SECOND_ORDER * shape.decoded
         return Memory(synthetic=synthetic, networks=self.config.student_steps + 2)
 
     def start(self, task: CondensationTask) -> Condensation[MTTState]:
-        """Begin with the first stored images and the step size at rest.
+        """Begin with the initial stored images and step size, with zero momentum.
 
         Raises:
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        asked = self.trajectory_epochs()
-        held = long_enough(task.trajectories, asked, self.title, "start_epochs")
-        return MTTCondensation(task, self.config, held)
+        epochs = self.trajectory_epochs()
+        experts = long_enough(task.trajectories, epochs, self.title, "start_epochs")
+        return MTTCondensation(task, self.config, experts)

@@ -2,43 +2,46 @@
 
 Each iteration
 
-1. takes one expert and lambda ~ U(0,1) and mixes its first and last weights, as DANCE does,
-2. for every class, augments a real batch and the decoded synthetic images alike, scales their
-   features to length 1, and lowers 300 times the distance of their empirical characteristic
-   functions at random frequencies (:mod:`dance.objectives.characteristic`),
-3. lowers the expert's cross-entropy on the synthetic images, under another augmentation,
+1. draws one expert and lambda ~ U(0,1), and interpolates the expert's first and last weights, as
+   DANCE does,
+2. for every class, augments a real batch and the decoded synthetic images by the same parameters,
+   scales their features to length 1, and minimises 300 times the distance of their empirical
+   characteristic functions at random frequencies (:mod:`dance.objectives.characteristic`),
+3. minimises the expert's cross-entropy on the synthetic images, under another augmentation,
 
 with AdamW on stored images in [0,1], which are clamped before every iteration, and a learning rate
-that is halved whenever the sum of both losses over classes has not fallen for 500 iterations.
+that is halved whenever the sum of both losses over classes has not decreased for 500 iterations.
 
 The defaults are the released code, which computes the paper's row "fixed frequencies". Where the
-paper has something else, the option that gives it is in brackets:
+paper differs, the option that gives its form is in brackets:
 
-* Frequencies are normal. In the paper a network makes the scales of a mixture of normals, 16
-  frequencies for each, and learns to raise the distance that the stored images lower (``sampling:
-  learned``, ``frequencies: 1024``). The released code switches that off. Its switch would bring
-  frequencies of another kind, four distinct ones in (-1,1) that are repeated, without the normal
-  factor, and would train nothing: it adds the network's gradient and takes it away again. Here its
-  ascent has a gradient of its own, once per iteration, of the mean over classes.
+* Frequencies are normal. In the paper a network computes the scales of a mixture of normals, 16
+  frequencies for each, and is trained to maximise the distance that the stored images minimise
+  (``sampling: learned``, ``frequencies: 1024``). The released code switches that off. Its switch
+  would give frequencies of another kind, four distinct ones in (-1,1) that are repeated, without
+  the normal factor, and would train nothing: it adds the network's gradient and subtracts it again.
+  Here the network is trained by a separate gradient, once per iteration, of the mean over classes.
 * Features of length 1, the factor 300 and the calibration (3.) are not in the paper
   (``calibration_weight: 0``; the released weight was 25 for a day, then 1).
 * Each class's first 1024 images are its real batch at every iteration (``real: random``).
-* Weights of the two parts of the distance are equal, with which it is the modulus of the
-  difference, whatever is said of amplitude and phase (``amplitude``, ``phase``).
+* The weights of the two parts of the distance are equal. With equal weights the distance is the
+  modulus of the difference, although paper and code describe amplitude and phase as separate terms
+  (``amplitude``, ``phase``).
 * Weight decay acts on the pixels: with 100 classes it would shrink them to 0.14 in a run at a
   constant rate (``weight_decay: 0``).
 * Every class takes its own optimiser step on the shared stored images, so that a class moves by
-  about
-  sqrt(K) learning rates an iteration; over 8 processes the released code splits the classes, and
-  its numbers come from either (``steps: joint``: one step of all, as if each class had its own).
+  about sqrt(K) learning rates per iteration. The released code splits the classes over 8 processes;
+  its numbers come from one process or from several (``steps: joint``: one step for all classes, as
+  if each class had its own optimiser).
 
-Deviations from the released code: its synthetic batches are made ahead, so that a gradient may be
-that of stored images up to ten steps old; here never. Frequencies are drawn once for all classes
-of an iteration, not for each: what each class sees is distributed as before. Experts are loaded
-once, not from disk at every iteration, and buffers of batch norm are mixed too, as in DANCE.
-Classes share their forwards, and their steps, those without a gradient included, are made together
-(:mod:`dance.methods.toolkit.classwise_adamw`). The sampling network, which is made for features of
-2048 numbers there, fits any. The published runs multiplied in TF32; here products are float32.
+Deviations from the released code: its synthetic batches are prefetched, so that a gradient may be
+that of stored images up to ten steps old; here they are always current. Frequencies are drawn once
+per iteration for all classes, not for each class; the distribution of each class's frequencies is
+the same. Experts are loaded once, not from disk at every iteration, and buffers of batch norm are
+interpolated too, as in DANCE. Classes share their forwards, and their steps, including those
+without a gradient, are made in one operation (:mod:`dance.methods.toolkit.classwise_adamw`). The
+sampling network, which requires features of 2048 numbers there, takes any number here. The
+published runs multiplied in TF32; here products are float32.
 """
 
 from __future__ import annotations
@@ -84,12 +87,12 @@ from dance.objectives.characteristic import (
 )
 
 _SCALE = 300.0
-"""Of the distance, as released."""
+"""Factor of the distance, as released."""
 _REPEATS = 16
-"""Frequencies that share the scale which the sampling network gave."""
+"""Frequencies that share one scale of the sampling network."""
 _BLOCKS = 3
 _FACTOR, _THRESHOLD = 0.5, 1e-4
-"""Of the learning rate, and by what share the loss must fall to count as fallen."""
+"""Factor of the learning rate, and the fraction by which the loss must decrease to count."""
 
 
 @configuration
@@ -114,12 +117,12 @@ class NCFMConfig:
     real_batch: Count = 1024
     """Real images per class and iteration; 0 takes all."""
     real: Literal["first", "random"] = "first"
-    """Which real images of each class are matched: the first, always the same, or random ones."""
+    """Real images of each class that are matched: first (the same at every iteration) or random."""
     frequencies: AtLeastOne = 4096
     """Number of frequencies at which the characteristic functions are compared."""
     sampling: Literal["normal", "learned"] = "normal"
-    """How frequencies are drawn: normal, or learned (their scales are, to tell real and synthetic
-    features apart)."""
+    """Distribution of the frequencies: normal, or learned (normal with scales that are trained to
+    maximise the distance)."""
     amplitude: NonNegative = 0.5
     """Weight of the difference of the amplitudes of the characteristic functions."""
     phase: NonNegative = 0.5
@@ -137,16 +140,16 @@ class NCFMConfig:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NCFMState(PixelState):
-    """Stored images, their optimiser and its schedule, and the network that makes frequencies.
+    """Stored images, their optimiser and its schedule, and the network that samples frequencies.
 
     Attributes:
         pixel_rate: 0-dim, learning rate of the stored images.
         updates: 0-dim int64, optimiser steps so far.
-        lowest: 0-dim, least sum of losses so far.
-        stalled: 0-dim int64, iterations since then.
+        lowest: 0-dim, lowest sum of losses so far.
+        stalled: 0-dim int64, iterations since the lowest sum.
         squares: AdamW's mean squared gradient of the stored images, of their shape; None with SGD.
-        sampler: (P,) weights of the sampling network; None where frequencies are normal.
-        sampler_velocity: (P,) their momentum; None where frequencies are normal.
+        sampler: (P,) weights of the sampling network; None if frequencies are normal.
+        sampler_velocity: (P,) momentum of ``sampler``; None if frequencies are normal.
     """
 
     pixel_rate: torch.Tensor = field(metadata=SHARED)
@@ -159,11 +162,11 @@ class NCFMState(PixelState):
 
 
 class PacedOptimiser:
-    """The optimiser of the stored images, at the learning rate that the state says.
+    """The optimiser of the stored images, at the learning rate of the state.
 
     Args:
         task: with the classes.
-        state: whose stored images it moves.
+        state: with the stored images, which change in place, and the learning rate.
         config: of the method.
     """
 
@@ -175,21 +178,21 @@ class PacedOptimiser:
         self._cycle = self._next()
 
     def before(self) -> None:
-        """Bring every class to its own turn in the next cycle."""
+        """Advance every class to its own turn in the next cycle."""
         self._cycle = self._next()
         self._state.updates.add_(self._classes)
         self._cycle.before()
 
     def step(self, gradient: torch.Tensor) -> None:
-        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
         self._cycle.step(gradient)
 
     def after(self) -> None:
-        """Bring every class to the end of the cycle."""
+        """Advance every class to the end of the cycle."""
         self._cycle.after()
 
     def _next(self) -> ClassOptimiser:
-        """One for the next cycle."""
+        """Make the optimiser of the next cycle."""
         config, state, classes, own = self._config, self._state, self._classes, self._own
         rate = float(state.pixel_rate)
         if state.squares is None:
@@ -199,10 +202,10 @@ class PacedOptimiser:
 
 
 class Sampler:
-    """The network that learns the scales of frequencies; its weights lie flat in the state.
+    """The network that learns the scales of frequencies; its weights are a vector in the state.
 
     Args:
-        size: D, numbers in a feature.
+        size: the number D of features.
     """
 
     def __init__(self, size: int) -> None:
@@ -214,7 +217,7 @@ class Sampler:
         self._bound = 1 / math.sqrt(size)
 
     def initial(self, generator: torch.Generator) -> torch.Tensor:
-        """(P,) weights on the CPU, as PyTorch would draw them."""
+        """(P,) weights on the CPU, from PyTorch's default distribution."""
         parts = {}
         for name, shape in self._layout.shapes.items():
             part = torch.full(shape, float(name.endswith("scale")))
@@ -224,18 +227,19 @@ class Sampler:
         return self._layout.flatten(parts)
 
     def scales(self, weights: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """(n,D) in (-1,1) of noise (n,D)."""
+        """Scales (n,D) in (-1,1), from noise (n,D)."""
         return mixture_scales(list(self._layout.views(weights).values()), noise)
 
 
 class Frequencies:
-    """The frequencies of an iteration, and the gradient of the loss by what made them.
+    """The frequencies of an iteration, and the gradient of the sampling network's weights.
 
     Args:
-        values: (F,D).
-        normal: (F,D) the normal numbers in them, where their scales are learned.
+        values: (F,D) the frequencies.
+        normal: (F,D) the normal numbers that the learned scales multiply; None without learned
+            scales.
         leaf: (P,) weights of the sampling network.
-        scales: (F/16,D) that it made, with the graph.
+        scales: (F/16,D) output of the sampling network, with its graph.
     """
 
     def __init__(
@@ -263,14 +267,14 @@ class Frequencies:
 
 
 class NCFMCondensation(Condensation[NCFMState]):
-    """NCFM at work on a task."""
+    """A run of NCFM on a task."""
 
     def __init__(self, task: CondensationTask, config: NCFMConfig) -> None:
         initial, counter = task.initial, torch.zeros((), dtype=torch.int64, device=task.device)
         self._sampler, sampler = Sampler(task.network.embedding_size), None
         if config.sampling == "learned":
             sampler = self._sampler.initial(keyed_generator(task.seed, "sampler")).to(initial)
-        state = NCFMState.at_rest(
+        state = NCFMState.with_zero_momentum(
             initial,
             pixel_rate=initial.new_tensor(config.learning_rate),
             updates=counter,
@@ -288,7 +292,7 @@ class NCFMCondensation(Condensation[NCFMState]):
         self._first: torch.Tensor | None = None
         if config.real == "first":
             every = [task.train.rows(label) for label in task.classes]
-            rows = [own[: config.real_batch or None] for own in every]
+            rows = [class_rows[: config.real_batch or None] for class_rows in every]
             self._first = torch.cat(rows).to(task.device)
         optimiser = PacedOptimiser(task, state, config)
         self._synthetic = SyntheticImages(task, state.pixels, optimiser)
@@ -306,11 +310,11 @@ class NCFMCondensation(Condensation[NCFMState]):
         if config.patience:
             weights = {"matching": 1.0, "calibration": config.calibration_weight}
             total = sum(float(loss) * weights[name] for name, loss in losses.items())
-            self._pace(total * self.task.train.num_classes)
+            self._schedule(total * self.task.train.num_classes)
         return losses
 
     def _match(self, iteration: int, encoder: State) -> Tensors:
-        """A step of every class on the distance of characteristic functions."""
+        """One step of every class on the distance of characteristic functions."""
         augmentation = self._augmentation.draw(2 * iteration)
         drawn = self._frequencies(iteration)
         rows = self._first
@@ -335,7 +339,7 @@ class NCFMCondensation(Condensation[NCFMState]):
         return found
 
     def _calibrate(self, iteration: int, expert: State) -> Tensors:
-        """A step of every class on the expert's cross-entropy."""
+        """One step of every class on the expert's cross-entropy."""
         augmentation = self._augmentation.draw(2 * iteration + 1)
 
         def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
@@ -347,7 +351,7 @@ class NCFMCondensation(Condensation[NCFMState]):
         return self._synthetic.descend(augmentation, loss, weights)
 
     def _frequencies(self, iteration: int) -> Frequencies:
-        """Those of an iteration, for all classes."""
+        """The frequencies of an iteration, for all classes."""
         config, like, size = self._config, self.task.initial, self.task.network.embedding_size
         generator = keyed_generator(self.task.seed, "frequencies", iteration)
         normal = torch.randn(config.frequencies, size, generator=generator).to(like)
@@ -363,33 +367,39 @@ class NCFMCondensation(Condensation[NCFMState]):
     ) -> torch.Tensor:
         """Loss of a class, from real (n,D) and synthetic (m,D) features.
 
-        Its derivative is taken at once: a graph over all classes would keep (F,m) phases of each.
+        Its derivative is computed immediately: a graph over all classes would keep the (F,m) phases
+        of each class.
         """
-        config, at = self._config, drawn.values
+        config, frequencies = self._config, drawn.values
         with torch.no_grad():
-            wanted = characteristic(real, at)
+            target = characteristic(real, frequencies)
         leaf = synthetic.detach().requires_grad_()
         with torch.enable_grad():
-            own = characteristic(leaf, at)
-            loss = _SCALE * characteristic_distance(wanted, own, config.amplitude, config.phase)
+            found = characteristic(leaf, frequencies)
+            loss = _SCALE * characteristic_distance(target, found, config.amplitude, config.phase)
         (gradient,) = torch.autograd.grad(loss, leaf)
         if drawn.leaf is not None:
-            moved = at.detach().requires_grad_()
-            both = characteristic(real, moved), characteristic(synthetic.detach(), moved)
-            rising = _SCALE * characteristic_distance(*both, config.amplitude, config.phase)
-            drawn.collect(torch.autograd.grad(rising, moved)[0])
+            frequencies = frequencies.detach().requires_grad_()
+            real_values = characteristic(real, frequencies)
+            values = characteristic(synthetic.detach(), frequencies)
+            raised = characteristic_distance(real_values, values, config.amplitude, config.phase)
+            drawn.collect(torch.autograd.grad(_SCALE * raised, frequencies)[0])
         return loss.detach() + ((synthetic - leaf.detach()) * gradient).sum()
 
     def _ascend(self, gradient: torch.Tensor) -> None:
-        """A step of the sampling network up the mean over classes, from the sum's gradient (P,)."""
+        """One ascent step of the sampling network on the mean over classes.
+
+        Args:
+            gradient: (P,) of the sum over classes.
+        """
         config, weights, velocity = self._config, self.state.sampler, self.state.sampler_velocity
         assert weights is not None and velocity is not None
         velocity.mul_(config.sampler_momentum)
         velocity.add_(gradient, alpha=1 / self.task.train.num_classes)
         weights.add_(velocity, alpha=config.sampler_learning_rate)
 
-    def _pace(self, loss: float) -> None:
-        """Halve the learning rate when the loss has not fallen for long."""
+    def _schedule(self, loss: float) -> None:
+        """Halve the learning rate if the loss has not decreased for ``patience`` iterations."""
         state = self.state
         if loss < float(state.lowest) * (1 - _THRESHOLD):
             state.lowest.fill_(loss)
@@ -413,10 +423,10 @@ class NCFM(Condenser):
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.01, "frequencies": 256}
 
     def __init__(self, config: NCFMConfig) -> None:
-        """Refuse frequencies that the sampling network cannot make.
+        """Refuse a number of frequencies that the sampling network cannot produce.
 
         Raises:
-            ConfigError: they are not in groups, or there is one group only.
+            ConfigError: the number is no multiple of the group size, or there is only one group.
         """
         super().__init__(config)
         count = config.frequencies
@@ -428,19 +438,19 @@ class NCFM(Condenser):
             )
 
     def needs_experts(self) -> bool:
-        """They are mixed, and calibrate."""
+        """Experts are interpolated, and used for calibration."""
         return True
 
     def couples(self, network: Network) -> bool:
-        """The learning rate depends on the losses of all classes, learned frequencies on them."""
+        """The schedule and the learned frequencies depend on the losses of all classes."""
         return bool(self.config.patience) or self.config.sampling == "learned"
 
     def memory(self, shape: TaskShape) -> Memory:
-        """The real images are those of a group of classes."""
+        """The synthetic images of a class, and the real images of a group of classes."""
         return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
     def start(self, task: CondensationTask) -> Condensation[NCFMState]:
-        """Begin with the first stored images at rest.
+        """Begin with the initial stored images, with zero momentum.
 
         Raises:
             MissingExpertsError: the task holds no experts.

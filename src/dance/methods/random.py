@@ -1,4 +1,4 @@
-"""Random selection: ipc real images of each class, the row every other method must beat."""
+"""Random selection: ipc real images of each class, the baseline of every other method."""
 
 from __future__ import annotations
 

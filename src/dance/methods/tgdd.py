@@ -1,32 +1,33 @@
-"""TGDD: trajectory-guided dataset distillation (AAAI 2026), DANCE along an expert's training.
+"""TGDD: trajectory-guided dataset distillation (AAAI 2026), DANCE with snapshots of experts.
 
 Experts are networks trained on the real set, with their weights after every epoch
 (:mod:`dance.experts.trajectories`). Each iteration
 
-1. takes an expert, an epoch j uniform in 0, ..., E and a later one uniform in j, ..., min(j+6, E),
-2. for every class, augments a real batch and the synthetic images alike and takes one step on
+1. draws an expert, an epoch j uniform in 0, ..., E and a later one uniform in j, ..., min(j+6, E),
+2. for every class, augments a real batch and the synthetic images by the same parameters and takes
+   one step on
 
        |mean real feature - mean synthetic feature|^2 + alpha CE(synthetic),
 
-   features by the weights after epoch j, cross-entropy by those after the later one.
+   with features by the weights after epoch j and cross-entropy by those after the later epoch.
 
-So where DANCE mixes an expert's two ends, the weights are ones that training went through, and its
-two views share decoding, augmentation and step. All else is DANCE's: clamped stored images in
-[0,1], the step for one image per class times ipc, one optimiser step per class on the shared
-stored images.
+DANCE interpolates the first and last weights of an expert; here the weights are those of an epoch
+of its training, and the two terms share decoding, augmentation and step. Everything else is as in
+DANCE: clamped stored images in [0,1], a learning rate proportional to the images per class, one
+optimiser step per class on the shared stored images.
 
-What is known is the released code and a reader's notes on the paper, which has alpha 2.5 for 1 and
-10 images per class and 0.5 for 50; 1.0 is the code's default and that of ``calibration_weight``
-here, the recipes have the paper's. What lies between 10 and 50 is open: on held-out training images
-of CIFAR-10, at 20 a class, 2.5 was better than 1 and 0.5 (docs/results/methods.md), so the recipes
-take it below 50.
+The sources are the released code and notes on the paper, which has alpha 2.5 for 1 and 10 images
+per class and 0.5 for 50; 1.0 is the default of the code and of ``calibration_weight`` here, and the
+recipes have the paper's values. No source gives values between 10 and 50: on held-out training
+images of CIFAR-10, at 20 images per class, 2.5 was better than 1 and 0.5 (docs/results/methods.md),
+so the recipes use 2.5 below 50.
 
-Deviations from the released code: snapshots are read when they are needed and nothing of the
-networks is made anew at every iteration; the real side has no gradient; all classes share one
-forward; a class smaller than the real batch gives all its images; the depth of the ConvNet follows
-the resolution, where that code has 3 blocks for TinyImageNet too. Snapshots have no running means
-of batch norm: it normalises each side of the batch as a whole (training mode), as in DM, and
-couples the classes.
+Deviations from the released code: snapshots are read when they are needed and networks are not
+constructed again at every iteration; the real images have no gradient; all classes share one
+forward; a class smaller than the real batch gives all its images; the depth of the ConvNet depends
+on the resolution, while that code has 3 blocks for TinyImageNet too. Snapshots have no running
+means of batch norm: it normalises the real and the synthetic batch each as a whole (training mode),
+as in DM, and couples the classes.
 """
 
 from __future__ import annotations
@@ -82,23 +83,23 @@ class TGDDConfig:
     calibration_weight: NonNegative = 1.0
     """Weight alpha of the cross-entropy of calibration; 0: none."""
     expert_epochs: AtLeastOne | None = None
-    """Last epoch E of an expert that is used (none: all that there are)."""
+    """Last epoch E of an expert that is used (none: the last one stored)."""
     ahead: Count = 6
-    """Largest number of epochs by which the network that classifies is older than the one that
-    makes features."""
+    """Largest number of epochs by which the network that classifies is ahead of the one that
+    computes features."""
 
 
 class TGDDCondensation(DistributionMatching[PixelState]):
-    """TGDD at work on a task.
+    """A run of TGDD on a task.
 
     Args:
-        task: what is worked on.
+        task: the task.
         config: of the method.
         experts: the trajectories of the task, long enough for these settings.
     """
 
     def __init__(self, task: CondensationTask, config: TGDDConfig, experts: Trajectories) -> None:
-        state, rate = PixelState.at_rest(task.initial), config.learning_rate * task.ipc
+        state, rate = PixelState.with_zero_momentum(task.initial), config.learning_rate * task.ipc
         super().__init__(
             task,
             state,
@@ -110,7 +111,7 @@ class TGDDCondensation(DistributionMatching[PixelState]):
         )
         self._config, self._experts = config, experts
         self._layout = parameter_layout(task.network)
-        self._buffers = self.network.fresh_buffers()  # moved, and never read
+        self._buffers = self.network.fresh_buffers()  # updated in training mode, but never read
         self._weights = {"matching": 1.0}
         if config.calibration_weight:
             self._weights["calibration"] = config.calibration_weight
@@ -123,7 +124,7 @@ class TGDDCondensation(DistributionMatching[PixelState]):
         self.state.pixels.clamp_(0, 1)
 
         def losses(chunk: Chunk, real: torch.Tensor, images: torch.Tensor) -> Tensors:
-            """Both terms, a number for each class."""
+            """Both terms, one number per class."""
             means = class_means(embed(images), chunk.sizes)
             found = {"matching": mean_distance(real, means)}
             if "calibration" in self._weights:
@@ -161,7 +162,7 @@ class TGDD(Condenser):
     small_options: ClassVar[Mapping[str, Any]] = {"expert_epochs": 12, "calibration_weight": 10.0}
 
     def trajectory_epochs(self) -> int:
-        """E where it is set, else at least one."""
+        """E if it is set, else at least one epoch."""
         return self.config.expert_epochs or 1
 
     def couples(self, network: Network) -> bool:
@@ -169,16 +170,16 @@ class TGDD(Condenser):
         return has_batch_norm(network)
 
     def memory(self, shape: TaskShape) -> Memory:
-        """Decoded images up to the cap; real ones of a forward where classes do not couple."""
+        """Decoded images up to the cap, and the real images of a forward without coupling."""
         synthetic = min(shape.decoded, self.config.synthetic_cap)
         return Memory(synthetic=synthetic, real=shape.forward_batch)
 
     def start(self, task: CondensationTask) -> Condensation[PixelState]:
-        """Begin with the first stored images at rest.
+        """Begin with the initial stored images, with zero momentum.
 
         Raises:
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        asked = self.trajectory_epochs()
-        held = long_enough(task.trajectories, asked, self.title, "expert_epochs")
-        return TGDDCondensation(task, self.config, held)
+        epochs = self.trajectory_epochs()
+        experts = long_enough(task.trajectories, epochs, self.title, "expert_epochs")
+        return TGDDCondensation(task, self.config, experts)

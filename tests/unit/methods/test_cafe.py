@@ -276,7 +276,7 @@ def test_constant_accuracy_ends_the_loops_as_the_sheet_says() -> None:
         made = CAFECondensation(given, CAFE.Config(monitor=monitor))
         window = torch.zeros(10, dtype=torch.float64)
         level = torch.tensor(0.4, dtype=torch.float64)
-        spreads = [made._spread(window, count, level) for count in range(1, 11)]
+        spreads = [made._window_range(window, count, level) for count in range(1, 11)]
         assert spreads == pytest.approx(expected)
 
 

@@ -17,7 +17,7 @@ from dance.experts.features import features
 from dance.methods import METHODS, Coreset
 from dance.methods.herding import icarl, welling
 from dance.methods.k_center import farthest_first
-from dance.methods.k_means import lloyd, representatives, spread
+from dance.methods.k_means import initial_centres, lloyd, representatives
 from unit.methods.tasks import image_set, task
 
 Rows = list[list[Fraction]]
@@ -117,7 +117,7 @@ def test_one_image_is_the_same_for_all(seed) -> None:
     features = drawn(seed, 30)
     (first,) = icarl(features, 1).tolist()
     assert farthest_first(features, 1).tolist() == [first]
-    centres, _ = lloyd(features, spread(features, 1, keyed_generator(seed, "a")))
+    centres, _ = lloyd(features, initial_centres(features, 1, keyed_generator(seed, "a")))
     assert representatives(features, centres).tolist() == [first]
 
 
@@ -150,7 +150,7 @@ class TestKMeans:
     def test_moves_as_another_library_does(self, count) -> None:
         images, labels = load_digits(return_X_y=True)
         features = torch.from_numpy(images[labels == 4])
-        start = spread(features, count, keyed_generator(0, "a"))
+        start = initial_centres(features, count, keyed_generator(0, "a"))
         centres, total = lloyd(features, start)
         reference = Reference(
             count, init=start.numpy(), n_init=1, algorithm="lloyd", tol=0, max_iter=100
@@ -161,7 +161,7 @@ class TestKMeans:
     def test_takes_the_nearest_image_of_each_centre(self) -> None:
         images, labels = load_digits(return_X_y=True)
         features = torch.from_numpy(images[labels == 7])
-        centres, _ = lloyd(features, spread(features, 6, keyed_generator(1, "a")))
+        centres, _ = lloyd(features, initial_centres(features, 6, keyed_generator(1, "a")))
         nearest = {
             min(range(len(features)), key=lambda k: math.dist(features[k], c)) for c in centres
         }
@@ -173,7 +173,7 @@ class TestKMeans:
         assert sorted(representatives(features, centres).tolist()) == [0, 1, 3, 4]
         assert total == 0
         same = torch.ones(5, 2, dtype=torch.float64)
-        held, _ = lloyd(same, spread(same, 3, keyed_generator(0, "a")))
+        held, _ = lloyd(same, initial_centres(same, 3, keyed_generator(0, "a")))
         assert representatives(same, held).tolist() == [0, 1, 2]
 
     def test_the_largest_cluster_chooses_first(self) -> None:
@@ -189,10 +189,10 @@ class TestKMeans:
         heaps = torch.rand(50, 2, generator=generator, dtype=torch.float64)
         heaps[25:] += 1000
         for seed in range(20):
-            start = spread(heaps, 2, keyed_generator(seed, "a"))
+            start = initial_centres(heaps, 2, keyed_generator(seed, "a"))
             assert (start > 500).any()
             assert (start < 500).any()
-            assert torch.equal(start, spread(heaps, 2, keyed_generator(seed, "a")))
+            assert torch.equal(start, initial_centres(heaps, 2, keyed_generator(seed, "a")))
 
     def test_more_starts_are_no_worse(self) -> None:
         features = drawn(2, 60, 4) + 0.1 * drawn(3, 60, 4)
@@ -200,7 +200,7 @@ class TestKMeans:
         for starts in (1, 2, 8):
             generator, best = keyed_generator(5, "a"), math.inf
             for _ in range(starts):
-                best = min(best, lloyd(features, spread(features, 6, generator))[1])
+                best = min(best, lloyd(features, initial_centres(features, 6, generator))[1])
             sums.append(best)
         assert sums == sorted(sums, reverse=True)
 

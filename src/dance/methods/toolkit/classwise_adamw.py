@@ -1,15 +1,15 @@
-"""AdamW on stored images with an optimiser step of its own for every class, all taken at once.
+"""AdamW on stored images with a separate optimiser step for every class, computed in one batch.
 
-NCFM keeps the stored images of all classes in one tensor and calls AdamW once per class and loss. A
-class whose turn it is not has gradient 0, yet its moments decay, its momentum moves it and the
-weight decay shrinks it. One step with gradient g, number t since the beginning, is
+NCFM keeps the stored images of all classes in one tensor and calls AdamW once per class and loss.
+In the steps of other classes a class has gradient 0, yet its moments decay, its momentum moves it
+and the weight decay shrinks it. Step number t since the beginning, with gradient g, is
 
     x <- (1 - lr w) x,   m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,
     x <- x - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + 1e-8).
 
-So a class drifts by about sqrt(K) lr a cycle at a steady gradient, K the number of classes. Steps
-without a gradient need no network: every class is brought to the moment of its own turn, all
-gradients are taken in one batch, and the steps are made together (compare
+So a class drifts by about sqrt(K) lr per cycle at a constant gradient, K the number of classes.
+Steps without a gradient need no network: every class is advanced to its own turn, all gradients are
+computed in one batch, and the steps are made in one operation (compare
 :mod:`dance.methods.toolkit.classwise_sgd`, which has a closed form for this).
 """
 
@@ -20,20 +20,20 @@ import math
 import torch
 
 _B1, _B2, _EPSILON = 0.9, 0.999, 1e-8
-"""PyTorch's defaults, which the field leaves as they are."""
+"""The defaults of PyTorch's AdamW."""
 
 
 class ClassAdamW:
-    """Per-class AdamW for one cycle over the classes, class c taking its c-th step.
+    """Per-class AdamW for one cycle over the classes, in which class c takes the c-th step.
 
     Args:
         pixels: (k*ipc,C,S,S) stored images of the own classes, class-major; changed in place.
-        moments: m and v, each likewise.
-        classes: K, all classes of a cycle; 1 for one step of all together.
+        moments: m and v, each of the shape of ``pixels``; changed in place.
+        classes: K, all classes of a cycle; 1 for one joint step of all classes.
         learning_rate: of one step.
         weight_decay: w.
-        done: steps made before this cycle.
-        own: the k classes whose stored images these are (none: all K).
+        done: number of steps before this cycle.
+        own: the k classes whose stored images these are (None: all K).
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class ClassAdamW:
         self._each = len(pixels) // max(1, len(self._own))
 
     def before(self) -> None:
-        """Let every class drift through the steps of the classes before it."""
+        """Apply to every class the steps of the classes before it."""
         for turn in range(self._classes - 1):
             self._drift(slice(self._rows(turn + 1), None), turn)
 
     def step(self, gradient: torch.Tensor) -> None:
-        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
         _, first, second = self._tensors
         first.lerp_(gradient, 1 - _B1)
         second.mul_(_B2).addcmul_(gradient, gradient, value=1 - _B2)
@@ -66,7 +66,7 @@ class ClassAdamW:
             self._move(slice(place * self._each, (place + 1) * self._each), turn)
 
     def after(self) -> None:
-        """Let every class drift through the steps of the classes after it."""
+        """Apply to every class the steps of the classes after it."""
         for turn in range(1, self._classes):
             self._drift(slice(0, self._rows(turn)), turn)
 
@@ -75,16 +75,16 @@ class ClassAdamW:
         return max(0, min(label, self._own.stop) - self._own.start) * self._each
 
     def _drift(self, rows: slice, turn: int) -> None:
-        """A step of some stored images without a gradient."""
+        """Make a step of some stored images without a gradient."""
         _, first, second = self._tensors
         first[rows].mul_(_B1)
         second[rows].mul_(_B2)
         self._move(rows, turn)
 
     def _move(self, rows: slice, turn: int) -> None:
-        """Move some stored images by their moments, in a step that is the turn of a class."""
+        """Move some stored images by their moments, in the step of a class."""
         pixels, first, second = (tensor[rows] for tensor in self._tensors)
         number = self._done + turn + 1
-        spread = second.sqrt().div_(math.sqrt(1 - _B2**number)).add_(_EPSILON)
+        denominator = second.sqrt().div_(math.sqrt(1 - _B2**number)).add_(_EPSILON)
         pixels.mul_(self._kept)
-        pixels.addcdiv_(first, spread, value=-self._learning_rate / (1 - _B1**number))
+        pixels.addcdiv_(first, denominator, value=-self._learning_rate / (1 - _B1**number))

@@ -1,9 +1,9 @@
-"""SGD on stored images in which every class takes its own optimiser step, in closed form for all.
+"""SGD on stored images with a separate optimiser step for every class, in closed form.
 
 IDC, DREAM and DANCE keep the stored images of all classes in one tensor and call an SGD optimiser
-with momentum once per class and loss. A class whose turn it is not has gradient 0, yet its momentum
-keeps moving it. One full cycle moves a class by about lr g / (1 - m) before its own next gradient,
-twice lr g at m = 0.5, and nothing of the momentum is left. That is part of the published dynamics
+with momentum once per class and loss. In the steps of other classes a class has gradient 0, yet its
+momentum keeps moving it. One full cycle moves a class by about lr g / (1 - m) before its own next
+gradient, twice lr g at m = 0.5, and uses up the momentum. That is part of the published dynamics
 and is reproduced here without K steps on the whole tensor: at its own turn
 
     v <- m v + g,   x <- x - lr v,
@@ -12,8 +12,8 @@ and over k steps of other classes
 
     x <- x - lr v m (1 - m^k) / (1 - m),   v <- m^k v.
 
-A loss of a class depends on its own stored images alone, so all classes can be brought to the
-moment of their own turn, their gradients be taken in one batch, and their steps be made together.
+The loss of a class depends only on its own stored images, so all classes can be advanced to their
+own turns, their gradients computed in one batch, and their steps made in one operation.
 """
 
 from __future__ import annotations
@@ -27,32 +27,33 @@ class ClassOptimiser(Protocol):
     """An optimiser of stored images, for one cycle over the classes."""
 
     def before(self) -> None:
-        """Bring every class to its own turn."""
+        """Advance every class to its own turn."""
         ...
 
     def step(self, gradient: torch.Tensor) -> None:
-        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
         ...
 
     def after(self) -> None:
-        """Bring every class to the end of the cycle."""
+        """Advance every class to the end of the cycle."""
         ...
 
 
 class ClassSGD:
     """Per-class SGD over one cycle after another.
 
-    A *cycle* is one loop over the K classes, class c taking the c-th step. Call :meth:`before`,
-    take all gradients, then :meth:`step`, then :meth:`after`.
+    A *cycle* is one loop over the K classes, in which class c takes the c-th step. Call
+    :meth:`before`, compute all gradients, then call :meth:`step` and :meth:`after`.
 
     Args:
         pixels: (k*ipc,C,S,S) stored images of the own classes, class-major; changed in place.
-        velocity: likewise, momentum buffer; changed in place.
+        velocity: (k*ipc,C,S,S) momentum buffer; changed in place.
         classes: K, all classes of a cycle.
         learning_rate: of one step.
         momentum: m in [0, 1).
-        own: the k classes whose stored images these are (none: all K). The others' steps are
-            counted nevertheless, so stored images move as they would beside them.
+        own: the k classes whose stored images these are (None: all K). The steps of the other
+            classes are counted nevertheless, so that stored images move as in a process with all
+            classes.
     """
 
     def __init__(
@@ -75,26 +76,26 @@ class ClassSGD:
             self._later = self._kept(classes - 1 - earlier)
 
     def before(self) -> None:
-        """Let every class drift through the steps of the classes before it."""
+        """Apply to every class the steps of the classes before it."""
         if self._drifts:
             self._drift(*self._earlier)
 
     def step(self, gradient: torch.Tensor) -> None:
-        """Every class's own step with its gradient, (k*ipc,C,S,S)."""
+        """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
         self.velocity.mul_(self._momentum).add_(gradient)
         self.pixels.sub_(self.velocity, alpha=self._learning_rate)
 
     def after(self) -> None:
-        """Let every class drift through the steps of the classes after it."""
+        """Apply to every class the steps of the classes after it."""
         if self._drifts:
             self._drift(*self._later)
 
     def _kept(self, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What (k*ipc,1,1,1) numbers of other steps do.
+        """The effect of the steps of other classes; ``steps`` is their number, (k*ipc,1,1,1).
 
         Returns:
-            The share of the velocity that is left, m^k, and how far the stored images move in
-            units of it, m (1 - m^k) / (1 - m).
+            The factor of the velocity, m^k, and the distance that the stored images move as a
+            multiple of the velocity, m (1 - m^k) / (1 - m).
         """
         m, dtype = self._momentum, self.pixels.dtype
         left = torch.pow(torch.tensor(m, dtype=dtype), steps)

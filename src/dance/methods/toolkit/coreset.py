@@ -1,11 +1,11 @@
-"""What coresets that choose by features share: the features of one class after the other.
+"""Selection by features, one class after the other: the base of herding, k-means and K-Center.
 
-Features are those of an expert (:func:`dance.experts.features.features`). A class at a time is
-forwarded, chosen from and let go, so that memory is that of the largest class.
+Features are those of an expert (:func:`dance.experts.features.features`). The features of a class
+are computed, used and freed before those of the next, so that memory is that of the largest class.
 
-Scores are float64. Which of two images has the lower one must not hang on the order of a sum, so
-scores that differ by less than 1e-12 of the numbers that they are made of are equal, and of equal
-ones the first image in the order of the data set is chosen. Copies of an image are such ties.
+Scores are float64. Which of two images has the lower score must not depend on the order of a sum,
+so scores that differ by less than 1e-12 of the largest summand count as equal, and of equal scores
+the first image in the order of the data set is chosen. Copies of an image are such ties.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dance.experts.features import features
 from dance.methods.base import CondensationTask, Coreset
 
 _EQUAL = 1e-12
-"""Of the largest part of a score: what rounding may do to it."""
+"""Rounding error of a score, as a fraction of its largest summand."""
 
 
 @configuration
@@ -29,7 +29,7 @@ class SelectionConfig:
     """Selection by features."""
 
     expert: Count = 0
-    """Number of the expert, from 0, whose last weights make the features."""
+    """Number of the expert, from 0, whose last weights compute the features."""
 
 
 class FeatureCoreset(Coreset):
@@ -38,7 +38,7 @@ class FeatureCoreset(Coreset):
     Config = SelectionConfig
 
     def needs_experts(self) -> bool:
-        """One of them makes the features."""
+        """An expert computes the features."""
         return True
 
     @abstractmethod
@@ -46,9 +46,9 @@ class FeatureCoreset(Coreset):
         """Choose images of one class.
 
         Args:
-            features: (n,D) float64 of all its images.
-            count: how many; at most n.
-            generator: of the class, for methods that draw.
+            features: (n,D) float64, of all images of the class.
+            count: number of images to choose; at most n.
+            generator: of the class, for methods that use random numbers.
 
         Returns:
             (count,) int64 on the CPU, in the order of choice.
@@ -69,7 +69,7 @@ class FeatureCoreset(Coreset):
         classes = {label: self.rows(task, label) for label in task.classes}
         chosen = [torch.empty(0, dtype=torch.int64)]
         for label, rows in classes.items():
-            found = features(
+            class_features = features(
                 task.network,
                 task.experts[number][1],
                 task.train,
@@ -78,8 +78,8 @@ class FeatureCoreset(Coreset):
                 bfloat16=task.bfloat16,
             )
             generator = keyed_generator(task.seed, "select", label)
-            chosen.append(rows[self.pick(found, task.ipc, generator)])
-            del found  # before the next class is forwarded
+            chosen.append(rows[self.pick(class_features, task.ipc, generator)])
+            del class_features  # free the memory before the next class is forwarded
         return torch.cat(chosen)
 
 
@@ -87,7 +87,7 @@ def first_least(scores: torch.Tensor, size: float) -> int:
     """Index of the least score, the first of equal ones.
 
     Args:
-        scores: (n,) float64; infinite where an image may not be chosen.
-        size: of the largest number that a score was summed from.
+        scores: (n,) float64; infinite for an image that may not be chosen.
+        size: the largest summand of a score.
     """
     return int((scores <= scores.min() + _EQUAL * size).to(torch.uint8).argmax())

@@ -1,11 +1,11 @@
 """Distribution matching class by class: what DANCE, DM, DataDAM, M3D, IDM, TGDD and NCFM share.
 
-All of them compare, for each class, what a network makes of a real batch with what it makes of the
-class's synthetic images, both under one augmentation of the class. :class:`RealFeatures` forwards
+All of them compare, for each class, the features of a real batch with those of the class's
+synthetic images, both under one augmentation of the class. :class:`RealFeatures` forwards
 the real images of many classes at once and without gradients; :class:`SyntheticImages` decodes and
 forwards the synthetic ones by chunks of classes and takes the step on the pixels. The losses of
 classes add up, so neither changes what is computed. :class:`DistributionMatching` is one such
-comparison; a method says which network makes which features, and which loss compares them.
+comparison; a method defines which network computes which features, and which loss compares them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Chunk:
     """Own classes whose synthetic images go through one forward; the same in all iterations.
 
     Attributes:
-        classes: their places among the own classes.
-        stored_images: their rows in the state's tensors.
-        images: their rows among the kept synthetic images of the own classes.
+        classes: positions of these classes among the own classes.
+        stored_images: rows of these classes in the state's tensors.
+        images: rows of these classes among the kept synthetic images of the own classes.
         owners: class of each kept image.
         sizes: kept images of each class.
     """
@@ -59,8 +59,8 @@ class Chunk:
 class Group:
     """Own classes whose real images are averaged together; the same in all iterations.
 
-    Where groups begin depends on the settings of the real side alone, neither on ``chunk`` nor on
-    the synthetic images, so that a mean has the same bytes whoever asks for it.
+    Where groups begin depends only on the settings of the real batch, neither on ``chunk`` nor on
+    the synthetic images, so that a mean has the same bytes in every run and every process.
 
     Attributes:
         images: (n,) parts of the batch of all own classes that are forwarded together.
@@ -74,18 +74,18 @@ class Group:
 
 
 class RealFeatures:
-    """Real batches of the own classes, and what networks make of them.
+    """Real batches of the own classes, and their features.
 
     Args:
         task: with the real images.
         batch: images of each class; 0 for all.
-        at_once: images that go through one forward (none: all, as batch norm needs them).
+        batch_size: images that go through one forward (None: all, as batch norm needs them).
     """
 
-    def __init__(self, task: CondensationTask, batch: int, at_once: int | None) -> None:
+    def __init__(self, task: CondensationTask, batch: int, batch_size: int | None) -> None:
         self._task, self._input = task, NetworkInput(task)
         self._sampler = ClassSampler(task.train, batch, task.seed, task.classes)
-        self._groups = self._group(batch, at_once)
+        self._groups = self._group(batch, batch_size)
 
     def rows(self, step: int) -> torch.Tensor:
         """Rows (n,) of the real batch of all own classes at a step, on the CPU."""
@@ -95,16 +95,16 @@ class RealFeatures:
         """Mean features (k,D) of the real images at ``rows`` under an augmentation, on the device.
 
         Args:
-            embed: what is matched.
+            embed: computes the features that are matched.
             augmentation: for all K classes.
-            rows: of :meth:`rows`, on the device.
+            rows: the result of :meth:`rows`, on the device.
         """
         initial, done = self._task.initial, 0
         found = initial.new_empty(0, self._task.network.embedding_size)
         for group, features in self._forward(embed, augmentation, rows):
             if not done:
-                # One tensor for all: a small one kept of every group would leave the memory of its
-                # features unusable behind it, so that a step took more with every class.
+                # One tensor for all groups: a small tensor kept for every group would fragment the
+                # memory of its features, and a step would take more memory with every class.
                 found = initial.new_empty(len(self._task.classes), features.shape[1])
             found[done : done + len(group.sizes)] = class_means(features, group.sizes)
             done += len(group.sizes)
@@ -113,9 +113,10 @@ class RealFeatures:
     def features(
         self, embed: Embed, augmentation: Augmentation, rows: torch.Tensor
     ) -> Iterator[torch.Tensor]:
-        """Features (n_c,D) of one own class after the other; arguments as :meth:`means` has them.
+        """Features (n_c,D) of one own class after the other.
 
-        Not more of them are in memory than what is forwarded together, and one class more.
+        At most the features of one forward and of one more class are in memory. The arguments are
+        those of :meth:`means`.
         """
         for group, features in self._forward(embed, augmentation, rows):
             yield from features.split(group.sizes)
@@ -132,22 +133,22 @@ class RealFeatures:
                 ]
             yield group, torch.cat(features)
 
-    def _group(self, batch: int, at_once: int | None) -> list[Group]:
-        """The own classes in groups of as many as are forwarded together, counted among all K."""
+    def _group(self, batch: int, batch_size: int | None) -> list[Group]:
+        """Split the own classes into groups, at boundaries that are counted over all K classes."""
         own, device = self._task.classes, self._task.device
         sizes, groups, start = self._sampler.sizes(), [], 0
-        if at_once is None:
-            each, at_once = own.stop or 1, max(1, sum(sizes))
+        if batch_size is None:
+            each, batch_size = own.stop or 1, max(1, sum(sizes))
         else:
-            each = max(1, at_once // batch) if batch else 1
+            each = max(1, batch_size // batch) if batch else 1
         first = own.start
         while first < own.stop:
             last = min((first // each + 1) * each, own.stop)
             some = sizes[first - own.start : last - own.start]
             labels = torch.arange(first, last).repeat_interleave(torch.tensor(some))
             stop = start + len(labels)
-            parts = [slice(at, min(at + at_once, stop)) for at in range(start, stop, at_once)]
-            owners = [Owners.of(part, device) for part in labels.split(at_once)]
+            parts = [slice(at, min(at + batch_size, stop)) for at in range(start, stop, batch_size)]
+            owners = [Owners.of(part, device) for part in labels.split(batch_size)]
             groups.append(Group(parts, owners, some))
             first, start = last, stop
         return groups
@@ -188,14 +189,14 @@ class SyntheticImages:
         weights: Mapping[str, float | torch.Tensor],
         subset: torch.Tensor | None = None,
     ) -> Tensors:
-        """One step of the own classes on the weighted sum, over classes too, of some losses.
+        """One step of the own classes on a weighted sum of losses, summed over the classes.
 
         Args:
             augmentation: for all K classes.
-            losses: of a chunk, whose augmented images (n,C,H,W) they get: one number for each of
-                its classes, (k,), by name.
-            weights: of the losses in the sum, by name.
-            subset: of :meth:`subset`.
+            losses: a function of a chunk and its augmented images (n,C,H,W) that returns losses by
+                name, each with one number for each class of the chunk, (k,).
+            weights: weights of the losses in the sum, by name.
+            subset: the result of :meth:`subset`.
 
         Returns:
             The own classes' part of each mean loss over all classes, without weights.
@@ -216,9 +217,9 @@ class SyntheticImages:
         return {name: total / self._task.train.num_classes for name, total in totals.items()}
 
     def subset(self, generator: torch.Generator) -> torch.Tensor | None:
-        """Rows (k*kept,) of a random choice of each class's images, each in its chunk.
+        """Rows (k*kept,) of a random choice of each class's images, counted within their chunk.
 
-        None where all are kept; then nothing is drawn.
+        None if all images are kept; then nothing is drawn.
         """
         each, own = self._task.shape.decoded, self._task.classes
         if self._kept == each:
@@ -230,7 +231,7 @@ class SyntheticImages:
         return rows
 
     def _cut(self) -> list[Chunk]:
-        """The own classes in chunks."""
+        """Split the own classes into chunks."""
         own, ipc, kept = self._task.classes, self._task.ipc, self._kept
         chunks = []
         for first in range(0, len(own), self._chunk):
@@ -270,25 +271,25 @@ def pixel_sgd(
 
 
 class DistributionMatching(Condensation[S]):
-    """Steps that match what a network makes of real and synthetic images, class by class.
+    """Steps that match the features of real and synthetic images, class by class.
 
     Args:
-        task: what is worked on.
-        state: its stored images.
+        task: the task.
+        state: holds the stored images.
         optimiser: of the stored images.
-        augmentation: of both sides.
+        augmentation: of the real and the synthetic images.
         real_batch: real images of each class; 0 for all.
         space: of the stored images.
         kept: synthetic images of each class that are forwarded (none: all).
         training: run the network in training mode. With batch norm all real images then go through
-            one forward and all synthetic ones through another, so that each side is normalised by
-            its own statistics: classes are coupled, and ``chunk`` has no effect.
+            one forward and all synthetic ones through another, so that each of the two batches is
+            normalised by its own statistics: classes are coupled, and ``chunk`` has no effect.
 
     Attributes:
         network: of the task, in that mode.
-        real: the real side.
-        synthetic: the synthetic side.
-        augmentation: of both.
+        real: the real batches and their features.
+        synthetic: the synthetic images and their optimiser.
+        augmentation: of the real and the synthetic images.
     """
 
     def __init__(
@@ -324,15 +325,15 @@ class DistributionMatching(Condensation[S]):
         """One step of the stored images on losses that compare mean features.
 
         Args:
-            iteration: whose real batch and augmentation are taken.
-            embed: the features.
-            losses: from a chunk, the mean real features (k,D) of its classes and its augmented
-                synthetic images (n,C,H,W) to losses (k,) by name.
-            weights: of the losses, by name.
+            iteration: number of the iteration; the real batch and the augmentation depend on it.
+            embed: computes the features.
+            losses: a function of a chunk, the mean real features (k,D) of its classes and its
+                augmented synthetic images (n,C,H,W) that returns losses (k,) by name.
+            weights: weights of the losses, by name.
             subset: synthetic images that are kept, as :meth:`SyntheticImages.subset` draws them.
 
         Returns:
-            As :meth:`SyntheticImages.descend`.
+            The result of :meth:`SyntheticImages.descend`.
         """
         augmentation, rows = self._drawn(iteration)
         real = self.real.means(embed, augmentation, rows)
@@ -350,7 +351,11 @@ class DistributionMatching(Condensation[S]):
         losses: Callable[[Chunk, list[torch.Tensor], torch.Tensor], Tensors],
         weights: Mapping[str, float | torch.Tensor],
     ) -> Tensors:
-        """The same on losses that compare all features: a list of (n_c,D), one for each class."""
+        """One step of the stored images on losses that compare all features.
+
+        The arguments are those of :meth:`match_means`, but ``losses`` gets a list of real features
+        (n_c,D), one for each class.
+        """
         augmentation, rows = self._drawn(iteration)
         real = self.real.features(embed, augmentation, rows)
         return self.synthetic.descend(

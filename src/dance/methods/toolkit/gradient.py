@@ -41,17 +41,17 @@ from dance.objectives.gradient import (
 
 S = TypeVar("S", bound=PixelState)
 SECOND_ORDER = 3
-"""Memory of an image's forward with second derivatives, in forwards with first ones."""
+"""Memory of a forward with second derivatives, as a multiple of one with first derivatives."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared of two gradients.
+    """A comparison of two gradients.
 
     Attributes:
-        metric: their distance.
-        axes: tensors of fewer axes are left out: 2 leaves out biases and norms, 3 the classifier
-            too.
+        metric: the distance.
+        axes: tensors with fewer axes are left out: 2 leaves out biases and norms, 3 also leaves out
+            the classifier.
     """
 
     metric: Metric
@@ -69,9 +69,9 @@ class Matcher:
     """Gradients of one class's images under a network, and their distance.
 
     Args:
-        network: in the mode in which it is to run; where it couples the images of a batch, a batch
-            is not taken in parts.
-        comparison: what is compared.
+        network: in the mode in which it is to run; if it couples the images of a batch, a batch is
+            not split into parts.
+        comparison: the compared tensors and their distance.
         batch_size: images that go through one forward with gradients of weights.
     """
 
@@ -159,10 +159,10 @@ class Matcher:
             fraction = len(part) / len(images)
             found = weight_gradients(self._loss(state, label), weights, part)
             if total:
-                for held, own in zip(total, found, strict=True):
-                    held.add_(own, alpha=fraction)
+                for tensor, gradient in zip(total, found, strict=True):
+                    tensor.add_(gradient, alpha=fraction)
             else:
-                total = [own * fraction for own in found]
+                total = [gradient * fraction for gradient in found]
         return total
 
     def _second_order(
@@ -193,10 +193,10 @@ class GradientMatching(Condensation[S]):
     One process has all classes: they share the network that is trained on all of them.
 
     Args:
-        task: what is worked on.
-        state: its stored images.
+        task: the task.
+        state: holds the stored images.
         optimiser: of the stored images.
-        matcher: of a class's gradients.
+        matcher: computes a class's gradients and their distance.
         real_batch: real images of each class and step; 0 for all.
 
     Attributes:
@@ -230,7 +230,7 @@ class GradientMatching(Condensation[S]):
 
         Args:
             network: weights under which gradients are taken.
-            augmentation: of both sides.
+            augmentation: of the real and the synthetic images.
             rows: from a class to the rows (n,) of its real batch.
             decoded: from stored images (ipc,C,S,S) and their class to standardised images.
 

@@ -16,7 +16,7 @@ from dance.methods.base import CondensationTask
 
 @dataclass(frozen=True, eq=False)
 class Owners:
-    """The class of each of n images: the row of its parameters in what is drawn for all K classes.
+    """The class of each of n images: the row of its parameters among those drawn for all K classes.
 
     Attributes:
         cpu: (n,) int64 on the CPU.
@@ -43,10 +43,10 @@ images."""
 
 
 class NetworkInput:
-    """Makes network input of what is stored.
+    """Makes network input of real and stored images.
 
     Args:
-        task: whose images they are.
+        task: with the real images, the decoder and the normalisation.
         space: of the stored images of the condensed set.
     """
 
@@ -63,7 +63,7 @@ class NetworkInput:
     def synthetic(
         self, stored_images: torch.Tensor, subset: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Network input of decoded images, as :meth:`dance.condensed.CondensedSet.images` has it.
+        """Network input of decoded images, as in :meth:`dance.condensed.CondensedSet.images`.
 
         Args:
             stored_images: (n,C,S,S).
@@ -82,7 +82,7 @@ class NetworkInput:
 
 
 class Augmenter(Protocol):
-    """A kind of augmentation, drawn for all classes at a time."""
+    """A kind of augmentation, drawn for all classes at once."""
 
     def draw(self, step: int) -> Augmentation:
         """The augmentation of a step: the same for the real and the synthetic images of a class."""
@@ -90,7 +90,7 @@ class Augmenter(Protocol):
 
 
 class SingleOperation:
-    """DSA: every class gets one operation of a strategy, with parameters of its own.
+    """DSA: every class gets one operation of a strategy, with its own parameters.
 
     Args:
         task: with the classes and the seed.
@@ -110,7 +110,7 @@ class SingleOperation:
 
 
 class ChainedOperations:
-    """IDC's augmentation: every class gets a chain of operations, with parameters of its own.
+    """IDC's augmentation: every class gets a chain of operations, with its own parameters.
 
     Args:
         task: with the classes and the seed.
@@ -138,10 +138,10 @@ def batch_operation(
     """DSA for training: one operation for a batch, with parameters for each image.
 
     Args:
-        strategy: of which one operation is drawn; empty for none.
-        count: images of the batch.
+        strategy: operations, of which one is drawn; empty for none.
+        count: number of images in the batch.
         resolution: of the images, in pixels.
-        generator: that is drawn from.
+        generator: source of the random numbers.
     """
     if not strategy:
         return lambda images: images

@@ -1,7 +1,7 @@
 """A network that is trained between the steps of a condenser, all of it in tensors of the state.
 
-Weights, momentum and buffers lie flat in tensors of fixed names, whatever the network, so that a
-checkpoint holds them and a process that resumes from it trains as if never stopped.
+Weights, momentum and buffers are flat vectors whose names do not depend on the network, so that a
+checkpoint holds them and a run that resumes from it trains as if it had not been interrupted.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from dance.networks.state_vector import buffer_layout, parameter_layout, sgd_ste
 
 
 class InnerNetwork:
-    """A network in training whose numbers are given tensors, and change in place.
+    """A network in training whose numbers are given tensors, which change in place.
 
     Args:
-        network: of the task, in training mode: it moves the running means of batch norm.
+        network: the network of the task, in training mode: it moves the running means of batch
+            norm.
         weights: (P,) parameters.
-        velocity: (P,) their momentum.
-        buffers: (B,), or None where the network has none.
+        velocity: (P,) momentum of the parameters.
+        buffers: (B,), or None if the network has no buffers.
 
     Attributes:
-        network: of the task, in training mode.
+        network: the network of the task, in training mode.
         weights: (P,) parameters.
-        velocity: (P,) their momentum.
-        buffers: (B,), or None where the network has none.
+        velocity: (P,) momentum of the parameters.
+        buffers: (B,), or None if the network has no buffers.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class InnerNetwork:
         self.network, self.weights, self.velocity = network, weights, velocity
         self.buffers = buffers
         self._trained = parameter_layout(network.skeleton)
-        self._held = buffer_layout(network.skeleton)
+        self._buffer_layout = buffer_layout(network.skeleton)
         self._counters = {
             name
             for name, buffer in network.skeleton.named_buffers()
@@ -58,18 +59,18 @@ class InnerNetwork:
         return InnerNetwork(TaskNetwork(task, training=True), *tensors)
 
     def renew(self, generator: torch.Generator) -> None:
-        """Put an untrained network without momentum in the place of this one."""
+        """Replace this network by an untrained one with zero momentum."""
         drawn = self.network.skeleton.initial(generator)
         self.weights.copy_(self._trained.flatten(drawn))
         self.velocity.zero_()
         if self.buffers is not None:
-            self.buffers.copy_(self._held.flatten(drawn))
+            self.buffers.copy_(self._buffer_layout.flatten(drawn))
 
     def state(self, *, own_buffers: bool = False) -> State:
-        """The network by name, as its skeleton takes it: views of the tensors.
+        """The parameters and buffers by name, as the skeleton takes them: views of the tensors.
 
-        Counters of batches, which no network here reads, are copies: they are whole numbers, and
-        among the buffers they are floats.
+        Counters of batches, which no network here reads, are copies: the skeleton has them as
+        integers, and the vector of buffers has them as floats.
 
         Args:
             own_buffers: copy all buffers, so that a forward in training mode does not move them.
@@ -77,11 +78,11 @@ class InnerNetwork:
         state = self._trained.views(self.weights)
         if self.buffers is not None:
             buffers = self.buffers.clone() if own_buffers else self.buffers
-            state |= self._held.views(buffers)
+            state |= self._buffer_layout.views(buffers)
         return {n: t.long() if n in self._counters else t for n, t in state.items()}
 
     def observe(self, images: torch.Tensor) -> None:
-        """Let batch norm see standardised images (n,C,H,W): one step of its running means."""
+        """Update batch norm's running means once by standardised images (n,C,H,W)."""
         with torch.no_grad():
             self.network.logits(self.state(), images)
 
@@ -149,7 +150,8 @@ class InnerNetwork:
             labels: (n,) int64 on the device.
             order: draws the order.
             batch_size: images of a step; the last one takes what is left.
-            augmented: from a batch and its number in the pass to what is trained on.
+            augmented: a function of a batch and its number in the pass that returns the images to
+                train on.
             learning_rate: of SGD.
             momentum: of SGD.
         """
@@ -159,12 +161,12 @@ class InnerNetwork:
             self.train(batch, labels[rows], learning_rate, momentum)
 
 
-def room_for_network(task: CondensationTask) -> Tensors:
-    """The tensors of an :class:`InnerNetworkState` beside the stored images, all zeros.
+def zero_network_tensors(task: CondensationTask) -> Tensors:
+    """Zero-initialised tensors for the network of an :class:`InnerNetworkState`.
 
-    :meth:`InnerNetwork.renew` puts a network there.
+    :meth:`InnerNetwork.renew` fills them with a network.
     """
     zeros, buffers = task.initial.new_zeros, buffer_layout(task.network)
     size = parameter_layout(task.network).size
-    room = {"network": zeros(size), "network_velocity": zeros(size)}
-    return room | ({"network_buffers": zeros(buffers.size)} if buffers.shapes else {})
+    tensors = {"network": zeros(size), "network_velocity": zeros(size)}
+    return tensors | ({"network_buffers": zeros(buffers.size)} if buffers.shapes else {})

@@ -13,21 +13,21 @@ from dance.methods.base import CondensationTask
 from dance.networks import Network, State
 
 Embed = Callable[[torch.Tensor], torch.Tensor]
-"""Standardised images (n,C,H,W) to what is matched of them, (n,D)."""
+"""A function from standardised images (n,C,H,W) to the features that are matched, (n,D)."""
 
 
 class TaskNetwork:
     """The network of a task.
 
     Args:
-        task: whose network, device and precision are taken.
-        training: run it in training mode, in which batch norm normalises each batch by its own
-            statistics and moves its running means.
+        task: with the network, its device and its precision.
+        training: run the network in training mode, in which batch norm normalises each batch by its
+            own statistics and moves its running means.
 
     Attributes:
         skeleton: the network, without weights.
-        coupled: whether images of a batch see each other, by batch norm in training mode, so that
-            a batch cannot be taken in parts.
+        coupled: whether the images of a batch affect each other, by batch norm in training mode, so
+            that a batch cannot be split into parts.
     """
 
     def __init__(self, task: CondensationTask, *, training: bool = False) -> None:
@@ -69,10 +69,10 @@ class TaskNetwork:
         state: State,
         images: torch.Tensor,
     ) -> torch.Tensor:
-        """What a function of weights and images makes of standardised images, in their dtype.
+        """Call a function of weights and standardised images; the result has the images' dtype.
 
-        The images come in channels-last layout, in which convolution and pooling are fastest on the
-        CPU and on tensor cores, and its arithmetic is that of the run.
+        The function gets the images in channels-last layout, in which convolution and pooling are
+        fastest on the CPU and on tensor cores, and computes in the precision of the run.
 
         Args:
             function: from weights and images (n,C,H,W) to a tensor.
@@ -80,8 +80,8 @@ class TaskNetwork:
             images: (n,C,H,W).
         """
         with self._autocast():
-            found = function(state, images.contiguous(memory_format=torch.channels_last))
-        return found.to(images.dtype)
+            result = function(state, images.contiguous(memory_format=torch.channels_last))
+        return result.to(images.dtype)
 
     def jvp(
         self, state: State, direction: State, images: torch.Tensor
