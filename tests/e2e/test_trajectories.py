@@ -117,7 +117,7 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
     assert (first.space, done.space) == ("unit", "normalized")
     for found in (first, done):
         assert found.normalization.whitening is not None
-        torch.testing.assert_close(found.normalization.whitening.packed(), white.packed())
+        torch.testing.assert_close(found.normalization.whitening.pack(), white.pack())
     plain = load_set(finished / "initial.safetensors")
     assert torch.equal(first.to_uint8(), plain.to_uint8())
     torch.testing.assert_close(first.images(), white.apply(plain.pixels), rtol=0, atol=1e-4)

@@ -26,7 +26,7 @@ class LocatedSource:
         name: of the image set.
         keep: K labels of the source; class k of the set is label ``keep[k]`` of the source.
         classes: K class names, index = label in the set.
-        known: the published facts about the set, if it was asked for by its name.
+        known: the published facts about the set, if it was requested by its name.
         notes: remarks for readers of scores, such as class names that differ from the published
             ones.
     """

@@ -1,10 +1,10 @@
-"""What a source is, told once by reading all of it and then remembered by the times of its files.
+"""Identify the content of a source: hash all files once, and cache the result by their times.
 
-Two hashes: the *stamp* (paths, sizes, modification and change times of all files: a stat each)
-finds a memo in the cache, and the memo holds the *content* hash (every byte of every file), which
-is what fingerprints are made of. So a set is recognised in a moment, an edited image is noticed
-even if its size and modification time stay the same, and a fingerprint is the same on every machine
-that has the same files.
+There are two hashes. The *stamp* (paths, sizes, modification and change times of all files: one
+stat call each) is the key of a memo in the cache, and the memo contains the *content* hash (every
+byte of every file), from which fingerprints are made. So a known set is recognised without reading
+it, an edited image is noticed even if its size and modification time are unchanged, and a
+fingerprint is the same on every machine that has the same files.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dance.data.parallel import ordered_map
 from dance.data.sources import Record
 
 VERSION = 1
-"""Part of every fingerprint; goes up when the same bytes are decoded or split differently."""
-USUAL_SIDES = (28, 32, 64, 128, 224)
+"""Part of every fingerprint; raised when the same bytes are decoded or split differently."""
+COMMON_RESOLUTIONS = (28, 32, 64, 128, 224)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a source without decoding it.
+    """Properties of a source that are known without decoding it.
 
     Attributes:
         content: hex, hash of all bytes.
@@ -48,46 +48,47 @@ class Survey:
 
     @property
     def resolution(self) -> int:
-        """Side of the square images when none is asked for.
+        """Resolution in pixels of the square images if no size is given.
 
-        The common shorter side if all images share one; else the median, rounded down to 28, 32,
-        64, 128 or 224 (below
-        28: the median itself).
+        The common shorter side if all images have the same; else the median, rounded down to 28,
+        32, 64, 128 or 224 (below 28: the median itself).
         """
         if self.shortest == self.longest:
             return self.shortest
         return max(
-            (resolution for resolution in USUAL_SIDES if resolution <= self.typical),
+            (resolution for resolution in COMMON_RESOLUTIONS if resolution <= self.typical),
             default=self.typical,
         )
 
 
-def survey(found: LocatedSource, skip_bad: bool) -> Survey:
-    """Look at every header and hash every file, unless a memo tells it.
+def survey(located: LocatedSource, skip_bad: bool) -> Survey:
+    """Read every header and hash every file, unless a memo contains the result.
 
     Raises:
         DataError: an image has no readable header and ``skip_bad`` is off, or none has.
     """
-    stamp = hashlib.sha256(f"{VERSION} {found.source.stamp(found.keep)} {found.keep}".encode())
+    stamp = hashlib.sha256(
+        f"{VERSION} {located.source.stamp(located.keep)} {located.keep}".encode()
+    )
     memo = entry_folder("sources") / f"{stamp.hexdigest()}.json"
     try:
         return Survey(**read_json(memo))
     except (ArtifactError, TypeError):
-        pass  # new, or damaged: both are made anew
-    surveyed = _survey(found, skip_bad)
+        pass  # The memo is missing or damaged: survey the source.
+    surveyed = _survey(located, skip_bad)
     write_memo(memo, asdict(surveyed))
     return surveyed
 
 
-def _survey(found: LocatedSource, skip_bad: bool) -> Survey:
+def _survey(located: LocatedSource, skip_bad: bool) -> Survey:
     resolutions: list[int] = []
     all_grey = True
     first_bad: BadImageError | None = None
-    source = found.source
-    total = sum(len(source.labels(split, found.keep)) for split in source.splits)
-    with track(f"examining {found.name}", total, "images") as task:
+    source = located.source
+    total = sum(len(source.labels(split, located.keep)) for split in source.splits)
+    with track(f"examining {located.name}", total, "images") as task:
         for split in source.splits:
-            for result in ordered_map(_examined, source.records(split, found.keep)):
+            for result in ordered_map(_examine_record, source.records(split, located.keep)):
                 task.advance()
                 if isinstance(result, BadImageError):
                     if not skip_bad:
@@ -98,21 +99,21 @@ def _survey(found: LocatedSource, skip_bad: bool) -> Survey:
                 resolutions.append(resolution)
                 all_grey &= grey
     if not resolutions:
-        raise first_bad or DataError(f"{found.name} holds no images")
+        raise first_bad or DataError(f"{located.name} holds no images")
     surveyed = Survey(
-        content=source.content(found.keep), shortest=min(resolutions), longest=max(resolutions),
+        content=source.content(located.keep), shortest=min(resolutions), longest=max(resolutions),
         typical=int(median(resolutions)), grey=all_grey,
     )  # fmt: skip
     if surveyed.shortest != surveyed.longest:
         log(
-            f"{found.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
-            f"{surveyed.typical} in the "
-            f"middle; without --size images are brought to {surveyed.resolution}"
+            f"{located.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
+            f"with median {surveyed.typical}; without --size images are resized to "
+            f"{surveyed.resolution}"
         )
     return surveyed
 
 
-def _examined(record: Record) -> tuple[int, bool] | BadImageError:
+def _examine_record(record: Record) -> tuple[int, bool] | BadImageError:
     try:
         return examine(record)
     except BadImageError as error:

@@ -105,17 +105,17 @@ class ImageSet:
         """The images of some classes, in the same order; labels and class names stay those of all.
 
         :meth:`rows` of other classes is then empty. Of a memory-mapped set only these images are
-        read, and none while they lie side by side, as those of class folders do.
+        read, and none of them yet if their rows are contiguous, as with class folders.
 
         Args:
-            classes: neighbouring labels, such as ``range(3, 6)``; may be empty.
+            classes: consecutive labels, such as ``range(3, 6)``; may be empty.
         """
         if len(classes) == self.num_classes:
             return self
         inside = (self.labels >= classes.start) & (self.labels < classes.stop)
         rows = inside.nonzero()[:, 0]
-        together = len(rows) > 0 and int(rows[-1]) - int(rows[0]) + 1 == len(rows)
-        kept = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+        contiguous = len(rows) > 0 and int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+        kept = slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows
         return dataclasses.replace(self, images=self.images[kept], labels=self.labels[kept])
 
     @cached_property

@@ -68,7 +68,7 @@ class Normalization:
         if self.whitening is not None and len(self.whitening.mean) != image.numel():
             raise ConfigError(
                 f"whitening must be ({1 + image.numel()}, {image.numel()}) float32: got "
-                f"{tuple(self.whitening.packed().shape)}"
+                f"{tuple(self.whitening.pack().shape)}"
             )
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
@@ -89,9 +89,9 @@ class Normalization:
         """Network input of stored real images.
 
         Standardising is one fused operation here, since every batch of real images passes through
-        it: images * 1/(255 std) - mean/std. It rounds otherwise than :meth:`apply` of images / 255,
-        so results stay equal only where each form stays in its place: this one for uint8, that one
-        for synthetic images.
+        it: images * 1/(255 std) - mean/std. It rounds differently from :meth:`apply` of
+        images / 255, so results are reproducible only if this form is always used for uint8 images
+        and the other one for synthetic images.
 
         Args:
             images: (n,C,S,S) uint8.
@@ -104,9 +104,9 @@ class Normalization:
         return torch.addcmul(-mean / std, values, 1 / (255 * std))
 
     def invert(self, images: torch.Tensor) -> torch.Tensor:
-        """Images in [0, 1], which they may leave, of network input (n,C,S,S)."""
+        """Pixels of network input (n,C,S,S); they may lie outside [0, 1]."""
         if self.whitening is not None:
-            return self.whitening.undo(images)
+            return self.whitening.invert(images)
         mean, std = _constants(self.mean, self.std, images.dtype, images.device)
         return images * std + mean
 
@@ -129,11 +129,11 @@ class Normalization:
             "std": list(self.std),
         }
         white = self.whitening
-        return header, {} if white is None else {_TENSOR: white.packed().cpu()}
+        return header, {} if white is None else {_TENSOR: white.pack().cpu()}
 
     @staticmethod
     def unpack(header: object, tensors: Mapping[str, torch.Tensor]) -> Normalization:
-        """From what :meth:`pack` gives; other tensors may be there.
+        """Make a normalization from the result of :meth:`pack`; other tensors are ignored.
 
         Raises:
             ConfigError: a part is missing, unknown or of another shape.
@@ -155,7 +155,7 @@ class Normalization:
                 isinstance(value, int | float) for value in values
             ):
                 raise ConfigError(f"{part} must hold one finite number per channel: got {values!r}")
-        white = None if packed is None else Whitening.unpacked(packed, name)
+        white = None if packed is None else Whitening.unpack(packed, name)
         return Normalization(tuple(header["mean"]), tuple(header["std"]), white)
 
 
@@ -163,8 +163,8 @@ class Normalization:
 def _constants(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and std (C,1,1), made once for all batches: on a GPU each would wait for a copy."""
-    middle, spread = (
+    """Mean and std (C,1,1), cached for all batches: on a GPU each batch would wait for a copy."""
+    mean_tensor, std_tensor = (
         torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1) for values in (mean, std)
     )
-    return middle, spread
+    return mean_tensor, std_tensor

@@ -1,13 +1,13 @@
-"""ZCA whitening: images whose pixels hardly depend on each other.
+"""ZCA whitening, which decorrelates the pixels of images.
 
-With mu and S the mean and covariance of the training images, flat (D = C*S*S), and
+With mu and S the mean and covariance of the flattened training images (D = C*S*S), and
 S = U diag(s) U^T,
 
     x' = (x - mu) W,    W = U diag((s + 0.1)^(-1/2)) U^T.
 
-MTT's released code fits this on pixels in [0,1] (``zca``). 0.1 is large beside most of s there, so
-only the leading directions become white; the others grow by a factor of about 3.16. DataDAM's fits
-it on standardised pixels (``zca_standardised``), whose covariance is some sixteen times as large:
+MTT's released code fits this on pixels in [0,1] (``zca``). There 0.1 is larger than most of s, so
+only the leading directions become white; the others grow by a factor of about 3.16. DataDAM's code
+fits it on standardised pixels (``zca_standardised``), with a covariance about 16 times as large:
 of CIFAR-10's 3,072 directions 771 have s above 0.1, and 129 in [0,1]. Standardising, x -> (x-m)/d
 by channel, then whitening is one such map of pixels in [0,1], with diag(1/d) W in place of W, which
 is what is stored. A matrix takes D*D*4 bytes: 38 MB for colour images of 32 pixels.
@@ -27,9 +27,9 @@ from dance.core.progress import log
 EPSILON = 0.1
 """Added to the eigenvalues."""
 _LARGEST = 4096
-"""Most numbers of an image: covariance and its eigenvectors take time with their third power."""
-_TOGETHER = 2000
-"""Images that are averaged at once."""
+"""Largest number of values in an image: the time of the eigenvectors grows with its third power."""
+_CHUNK_SIZE = 2000
+"""Number of images that are averaged in one operation."""
 _KIND = "whitening"
 ZCA, ZCA_STANDARDISED = "zca", "zca_standardised"
 """Names of the two ways to fit, as options and files have them."""
@@ -55,8 +55,8 @@ class Whitening:
         white: torch.Tensor = (flat - self.mean.to(flat.dtype)) @ self.matrix.to(flat.dtype)
         return white.view(images.shape)
 
-    def undo(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (n,C,S,S) in [0,1], which they may leave, of whitened ones."""
+    def invert(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (n,C,S,S) before whitening; they may lie outside [0,1]."""
         flat: torch.Tensor = torch.linalg.solve(self.matrix.T, images.flatten(1).T).T + self.mean
         return flat.reshape(images.shape)
 
@@ -64,13 +64,13 @@ class Whitening:
         """The same on another device."""
         return Whitening(self.mean.to(device), self.matrix.to(device), self.name)
 
-    def packed(self) -> torch.Tensor:
+    def pack(self) -> torch.Tensor:
         """(1+D,D) float32: mu, then W."""
         return torch.cat([self.mean[None], self.matrix])
 
     @staticmethod
-    def unpacked(packed: torch.Tensor, name: str = ZCA) -> Whitening:
-        """From (1+D,D), as :meth:`packed` gives it, and the name.
+    def unpack(packed: torch.Tensor, name: str = ZCA) -> Whitening:
+        """The whitening that :meth:`pack` turned into ``packed`` (1+D,D), with its name.
 
         Raises:
             ConfigError: it has another shape or dtype.
@@ -103,14 +103,13 @@ def fit(images: torch.Tensor, std: Sequence[float] | None = None) -> Whitening:
         )
     device, count = images.device, len(images)
     mean = torch.zeros(size, dtype=torch.float64, device=device)
-    for part in images.split(_TOGETHER):
+    for part in images.split(_CHUNK_SIZE):
         mean += part.flatten(1).double().sum(0) / 255
     mean /= count
     covariance = torch.zeros(size, size, dtype=torch.float64, device=device)
-    for part in images.split(_TOGETHER):
-        centred = (
-            part.flatten(1).double() / 255 - mean
-        ).float()  # the mean is gone: no digits lost
+    for part in images.split(_CHUNK_SIZE):
+        # Without the mean, float32 loses no digits that matter.
+        centred = (part.flatten(1).double() / 255 - mean).float()
         covariance += centred.T @ centred
     covariance /= count - 1
     if std is None:
@@ -129,13 +128,15 @@ def _matrix(covariance: torch.Tensor) -> torch.Tensor:
     return matrix
 
 
-def fitted(images: torch.Tensor, fingerprint: str, std: Sequence[float] | None = None) -> Whitening:
-    """The whitening of a training set, fitted once and kept in the cache.
+def fit_cached(
+    images: torch.Tensor, fingerprint: str, std: Sequence[float] | None = None
+) -> Whitening:
+    """The whitening of a training set, fitted once and stored in the cache.
 
     Args:
         images: (n,C,S,S) uint8.
         fingerprint: of the set.
-        std: as :func:`fit` takes it.
+        std: d by channel, as for :func:`fit`.
 
     Raises:
         ConfigError: the images are too large.
@@ -148,10 +149,10 @@ def fitted(images: torch.Tensor, fingerprint: str, std: Sequence[float] | None =
         try:
             tensors, header = read_tensors(path, _KIND)
             if header == about:
-                return Whitening.unpacked(tensors["whitening"], name).to(images.device)
+                return Whitening.unpack(tensors["whitening"], name).to(images.device)
         except (ArtifactError, KeyError) as error:
             log(f"{error}; fitting it again")
     log(f"whitening: fitting {shape[0]:,} images of {images[0].numel():,} numbers")
     found = fit(images, std)
-    write_tensors(path, {"whitening": found.packed()}, about, _KIND)
+    write_tensors(path, {"whitening": found.pack()}, about, _KIND)
     return found

@@ -16,7 +16,7 @@ from dance.core import memory
 from dance.core.code import outside_digest
 from dance.core.world import World, join
 from dance.data import ImageSet, load
-from dance.data.whitening import fitted
+from dance.data.whitening import fit_cached
 from dance.engine.config import RunConfig
 from dance.engine.memory import fitting, image_cost
 from dance.engine.portable import need_images, open_portable
@@ -256,7 +256,7 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
     train = train.to(device) if world.size == 1 else train
     if config.whitening != "none":
         std = train.normalization.std if config.whitening == "zca_standardised" else None
-        white = world.in_turn(lambda: fitted(train.images, train.fingerprint, std))
+        white = world.in_turn(lambda: fit_cached(train.images, train.fingerprint, std))
         train = replace(train, normalization=replace(train.normalization, whitening=white))
     return RunContext(config, device, train, network, method, portable, world)
 

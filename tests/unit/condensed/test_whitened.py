@@ -54,7 +54,7 @@ def test_the_file_holds_the_transform(real: Any, tmp_path: Path) -> None:
     made(real).save(path)
     again = load_set(path)
     assert again.normalization.whitening is not None
-    assert torch.equal(again.normalization.whitening.packed(), real[1].packed())
+    assert torch.equal(again.normalization.whitening.pack(), real[1].pack())
     assert torch.equal(again.pixels, made(real).pixels)
     made(real, normalization=Normalization((0.3,), (0.4,))).save(path)
     assert load_set(path).normalization.whitening is None

@@ -12,7 +12,7 @@ import torch
 import dance.data.whitening as whitening_module
 from dance.core.errors import ConfigError
 from dance.data import load
-from dance.data.whitening import Whitening, fit, fitted
+from dance.data.whitening import Whitening, fit, fit_cached
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def literal(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_is_the_formula(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whitening_module, "_TOGETHER", 100)
+    monkeypatch.setattr(whitening_module, "_CHUNK_SIZE", 100)
     found, (mean, matrix) = fit(images), literal(images)
     np.testing.assert_allclose(found.mean.numpy(), mean, rtol=0, atol=1e-6)
     np.testing.assert_allclose(found.matrix.numpy(), matrix, rtol=0, atol=1e-5)
@@ -49,7 +49,7 @@ def test_on_standardised_pixels_it_is_the_formula_of_these(images: torch.Tensor)
     expected = (flat - flat.mean(0)) @ (u @ np.diag((s + 0.1) ** -0.5) @ u.T)
     white = found.apply(colour.float() / 255)
     np.testing.assert_allclose(white.flatten(1).double().numpy(), expected, rtol=0, atol=2e-5)
-    assert ((found.undo(white) * 255).round() == colour).all()
+    assert ((found.invert(white) * 255).round() == colour).all()
 
 
 def test_whitened_images_come_back(images: torch.Tensor) -> None:
@@ -57,12 +57,12 @@ def test_whitened_images_come_back(images: torch.Tensor) -> None:
     some = images[:20].float() / 255
     white = found.apply(some)
     assert white.shape == some.shape
-    assert ((found.undo(white) * 255).round() == images[:20]).all()
-    again = Whitening.unpacked(found.packed())
+    assert ((found.invert(white) * 255).round() == images[:20]).all()
+    again = Whitening.unpack(found.pack())
     assert torch.equal(again.apply(some), white)
-    for damaged in (found.packed()[:-1], found.packed().double(), found.packed()[0]):
+    for damaged in (found.pack()[:-1], found.pack().double(), found.pack()[0]):
         with pytest.raises(ConfigError, match="whitening must be"):
-            Whitening.unpacked(damaged)
+            Whitening.unpack(damaged)
 
 
 def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(
@@ -76,15 +76,15 @@ def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(
         return fit(images, std)
 
     monkeypatch.setattr(whitening_module, "fit", counted)
-    first = fitted(images, "f" * 64)
-    assert torch.equal(fitted(images, "f" * 64).matrix, first.matrix)
+    first = fit_cached(images, "f" * 64)
+    assert torch.equal(fit_cached(images, "f" * 64).matrix, first.matrix)
     assert len(fits) == 1
     (path,) = (tmp_path / "whitening").iterdir()
     path.write_bytes(path.read_bytes()[:-5])
-    assert torch.equal(fitted(images, "f" * 64).matrix, first.matrix)
-    assert not torch.equal(fitted(images[:500], "f" * 64).matrix, first.matrix)
+    assert torch.equal(fit_cached(images, "f" * 64).matrix, first.matrix)
+    assert not torch.equal(fit_cached(images[:500], "f" * 64).matrix, first.matrix)
     assert len(fits) == 3
-    assert not torch.equal(fitted(images, "f" * 64, (0.25,)).matrix, first.matrix)
+    assert not torch.equal(fit_cached(images, "f" * 64, (0.25,)).matrix, first.matrix)
 
 
 def test_large_images_are_refused() -> None:

@@ -31,9 +31,9 @@ class Known:
         constants: mean and std per channel, of pixels in [0, 1]; None: computed.
         own_constants: mean and std of the set itself, where the field's codes differ; None: there
             is one pair only.
-        size: side in pixels unless another is asked for.
-        location: where it is had from when no folder holds it.
-        wordnet: ids of the classes, index = label; a copy's folders may be called so.
+        size: default resolution in pixels.
+        location: download location, used if no folder contains the set.
+        wordnet: ids of the classes, index = label; the folders of a copy may have these names.
         imagenet: their positions among ImageNet-1K's classes; empty: not a subset of it.
         mirrored: whether a mirror image shows the same class, as it does not for digits.
     """

@@ -107,7 +107,7 @@ class Folder(Source):
 
     @cached_property
     def _listed(self) -> dict[str, dict[int, list[Path]]]:
-        """Image files by split and class; a class is listed when it is first asked for."""
+        """Image files by split and class; a class is listed when it is first requested."""
         return {}
 
     @staticmethod
