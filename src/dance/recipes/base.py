@@ -1,4 +1,4 @@
-"""What a recipe is: a named, complete configuration that opens with where it is from."""
+"""Recipes: named, complete configurations that begin with their source."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Recipe:
 
     Attributes:
         name: such as ``dance-cifar10-ipc10``.
-        paper: where it is from.
-        command: what runs it.
-        expect: the accuracy to expect, and whose number that is.
+        paper: the source.
+        command: the command that runs it.
+        expect: the expected accuracy, with the source of the number.
         config: makes the configuration.
     """
 
@@ -30,7 +30,7 @@ class Recipe:
     config: Callable[[], RunConfig]
 
     def text(self) -> str:
-        """YAML that ``--config`` reads back, opening with paper, command and expectation."""
+        """YAML that ``--config`` reads, with paper, command and expectation as comments."""
         opening = (self.paper, f"command: {self.command}", f"expect: {self.expect}")
         return "".join(f"# {line}\n" for line in opening) + to_yaml(self.config())
 
@@ -38,11 +38,11 @@ class Recipe:
 RECIPES: Registry[Recipe] = Registry("recipe", "dance.recipes")
 
 Settings = Callable[[str, int, int], RunConfig]
-"""Data, images per class and side in pixels to the configuration that a method is published with,
-or by its own rule would be."""
+"""A function of the data, the images per class and the resolution in pixels that returns the
+published configuration of a method, or the configuration that the method's rule gives."""
 SETTINGS: Registry[Settings] = Registry("method with settings of its own", "dance.recipes")
-"""By method; a method that is not here takes the data-dependent settings of DANCE."""
+"""Settings by method; a method that is not registered uses the data-dependent settings of DANCE."""
 
 QUICK: Registry[Mapping[str, Any]] = Registry("method with quick settings", "dance.recipes")
-"""By method: nested plain settings that ``--config quick`` changes besides those of all methods, so
-that CIFAR-10 at ten images a class takes minutes."""
+"""By method: nested plain settings that ``--config quick`` changes in addition to those of all
+methods, so that CIFAR-10 at ten images per class takes minutes."""

@@ -18,14 +18,14 @@ from dance.recipes.rows import add
 
 _PAPER = "DANCE (Zhang et al., IJCAI 2024)"
 _SMALL = 64
-"""Largest side in pixels of what the paper calls low resolution."""
+"""Largest resolution in pixels that the paper calls low."""
 _TINY = 16
-"""Below this side in pixels images are kept whole, since a cell of a few pixels shows nothing, and
-the step on the pixels is smaller: with the published one the digits' pixels leave [0,1] by twice
-its width."""
+"""Resolution in pixels below which images are not divided into cells, since a cell of a few pixels
+is not recognisable, and the learning rate of the pixels is lower: with the published one the pixels
+of digits leave [0,1] by twice its width."""
 
 _UNPUBLISHED = {"digits": (1, 10)}
-"""Sets of ours that no paper reports, and their images per class."""
+"""Data sets that no paper reports, and their images per class."""
 
 
 @SETTINGS.register("dance")

@@ -25,7 +25,7 @@ from dance.recipes.rows import (
     without_experts,
 )
 
-_MANY = 50
+_LARGE_IPC = 50
 """Images per class above which the learning rate is ten times as large."""
 _LARGE = 128
 """Side in pixels from which the embedding weighs twice as much."""
@@ -44,7 +44,7 @@ def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """
     options = METHODS.get("datadam").Config()
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
-    if ipc > _MANY:
+    if ipc > _LARGE_IPC:
         options = replace(options, learning_rate=10.0)
     if resolution >= _LARGE:
         options = replace(options, balance=0.02)

@@ -20,7 +20,7 @@ from dance.recipes.rows import (
     without_experts,
 )
 
-_MANY = 100
+_LARGE_IPC = 100
 """Images per class from which the learning rate on CIFAR-10 is ten times as large."""
 
 
@@ -35,7 +35,7 @@ def dm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """
     options = METHODS.get("dm").Config()
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
-    if data == "cifar10" and ipc >= _MANY:
+    if data == "cifar10" and ipc >= _LARGE_IPC:
         options = replace(options, learning_rate=10.0)
     config = RunConfig(data=data, method="dm", ipc=ipc, init="random", options=options)
     return by_own_statistics(without_experts(config))

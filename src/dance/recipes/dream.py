@@ -14,7 +14,7 @@ from dance.recipes.idc import KNOWN_DATA, factor_for, scaled_options
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 _TINY_IMAGENET = {"real_batch": 64, "network_batch": 64, "network_images": 1000}
-_TINY_IMAGENET_MANY, _TINY_IMAGENET_RATE = 50, 1e-7
+_TINY_IMAGENET_LARGE_IPC, _TINY_IMAGENET_RATE = 50, 1e-7
 """From 50 images per class TinyImageNet takes steps 5000 times smaller, as released."""
 
 
@@ -30,7 +30,7 @@ def dream_config(data: str, ipc: int, resolution: int) -> RunConfig:
     changes = scaled_options(resolution) | dict(KNOWN_DATA.get(data, {}))
     if data == "tiny_imagenet":
         changes |= _TINY_IMAGENET
-        if ipc >= _TINY_IMAGENET_MANY:
+        if ipc >= _TINY_IMAGENET_LARGE_IPC:
             changes["learning_rate"] = _TINY_IMAGENET_RATE
     options = METHODS.get("dream").Config(**changes)
     return without_experts(

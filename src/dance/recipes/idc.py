@@ -41,7 +41,7 @@ _LARGE_NETWORK = NetworkConfig(name="resnet_ap10")
 _BOUND = 20
 """Images per class from which large images are decoded at several factors while condensing."""
 _SMALL_SIDE, _TINY_SIDE = 64, 16
-"""Largest side that is not large; smallest side whose images are shrunk into cells."""
+"""Largest resolution that is not large; smallest one whose images are shrunk into cells."""
 _TINY_RATE = 0.05
 """Step on images below 16 pixels, which no paper has: under the published one their distance does
 not fall."""

@@ -52,7 +52,7 @@ _LARGE: Mapping[str, Any] = {
 }
 """For images above 64 pixels: the commands of a set of 100 classes of ImageNet at 224 pixels."""
 _SMALL_SIDE, _TINY_SIDE = 64, 16
-"""Largest side that is not large; smallest side whose images are shrunk into quarters."""
+"""Largest resolution that is not large; smallest one whose images are shrunk into quarters."""
 _TINY_DEPTH = 3
 """Blocks for TinyImageNet, where all others take 4."""
 

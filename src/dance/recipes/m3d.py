@@ -17,7 +17,7 @@ from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 _TINY_SIDE = 16
-"""Smallest side for which the learning rate was chosen on CIFAR-10."""
+"""Smallest resolution for which the learning rate was chosen on CIFAR-10."""
 _TINY: Mapping[str, Any] = {"learning_rate": 0.1}
 """For smaller images, chosen on held-out training images of the digits."""
 

@@ -59,7 +59,7 @@ _DIGITS: Mapping[int, Mapping[str, Any]] = {
 }
 """Ours; with the published step the pixels of these small images leave their range by far."""
 _SMALL, _MIDDLE = 32, 64
-"""Largest sides in pixels that take the settings without whitening and of TinyImageNet."""
+"""Largest resolutions in pixels with the settings without whitening and of TinyImageNet."""
 
 
 @SETTINGS.register("mtt")

@@ -5,7 +5,7 @@ Wang et al., Dataset Distillation with Neural Characteristic Function: A Minmax 
 "fixed frequencies" of the paper's ablation where it has one; its main table has soft labels or
 fine-tuning in many cells. ``-paper`` is the minmax of the text, with learned frequencies, random
 real batches and no decay of the pixels, whose numbers are the row "with psi"; no released code
-computes that, and its settings besides are not known.
+computes that, and its other settings are not known.
 """
 
 from __future__ import annotations

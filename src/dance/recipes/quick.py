@@ -1,7 +1,7 @@
 """Quick variants: runs of minutes on two cores, to try things.
 
 They are not expected to reach the number of any paper. What is here is the same for all methods;
-what a method shortens besides is registered beside its recipes.
+the other settings that a method shortens are registered with its recipes.
 """
 
 from __future__ import annotations

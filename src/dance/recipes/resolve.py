@@ -1,4 +1,4 @@
-"""What a command means: a recipe for its data, ``--config`` over it, single settings over both."""
+"""Resolve a command: the recipe for its data, overridden by ``--config`` and single settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dance.recipes.quick import quick_settings
 from dance.recipes.rows import without_experts
 
 _QUICK = "quick"
-"""``--config quick``: the quick variant of what would be resolved without it."""
+"""``--config quick``: the quick variant of the configuration that is resolved without it."""
 _FILE = "config.yaml"
 """Name of the configuration in a run directory."""
 
@@ -34,20 +34,20 @@ def resolve(
     base: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The complete, checked configuration that a command means.
+    """The complete, checked configuration of a command.
 
     Args:
-        data: name or path; None: as the base says.
-        method: None: as the base says, else DANCE.
-        ipc: images per class; None: as the base says.
+        data: name or path; None: that of the base.
+        method: None: that of the base, else DANCE.
+        ipc: images per class; None: those of the base.
         base: ``quick``, the name of a recipe, a YAML file, or a run directory; None: the paper's
-            settings for known data, else those that it has for images of this side. A file may
-            hold a few settings only; they are taken over those.
-        overrides: nested plain settings that win over everything else.
+            settings for known data, else its settings for images of this resolution. A file may
+            contain a few settings only; they override those.
+        overrides: nested plain settings that override everything else.
 
     Raises:
-        ConfigError: an unknown name or key, or a value that cannot work.
-        DataError: the images have to be seen to know their side, and cannot be.
+        ConfigError: an unknown name or key, or a value that is not valid.
+        DataError: the images must be read to find their resolution, and cannot be read.
     """
     named = {"data": data, "method": method, "ipc": ipc}
     given = merge(
@@ -79,10 +79,10 @@ def generic(data: str, method: str, ipc: int, resolution: int) -> RunConfig:
 
 
 def method_of(method: str | None, base: str | None) -> str:
-    """The method that a command runs, which decides what ``options`` there are.
+    """The method that a command runs, which determines its ``options``.
 
     Args:
-        method: asked for, if one was.
+        method: requested method, if any.
         base: as for :func:`resolve`.
 
     Raises:
@@ -117,13 +117,13 @@ def _file(base: str) -> Path | None:
 
 
 def _of_one_method(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """``plain`` without the options of the method that it names, if another one is asked for."""
+    """``plain`` without the options of the method that it names, if another one is requested."""
     other = "method" in plain and given.get("method", plain["method"]) != plain["method"]
     return {key: value for key, value in plain.items() if not (other and key == "options")}
 
 
 def _read(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a file, as far as they are for the method that is asked for.
+    """The settings in a file, without options of another method than the requested one.
 
     Raises:
         ConfigError: one of them is wrong; the message names the file.
@@ -138,7 +138,7 @@ def _read(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
-    """The paper's settings for what is asked for, or those of the paper for images of that side."""
+    """The paper's settings for the request, or those for images of its resolution."""
     data = given.get("data")
     if not isinstance(data, str):
         raise ConfigError("which data? give a name (dance list datasets) or a path: got none")
@@ -153,7 +153,7 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
 
 
 def _resolution(data: str, source: DataConfig) -> int:
-    """Side of the images in pixels; sets that are not known are opened to find it (and cached)."""
+    """Resolution in pixels; sets that are not known are opened to find it (and cached)."""
     if source.size is not None:
         return source.size
     return KNOWN.get(data).size if data in KNOWN else load(data, "train", source).resolution

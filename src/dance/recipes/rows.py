@@ -1,4 +1,4 @@
-"""What recipes of published rows share."""
+"""Functions that the recipes of published rows share."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def add(
         method: the first part of its name.
         data: name of a known data set.
         ipc: images per class.
-        config: data, images per class and side to the settings.
-        paper: where they are from.
-        expect: what to expect of a run, and whose number that is.
-        suffix: which variant of the settings it is.
-        command: what runs it; None: ``dance condense --config`` with its name.
+        config: from data, images per class and resolution to the settings.
+        paper: the source of the settings.
+        expect: the expected accuracy, with the source of the number.
+        suffix: variant of the settings.
+        command: the command that runs it; None: ``dance condense --config`` with its name.
     """
     name = f"{method}-{data}-ipc{ipc}{suffix}".replace("_", "-")
     make = partial(config, data, ipc, KNOWN.get(data).size)
@@ -45,10 +45,10 @@ def published_rows(method: str, paper: str, source: str, config: Settings) -> No
 
     Args:
         method: its name in the table.
-        paper: where the settings are from.
+        paper: the source of the settings.
         source: name of the table, see :mod:`dance.recipes.published`.
-        config: data, images per class and side to the settings that are nearest to what made the
-            numbers.
+        config: from data, images per class and resolution to the settings nearest to those of the
+            published numbers.
     """
     found = table(source)
     for number in found.select(method=method):
@@ -70,7 +70,7 @@ def by_own_statistics(config: RunConfig) -> RunConfig:
 
 
 def without_experts(config: RunConfig) -> RunConfig:
-    """The configuration without the row of the whole set: training it only to compare is dear."""
+    """The configuration without the row of the whole set, which is expensive to train."""
     kept = tuple(name for name in config.evaluation.baselines if name != "whole")
     return replace(config, evaluation=replace(config.evaluation, baselines=kept))
 

@@ -17,7 +17,7 @@ from dance.recipes.base import QUICK, SETTINGS
 from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
-_MANY = 50
+_LARGE_IPC = 50
 """Images per class from which the cross-entropy weighs less."""
 
 
@@ -34,7 +34,7 @@ def tgdd_config(data: str, ipc: int, resolution: int) -> RunConfig:
     recipe = {field.name: getattr(config.experts, field.name) for field in fields(ExpertConfig)}
     options = METHODS.get("tgdd").Config(
         learning_rate=config.options.learning_rate,
-        calibration_weight=0.5 if ipc >= _MANY else 2.5,
+        calibration_weight=0.5 if ipc >= _LARGE_IPC else 2.5,
     )
     return without_experts(
         replace(config, method="tgdd", trajectories=TrajectoryConfig(**recipe), options=options)
