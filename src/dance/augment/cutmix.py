@@ -1,4 +1,4 @@
-"""CutMix (Yun et al. 2019) as this field trains with it: at times, one box for a whole batch."""
+"""CutMix (Yun et al. 2019) with one box for a whole batch, applied with a given probability."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Mix:
     """One drawn mixture of a batch of n images.
 
     Attributes:
-        partner: (n,) int64, whose box each image receives.
+        partner: (n,) int64, the image whose box each image receives.
         box: top, bottom, left, right in pixels (half open).
         lam: lambda, the fraction of the area that stays an image's own; the loss is
             lam CE(y) + (1-lam) CE(y_partner).
@@ -28,13 +28,13 @@ def draw_mix(
 ) -> Mix | None:
     """Draw the mixture of one batch, or none.
 
-    The box has sides int(side * sqrt(1 - u)) with u ~ Beta(1, 1) = U(0, 1) around a uniform centre,
-    clipped at the border.
+    The box is a square of length int(resolution * sqrt(1 - u)) with u ~ Beta(1, 1) = U(0, 1) around
+    a uniform centre, clipped at the border.
 
     Args:
         count: n, images in the batch.
         resolution: H = W in pixels.
-        probability: that the batch is mixed at all.
+        probability: of mixing the batch.
         generator: keyed generator on the CPU.
     """
     chance, u = torch.rand(2, generator=generator).tolist()

@@ -1,8 +1,8 @@
 """Training of classifiers by SGD or AdamW, one network or several at once.
 
 A :class:`Trainer` holds g networks (members) as stacked parameters. Each member has a seed of its
-own for order, augmentation and CutMix, so its result does not depend, beyond rounding, on how many
-members are trained beside it.
+own for order, augmentation and CutMix, so its result does not depend, beyond rounding, on the
+number of members that are trained with it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from dance.networks import Network, State
 from dance.training.optimisers import ADAMW_BETAS, adamw_step, sgd_step
 
 _PREDICT_BATCH = 256
-_DROP = re.compile(r"(\d+)/([1-9]\d*)(?:\+(\d+))?")
+_MILESTONE_PATTERN = re.compile(r"(\d+)/([1-9]\d*)(?:\+(\d+))?")
 
 
 def _milestone(text: str) -> str:
-    if not _DROP.fullmatch(text):
+    if not _MILESTONE_PATTERN.fullmatch(text):
         raise ValueError(
             "must be fractions of the epochs, such as 2/3, or 1/2+2 for two epochs later"
         )
@@ -75,15 +75,15 @@ class TrainerConfig:
     """How the operations are applied: chain (colour, flip and cutout always, one of the others per
     batch: IDC's family), single (one operation per batch: DSA's family) or none."""
     milestones: tuple[Milestone, ...] = ("2/3", "5/6")
-    """Where the learning rate falls: fractions of the epochs, rounded down, with epochs to add
-    where there are some (1/2+2); the first epoch at the lower rate, counted from 0."""
+    """First epochs (counted from 0) at each lower learning rate: fractions of the epochs, rounded
+    down, optionally plus a number of epochs (1/2+2)."""
     reset_momentum: bool = False
-    """Forget the momentum at each milestone, as a new optimiser would."""
+    """Reset the momentum to zero at each milestone, as with a new optimiser."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
     """Optimiser of the network: sgd or adamw."""
 
     def __post_init__(self) -> None:
-        """Refuse one operation to be drawn of none."""
+        """Refuse to draw one operation of an empty list."""
         if self.augmentation_mode == "single" and not self.augmentation:
             raise ValueError(
                 "augmentation_mode must be none where augmentation names no operation: got single"
@@ -91,17 +91,17 @@ class TrainerConfig:
 
     def drop_epochs(self) -> list[int]:
         """The first epoch at each lower rate, counted from 0, in the order of ``milestones``."""
-        places = []
-        for drop in self.milestones:
-            match = _DROP.fullmatch(drop)
-            assert match is not None  # checked when it was made
-            above, below, later = (int(part or 0) for part in match.groups())
-            places.append(above * self.epochs // below + later)
-        return places
+        epochs = []
+        for milestone in self.milestones:
+            match = _MILESTONE_PATTERN.fullmatch(milestone)
+            assert match is not None  # validated by the field
+            numerator, denominator, later = (int(part or 0) for part in match.groups())
+            epochs.append(numerator * self.epochs // denominator + later)
+        return epochs
 
     def rate(self, epoch: int) -> float:
         """Learning rate of the epoch, counted from 0."""
-        passed = sum(epoch >= drop for drop in self.drop_epochs())
+        passed = sum(epoch >= milestone for milestone in self.drop_epochs())
         return float(self.learning_rate * self.gamma**passed)
 
 
@@ -113,8 +113,8 @@ class TrainingData:
         images: (N,C,H,W) uint8, or float32 network input.
         labels: (N,) int64.
         normalization: of uint8 images; float32 ones need none.
-        targets: (N,K) float32, class probabilities to be learned in place of the labels, which
-            then only say what counts as right (none: the labels are learned).
+        targets: (N,K) float32, class probabilities to be learned in place of the labels, which are
+            then used for the accuracy only (None: the labels are learned).
 
     Raises:
         ConfigError: uint8 images without a normalization.
@@ -126,12 +126,12 @@ class TrainingData:
     targets: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Check that the images can be brought to network input."""
+        """Check that the images can be converted to network input."""
         if self.images.dtype == torch.uint8 and self.normalization is None:
             raise ConfigError("uint8 images must have a normalization: got none")
 
     def __len__(self) -> int:
-        """Images in all."""
+        """Number of images."""
         return len(self.labels)
 
     def batch(self, rows: torch.Tensor | slice) -> torch.Tensor:
@@ -144,7 +144,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one pass over the data gave, per member.
+    """The result of one pass over the data, per member.
 
     Attributes:
         loss: mean training loss.
@@ -157,7 +157,7 @@ class EpochResult:
 
 
 class Trainer:
-    """Trains g networks of one architecture, its members, side by side.
+    """Trains g networks of one architecture, its members, in the same forwards.
 
     Args:
         network: the skeleton; a copy is used.
@@ -265,8 +265,8 @@ class Trainer:
         """Make one pass over the data, or the rest of the pass that was interrupted.
 
         Args:
-            after_step: called after every step: it may take :meth:`state_dicts`, and end the pass
-                by raising.
+            after_step: called after every step: it may call :meth:`state_dicts`, and end the pass
+                by raising an exception.
 
         Raises:
             ConfigError: the loss is no longer finite.
@@ -305,7 +305,7 @@ class Trainer:
 
         Args:
             rows: (g,b) int64 rows of the data for each member's batch.
-            step: number of the step, which decides the augmentation.
+            step: number of the step, which keys the augmentation.
 
         Returns:
             Mean losses and numbers of correct predictions, (g,) each.
@@ -319,7 +319,7 @@ class Trainer:
             partner_targets.append(targets[member] if partner is None else targets[member][partner])
             lams.append(own)
         lam = torch.tensor(lams, device=rows.device)
-        if len(self.seeds) == 1:  # a grouped convolution of one group would only cost time
+        if len(self.seeds) == 1:  # a grouped convolution of one group would be slower
             parameters = {name: tensor[0] for name, tensor in self.parameters.items()}
             buffers = {name: tensor[0] for name, tensor in self.buffers.items()}
             own_loss, own_correct = self._loss_and_correct(
@@ -336,7 +336,7 @@ class Trainer:
                 torch.stack(partner_targets),
                 lam,
             )
-        # Gradients of the last step are kept until here: freeing them sooner costs page faults.
+        # Gradients of the last step are kept until here: freeing them earlier causes page faults.
         for parameter in self.parameters.values():
             parameter.grad = None
         loss.sum().backward()
@@ -344,7 +344,7 @@ class Trainer:
         return loss.detach(), correct
 
     def _reset_moments(self) -> None:
-        """Forget what the optimiser remembers, as a new one would."""
+        """Reset the state of the optimiser, as with a new one."""
         for moments in self._moments:
             for moment in moments.values():
                 moment.zero_()
@@ -356,9 +356,9 @@ class Trainer:
         parameters = list(self.parameters.values())
         gradients = []
         for parameter in parameters:
-            assert parameter.grad is not None  # every parameter of a network decides its logits
+            assert parameter.grad is not None  # the logits depend on every parameter of a network
             gradients.append(parameter.grad)
-        moments = [list(held.values()) for held in self._moments]
+        moments = [list(tensors.values()) for tensors in self._moments]
         rate = config.rate(self.epoch)
         self._updates += 1
         if config.optimiser == "adamw":

@@ -1,4 +1,4 @@
-"""Scale and rotate: the content is sampled anew at places that a matrix moves."""
+"""Scale and rotate: the image is resampled at positions that a matrix transforms."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _ANGLE = torch.pi * 15 / 180
 
 
 class _Resampled(Operation):
-    """Bilinear sampling, zeros outside; parameters (n,2,2) float32, a matrix on the grid (x, y)."""
+    """Bilinear sampling with zero padding; parameters (n,2,2) float32, matrices on (x, y)."""
 
     @staticmethod
     def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-        """Sample where the matrix sends each pixel; the borders of the image are at +-1."""
+        """Sample at the transformed position of each pixel; the image borders are at +-1."""
         theta = functional.pad(parameters, (0, 1)).to(images.dtype)
         places = functional.affine_grid(theta, list(images.shape), align_corners=False)
         return functional.grid_sample(
@@ -26,7 +26,7 @@ class _Resampled(Operation):
 
 @OPERATIONS.register("scale")
 class Scale(_Resampled):
-    """Width and height apart, each by a factor in U(1/1.2, 1.2); above 1 the content shrinks."""
+    """Scale width and height independently by U(1/1.2, 1.2); above 1 the content shrinks."""
 
     @staticmethod
     def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
@@ -37,7 +37,7 @@ class Scale(_Resampled):
 
 @OPERATIONS.register("rotate")
 class Rotate(_Resampled):
-    """An angle in U(-15, 15) degrees; the content turns counter-clockwise for positive ones."""
+    """Rotate by an angle in U(-15, 15) degrees; positive angles turn counter-clockwise."""
 
     @staticmethod
     def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from dance.augment.operation import OPERATIONS, Operation
 
 _BRIGHTNESS = 1.0
-"""Width of the additive range: +-0.5 standardised units."""
+"""Width of the range of the added brightness: +-0.5 standardised units."""
 _SATURATION = 2.0
 _CONTRAST = 0.5
 
@@ -24,7 +24,7 @@ class Color(Operation):
 
     @staticmethod
     def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
-        """All three of each image at once."""
+        """The three parameters of each image."""
         u = torch.rand(count, 3, generator=generator)
         return torch.stack(
             [(u[:, 0] - 0.5) * _BRIGHTNESS, u[:, 1] * _SATURATION, u[:, 2] + _CONTRAST], 1

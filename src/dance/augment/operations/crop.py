@@ -1,4 +1,4 @@
-"""Shift the content, with zeros where it came from."""
+"""Shift the content, with zeros in the uncovered area."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from dance.augment.operation import OPERATIONS, Operation
 
 _REACH = 0.125
-"""Largest shift as a fraction of the side."""
+"""Largest shift as a fraction of the resolution."""
 
 
 @OPERATIONS.register("crop")
 class Crop(Operation):
-    """A shift by whole pixels; parameters (n,2) int64, rows and columns, content moves up and left.
+    """Shift by whole pixels, up and left for positive parameters (n,2) int64, rows and columns.
 
-    Each is uniform on -s..s with s = int(0.125 side + 0.5).
+    Each is uniform on -s..s with s = int(0.125 resolution + 0.5).
     """
 
     @staticmethod
@@ -33,7 +33,7 @@ class Crop(Operation):
 
 
 def _move(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """out[i,j] = in[i+dy, j+dx], 0 where that is outside."""
+    """out[i,j] = in[i+dy, j+dx], 0 outside the image."""
     n, channels, height, width = images.shape
     rows = torch.arange(height, device=images.device) + shift[:, :1]
     columns = torch.arange(width, device=images.device) + shift[:, 1:]

@@ -7,15 +7,15 @@ import torch
 from dance.augment.operation import OPERATIONS, Operation
 
 _HOLE = 0.5
-"""Side of the hole as a fraction of the side of the image."""
+"""Width of the hole as a fraction of the resolution of the image."""
 
 
 @OPERATIONS.register("cutout")
 class Cutout(Operation):
-    """A square of side k = int(0.5 side + 0.5) is set to 0.
+    """Set a square of width k = int(0.5 S + 0.5) to 0, S the resolution.
 
     Parameters (n,2) int64: row and column of its top left corner, which may lie outside. Along each
-    axis it is o - k//2 with o uniform on 0..side for even k, 0..side-1 for odd k.
+    axis it is o - k//2 with o uniform on 0..S for even k, 0..S-1 for odd k.
     """
 
     always = True
@@ -38,7 +38,7 @@ def _hole(resolution: int) -> int:
 
 
 def _outside(corner: torch.Tensor, resolution: int) -> torch.Tensor:
-    """(n,1,side,side) bool: false in the hole whose top left corner is (n,2)."""
+    """(n,1,S,S) bool: false in the hole whose top left corner is (n,2)."""
     place = torch.arange(resolution, device=corner.device) - corner[:, :, None]
     inside = (place >= 0) & (place < _hole(resolution))
     return ~(inside[:, 0, :, None] & inside[:, 1, None, :]).unsqueeze(1)

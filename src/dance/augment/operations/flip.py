@@ -9,16 +9,16 @@ from dance.augment.operation import OPERATIONS, Operation
 
 @OPERATIONS.register("flip")
 class Flip(Operation):
-    """A mirror image with probability 1/2; parameters (n,) bool."""
+    """Flip horizontally with probability 1/2; parameters (n,) bool."""
 
     always = True
 
     @staticmethod
     def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
-        """Whether each is mirrored."""
+        """Whether each image is flipped."""
         return torch.rand(count, generator=generator) < 0.5
 
     @staticmethod
     def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-        """Reverse the columns where it is true."""
+        """Reverse the columns of the images whose parameter is true."""
         return torch.where(parameters.view(-1, 1, 1, 1), images.flip(-1), images)
