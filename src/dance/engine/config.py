@@ -47,38 +47,41 @@ class RunConfig:
     ipc: AtLeastOne = 10
     """Images per class that are stored."""
     factor: AtLeastOne = 1
-    """Cells along each side of a stored image: a grid of l x l smaller images, which are scaled up
-    for training. 1 switches factoring off."""
+    """Cells along each side of a stored image: l for a grid of l x l smaller images, which are
+    scaled up for training; 1 switches factoring off."""
     init: Literal["first", "random", "collage", "noise", "normal"] = "first"
-    """What the stored images start from: the first real images of each class (released code),
-    random real images (the paper's words), a collage of random real images that are shrunk smoothly
-    (IDM), uniform noise, or normal noise of the mean and deviation of the data."""
+    """Initial stored images: first (the first real images of each class, as in the released code),
+    random (random real images, as in the paper), collage (random real images that are shrunk
+    smoothly and put side by side, as in IDM), noise (uniform) or normal (noise of the mean and
+    standard deviation of the data)."""
     whitening: Literal["none", "zca", "zca_standardised"] = "none"
     """Whitening of what networks see, condensed and unseen images alike: none, zca (fitted on
     pixels in [0,1], as MTT does) or zca_standardised (fitted on standardised pixels, as DataDAM
     does). The transform is stored with the set."""
     networks: Annotated[tuple[str, ...], Field(min_length=1), Option(names=NETWORKS)] = ("convnet",)
-    """Names of the networks that the finished set is scored with (``dance list networks``)."""
+    """Names of the networks that are trained on the finished set to score it (``dance list
+    networks``)."""
     labels: Literal["hard", "soft"] = "hard"
-    """Labels that networks learn when the set is scored: hard, or soft (what experts call the
-    images, stored with the set)."""
+    """Labels that networks are trained on when the set is scored: hard, or soft (class
+    probabilities by the experts, which are stored with the set)."""
     seed: Count = 0
     """Seed of every random draw."""
     device: Annotated[str, Option(metavar="DEVICE"), AfterValidator(_device)] = "auto"
-    """Device of the run: auto, cpu, cuda or cuda:1. It does not decide the result."""
+    """Device of the run: auto, cpu, cuda or cuda:N, such as cuda:1. It does not affect the
+    result."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the arithmetic of the networks: float32 or bfloat16."""
     chunk: AtLeastOne | None = None
-    """Classes that are forwarded together (none: as many as memory allows). It does not decide the
-    result beyond rounding."""
+    """Number of classes that go through one forward pass together (none: as many as fit in memory).
+    It does not affect the result beyond rounding."""
     memory_limit: Annotated[
         str | None,
         Option(short="--memory-limit", metavar="BYTES"),
         AfterValidator(_amount),
     ] = None
-    """Bytes that condensing may hold on the device (the CPU: in the process), such as 8GB (none:
-    what the device has). They limit how many classes go through one forward unless that number is
-    set; they do not decide the result beyond rounding."""
+    """Bytes that condensing may use on the device (on a CPU: in the process), such as 8GB (none:
+    all that the device has). The limit decides how many classes go through one forward pass; it
+    does not affect the result beyond rounding."""
     source: DataConfig = field(default_factory=DataConfig)
     """How the data set is read."""
     network: NetworkConfig = field(default_factory=NetworkConfig)

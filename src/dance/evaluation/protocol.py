@@ -115,5 +115,5 @@ class EvaluationConfig:
     """Passes over the decoded set when a network is trained to score it (none: the protocol's
     number; scores note any other)."""
     baselines: tuple[Baseline, ...] = ("random", "whole", "initial")
-    """Rows beside the condensed set: random (selection at the same budget), whole (the real
-    training set), initial (the stored images before the first step)."""
+    """Other sets that are scored for comparison: random (random selection at the same budget),
+    whole (the real training set) or initial (the initial stored images)."""

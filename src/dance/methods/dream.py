@@ -55,8 +55,8 @@ class DREAMConfig(IDCConfig):
     clustering_interval: AtLeastOne = 10
     """Steps between two clusterings; every new network starts with a clustering."""
     start: Literal["k_means", "given"] = "k_means"
-    """Start of the stored images: k_means (representatives of clusters) or given (as the run
-    initialised them)."""
+    """Initial stored images: k_means (representatives of the clusters of real images) or given
+    (those of the run)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
