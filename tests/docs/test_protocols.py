@@ -30,7 +30,9 @@ def test_values(name: str) -> None:
     tests = own.test_epochs(fit.epochs, 32)
     every = f"every {tests[0]}" if len(tests) > 4 else len(tests) if len(tests) > 1 else "last"
     milestones = (
-        fit.drop_epochs() if own.steps is None else [f"at {fit.milestones[0]}", fit.milestones[1]]
+        fit.milestone_epochs()
+        if own.steps is None
+        else [f"at {fit.milestones[0]}", fit.milestones[1]]
     )
     assert table()[name] == {
         "epochs": str(fit.epochs) if own.steps is None else f"{own.steps} steps",

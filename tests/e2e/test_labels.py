@@ -113,7 +113,7 @@ class TestRun:
         best = max(told["tried"], key=lambda each: each["accuracy"])
         assert (told["epochs"], told["temperature"]) == (best["epochs"], best["temperature"])
         held = sum(count // 10 for count in load("digits", "train", DataConfig()).counts().tolist())
-        assert told["chosen_on"] == f"{held} training images kept back"
+        assert told["chosen_on"] == f"{held} held-out training images"
 
     def test_rows_say_so_and_count_the_labels(self, soft) -> None:
         rows = read_json(soft / "scores.json")

@@ -1,15 +1,15 @@
-"""Soft labels for a finished set: what experts call its images, the teacher chosen without a test.
+"""Soft labels of a finished set: class probabilities of experts, chosen without test images.
 
-1. A tenth of the training images is kept back, class by class. Teachers of several lengths are
-   trained on the rest by the experts' recipe.
+1. A tenth of the training images of each class is held out. Teachers of several lengths are trained
+   on the rest by the experts' recipe.
 2. Each length with each temperature labels the decoded images: the mean over the teachers of
    softmax(logits / temperature), unaugmented. New networks are trained on them by a short protocol
-   and tested on what was kept back. The best pair in the mean is taken; of equals, the first.
+   and tested on the held-out images. The pair with the best mean is taken; of equals, the first.
 3. Experts of that length, trained on all training images, give the labels that are kept.
 
 The labels are static: the same for every augmentation of an image. The set itself was condensed
-with the images that were kept back, so accuracies on them are no estimate of anything; they only
-tell the candidates apart, which all have that advantage.
+with the held-out images, so accuracies on them are no estimate of anything; they only tell the
+candidates apart, which all have that advantage.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Relabeller:
             ],
         }
         if accuracies:
-            chosen["chosen_on"] = f"{len(self._parts[1].labels)} training images kept back"
+            chosen["chosen_on"] = f"{len(self._parts[1].labels)} held-out training images"
         return self.labelled(condensed, chosen)
 
     def labelled(self, condensed: CondensedSet, chosen: dict[str, Any]) -> CondensedSet:
@@ -132,7 +132,7 @@ class Relabeller:
 
     @cached_property
     def _parts(self) -> tuple[ImageSet, ImageSet]:
-        """Training images of the teachers that are tried, and those kept back."""
+        """Training images of the teachers that are tried, and the held-out ones."""
         return train_val_split(self.train, self.seed)
 
     def _teachers(self, train: ImageSet, epochs: int) -> list[dict[str, torch.Tensor]]:
@@ -209,7 +209,7 @@ class Relabeller:
         epochs, temperature = tried[best]
         log(
             f"labels: experts of {epochs} epochs at temperature {temperature:g} train best "
-            f"({100 * accuracies[best]:.1f} % of the training images kept back)"
+            f"({100 * accuracies[best]:.1f} % of the held-out training images)"
         )
         if world.is_rank_zero:
             made.clear()

@@ -39,7 +39,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     made first, where they are asked for; the baselines get those of the same teachers.
     """
     config, world = context.config, context.world
-    condensed = _from_leader(directory.condensed, world)
+    condensed = _from_rank_zero(directory.condensed, world)
     made_from = condensed.provenance.get("data_fingerprint")
     if made_from != context.train.fingerprint:
         raise ArtifactError(
@@ -70,7 +70,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     def compare(subject: str, label: str, path: Path) -> None:
         if board.held(subject, first):
             return
-        beside = _from_leader(path, world)
+        beside = _from_rank_zero(path, world)
         if teacher is not None:
             beside = teacher.labelled(beside, condensed.provenance[ORIGIN])
         board.add(subject, label, first, beside)
@@ -88,7 +88,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         condensed.save(directory.condensed)
 
 
-def _from_leader(path: Path, world: World) -> CondensedSet:
+def _from_rank_zero(path: Path, world: World) -> CondensedSet:
     """A condensed set that rank 0 has on its disk."""
     held = load_set(path) if world.is_rank_zero else None
     if world.size == 1 and held is not None:

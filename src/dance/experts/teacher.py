@@ -1,4 +1,4 @@
-"""Experts as teachers: how their labels are chosen, and the images kept back to choose with."""
+"""Experts as teachers: how their labels are chosen, and the validation split for the choice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dance.networks import Network, State
 from dance.training import TrainingData
 from dance.training.trainer import probabilities
 
-_PART = 10
-"""One image of so many is kept back."""
+_IMAGES_PER_HELD_OUT = 10
+"""One image of so many belongs to the validation split."""
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -47,7 +47,7 @@ class TeacherConfig:
     """Passes over the decoded set of each student network (none: as many as make 500 steps)."""
 
     def tried(self, epochs: int) -> list[tuple[int, float]]:
-        """Lengths in epochs and temperatures, each pair once.
+        """Pairs of a length in epochs and a temperature, each pair once.
 
         Args:
             epochs: of the experts.
@@ -61,14 +61,17 @@ class TeacherConfig:
 
 
 def train_val_split(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Nine tenths of every class to train teachers on, and one tenth to choose among them.
+    """Split every class: nine tenths to train teachers on, one tenth to choose among them.
 
     Args:
         train: the training set.
-        seed: of the draw.
+        seed: of the random split.
+
+    Returns:
+        The images to train on, and the held-out ones.
 
     Raises:
-        ConfigError: a class has but one image.
+        ConfigError: a class has only one image.
     """
     rows = []
     for label, name in enumerate(train.classes):
@@ -79,7 +82,7 @@ def train_val_split(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
                 f"with: class {name!r} has {len(own)}; use --labels hard"
             )
         order = torch.randperm(len(own), generator=keyed_generator(seed, "held out", label))
-        rows.append(own[order[: max(1, len(own) // _PART)]])
+        rows.append(own[order[: max(1, len(own) // _IMAGES_PER_HELD_OUT)]])
     held = torch.zeros(len(train.labels), dtype=torch.bool)
     held[torch.cat(rows)] = True
 
@@ -103,7 +106,7 @@ def mean_probabilities(
     *,
     bfloat16: bool = False,
 ) -> torch.Tensor:
-    """What experts call images, without augmentation, in the mean.
+    """Class probabilities of images, without augmentation, averaged over experts.
 
     Args:
         images: (n,C,S,S) float32, standardised, on the device.

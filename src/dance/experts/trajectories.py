@@ -55,15 +55,15 @@ class Trajectories(Protocol):
 
     @property
     def epochs(self) -> int:
-        """E: snapshots 0 to E are there of every network."""
+        """E: every network has snapshots 0 to E."""
         ...
 
     def __len__(self) -> int:
-        """Networks in all."""
+        """Number of networks."""
         ...
 
     def weights(self, number: int, epoch: int) -> torch.Tensor:
-        """Parameters (P,) float32 on the CPU of one network after so many epochs."""
+        """Parameters (P,) float32, on the CPU, of one network after a number of epochs."""
         ...
 
 
@@ -83,7 +83,7 @@ class HeldTrajectories:
         return self.snapshots.shape[1] - 1
 
     def __len__(self) -> int:
-        """Networks in all."""
+        """Number of networks."""
         return len(self.snapshots)
 
     def weights(self, number: int, epoch: int) -> torch.Tensor:
@@ -92,7 +92,7 @@ class HeldTrajectories:
 
 
 def untrained(network: Network, epochs: int) -> HeldTrajectories:
-    """Fresh weights at every epoch of one network: to measure with, since they cost the same."""
+    """Untrained weights at every epoch of one network, to measure the cost of a method with."""
     fresh = (network.initial(keyed_generator(0, "untrained", epoch)) for epoch in range(epochs + 1))
     layout = parameter_layout(network)
     return HeldTrajectories(torch.stack([layout.flatten(state) for state in fresh])[None])
@@ -118,33 +118,31 @@ class StoredTrajectories:
 
     @property
     def seconds(self) -> float:
-        """What it took to train them."""
+        """Seconds that their training took."""
         return self._seconds
 
     def __len__(self) -> int:
-        """Networks in all."""
+        """Number of networks."""
         return len(self._files)
 
     def weights(self, number: int, epoch: int) -> torch.Tensor:
         """One snapshot (P,), read from its file and checked.
 
         Raises:
-            ArtifactError: it is no longer there, or damaged.
+            ArtifactError: the file is missing or damaged.
         """
         path, digests = self._files[number]
         return read_part(path, _KIND, _name(epoch), digests[epoch])
 
 
-def long_enough(
-    held: Trajectories | None, epochs: int, who: str, divergence_hint: str
-) -> Trajectories:
-    """The trajectories of a task, where they reach far enough.
+def long_enough(held: Trajectories | None, epochs: int, who: str, option: str) -> Trajectories:
+    """The trajectories of a task, which must have enough epochs.
 
     Args:
         held: of the task.
         epochs: that they must have.
-        who: the method, for the message.
-        divergence_hint: its setting that asks for fewer.
+        who: name of the method, for the message.
+        option: of the method that asks for fewer epochs.
 
     Raises:
         MissingExpertsError: there are none, or they are too short.
@@ -153,7 +151,7 @@ def long_enough(
         there = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
         raise MissingExpertsError(
             f"{who} with these settings needs trajectories of at least {epochs} epochs: got "
-            f"{there}; raise trajectories.epochs or lower options.{divergence_hint}"
+            f"{there}; raise trajectories.epochs or lower options.{option}"
         )
     return held
 
@@ -190,8 +188,8 @@ class EveryEpoch:
 class TrajectoryPool:
     """The trajectories of one training.
 
-    The order of the training's draws is that of experts, so a trajectory of 60 epochs begins as one
-    of 50; they are told apart all the same, as experts are.
+    Random numbers are drawn as for experts, so a trajectory of 60 epochs begins as one of 50; they
+    are separate files all the same, as for experts.
 
     Args:
         training: what is trained, and how.

@@ -96,9 +96,9 @@ from dance.methods.toolkit.images import (
 from dance.methods.toolkit.inner_network import InnerNetwork, zero_network_tensors
 from dance.methods.toolkit.network import Embed
 from dance.networks import Network, State
-from dance.networks.state_vector import sgd_step
 from dance.objectives.discrimination import centre_cross_entropy
 from dance.objectives.moments import class_means
+from dance.training.optimisers import flat_sgd_step
 
 _LAYERS = 2
 """Memory of an image whose layers are all kept, as a multiple of a forward with gradients."""
@@ -241,7 +241,7 @@ class CAFECondensation(Condensation[CAFEState]):
                 found = self._synthetic(leaf, augmentation, layers, own)
             gradients += torch.autograd.grad(found, leaf, cotangent[own.start : own.stop])
         rate = config.learning_rate * learning_rate_left(iteration, config.iterations)
-        sgd_step(pixels, self.state.velocity, torch.cat(gradients), rate, config.momentum)
+        flat_sgd_step(pixels, self.state.velocity, torch.cat(gradients), rate, config.momentum)
         features = (self._weights * difference.square()).sum()
         return {"features": features / classes, "discrimination": discrimination / classes}
 

@@ -60,9 +60,10 @@ from dance.methods.toolkit.images import NetworkInput, SingleOperation
 from dance.methods.toolkit.inner_network import InnerNetwork
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import Network
-from dance.networks.state_vector import buffer_layout, parameter_layout, sgd_step
+from dance.networks.state_vector import buffer_layout, parameter_layout
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
+from dance.training.optimisers import flat_sgd_step
 
 _FIRST = 3
 """Networks in the queue before the first iteration."""
@@ -218,7 +219,7 @@ class IDMCondensation(DistributionMatching[IDMState]):
         network.velocity.mul_(config.model_momentum)
         network.velocity.add_(network.weights, alpha=config.model_weight_decay)
         rate = config.model_learning_rate
-        sgd_step(network.weights, network.velocity, gradient, rate, momentum=1.0)
+        flat_sgd_step(network.weights, network.velocity, gradient, rate, momentum=1.0)
         self.state.hits[place] += (logits.argmax(1) == labels).sum()
         self.state.seen[place] += len(labels)
 

@@ -66,9 +66,10 @@ from dance.methods.toolkit.gradient import SECOND_ORDER
 from dance.methods.toolkit.images import NetworkInput, batch_operation
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import Network, State
-from dance.networks.state_vector import parameter_layout, sgd_step
+from dance.networks.state_vector import parameter_layout
 from dance.objectives.gradient import loss_jvp
 from dance.objectives.trajectory import StepGradients, backward, unroll
+from dance.training.optimisers import flat_sgd_step
 
 
 @configuration
@@ -173,9 +174,9 @@ class MTTCondensation(Condensation[MTTState]):
         (gradient,) = torch.autograd.grad((images * image_gradient).sum(), leaf)
         losses = {"trajectory": loss, "learning_rate": rate.clone()}
         momentum = config.momentum
-        sgd_step(state.pixels, state.velocity, gradient, config.learning_rate, momentum)  # 3.
+        flat_sgd_step(state.pixels, state.velocity, gradient, config.learning_rate, momentum)  # 3.
         velocity = state.learning_rate_velocity
-        sgd_step(rate, velocity, rate_gradient, config.step_size_learning_rate, momentum)
+        flat_sgd_step(rate, velocity, rate_gradient, config.step_size_learning_rate, momentum)
         return losses
 
     def _segment(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:

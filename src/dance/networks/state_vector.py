@@ -1,4 +1,4 @@
-"""States as flat vectors, the concatenation of their tensors, and an SGD step on such vectors.
+"""States as flat vectors, the concatenation of their tensors.
 
 Networks that are being trained are stored as flat vectors, so a checkpoint has one tensor for all
 weights of any network, and an optimiser step is one operation on all weights.
@@ -63,29 +63,3 @@ def parameter_layout(network: Network) -> VectorLayout:
 def buffer_layout(network: Network) -> VectorLayout:
     """The buffers of a network, in the order of the module; only batch norm has any."""
     return VectorLayout({name: tensor.shape for name, tensor in network.named_buffers()})
-
-
-def sgd_step(
-    weights: torch.Tensor,
-    velocity: torch.Tensor,
-    gradient: torch.Tensor,
-    learning_rate: float,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-) -> None:
-    """Take one step of SGD in place, as :class:`torch.optim.SGD` does.
-
-    v <- m v + g + d w,   w <- w - lr v.
-
-    Args:
-        weights: w, of any shape; updated in place.
-        velocity: v, of the same shape, zero before the first step; updated in place.
-        gradient: g, of the same shape.
-        learning_rate: lr.
-        momentum: m, in [0, 1).
-        weight_decay: d, weight of the L2 penalty.
-    """
-    velocity.mul_(momentum).add_(gradient)
-    if weight_decay:
-        velocity.add_(weights, alpha=weight_decay)
-    weights.sub_(velocity, alpha=learning_rate)

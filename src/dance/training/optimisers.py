@@ -9,9 +9,9 @@ and for AdamW, in its step t = 1, 2, ...,
     theta <- (1 - lr w) theta,   m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,
     theta <- theta - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + 1e-8).
 
-The sums are taken in the order of :class:`torch.optim.SGD` and :class:`torch.optim.AdamW`, so that
-the results equal theirs to the last bit. What an optimiser remembers is handed in and changed in
-place, which lets its owner save it, restore it and set it to zero.
+:func:`sgd_step` and :func:`adamw_step` take the sums in the order of :class:`torch.optim.SGD` and
+:class:`torch.optim.AdamW`, so that the results equal theirs to the last bit. The moments are
+arguments that are changed in place: their owner saves them, restores them and sets them to zero.
 """
 
 from __future__ import annotations
@@ -60,6 +60,34 @@ def sgd_step(
         nesterov=False,
         maximize=False,
     )
+
+
+@torch.no_grad()
+def flat_sgd_step(
+    weights: torch.Tensor,
+    velocity: torch.Tensor,
+    gradient: torch.Tensor,
+    learning_rate: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+) -> None:
+    """One step of SGD on one tensor, such as all weights of a network end to end.
+
+    The penalty is added after the gradient, (m v + g) + w theta, where :func:`sgd_step` adds
+    m v + (g + w theta): with a penalty the two agree up to rounding only.
+
+    Args:
+        weights: theta, of any shape; changed in place.
+        velocity: v, of the same shape, zero before the first step; changed in place.
+        gradient: g, of the same shape.
+        learning_rate: lr.
+        momentum: m, at least 0; below 1 for it to decay.
+        weight_decay: w.
+    """
+    velocity.mul_(momentum).add_(gradient)
+    if weight_decay:
+        velocity.add_(weights, alpha=weight_decay)
+    weights.sub_(velocity, alpha=learning_rate)
 
 
 @torch.no_grad()

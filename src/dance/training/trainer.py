@@ -89,7 +89,7 @@ class TrainerConfig:
                 "augmentation_mode must be none where augmentation names no operation: got single"
             )
 
-    def drop_epochs(self) -> list[int]:
+    def milestone_epochs(self) -> list[int]:
         """The first epoch at each lower rate, counted from 0, in the order of ``milestones``."""
         epochs = []
         for milestone in self.milestones:
@@ -101,7 +101,7 @@ class TrainerConfig:
 
     def rate(self, epoch: int) -> float:
         """Learning rate of the epoch, counted from 0."""
-        passed = sum(epoch >= milestone for milestone in self.drop_epochs())
+        passed = sum(epoch >= milestone for milestone in self.milestone_epochs())
         return float(self.learning_rate * self.gamma**passed)
 
 
@@ -273,7 +273,7 @@ class Trainer:
         """
         device = self.data.labels.device
         config = self.config
-        if config.reset_momentum and not self._step and self.epoch in config.drop_epochs():
+        if config.reset_momentum and not self._step and self.epoch in config.milestone_epochs():
             self._reset_moments()
         orders = [
             torch.randperm(len(self.data), generator=keyed_generator(seed, "order", self.epoch))

@@ -52,7 +52,7 @@ def test_the_rate_of_every_epoch(name, parts) -> None:
     expected = [rate for count, rate in parts for _ in range(count)]
     assert [found.rate(epoch) for epoch in range(found.epochs)] == pytest.approx(expected)
     starts = [sum(count for count, _ in parts[:place]) for place in range(1, len(parts))]
-    assert found.drop_epochs() == starts, "where the momentum is lost, if it is"
+    assert found.milestone_epochs() == starts, "where the momentum is lost, if it is"
 
 
 @pytest.mark.parametrize("nominal", [10, 20, 100, 300, 1000, 1800])

@@ -13,11 +13,11 @@ from sklearn.datasets import load_digits
 
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.experts.features import features
 from dance.methods import METHODS, Coreset
 from dance.methods.herding import icarl, welling
 from dance.methods.k_center import farthest_first
 from dance.methods.k_means import initial_centres, lloyd, representatives
+from dance.methods.toolkit.coreset import features
 from unit.methods.tasks import image_set, task
 
 Rows = list[list[Fraction]]

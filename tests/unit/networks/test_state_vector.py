@@ -1,4 +1,4 @@
-"""Flat states, and SGD on them against PyTorch's."""
+"""States as flat vectors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dance.networks import NETWORKS, NetworkConfig, build
-from dance.networks.state_vector import VectorLayout, buffer_layout, parameter_layout, sgd_step
+from dance.networks.state_vector import VectorLayout, buffer_layout, parameter_layout
 
 
 @pytest.mark.parametrize("name", NETWORKS.names())
@@ -50,18 +50,3 @@ def test_flattening_carries_gradients() -> None:
     (layout.flatten(leaves) * torch.arange(5.0)).sum().backward()
     assert leaves["a"].grad is not None
     assert leaves["a"].grad.tolist() == [[0, 1], [2, 3]]
-
-
-@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 0.0), (0.5, 0.01)])
-def test_steps_are_those_of_pytorch(momentum: float, weight_decay: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(20, generator=generator, dtype=torch.float64)
-    other = torch.nn.Parameter(weights.clone())
-    velocity = torch.zeros_like(weights)
-    optimiser = torch.optim.SGD([other], lr=0.1, momentum=momentum, weight_decay=weight_decay)
-    for _ in range(4):
-        gradient = torch.randn(20, generator=generator, dtype=torch.float64)
-        sgd_step(weights, velocity, gradient, 0.1, momentum, weight_decay)
-        other.grad = gradient
-        optimiser.step()
-    torch.testing.assert_close(weights, other.detach(), rtol=1e-14, atol=1e-14)

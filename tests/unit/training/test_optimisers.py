@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dance.training.optimisers import adamw_step, sgd_step
+from dance.training.optimisers import adamw_step, flat_sgd_step, sgd_step
 
 SHAPES = ((4, 3, 3, 3), (4,), (5, 7))
 RATES = (0.1, 0.1, 0.02, 0.02, 0.5)
@@ -76,3 +76,18 @@ def test_leaves_that_require_gradients_are_changed_in_place() -> None:
     sgd_step([leaf], [gradient], [velocity], learning_rate=0.1, momentum=0.9)
     assert leaf.is_leaf and leaf.requires_grad
     assert torch.equal(velocity, gradient)
+
+
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 0.0), (0.5, 0.01)])
+def test_flat_sgd_is_torch_s_up_to_rounding(momentum: float, weight_decay: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(20, generator=generator, dtype=torch.float64)
+    other = torch.nn.Parameter(weights.clone())
+    velocity = torch.zeros_like(weights)
+    optimiser = torch.optim.SGD([other], lr=0.1, momentum=momentum, weight_decay=weight_decay)
+    for _ in range(4):
+        gradient = torch.randn(20, generator=generator, dtype=torch.float64)
+        flat_sgd_step(weights, velocity, gradient, 0.1, momentum, weight_decay)
+        other.grad = gradient
+        optimiser.step()
+    torch.testing.assert_close(weights, other.detach(), rtol=1e-14, atol=1e-14)

@@ -22,6 +22,8 @@ from typing import Protocol
 
 import torch
 
+from dance.training.optimisers import flat_sgd_step
+
 
 class ClassOptimiser(Protocol):
     """An optimiser of stored images, for one cycle over the classes."""
@@ -82,8 +84,7 @@ class ClassSGD:
 
     def step(self, gradient: torch.Tensor) -> None:
         """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
-        self.velocity.mul_(self._momentum).add_(gradient)
-        self.pixels.sub_(self.velocity, alpha=self._learning_rate)
+        flat_sgd_step(self.pixels, self.velocity, gradient, self._learning_rate, self._momentum)
 
     def after(self) -> None:
         """Apply to every class the steps of the classes after it."""

@@ -1,6 +1,6 @@
 """Selection by features, one class after the other: the base of herding, k-means and K-Center.
 
-Features are those of an expert (:func:`dance.experts.features.features`). The features of a class
+Features are those of an expert (:func:`features`). The features of a class
 are computed, used and freed before those of the next, so that memory is that of the largest class.
 
 Scores are float64. Which of two images has the lower score must not depend on the order of a sum,
@@ -10,6 +10,7 @@ the first image in the order of the data set is chosen. Copies of an image are s
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 
 import torch
@@ -17,9 +18,12 @@ import torch
 from dance.core.config import Count, configuration
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.experts.features import features
+from dance.data.imageset import ImageSet
 from dance.methods.base import CondensationTask, Coreset
+from dance.networks import Network, State
 
+_BATCH = {"cpu": 64, "cuda": 1024}
+"""Images per forward pass: what fits the cache of a CPU, or fills a GPU."""
 _EQUAL = 1e-12
 """Rounding error of a score, as a fraction of its largest summand."""
 
@@ -91,3 +95,43 @@ def first_least(scores: torch.Tensor, size: float) -> int:
         size: the largest summand of a score.
     """
     return int((scores <= scores.min() + _EQUAL * size).to(torch.uint8).argmax())
+
+
+def features(
+    network: Network,
+    state: State,
+    train: ImageSet,
+    rows: torch.Tensor,
+    device: torch.device,
+    *,
+    bfloat16: bool = False,
+) -> torch.Tensor:
+    """Embeddings of some images, without augmentation, in evaluation mode.
+
+    The images are read and forwarded in batches, which depend on ``rows`` alone, so that memory
+    holds the input of one batch only.
+
+    Args:
+        network: skeleton.
+        state: weights, on ``device``, which decide the dtype of the arithmetic.
+        train: training set.
+        rows: (n,) int64 rows of the images in the training set.
+        device: where the network computes.
+        bfloat16: run the network's arithmetic in bfloat16.
+
+    Returns:
+        (n,D) float64 on ``device``: flattened, not normalised.
+    """
+    skeleton = copy.deepcopy(network).eval()
+    dtype = next(tensor.dtype for tensor in state.values() if tensor.is_floating_point())
+    found = torch.empty(len(rows), network.embedding_size, dtype=torch.float64, device=device)
+    rows = rows.to(train.images.device)
+    batch = _BATCH.get(device.type, _BATCH["cpu"])
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        for start in range(0, len(rows), batch):
+            part = slice(start, start + batch)
+            images = train.images[rows[part]].to(device)
+            images = train.normalization.apply_bytes(images, dtype)
+            images = images.contiguous(memory_format=torch.channels_last)
+            found[part] = skeleton.embed(state, images).double()
+    return found

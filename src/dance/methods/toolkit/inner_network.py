@@ -15,7 +15,8 @@ from dance.augment.cutmix import Mix, apply_mix
 from dance.methods.base import CondensationTask, InnerNetworkState, Tensors
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
-from dance.networks.state_vector import buffer_layout, parameter_layout, sgd_step
+from dance.networks.state_vector import buffer_layout, parameter_layout
+from dance.training.optimisers import flat_sgd_step
 
 
 class InnerNetwork:
@@ -131,7 +132,7 @@ class InnerNetwork:
             mix: CutMix of the batch, if any.
         """
         gradient, _ = self.gradient(images, labels, mix)
-        sgd_step(self.weights, self.velocity, gradient, learning_rate, momentum, weight_decay)
+        flat_sgd_step(self.weights, self.velocity, gradient, learning_rate, momentum, weight_decay)
 
     def train_epoch(
         self,

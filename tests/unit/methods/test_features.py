@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dance.experts.features import features
+from dance.methods.toolkit.coreset import features
 from dance.networks import NetworkConfig
 from unit.methods.tasks import image_set, task
 
