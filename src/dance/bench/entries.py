@@ -1,4 +1,4 @@
-"""Who takes part in a measurement of steps: the reference, the engine, and other methods."""
+"""The entries of a measurement of steps: the reference, the engine, and other methods."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from dance.networks import Network
 REFERENCE, EXACT, BANK = "reference", "exact", "bank"
 DANCE = "dance"
 _FIXED_TRIES = 5
-"""Iterations without any class, of which the fastest counts."""
+"""Number of iterations without any class, of which the fastest is used."""
 
 
 def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
-    """The run with its real side ``exact`` or from a ``bank``; none if its method has no bank."""
+    """The run with targets ``exact`` or from a ``bank``; None if its method has no bank."""
     kind = METHODS.get(config.method)
     if not issubclass(kind, Banked):
         return None
-    asked = kind.bank_options
+    options = kind.bank_options
     if real_targets == EXACT:
-        asked = {name: getattr(kind.Config(), name) for name in asked}
-    return replace(config, options=replace(config.options, **asked))
+        options = {name: getattr(kind.Config(), name) for name in options}
+    return replace(config, options=replace(config.options, **options))
 
 
 def condensers() -> list[str]:
@@ -71,7 +71,7 @@ class Engine:
 
     Attributes:
         method: with its settings.
-        task: what it works on.
+        task: the task.
         classes: K of the whole task.
     """
 
@@ -81,7 +81,7 @@ class Engine:
 
     @staticmethod
     def of(context: RunContext, task: CondensationTask, classes: int | None = None) -> Engine:
-        """The engine of a run; with ``classes``, as a process that owns the first so many."""
+        """The engine of a run; with ``classes``, of a process that owns that many first classes."""
         assert isinstance(context.method, Condenser)
         every = task.train.num_classes
         if classes is not None and classes < every:
@@ -93,45 +93,45 @@ class Engine:
             )
         return Engine(context.method, task, every)
 
-    def contestant(self) -> TimedEntry:
-        """Seconds of a step of all classes, scaled up where it owns some only."""
-        step, share = self.stepper(), self.classes / len(self.task.classes)
-        return lambda number: share * timed(lambda: step(number), self.task.device)
+    def timed_entry(self) -> TimedEntry:
+        """Seconds of a step of all classes, scaled up if it owns only some."""
+        step, scale = self.stepper(), self.classes / len(self.task.classes)
+        return lambda number: scale * timed(lambda: step(number), self.task.device)
 
     def stepper(self) -> Callable[[int], object]:
-        """A step by its number."""
+        """A function that makes the step of a number."""
         return self.method.start(self.task).step
 
     def split(self, rounds: int) -> tuple[list[dict[str, float]], list[float]]:
-        """Where the time of a step goes.
+        """Measure the time of each phase of a step.
 
         Returns:
             For each of some steps its seconds by phase, and the seconds of as many steps between
-            them that no stopwatch was on; both scaled up like :meth:`contestant`.
+            them without the stopwatch; both scaled up as in :meth:`timed_entry`.
         """
         step, phases, device = self.stepper(), Phases(), self.task.device
-        share = self.classes / len(self.task.classes)
+        scale = self.classes / len(self.task.classes)
         step(0)
         splits, plain = [], []
         for number in range(1, 2 * rounds, 2):
             with Stopwatch(phases.watched(), device) as watch:
                 step(number)
-            splits.append({name: share * taken for name, taken in watch.seconds.items()})
-            plain.append(share * timed(lambda number=number: step(number + 1), device))  # type: ignore[misc]
+            splits.append({name: scale * taken for name, taken in watch.seconds.items()})
+            plain.append(scale * timed(lambda number=number: step(number + 1), device))  # type: ignore[misc]
         return splits, plain
 
 
 class LiteralLoop:
-    """The reference as a contestant, on as many classes as a round has time for.
+    """The reference as an entry, on as many classes as a round has time for.
 
     Args:
         context: of the run.
-        task: what it works on, in float32.
-        longest: seconds that a round may take.
+        task: the task, in float32.
+        longest: largest number of seconds for a round.
 
     Attributes:
-        classes: that it loops over; its loops take the same time for every class, so what they
-            take beyond an iteration without any class is scaled up to all.
+        classes: number of classes in its loop. The loop takes the same time for every class, so its
+            time in addition to an iteration without any class is scaled up to all classes.
     """
 
     def __init__(self, context: RunContext, task: CondensationTask, longest: float) -> None:
@@ -144,13 +144,13 @@ class LiteralLoop:
     def _step(self, number: int, classes: int | None) -> float:
         return timed(lambda: self._loop.step(number, classes), self._device)
 
-    def contestant(self) -> TimedEntry:
+    def timed_entry(self) -> TimedEntry:
         """Seconds of a step of all classes."""
         if self.classes == self._every:
             return lambda number: self._step(number, None)
 
         def scaled(number: int) -> float:
-            """What does not belong to the loop, and the loop as a multiple of its part."""
+            """The fixed time, and the time of the loop scaled up to all classes."""
             part = self._step(number, self.classes) - self._fixed
             return self._fixed + part * self._every / self.classes
 
@@ -158,7 +158,7 @@ class LiteralLoop:
 
 
 class Phases:
-    """To which phase of a step a function of the library belongs."""
+    """The phase of a step to which each function of the library belongs."""
 
     DRAWS = "draws on the host"
     WEIGHTS = "weights of the encoder"
@@ -170,7 +170,7 @@ class Phases:
         self._view = "matching"
 
     def watched(self) -> list[Watched]:
-        """Functions that a step of DANCE calls, where it finds them."""
+        """Functions that a step of DANCE calls, in the modules from which it calls them."""
         backward = lambda: f"{self._view}: backward"  # noqa: E731
         return [
             Watched(dance_module, "keyed_generator", self.DRAWS),
@@ -190,14 +190,14 @@ class Phases:
 
     def _forward(self, view: str) -> Callable[[], str]:
         def enter() -> str:
-            """The backward pass that follows belongs to this view."""
+            """Assign the backward pass that follows to this view."""
             self._view = view
             return f"{view}: forward"
 
         return enter
 
 
-def staged(config: RunConfig) -> tuple[RunContext, CondensationTask]:
+def prepare_task(config: RunConfig) -> tuple[RunContext, CondensationTask]:
     """A run's context and its task."""
     context = prepare(config)
     return context, task_of(context)

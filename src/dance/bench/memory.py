@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from dance.bench.entries import REFERENCE, Engine, staged
+from dance.bench.entries import REFERENCE, Engine, prepare_task
 from dance.bench.machine import wait
 from dance.bench.reference import Reference
 from dance.core import device as devices
@@ -72,7 +72,7 @@ def measure(config: RunConfig, entry: str) -> dict[str, Any]:
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Measure in this process and return what :func:`measure` returns; call it only once."""
     torch.set_num_threads(request["threads"])
-    context, task = staged(build_run(request["config"]))
+    context, task = prepare_task(build_run(request["config"]))
     step: Callable[[int], object]
     if request["entry"] == REFERENCE:
         loop = Reference(task, context.method.config)

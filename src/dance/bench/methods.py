@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 
 from dance import engine
 from dance.bench import results_table
-from dance.bench.entries import EXACT, Engine, staged, with_targets
+from dance.bench.entries import EXACT, Engine, prepare_task, with_targets
 from dance.bench.machine import describe
 from dance.bench.timing import timed
 from dance.core.config import AtLeastOne, configuration, merge, to_plain
@@ -203,7 +203,7 @@ def _finished_run(run: RunConfig, steps: int | None, directory: Path) -> Path:
 
 def _steps_in(run: RunConfig, seconds: float) -> int:
     """Number of steps that take ``seconds``, from the time of the first steps."""
-    context, task = staged(run)
+    context, task = prepare_task(run)
     step = Engine.of(context, task).stepper()
     step_seconds: list[float] = []
     while sum(step_seconds) < _PILOT_FRACTION * seconds:

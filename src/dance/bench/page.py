@@ -22,14 +22,14 @@ TABLE_4: Mapping[str, Mapping[int, tuple[float | None, int | None]]] = {
 """By method and images per class: seconds of an iteration and MB of GPU memory on CIFAR-10, one
 NVIDIA A100 (Zhang et al. 2024, Table 4); none where it ran out of memory."""
 _PAPERS_DATA = "cifar10"
-_METHOD = """Contestants take turns in one process, after one round to warm up; a cell is the median
-over the rounds with the quartiles in brackets, a ratio that of the ratios round by round. Data is
-cached and decoded, no file is read in a timed loop, experts are untrained (they cost the same).
-`reference` is the literal loop over classes of `dance.bench.reference` in float32: plain PyTorch
-modules whose parameters require gradients, weights loaded anew each iteration, an optimiser step
-for every class and loss. `exact` is the library with real images in every step, `bank` with the
-real side computed before. `*`: some of the classes were timed (`speed.json` says how many) and
-scaled up to all."""
+_METHOD = """The entries are timed in turn in one process, after one warm-up round; a cell is the
+median over the rounds with the quartiles in brackets, and a ratio is the median of the ratios of
+the rounds. Data is cached and decoded, no file is read in a timed loop, and experts are untrained
+(they cost the same). `reference` is the literal loop over classes of `dance.bench.reference` in
+float32: plain PyTorch modules whose parameters require gradients, weights loaded in each iteration,
+an optimiser step for every class and loss. `exact` is the library with real images in every step,
+`bank` with real features that were computed before. `*`: only some classes were timed
+(`speed.json` has their number), and the time was scaled up to all."""
 
 
 def tables(record: Record, cell: Cell) -> list[Table]:
@@ -50,7 +50,7 @@ def tables(record: Record, cell: Cell) -> list[Table]:
 
 
 def ceilings(record: Record) -> str:
-    """The machine's ceilings in one sentence."""
+    """The machine's peak rates in one sentence."""
     parts = [
         f"{name} {found['flops'] / 1e9:,.0f} GFLOP/s in products of matrices of side "
         f"{found['side']:,}, {found['copy_bytes'] / 1e9:.1f} GB/s in copies"
@@ -99,7 +99,7 @@ def _cases(record: Record) -> Iterator[tuple[Record, Record]]:
 
 
 def _steps(record: Record, cell: Cell) -> Table:
-    columns = ("data", ">ipc", "who", ">a step", ">faster", ">GFLOP/s", ">of ceiling")
+    columns = ("data", ">ipc", "entry", ">one step", ">faster", ">GFLOP/s", ">of ceiling")
     rows = [
         (
             case["name"],
@@ -131,8 +131,8 @@ def _phases(record: Record, cell: Cell) -> Table:
             )
     slower = ", ".join(cell(case["watched"], times) for case in record["steps"])
     note = (
-        "By a stopwatch on the functions that a step calls, in steps of their own; `rest` is what "
-        "no watched function did. A step with the stopwatch took, relative to one without it: "
+        "By a stopwatch on the functions that a step calls, in separate steps; `rest` is the time "
+        "outside these functions. A step with the stopwatch took, relative to one without it: "
         f"{slower}."
     )
     columns = ("data", ">ipc", "phase of an exact step", ">time", ">share")
@@ -153,12 +153,12 @@ def _memory(record: Record) -> Table:
         for case, row in _cases(record)
     ]
     note = (
-        "Each in a process of its own. A step: what it takes beyond what lay there before it "
-        "(activations, gradients, buffers). In all: resident size of the process on a CPU, with "
+        "Each in a separate process. One step: memory in addition to that in use before it "
+        "(activations, gradients, buffers). Total: resident size of the process on a CPU, with "
         "program and data; the allocator's peak on CUDA. Start: from the start of the process "
         "until its first step."
     )
-    columns = ("data", ">ipc", "who", ">a step", ">in all", ">paper, A100", ">start")
+    columns = ("data", ">ipc", "entry", ">one step", ">total", ">paper, A100", ">start")
     return Table("Memory at the peak", columns, rows, note)
 
 

@@ -20,7 +20,7 @@ from dance.bench.entries import (
     Engine,
     LiteralLoop,
     condensers,
-    staged,
+    prepare_task,
     with_targets,
 )
 from dance.bench.machine import ceilings, describe
@@ -103,7 +103,7 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
     with track("measuring", len(runs), "settings") as bar:
         for run in runs:
             bar.note = f"{run.data}, {run.ipc} images per class"
-            context, task = staged(run)
+            context, task = prepare_task(run)
             if run.data not in trained:
                 trained.add(run.data)
                 record["training"] += experts_and_tests(context, config.rounds)
@@ -171,16 +171,16 @@ def _steps(
     engine = Engine.of(context, task, engine_classes)
     runs = {REFERENCE: run, EXACT: run}
     classes_timed = {REFERENCE: loop.classes, EXACT: engine_classes}
-    entries = {REFERENCE: loop.contestant(), EXACT: engine.contestant()}
+    entries = {REFERENCE: loop.timed_entry(), EXACT: engine.timed_entry()}
     if (banked := with_targets(run, BANK)) is not None:
         runs[BANK], classes_timed[BANK] = banked, engine_classes
-        entries[BANK] = Engine.of(*staged(banked), engine_classes).contestant()
+        entries[BANK] = Engine.of(*prepare_task(banked), engine_classes).timed_entry()
     names = condensers() if config.methods is None else config.methods
     other_methods = [name for name in names if name != DANCE]
     for name in other_methods:
         try:
             runs[name] = resolve(data=run.data, method=name, ipc=run.ipc, overrides=config.settings)
-            entries[name] = Engine.of(*staged(runs[name])).contestant()
+            entries[name] = Engine.of(*prepare_task(runs[name])).timed_entry()
         except DanceError as error:
             skipped = {"data": run.data, "ipc": run.ipc, "method": name, "reason": str(error)}
             record["skipped"].append(skipped)

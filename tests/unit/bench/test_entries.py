@@ -60,7 +60,7 @@ def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
     assert engine.task.bank is not None
     assert engine.task.bank.shape[1] == 3
     assert len(engine.task.initial) == 6
-    assert engine.contestant()(0) > 0
+    assert engine.timed_entry()(0) > 0
 
 
 def test_a_slow_reference_loops_over_the_classes_it_has_time_for(context: RunContext) -> None:
@@ -69,8 +69,8 @@ def test_a_slow_reference_loops_over_the_classes_it_has_time_for(context: RunCon
     assert (slow.classes, quick.classes) == (1, 10)
     # A tenth of the work, scaled up: not the time of one class alone. The fastest of a few tries,
     # since other work on the machine only ever adds.
-    whole = min(quick.contestant()(number) for number in range(7))
-    scaled = min(slow.contestant()(number) for number in range(7))
+    whole = min(quick.timed_entry()(number) for number in range(7))
+    scaled = min(slow.timed_entry()(number) for number in range(7))
     assert whole / 5 < scaled < whole * 5
 
 
