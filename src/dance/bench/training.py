@@ -41,7 +41,7 @@ def experts_and_tests(context: RunContext, rounds: int) -> list[dict[str, Any]]:
     """
     train, config = context.train, context.config
     data = TrainingData(train.images, train.labels, train.normalization)
-    members = policy(context.device).together(config.experts.count)
+    members = policy(context.device).networks_at_once(config.experts.count)
     rows = [
         _training(context, "experts", data, config.experts, members, rounds),
     ]
@@ -84,7 +84,7 @@ def evaluation(context: RunContext, rounds: int) -> dict[str, Any]:
     data = TrainingData(images, targets)
     schedule = protocol.schedule(len(data), train.num_classes, train.resolution)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
-    members = policy(context.device).together(repeats)
+    members = policy(context.device).networks_at_once(repeats)
     return _training(context, "evaluation", data, schedule, members, rounds, ipc=context.config.ipc)
 
 

@@ -1,1 +1,1 @@
-"""Ground floor, which imports nothing of ours: errors, registry, randomness, settings, files."""
+"""The lowest layer, which imports no other package of dance: errors, settings, files, devices."""

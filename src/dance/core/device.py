@@ -1,4 +1,4 @@
-"""Where tensors live and how the machine is set up for them."""
+"""Choice of the device, batch sizes on it, copies to it, and its memory."""
 
 from __future__ import annotations
 
@@ -24,48 +24,49 @@ _ALIGNMENT = 16
 
 @dataclass(frozen=True)
 class Policy:
-    """How work is cut for a kind of device; docs/performance.md says what was measured.
+    """Batch sizes for a kind of device; docs/performance.md has the measurements.
 
     Maps are channels last on every device. A CPU runs float32 ConvNet blocks in the C kernels
     (:mod:`dance.kernels`); all else is PyTorch's own operations, not compiled and not captured.
 
     Attributes:
-        members: networks that are trained at once, with stacked weights (none: all there are). On a
-            CPU their grouped convolutions would take far longer than one network after the other.
+        members: networks that are trained at once, with stacked weights (None: all). On a CPU their
+            grouped convolutions would take far longer than one network after the other.
         forward: images of 32 pixels that go through one forward without gradients.
-        gradient: likewise with gradients, where a method may choose.
-        chunk: synthetic images of a chunk of classes at most (none: as memory permits).
-        shrinks: whether fewer images are taken where they are larger than 32 pixels.
+        gradient: images of 32 pixels that go through one forward with gradients, if a method may
+            choose.
+        chunk: largest number of synthetic images of a chunk of classes (None: limited by memory).
+        scales: whether fewer images go through one forward if they are larger than 32 pixels.
     """
 
     members: int | None
     forward: int
     gradient: int
     chunk: int | None
-    shrinks: bool
+    scales: bool
 
     def fitting(self, images: int, resolution: int) -> int:
         """How many images of ``resolution`` pixels equal ``images`` ones of 32; at least 32."""
-        return max(32, images * 32**2 // resolution**2) if self.shrinks else images
+        return max(32, images * 32**2 // resolution**2) if self.scales else images
 
-    def together(self, members: int) -> int:
-        """Of ``members`` networks how many are trained at once; at least 1."""
+    def networks_at_once(self, members: int) -> int:
+        """How many of ``members`` networks are trained at once; at least 1."""
         return max(1, min(members, self.members or members))
 
 
 _POLICIES = {
-    "cpu": Policy(members=1, forward=64, gradient=64, chunk=64, shrinks=False),
-    "cuda": Policy(members=None, forward=4096, gradient=1024, chunk=None, shrinks=True),
+    "cpu": Policy(members=1, forward=64, gradient=64, chunk=64, scales=False),
+    "cuda": Policy(members=None, forward=4096, gradient=1024, chunk=None, scales=True),
 }
 
 
 def policy(device: torch.device) -> Policy:
-    """How work is cut on ``device``."""
+    """The batch sizes for ``device``."""
     return _POLICIES[device.type]
 
 
 def select(name: str) -> torch.device:
-    """The device called ``auto`` (CUDA when there, else CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+    """The device named ``auto`` (CUDA if available, else CPU), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         ConfigError: no such device here.
@@ -100,9 +101,9 @@ def send(tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Te
     places = [slice(start, start + t.nbytes) for start, t in zip([0, *ends], tensors, strict=False)]
     for place, tensor in zip(places, tensors, strict=True):
         packed[place].view(tensor.dtype).view(tensor.shape).copy_(tensor)
-    there = packed.to(device, non_blocking=True)
+    copy = packed.to(device, non_blocking=True)
     return [
-        there[place].view(tensor.dtype).view(tensor.shape)
+        copy[place].view(tensor.dtype).view(tensor.shape)
         for place, tensor in zip(places, tensors, strict=True)
     ]
 
@@ -138,7 +139,7 @@ def available_memory(device: torch.device) -> int:
 
 
 def description(device: torch.device) -> str:
-    """The device in words, for reports."""
+    """Description of the device, for reports."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

@@ -108,10 +108,10 @@ def mean_std(mean: float, std: float) -> str:
     return f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
-def share(fraction: float) -> str:
-    """A share that may be tiny, in percent with two significant digits.
+def small_percent(fraction: float) -> str:
+    """A fraction that may be tiny, in percent with two significant digits.
 
-    >>> share(0.002).split(), share(0.256).split()
+    >>> small_percent(0.002).split(), small_percent(0.256).split()
     (['0.2', '%'], ['26', '%'])
     """
     return f"{float(f'{100 * fraction:.2g}'):g}{_GAP}%"

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from dance.core.errors import ConfigError
 
 _FIRST_PORT, _PORTS = 20_000, 12_000
-"""Where SLURM's processes meet: below the ports that systems hand out by themselves."""
+"""Ports on which SLURM's processes connect: below those that systems assign automatically."""
 _NO_STEP = ("", "batch", "4294967291")
-"""What SLURM calls the batch script itself, which no ``srun`` started."""
+"""SLURM's step names of the batch script itself, which is not started by ``srun``."""
 
 
 def prepare() -> None:
-    """Set what makes CPU work fast where the user has set nothing; call before importing torch.
+    """Set defaults that make CPU work faster; call before importing torch.
 
-    * Idle OpenMP threads sleep instead of spinning, which takes time from whatever else runs on the
-      cores, the program's own threads included.
-    * Large tensors lie in huge pages, so that fresh memory costs fewer page faults.
+    * Idle OpenMP threads sleep instead of spinning, which would slow down other threads on the
+      cores, including those of this program.
+    * Large tensors are allocated in huge pages, so that new memory causes fewer page faults.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -34,10 +34,10 @@ class Launch:
     """The place of this process in its run.
 
     Attributes:
-        rank: its number, from 0.
-        size: processes in all.
-        local_rank: its number on this machine.
-        address: host where all meet, that of rank 0.
+        rank: number of the process, from 0.
+        size: number of processes.
+        local_rank: number of the process on this machine.
+        address: host to which all processes connect, that of rank 0.
         port: on that host.
     """
 
@@ -49,10 +49,11 @@ class Launch:
 
 
 def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
-    """The place that torchrun's or SLURM's variables describe; none for a process that is alone.
+    """The place that torchrun's or SLURM's variables describe; None for a single process.
 
-    A shell or batch script in a SLURM allocation was not started by ``srun`` and is alone, as is a
-    single task. ``MASTER_ADDR`` and ``MASTER_PORT`` win over what SLURM's variables imply.
+    A shell or batch script in a SLURM allocation that was not started by ``srun`` is a single
+    process, as is a single task. ``MASTER_ADDR`` and ``MASTER_PORT`` override the values that
+    follow from SLURM's variables.
 
     Args:
         environment: variables to read (none: those of this process).
@@ -60,19 +61,19 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
     Raises:
         ConfigError: the variables contradict each other or are incomplete.
     """
-    said = os.environ if environment is None else environment
-    if "WORLD_SIZE" in said and "RANK" in said:
+    variables = os.environ if environment is None else environment
+    if "WORLD_SIZE" in variables and "RANK" in variables:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        rank, size, local = (_number(said, name, "0") for name in names)
-        address, port = said.get("MASTER_ADDR", ""), _number(said, "MASTER_PORT", "0")
+        rank, size, local = (_number(variables, name, "0") for name in names)
+        address, port = variables.get("MASTER_ADDR", ""), _number(variables, "MASTER_PORT", "0")
     else:
-        size = _slurm_size(said)
-        rank, local = (_number(said, name, "0") for name in ("SLURM_PROCID", "SLURM_LOCALID"))
-        nodes = said.get("SLURM_STEP_NODELIST") or said.get("SLURM_JOB_NODELIST", "")
-        address = said.get("MASTER_ADDR") or first_host(nodes)
-        step = _number(said, "SLURM_STEP_ID", "0")
-        implied = _FIRST_PORT + (7 * _number(said, "SLURM_JOB_ID", "0") + step) % _PORTS
-        port = _number(said, "MASTER_PORT", str(implied))
+        size = _slurm_size(variables)
+        rank, local = (_number(variables, name, "0") for name in ("SLURM_PROCID", "SLURM_LOCALID"))
+        nodes = variables.get("SLURM_STEP_NODELIST") or variables.get("SLURM_JOB_NODELIST", "")
+        address = variables.get("MASTER_ADDR") or first_host(nodes)
+        step = _number(variables, "SLURM_STEP_ID", "0")
+        implied = _FIRST_PORT + (7 * _number(variables, "SLURM_JOB_ID", "0") + step) % _PORTS
+        port = _number(variables, "MASTER_PORT", str(implied))
     if size <= 1:
         return None
     if not 0 <= rank < size:
@@ -98,17 +99,17 @@ def first_host(nodes: str) -> str:
     return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", first[0] if first else "")
 
 
-def _slurm_size(said: Mapping[str, str]) -> int:
+def _slurm_size(variables: Mapping[str, str]) -> int:
     """Tasks of the step that ``srun`` started; 1 outside of one."""
-    step = said.get("SLURM_STEP_ID", said.get("SLURM_STEPID", ""))
-    if step in _NO_STEP or "SLURM_PROCID" not in said:
+    step = variables.get("SLURM_STEP_ID", variables.get("SLURM_STEPID", ""))
+    if step in _NO_STEP or "SLURM_PROCID" not in variables:
         return 1
-    name = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in said else "SLURM_NTASKS"
-    return _number(said, name, "1")
+    name = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in variables else "SLURM_NTASKS"
+    return _number(variables, name, "1")
 
 
-def _number(said: Mapping[str, str], name: str, default: str) -> int:
-    text = said.get(name) or default
+def _number(variables: Mapping[str, str], name: str, default: str) -> int:
+    text = variables.get(name) or default
     try:
         return int(text)
     except ValueError as error:

@@ -42,7 +42,7 @@ def in_bytes(text: str) -> int:
 
 
 def amount(count: float) -> str:
-    """Bytes as people say them.
+    """A number of bytes as text with a unit.
 
     >>> amount(8.25e9), amount(2.5e6), amount(300)
     ('8.2 GB', '2.5 MB', '300 bytes')
@@ -53,7 +53,7 @@ def amount(count: float) -> str:
     return f"{int(count)} bytes"
 
 
-def held(device: torch.device) -> int:
+def in_use(device: torch.device) -> int:
     """Bytes in use now: of the device's allocator for CUDA, of the process for the CPU."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)

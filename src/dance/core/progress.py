@@ -40,7 +40,7 @@ def log(message: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Seconds as text with units.
 
     >>> duration(5.25), duration(75), duration(7300)
     ('5.2 s', '1 min 15 s', '2 h 1 min')
@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class Task:
-    """Progress of one piece of work; call :meth:`advance` as it goes.
+    """Progress of one piece of work; call :meth:`advance` after each part.
 
     Attributes:
         note: shown beside the bar from the next advance on, such as ``"accuracy 71.3 %"``.

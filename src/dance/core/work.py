@@ -1,4 +1,4 @@
-"""Long work in steps: shown while it goes on, saved now and then, stopped by Ctrl-C between steps.
+"""Long work in steps: progress is shown, checkpoints are saved, Ctrl-C stops it between steps.
 
 Training, scoring, condensing and the bank all work in the same way: they restore a checkpoint if
 there is one, and then end each step with :meth:`Work.end_step`, which shows the progress, saves

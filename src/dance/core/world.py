@@ -29,7 +29,7 @@ from dance.core.files import Json
 from dance.core.launch import launched
 
 _JOIN_TIMEOUT = timedelta(minutes=10)
-"""How long processes wait for each other at the start."""
+"""Startup timeout: how long processes wait for each other."""
 _EXCHANGE_TIMEOUT = timedelta(days=30)
 """How long a process may work while others wait; the death of a process is noticed at once."""
 _LEAVE_TIMEOUT = timedelta(seconds=5)

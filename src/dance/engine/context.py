@@ -35,7 +35,7 @@ from dance.training.trainer import predict
 
 _STATE = 3
 """Tensors of the size of the stored images in a step: they, their momentum and a gradient."""
-_SHARE = 0.9
+_MEMORY_FRACTION = 0.9
 """Part of the memory that is free that condensing may take; the rest is for the allocator."""
 
 
@@ -135,8 +135,10 @@ class RunContext:
         """What it took to make as many entries of the bank as the method asks for."""
         assert isinstance(self.method, Banked)
         portable = self.portable
-        held, spent = portable.made if portable is not None else self.bank(self.method).finished()
-        return spent * self.bank_draws / max(1, held)
+        entries, spent = (
+            portable.made if portable is not None else self.bank(self.method).finished()
+        )
+        return spent * self.bank_draws / max(1, entries)
 
     def trajectory_pool(self) -> TrajectoryPool:
         """The trajectories of this data set, network and recipe."""
@@ -212,16 +214,16 @@ class RunContext:
         channels, resolution = self.train.channels, self.train.resolution
         needed = method.memory(TaskShape(config.ipc, self.decoder, resolution, device))
         each = image_cost(self.network, channels, resolution, device, bfloat16=self.bfloat16)
-        held = memory.held(device)
-        free = int(memory.free(device) * _SHARE)
-        limit = held + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
+        used = memory.in_use(device)
+        free = int(memory.free(device) * _MEMORY_FRACTION)
+        limit = used + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
         features = 2 + self.bank_draws  # of a class, real and synthetic, and its bank
         numbers = (
             _STATE * config.ipc * channels * resolution**2 + features * self.network.embedding_size
         )
         networks = needed.networks * self.network.parameter_count()
         state = 4 * (classes * numbers + networks)
-        beside = held + state + needed.real * each.forward
+        beside = used + state + needed.real * each.forward
         fits = fitting(limit, beside, needed.synthetic * each.gradient, classes)
         most = devices.policy(device).chunk
         if most is not None:

@@ -167,14 +167,14 @@ def _train(
     own = [plan.seeds[member] for member in world.turns(len(plan.seeds))]
     if begun:
         log(f"resuming {description}: {len(row.curves)} of {len(own)} networks are done")
-    together = devices.policy(device).together(len(own))
+    at_once = devices.policy(device).networks_at_once(len(own))
     steps = plan.config.epochs * math.ceil(len(plan.training) / plan.config.batch_size)
     with resumable(
         description, len(own) * steps, "steps", checkpoints, start=row.steps, spent=row.spent
     ) as work:
         while len(row.curves) < len(own):
             first = len(row.curves)
-            seeds = own[first : first + (len(begun) or together)]
+            seeds = own[first : first + (len(begun) or at_once)]
             initial = [
                 _to(network.initial(keyed_generator(seed, "weights")), device) for seed in seeds
             ]

@@ -250,7 +250,7 @@ class NetworkStore:
         missing = [index for index in range(count) if index not in there]
         missing = [missing[turn] for turn in world.turns(len(missing))]
         most = min(len(missing), recorder.most_at_once or len(missing))
-        at_once = policy(self._device).together(most)
+        at_once = policy(self._device).networks_at_once(most)
         for start in range(0, len(missing), at_once):
             indices = missing[start : start + at_once]
             with ExitStack() as stack:
@@ -283,7 +283,7 @@ class NetworkStore:
         return StoredNetwork(index, tensors, header, path, trained_now)
 
     def _checkpoints(self, index: int) -> Checkpoints:
-        """Of one network in training: whoever trains it later, beside which others, resumes it."""
+        """Checkpoints of one network in training: any later process or group can resume it."""
         return Checkpoints(self.directory, f"partial-{index:03d}", self._identity)
 
     def _groups(self, indices: list[int]) -> Iterator[dict[int, _Checkpoint | None]]:

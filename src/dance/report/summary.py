@@ -88,7 +88,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     part = "8-bit pixels"
     if train:
         fraction = len(run.condensed.pixels) / int(train)
-        part = f"as much as {format.share(fraction)} of the training images"
+        part = f"as much as {format.small_percent(fraction)} of the training images"
     if (soft := run.condensed.storage_bytes() - run.condensed.hard().storage_bytes()) > 0:
         part = f"{part}; {format.size(soft)} of it are soft labels"
     found.append(("Storage", format.size(run.condensed.storage_bytes()), part))

@@ -30,7 +30,7 @@ NETWORKS = [
 
 def peak(work: Callable[[], object]) -> int:
     """Bytes that ``work`` holds at its worst beside what was held before it."""
-    memory.held(CPU)  # gives back to the system what is not in use
+    memory.in_use(CPU)  # gives back to the system what is not in use
     Path("/proc/self/clear_refs").write_text("5")
     before = _high()
     work()

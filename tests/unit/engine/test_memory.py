@@ -98,7 +98,7 @@ def test_the_limit_decides_the_chunk_and_a_chunk_that_is_given_wins() -> None:
 
 def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a process that is taken to hold nothing yet, so that the numbers are those of the step."""
-    monkeypatch.setattr("dance.core.memory.held", lambda device: 0)
+    monkeypatch.setattr("dance.core.memory.in_use", lambda device: 0)
     chunks = [prepare(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (600, 800, 1000)]
     assert chunks == sorted(set(chunks))
     assert chunks[-1] <= 10
@@ -106,7 +106,7 @@ def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_networks_that_a_method_keeps_leave_less_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step of MTT's student is a vector of weights, each entry of IDM's queue two."""
-    monkeypatch.setattr("dance.core.memory.held", lambda device: 0)
+    monkeypatch.setattr("dance.core.memory.in_use", lambda device: 0)
     uncut = replace(devices.policy(torch.device("cpu")), chunk=None)
     monkeypatch.setattr(devices, "policy", lambda device: uncut)
     weights = 4 * prepare(CONFIG).network.parameter_count()
