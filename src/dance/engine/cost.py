@@ -43,7 +43,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
 
     Returns:
         ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in all,
-        ``peak_memory_bytes``, ``disk_bytes`` and ``measured``, what was timed, in words.
+        ``peak_memory_bytes``, ``disk_bytes`` and ``measured``, a description of what was timed.
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
@@ -101,7 +101,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _training(context: RunContext, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
-    """Training of so many networks on the real images."""
+    """Training of ``count`` networks on the real images."""
     train = context.train
     data = TrainingData(train.images, train.labels, train.normalization)
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
@@ -147,7 +147,7 @@ def _condense(
 
 
 def _features(context: RunContext) -> dict[str, Any]:
-    """What a selection looks at: one forward of every real image."""
+    """The features for a selection: one forward of every real image."""
     train = context.train
     some = TrainingData(train.images[:_TESTED], train.labels[:_TESTED], train.normalization)
     state = _initial(context, context.network)
@@ -181,7 +181,7 @@ def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
 
 
 def _evaluate(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
-    """Training and testing of every network, the baselines counted as so many sets more."""
+    """Training and testing of every network; each baseline counts as another set."""
     config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
     condensed = package(initial, context)

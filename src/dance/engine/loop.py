@@ -39,8 +39,8 @@ _LOG_SECONDS = 2.0
 _RETRIES = 3
 """How often a run goes back to a good state when its numbers are no longer finite."""
 _FINITE = "losses and state must stay finite, and a learned step size above 0"
-_MEET_SECONDS = 1.0
-"""Time between two meetings of several processes."""
+_SYNC_SECONDS = 1.0
+"""Time between two synchronisations of several processes, in seconds."""
 
 
 def run(
@@ -114,7 +114,7 @@ def _snapshot_steps(method: Method, asked: str | Sequence[int | str]) -> frozens
 
 
 def _note_missing(directory: RunDirectory, steps: frozenset[int]) -> None:
-    """Say which of the snapshots asked for cannot be stored any more."""
+    """Log which of the requested snapshots can no longer be stored."""
     missing = [step for step in sorted(steps) if not directory.snapshot(step).exists()]
     if missing:
         log(
@@ -276,7 +276,7 @@ def _attempt(
         directory.truncate_metrics(first)
     pending: list[tuple[int, Tensors]] = []
     logged = time.monotonic()
-    meeting = first + 1
+    next_sync = first + 1
     name = f"condensing with {method.title}"
     with resumable(name, method.iterations, "steps", checkpoints, start=first, spent=spent) as work:
         for iteration in range(first, method.iterations):
@@ -286,7 +286,7 @@ def _attempt(
             if world.size == 1:
                 due = work.save_due() or time.monotonic() - logged > _LOG_SECONDS
             else:
-                due = done >= meeting
+                due = done >= next_sync
             snapshot = done in steps
             if due or snapshot or done == method.iterations:
                 found, stop = _summed(pending, work.interrupt.requested, world)
@@ -299,8 +299,8 @@ def _attempt(
                         raise _Diverged(step, values, retries)
                 if world.is_rank_zero:
                     work.bar.note = _log(directory, found, seconds)
-                ahead = max(1, round(min(_MEET_SECONDS, save_seconds()) / each))
-                save, meeting = world.broadcast_object([stop or checkpoints.due(), done + ahead])
+                ahead = max(1, round(min(_SYNC_SECONDS, save_seconds()) / each))
+                save, next_sync = world.broadcast_object([stop or checkpoints.due(), done + ahead])
                 kept = save or snapshot or done == method.iterations
                 if kept and not all(world.all_gather_object(_sound(condensation))):
                     raise _Diverged(iteration, found[-1][1], retries)

@@ -38,7 +38,7 @@ from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_s
 from dance.networks import NetworkConfig
 
 ORIGIN = "soft_labels"
-"""Where a set's provenance tells of its labels."""
+"""Key of the provenance entry that describes the labels of a set."""
 CHOICE = "quick-v1"
 """The protocol by which teachers are compared."""
 
@@ -81,7 +81,7 @@ class Relabeller:
         }
 
     def relabelled(self, condensed: CondensedSet) -> CondensedSet:
-        """The set with the labels that are asked for; as it is where it has them.
+        """The set with the requested labels; unchanged if it has them.
 
         Raises:
             ConfigError: the set is whitened, and experts are not.
@@ -116,7 +116,7 @@ class Relabeller:
 
         Args:
             condensed: the set.
-            chosen: what the provenance of a relabelled set tells of its labels.
+            chosen: entry about the labels for the provenance of a relabelled set.
         """
         states = self._teachers(self.train, chosen["epochs"])
         soft = self._labels(condensed, states, chosen["temperature"])

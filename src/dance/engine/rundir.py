@@ -88,13 +88,13 @@ class RunDirectory:
 
     def _refuse_other(self, config: RunConfig) -> None:
         try:
-            held = read_yaml(self.config)
+            stored = read_yaml(self.config)
         except ConfigError as error:
             raise ArtifactError(f"{self.path} holds a damaged run: {error}") from error
-        mine = identity(config)
-        held["source"] = {name: (held.get("source") or {}).get(name) for name in mine["source"]}
-        kept = {name: value for name, value in held.items() if name not in _NO_EFFECT}
-        if differing := differences(kept, mine):
+        new = identity(config)
+        stored["source"] = {name: (stored.get("source") or {}).get(name) for name in new["source"]}
+        relevant = {name: value for name, value in stored.items() if name not in _NO_EFFECT}
+        if differing := differences(relevant, new):
             raise ArtifactError(
                 f"{self.path} holds a run of other settings ({'; '.join(differing)}); "
                 "choose another --output"

@@ -36,7 +36,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     """Score the condensed set on every network and the baselines on the first; skip what is there.
 
     Rows are written as they are made, and networks in training are checkpointed. Soft labels are
-    made first, where they are asked for; the baselines get those of the same teachers.
+    made first if they are requested; the baselines get those of the same teachers.
     """
     config, world = context.config, context.world
     condensed = _from_rank_zero(directory.condensed, world)
@@ -90,10 +90,10 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
 
 def _from_rank_zero(path: Path, world: World) -> CondensedSet:
     """A condensed set that rank 0 has on its disk."""
-    held = load_set(path) if world.is_rank_zero else None
-    if world.size == 1 and held is not None:
-        return held
-    tensors, header = held.pack() if held else ({}, {})
+    condensed = load_set(path) if world.is_rank_zero else None
+    if world.size == 1 and condensed is not None:
+        return condensed
+    tensors, header = condensed.pack() if condensed else ({}, {})
     return unpack(world.broadcast_tensors(tensors), world.broadcast_object(header))
 
 
@@ -256,7 +256,8 @@ def _checkpoints(
 ) -> Checkpoints:
     """Of one row: another number of networks or epochs is another row.
 
-    Each process has its own, of its networks; another number of processes starts the row anew.
+    Each process has checkpoints of its own networks; with another number of processes the row
+    starts from the beginning.
     """
     tensors, header = condensed.pack()
     facts = {name: part for name, part in header.items() if name not in ("provenance", "scores")}
@@ -313,7 +314,7 @@ def evaluate(
             set where it has none that are made so.
         teacher: which experts give them (none: as by default).
 
-    An interrupted scoring goes on when it is asked for again.
+    An interrupted scoring resumes when the command is repeated.
 
     Raises:
         DanceError: no such set, it is damaged, or its data set cannot be read.

@@ -27,7 +27,7 @@ _SUFFIX = ".safetensors"
 _LONGEST = 1 << 16
 """No image has a longer side."""
 _KEPT = ("train_accuracy", "epochs", "seconds")
-"""What of an expert's header is told on."""
+"""Fields of an expert's header that are copied to the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Portable:
         """Experts 0 to count-1, as :meth:`~dance.experts.pool.ExpertPool.ensure` gives them.
 
         Raises:
-            ConfigError: there are not so many.
+            ConfigError: the file has fewer.
         """
         if count != len(self.experts):
             raise ConfigError(
@@ -201,8 +201,8 @@ def read_portable(path: Path) -> Portable:
     """
     tensors, header = read_tensors(path, KIND)
     try:
-        data, told = header["data"], header["experts"]
-        states: list[tuple[dict[str, torch.Tensor], ...]] = [({}, {}) for _ in told]
+        data, abouts = header["data"], header["experts"]
+        states: list[tuple[dict[str, torch.Tensor], ...]] = [({}, {}) for _ in abouts]
         for place, tensor in tensors.items():
             if place != "means":
                 _, number, part, name = place.split(".", 3)
@@ -219,7 +219,7 @@ def read_portable(path: Path) -> Portable:
         )
         experts = [
             Expert(place, initial, final, about, path, trained_now=False)
-            for place, ((initial, final), about) in enumerate(zip(states, told, strict=True))
+            for place, ((initial, final), about) in enumerate(zip(states, abouts, strict=True))
         ]
         counts, settings = tuple(data["counts"]), dict(header["settings"])
         means, seconds = tensors["means"], float(header["seconds"])

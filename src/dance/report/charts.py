@@ -15,7 +15,7 @@ from dance.condensed import Score
 from dance.core.format import ABSENT, percent, plural
 
 _MOST_POINTS = 240
-"""Points of a line; more cannot be told apart at the width of the page."""
+"""Largest number of points of a line; more are not distinguishable at the width of the page."""
 
 
 @dataclass(frozen=True)

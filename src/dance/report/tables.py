@@ -1,4 +1,4 @@
-"""Scores as the page shows them: only what may be compared stands together."""
+"""Scores as the page shows them: a table contains only scores that may be compared."""
 
 from __future__ import annotations
 
