@@ -98,8 +98,7 @@ def distance(kind: str, real: dict[str, torch.Tensor], synthetic: dict[str, torc
         return total
     if kind in ("squared", "cosine"):
         a, b = (
-            torch.cat([g.flatten() for g in resolution.values()])
-            for resolution in (real, synthetic)
+            torch.cat([g.flatten() for g in gradients.values()]) for gradients in (real, synthetic)
         )
         if kind == "squared":
             return ((a - b) ** 2).sum()
@@ -268,17 +267,17 @@ def train_on_real(
     x = torch.cat([augment(whole[i : i + 1], drawn, i) for i in range(len(rows))])
     labels = train.labels[rows]
     mix = cutmix.draw_mix(len(rows), train.resolution, config.cutmix, generator)
-    others, share = labels, 1.0
+    others, lam = labels, 1.0
     if mix is not None:
         top, bottom, left, right = mix.box
         mixed = x.clone()
         for i, partner in enumerate(mix.partner.tolist()):
             mixed[i, :, top:bottom, left:right] = x[partner, :, top:bottom, left:right]
         x, others = mixed, labels[mix.partner]
-        share = 1 - (bottom - top) * (right - left) / train.resolution**2
+        lam = 1 - (bottom - top) * (right - left) / train.resolution**2
     found = logits(state, x, training=True)
     optimiser.zero_grad()
-    (share * cross_entropy(found, labels) + (1 - share) * cross_entropy(found, others)).backward()
+    (lam * cross_entropy(found, labels) + (1 - lam) * cross_entropy(found, others)).backward()
     optimiser.step()
 
 

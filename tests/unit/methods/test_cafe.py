@@ -93,11 +93,11 @@ class Literal:
     def image_step(self, theta: State, iteration: int) -> None:
         given, options = self.given, self.options
         if options.augmentation:
-            resolutions = LiteralSides(
+            batches = LiteralSides(
                 given, options.real_batch, options.augmentation, chained=False, unit=False
             )
-            resolutions.draw(iteration)
-            pairs = [resolutions.of(self.pixels, label) for label in range(self.classes)]
+            batches.draw(iteration)
+            pairs = [batches.of(self.pixels, label) for label in range(self.classes)]
         else:
             pairs = [self.pair(label, iteration) for label in range(self.classes)]
         real = self.forward(theta, [pair[0] for pair in pairs])

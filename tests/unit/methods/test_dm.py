@@ -28,15 +28,15 @@ def literal(
 ) -> tuple[torch.Tensor, list[float]]:
     """Stored images and losses of the algorithm as it is written."""
     classes = given.train.num_classes
-    resolutions = LiteralSides(
+    batches = LiteralSides(
         given, options.real_batch, options.augmentation, chained=False, unit=False
     )
     pixels, optimiser = descended(given, options.learning_rate, options.momentum)
     logged = []
     for iteration in range(iterations):
         state = fresh(given, iteration)
-        resolutions.draw(iteration)
-        pairs = [resolutions.of(pixels, label) for label in range(classes)]
+        batches.draw(iteration)
+        pairs = [batches.of(pixels, label) for label in range(classes)]
         if norm == "instance":
             found = [tuple(layers(state, x, norm)[1].mean(0) for x in pair) for pair in pairs]
         else:  # each side is normalised as a whole

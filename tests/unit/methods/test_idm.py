@@ -93,7 +93,7 @@ def literal(
         torch.tensor(p, dtype=torch.float64).view(-1, 1, 1)
         for p in (train.normalization.mean, train.normalization.std)
     )
-    resolutions = LiteralSides(
+    batches = LiteralSides(
         given, options.real_batch, options.augmentation, chained=False, unit=False
     )
     pixels, optimiser = descended(given, options.learning_rate, options.momentum)
@@ -114,11 +114,11 @@ def literal(
         state = picked.frozen()
         percent = 100 * picked.hits / picked.seen if picked.seen else 0.0
         percents.add(percent)
-        resolutions.draw(t)
+        batches.draw(t)
         sums = {"matching": 0.0, "cross_entropy": 0.0}
         for label in range(classes):
             real, synthetic = (
-                layers(state, x, norm, training=False)[1] for x in resolutions.of(pixels, label)
+                layers(state, x, norm, training=False)[1] for x in batches.of(pixels, label)
             )
             matching = ((real.mean(0).detach() - synthetic.mean(0)) ** 2).sum()
             found = logits(state, synthetic)

@@ -39,22 +39,18 @@ def literal(
 ) -> tuple[torch.Tensor, list[float]]:
     """Stored images and mean losses of the algorithm as it is written."""
     classes = given.train.num_classes
-    resolutions = LiteralSides(
-        given, options.real_batch, options.augmentation, chained=True, unit=True
-    )
+    batches = LiteralSides(given, options.real_batch, options.augmentation, chained=True, unit=True)
     rate = options.learning_rate * given.ipc
     pixels, optimiser = descended(given, rate, options.momentum)
     logged = []
     for iteration in range(iterations):
         state = fresh(given, iteration // options.network_interval)
-        resolutions.draw(iteration)
+        batches.draw(iteration)
         with torch.no_grad():
             pixels.clamp_(0, 1)
         losses = []
         for label in range(classes):
-            real, synthetic = (
-                layers(state, x, "instance")[1] for x in resolutions.of(pixels, label)
-            )
+            real, synthetic = (layers(state, x, "instance")[1] for x in batches.of(pixels, label))
             losses.append(discrepancy(real.detach(), synthetic, options.kernel))
             if options.steps == "per_class":
                 optimiser.zero_grad()

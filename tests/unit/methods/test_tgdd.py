@@ -66,7 +66,7 @@ def condense(
         with torch.no_grad():
             pixels.clamp_(0, 1)
 
-        def resolutions(c: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def batches(c: int) -> tuple[torch.Tensor, torch.Tensor]:
             stored = train.images[sampler.rows(c, iteration)].double() / 255  # noqa: B023
             own = literal.decode(pixels[c * ipc : (c + 1) * ipc], given.decoder.factor)
             if each > options.synthetic_cap:  # noqa: B023
@@ -84,16 +84,16 @@ def condense(
 
         found = []
         if norm == "batch":  # each side as a whole, one moment for all classes
-            pairs = [resolutions(c) for c in range(classes)]
-            counts = [[len(pair[resolution]) for pair in pairs] for resolution in range(2)]
-            whole = [torch.cat([pair[resolution] for pair in pairs]) for resolution in range(2)]
+            pairs = [batches(c) for c in range(classes)]
+            counts = [[len(pair[part]) for pair in pairs] for part in range(2)]
+            whole = [torch.cat([pair[part] for pair in pairs]) for part in range(2)]
             real, own = (layers(encoder, x, norm)[1] for x in whole)
             other = scores(layers(classifier, whole[1], norm)[1])
             parts = (real.split(counts[0]), own.split(counts[1]), other.split(counts[1]))
             found = [losses(*part, c) for c, part in enumerate(zip(*parts, strict=True))]
         for c in range(classes):
             if norm == "instance":
-                real, own = resolutions(c)
+                real, own = batches(c)
                 other = scores(layers(classifier, own, norm)[1])
                 found.append(
                     losses(layers(encoder, real, norm)[1], layers(encoder, own, norm)[1], other, c)
