@@ -165,7 +165,7 @@ class Reference:
     """
 
     def __init__(self, task: CondensationTask, options: DANCEConfig) -> None:
-        self._problem, self._options = task, options
+        self._task, self._options = task, options
         train, like = task.train, task.initial
         self._classes = train.num_classes
         self._real = standardised(train, like.dtype)
@@ -203,7 +203,7 @@ class Reference:
 
     def _load(self, iteration: int) -> None:
         """Weights of this iteration into the two networks."""
-        task, kind = self._problem, self._options.encoder
+        task, kind = self._task, self._options.encoder
         generator = keyed_generator(task.seed, "encoder", iteration)
         if self._experts:
             number = int(torch.randint(len(self._experts), (), generator=generator))
@@ -218,7 +218,7 @@ class Reference:
         self._encoder.load_state_dict(task.network.initial(generator))
 
     def _loop(self, view: str, iteration: int, classes: int | None) -> float:
-        task, options = self._problem, self._options
+        task, options = self._task, self._options
         generator = keyed_generator(task.seed, view, iteration)
         drawn = siamese.draw(options.augmentation, self._classes, task.train.resolution, generator)
         drawn = drawn.to(task.device)
@@ -254,7 +254,7 @@ class Reference:
         chosen: torch.Tensor | None,
     ) -> torch.Tensor:
         """The loss of one class."""
-        task, options = self._problem, self._options
+        task, options = self._task, self._options
         own = self.pixels[label * task.ipc : (label + 1) * task.ipc]
         synthetic = decode(own, task.decoder.factor)
         if chosen is not None:
