@@ -161,8 +161,8 @@ class CondensedSet:
         (:meth:`hard` leaves them out); PyTorch's cross-entropy takes both.
 
         Args:
-            augment: strategy of :mod:`dance.augment.siamese`, drawn anew at every draw; None for
-                none.
+            augment: strategy of :mod:`dance.augment.siamese`, with new random parameters at every
+                draw; None for none.
             seed: of the augmentation.
         """
         labels = self.targets() if self.soft_labels is None else self.soft_labels.detach()
@@ -173,7 +173,7 @@ class CondensedSet:
         return self._unit(), self.labels
 
     def to_uint8(self, decoded: bool = False) -> Tensor:
-        """What a person sees: clamped to [0, 1] and rounded to 8 bits, on the CPU.
+        """Images for people: clamped to [0, 1] and rounded to 8 bits, on the CPU.
 
         Args:
             decoded: the decoded images instead of the stored images.

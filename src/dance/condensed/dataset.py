@@ -12,14 +12,14 @@ from dance.core import rng
 
 
 class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
-    """Standardised images with their labels, augmented anew at every draw.
+    """Network input with its labels, with new random augmentation at every draw.
 
     The t-th draw of item i is augmented by a pure function of (seed, i, t). How often each item was
     drawn is kept in shared memory, so that the workers of a loader, persistent or not, in any
     number, give the same images.
 
     Args:
-        images: (n, C, S, S) float, standardised, on the CPU when a loader has workers.
+        images: (n, C, S, S) float, network input, on the CPU when a loader has workers.
         labels: (n,) int64, or (n, K) float32 probabilities.
         augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for
             none.
@@ -38,7 +38,7 @@ class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
         self._seed = seed
         self._draws = torch.zeros(len(images), dtype=torch.int64)
         if augment is not None:
-            parse(augment)  # an unknown operation is said here, not by a worker
+            parse(augment)  # an unknown operation is refused here, not in a worker
             self._draws.share_memory_()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The finished stored images as a set that says where it is from."""
+"""Stored images as a condensed set with its provenance."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def package(
     learning_rate: float | None = None,
     rows: torch.Tensor | None = None,
 ) -> CondensedSet:
-    """A self-describing set; nothing in it tells one run of the same settings from another.
+    """A self-describing set; runs of the same settings give equal ones.
 
     Args:
         pixels: (K*ipc,C,S,S) stored images, class-major.
-        context: what they were made with.
-        method: that made them (none: the run's).
-        decoder: of the stored images (none: the run's).
+        context: of the run.
+        method: that made them (None: the run's).
+        decoder: of the stored images (None: the run's).
         space: of ``pixels``.
         learning_rate: that was learned with them.
         rows: (n,) int64 of the training images that these are copies of; the file then holds 8

@@ -18,7 +18,7 @@ from dance.engine.config import RunConfig
 _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
 )  # fmt: skip
-"""Settings that do not decide the stored images: where they are made, and how they are scored."""
+"""Settings that do not change the stored images: of the machine, and of the scores."""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class RunDirectory:
         write_json(self.costs, {**self.costs_so_far(), **costs})
 
     def scores_so_far(self) -> list[Score]:
-        """Scores that were made before."""
+        """The scores in ``scores.json``; none if there is no such file."""
         return read_scores(self.scores) if self.scores.exists() else []
 
     def write_scores(self, scores: Sequence[Score]) -> None:

@@ -33,10 +33,11 @@ _RANDOM = "random"
 
 
 def score_run(context: RunContext, directory: RunDirectory) -> None:
-    """Score the condensed set on every network and the baselines on the first; skip what is there.
+    """Score the condensed set with every network and the baselines with the first.
 
-    Rows are written as they are made, and networks in training are checkpointed. Soft labels are
-    made first if they are requested; the baselines get those of the same teachers.
+    Scores that exist are skipped. Each is written when it is complete, and networks in training are
+    checkpointed. If soft labels are asked for, they are made first, and the baselines get labels of
+    the same teachers.
     """
     config, world = context.config, context.world
     condensed = _from_rank_zero(directory.condensed, world)
@@ -90,10 +91,10 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
 
 def _from_rank_zero(path: Path, world: World) -> CondensedSet:
     """A condensed set that rank 0 has on its disk."""
-    condensed = load_set(path) if world.is_rank_zero else None
-    if world.size == 1 and condensed is not None:
-        return condensed
-    tensors, header = condensed.pack() if condensed else ({}, {})
+    held = load_set(path) if world.is_rank_zero else None
+    if world.size == 1 and held is not None:
+        return held
+    tensors, header = held.pack() if held else ({}, {})
     return unpack(world.broadcast_tensors(tensors), world.broadcast_object(header))
 
 
@@ -133,7 +134,7 @@ class Scoreboard:
         context: of the run.
         directory: of the run.
         test: unseen images.
-        soft: the set, where rows with soft labels are made, which are other rows.
+        soft: the set with its soft labels, if networks are to learn these; None for hard labels.
     """
 
     def __init__(
@@ -143,13 +144,13 @@ class Scoreboard:
         test: ImageSet,
         soft: CondensedSet | None = None,
     ) -> None:
-        self._setting, self._directory, self._test = context, directory, test
+        self._context, self._directory, self._test = context, directory, test
         self._asked = _asked(context.config.evaluation, context.config.seed, soft)
         self.scores: list[Score] = context.world.broadcast_object(directory.scores_so_far())
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
         """Score one set on one network, unless that row exists."""
-        config = self._setting.config
+        config = self._context.config
         if self.held(subject, network):
             return
         norm = PROTOCOLS.get(config.evaluation.protocol).norm
@@ -162,7 +163,7 @@ class Scoreboard:
             network=shape,
             asked=self._asked,
             precision=config.precision,
-            world=self._setting.world,
+            world=self._context.world,
         )
         score = score_set(
             condensed,
@@ -173,16 +174,16 @@ class Scoreboard:
             subject=subject,
             label=label,
             seed=config.seed,
-            bfloat16=self._setting.bfloat16,
+            bfloat16=self._context.bfloat16,
             checkpoints=checkpoints,
-            world=self._setting.world,
+            world=self._context.world,
         )
         self._keep(replace(score, asked=self._asked))
         checkpoints.clear()
 
     def add_whole(self) -> None:
         """Test the experts: networks trained on the whole real set."""
-        context, config = self._setting, self._setting.config
+        context, config = self._context, self._context.config
         if self.held("whole", config.network.name):
             return
         experts = context.pool().ensure(config.experts.count)
@@ -219,7 +220,7 @@ class Scoreboard:
 
     def _keep(self, score: Score) -> None:
         self.scores.append(score)
-        if not self._setting.world.is_rank_zero:
+        if not self._context.world.is_rank_zero:
             return
         self._directory.write_scores(self.scores)
         seconds = sum(row.seconds or 0.0 for row in self.scores if row.subject != "whole")
@@ -227,12 +228,12 @@ class Scoreboard:
 
 
 def _asked(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> Asked:
-    """What a row was asked for.
+    """The settings of a row, by which it is recognised.
 
     Args:
         config: protocol and its changes.
         seed: of the networks.
-        soft: the set whose soft labels, or whose teachers' labels, are learned.
+        soft: the set whose soft labels, or labels of whose teachers, are learned (None: hard ones).
     """
     return Asked(
         protocol=config.protocol,
@@ -254,10 +255,10 @@ def _checkpoints(
     precision: str,
     world: World,
 ) -> Checkpoints:
-    """Of one row: another number of networks or epochs is another row.
+    """The checkpoints of one row; another number of networks or epochs is another row.
 
-    Each process has checkpoints of its own networks; with another number of processes the row
-    starts from the beginning.
+    Each process has checkpoints of its own networks. With another number of processes, the row is
+    started again.
     """
     tensors, header = condensed.pack()
     facts = {name: part for name, part in header.items() if name not in ("provenance", "scores")}
@@ -299,7 +300,9 @@ def evaluate(
     labels: str = "hard",
     teacher: TeacherConfig | None = None,
 ) -> list[Score]:
-    """Score a stored set and keep the scores inside it, and beside it when it is in a run.
+    """Score a stored set; the scores are stored in its file and, in a run, in ``scores.json`` too.
+
+    An interrupted scoring is resumed by the same call.
 
     Args:
         target: run directory or condensed set.
@@ -310,11 +313,9 @@ def evaluate(
         device: where to train them.
         precision: ``float32`` or ``bfloat16``.
         data: name or path of the data set (none: the one in the set's provenance).
-        labels: ``hard``, or ``soft``: those of the set's experts, which are made and stored in the
-            set where it has none that are made so.
-        teacher: which experts give them (none: as by default).
-
-    An interrupted scoring resumes when the command is repeated.
+        labels: ``hard`` or ``soft``. Soft labels are those of the set's experts; they are computed
+            and stored in the set unless it has labels of the same settings.
+        teacher: which experts give them (None: the defaults).
 
     Raises:
         DanceError: no such set, it is damaged, or its data set cannot be read.
@@ -400,6 +401,6 @@ def evaluate(
 
 
 def _replaced(scores: Sequence[Score], new: Score) -> list[Score]:
-    """The rows with ``new``, which takes the place of one that was asked for in the same words."""
+    """The scores and ``new``, which replaces one of the same settings."""
     same = (new.subject, new.network, new.asked)
     return [row for row in scores if (row.subject, row.network, row.asked) != same] + [new]

@@ -44,8 +44,8 @@ def score_set(
     The reported statistic is the accuracy after the last epoch; the best of the tested epochs,
     which the papers print and which is chosen on the test set, stands beside it under ``best``.
 
-    A set with soft labels is trained on with them, and the score says so under ``labels``; for a
-    score with hard labels hand over :meth:`CondensedSet.hard`.
+    If the set has soft labels, networks are trained on these, and ``labels`` of the score is
+    ``soft``. For a score with hard labels, pass :meth:`CondensedSet.hard`.
 
     Args:
         condensed: the set; decoded once, pixels as they are (not clamped).
@@ -96,7 +96,7 @@ def score_set(
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """What one score is made of.
+    """How the networks of one score are trained and tested.
 
     Attributes:
         protocol: that is followed.
@@ -229,7 +229,7 @@ class _Row:
         confusion: (K,K) int64, of the finished networks.
         curves: of each finished network, the accuracy at every test.
         found: of those in training, so far.
-        steps: made so far, by all networks.
+        steps: of all networks so far.
         spent: seconds that earlier attempts took.
     """
 

@@ -39,8 +39,8 @@ def draw(run: Run) -> Image.Image:
     height = 150 + len(parts) * (block + 44) + 84
     picture = Image.new("RGB", (_WIDTH, height), _PAPER)
     pen = ImageDraw.Draw(picture)
-    room = _WIDTH - 2 * _MARGIN
-    _write(pen, (_MARGIN, 36), f"{label(run)} · {title(run)}", 30, _INK, room, bold=True)
+    width = _WIDTH - 2 * _MARGIN
+    _write(pen, (_MARGIN, 36), f"{label(run)} · {title(run)}", 30, _INK, width, bold=True)
     for column, number in enumerate(labels):
         left = _MARGIN + column * across * (cell + _GAP)
         _write(pen, (left, 104), condensed.classes[number], 15, _INK, across * (cell + _GAP) - 10)
@@ -57,11 +57,11 @@ def draw(run: Run) -> Image.Image:
                     image.resize((cell, cell), resample), (left, top + row * (cell + _GAP))
                 )
         shown = f"{name}: {_SAID[name]}"
-        _write(pen, (_MARGIN, top + block + 4), shown, 15, _QUIET, room)
+        _write(pen, (_MARGIN, top + block + 4), shown, 15, _QUIET, width)
         top += block + 44
-    _write(pen, (_MARGIN, top + 14), _score_line(run), 19, _ACCENT, room, bold=True)
+    _write(pen, (_MARGIN, top + 14), _score_line(run), 19, _ACCENT, width, bold=True)
     _write(
-        pen, (_MARGIN, top + 48), _sample_line(run, len(labels), across * down), 13, _QUIET, room
+        pen, (_MARGIN, top + 48), _sample_line(run, len(labels), across * down), 13, _QUIET, width
     )
     return picture
 
@@ -106,14 +106,14 @@ def _write(
     text: str,
     points: int,
     colour: str,
-    room: int,
+    width: int,
     bold: bool = False,
 ) -> None:
-    """Write one line, shortened to ``room`` pixels with an ellipsis."""
+    """Write one line, shortened to ``width`` pixels with an ellipsis."""
     font = _font(points, bold)
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text[:400]).split())
-    if pen.textlength(line, font) > room:
-        while line and pen.textlength(line + "…", font) > room:
+    if pen.textlength(line, font) > width:
+        while line and pen.textlength(line + "…", font) > width:
             line = line[:-1]
         line = line.rstrip() + "…"
     pen.text(place, line, font=font, fill=colour)

@@ -1,4 +1,4 @@
-"""Scores as the page shows them: a table contains only scores that may be compared."""
+"""Scores as the page shows them: in one table stand only scores that may be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUBJECTS = {
 """How the rows that are compared with are called; a condensed set bears the label of its method."""
 _ORDER = ("condensed", "initial", "random", "whole")
 _MOST_MATRIX_CLASSES = 25
-"""Above this a confusion matrix is a carpet, and the largest confusions say more."""
+"""With more classes, the largest confusions are listed in place of the matrix."""
 _MOST_BARS = 25
 _EXTREMES = 10
 """Bars shown at either end where there are too many classes for all."""

@@ -10,7 +10,7 @@ from dance.training import TrainerConfig
 IDC_V1 = Protocol(
     name="idc-v1",
     source="Kim et al. 2022, released settings; the program prints the best and the last of four "
-    "tests, and which of them the paper prints is not said",
+    "tests, and the paper does not say which of them it prints",
     fit=TrainerConfig(
         epochs=1000,
         batch_size=64,
