@@ -38,15 +38,15 @@ def literal(
 ) -> tuple[torch.Tensor, list[float]]:
     """Stored images and L_att + lambda L_out, as a mean over classes, by the algorithm as given."""
     classes = given.train.num_classes
-    batches = LiteralSides(
+    literal_batches = LiteralSides(
         given, options.real_batch, options.augmentation, chained=False, unit=False
     )
     pixels, optimiser = descended(given, options.learning_rate, options.momentum)
     logged = []
     for iteration in range(iterations):
         state = fresh(given, iteration)
-        batches.draw(iteration)
-        pairs = [batches.of(pixels, label) for label in range(classes)]
+        literal_batches.draw(iteration)
+        pairs = [literal_batches.of(pixels, label) for label in range(classes)]
         seen = []
         for part in range(2):
             batches = [pair[part] for pair in pairs]
