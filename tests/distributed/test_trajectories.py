@@ -1,4 +1,4 @@
-"""Trajectories that processes without a common disk train: rank 0's disk gets all of them."""
+"""Trajectories that several processes train: rank 0's disk gets all of them, each once."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ from distributed.processes import finish, start
 
 SCRIPT = """
 import os, sys
-os.environ["DANCE_CACHE"] = os.path.join(sys.argv[1], os.environ.get("RANK", "alone"))
+own = os.environ.get("RANK", "alone") if sys.argv[2] == "apart" else "shared"
+os.environ["DANCE_CACHE"] = os.path.join(sys.argv[1], own)
 from dance.core.world import join
 from dance.data import load
-from dance.experts import NetworkTraining, TrajectoryConfig, TrajectoryPool
+from dance.experts import NetworkTraining, TrajectoryConfig, TrajectoryPool, store
 from dance.networks import NetworkConfig, build
 
 shape = NetworkConfig(width=4)
 config = TrajectoryConfig(count=3, epochs=1)
 train, network = load("digits", "train"), build(shape, 1, 8, 10)
 pool = TrajectoryPool(NetworkTraining(train, network, shape, config, 0), world=join())
-print(len(pool.ensure(3)))
+written, write = [], store.write_tensors
+store.write_tensors = lambda path, *rest: (written.append(path), write(path, *rest))
+print(len(pool.ensure(3)), len(written))
 """
 
 
 @pytest.mark.slow
 def test_rank_0_gets_those_of_others(tmp_path: Path) -> None:
     for size in (1, 2):
-        ended = finish(start(size, "-c", SCRIPT, str(tmp_path / str(size))))
+        ended = finish(start(size, "-c", SCRIPT, str(tmp_path / str(size)), "apart"))
         assert all(code == 0 for code, _, _ in ended), ended
-        assert ended[0][1].split() == ["3"]
+        assert ended[0][1].split() == ["3", "3"], "rank 0 writes those of others too"
     held = {
         place.parent.parent.parent.relative_to(tmp_path).as_posix(): sorted(
             place.parent.glob("trajectory-*")
@@ -45,3 +48,10 @@ def test_rank_0_gets_those_of_others(tmp_path: Path) -> None:
         found, expected = read_tensors(two, "trajectory")[0], read_tensors(one, "trajectory")[0]
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.slow
+def test_on_a_shared_disk_each_is_written_once(tmp_path: Path) -> None:
+    ended = finish(start(2, "-c", SCRIPT, str(tmp_path), "shared"))
+    assert all(code == 0 for code, _, _ in ended), ended
+    assert [out.split() for _, out, _ in ended] == [["3", "2"], ["3", "1"]]

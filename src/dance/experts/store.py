@@ -268,6 +268,8 @@ class NetworkStore:
         world, path, kind = self._world, self.path(index), self._recorder.kind
         if world.size == 1 and mine is not None:
             return mine
+        if mine is None and world.is_rank_zero:  # written meanwhile where the disk is shared
+            mine = self._read(index, quiet=True)
         states = world.all_gather_object([mine is not None, mine is not None and mine.trained_now])
         source = [there for there, _ in states].index(True)
         if source:
