@@ -39,17 +39,7 @@ def check(config: RunConfig) -> None:
         ConfigError: what must hold, what was received, and what to do.
     """
     method = config.make_method()
-    if method.needs_experts() and config.experts.count < 1:
-        raise ConfigError(
-            f"experts.count must be at least 1 for {config.method} with these options: got "
-            f"{config.experts.count}"
-        )
-    expert = getattr(config.options, "expert", 0)
-    if method.needs_experts() and expert >= config.experts.count:
-        raise ConfigError(
-            f"options.expert must be below experts.count, {config.experts.count}: got {expert}; "
-            "raise --experts.count"
-        )
+    method.check_experts(config.experts.count)
     if config.whitening != "none":
         _check_whitening(config)
     asked, kept = method.trajectory_epochs(), config.trajectories
@@ -60,7 +50,7 @@ def check(config: RunConfig) -> None:
     if asked > kept.epochs:
         raise ConfigError(
             f"trajectories.epochs must be at least {asked} for {config.method} with these options: "
-            f"got {kept.epochs}; raise it, or lower options.start_epochs"
+            f"got {kept.epochs}; raise it, or lower options.{method.trajectory_option}"
         )
     resolution = config.source.size
     if resolution is None and config.data in KNOWN:

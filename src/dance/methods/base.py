@@ -232,6 +232,7 @@ class Method(ABC):
         year: of the source; None where there is no one source.
         whitens: whether it can work on whitened images. A method that reads the real images itself,
             not through :class:`dance.methods.toolkit.images.NetworkInput`, cannot.
+        trajectory_option: the setting to lower where trajectories have too few epochs.
         small_options: settings with which 24 steps on images of 8 pixels halve the matching loss in
             a second or two; the test battery uses them, and the defaults for all other settings.
     """
@@ -241,6 +242,7 @@ class Method(ABC):
     Config: ClassVar[type]
     year: ClassVar[int | None] = None
     whitens: ClassVar[bool] = False
+    trajectory_option: ClassVar[str] = ""
     small_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: Any) -> None:
@@ -249,6 +251,17 @@ class Method(ABC):
     def needs_experts(self) -> bool:
         """Whether the task must contain trained experts."""
         return False
+
+    def check_experts(self, count: int) -> None:
+        """Refuse a number of experts with which these settings cannot work.
+
+        Raises:
+            ConfigError: experts are needed, and there are too few.
+        """
+        if self.needs_experts() and count < 1:
+            raise ConfigError(
+                f"experts.count must be at least 1 for {self.title} with these options: got {count}"
+            )
 
     def trajectory_epochs(self) -> int:
         """Epochs of trajectories that the task must contain; 0 if none are needed."""

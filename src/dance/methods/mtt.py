@@ -299,6 +299,7 @@ class MTT(Condenser):
     Config = MTTConfig
     config: MTTConfig
     divergence_hint = "step_size_learning_rate"
+    trajectory_option = "start_epochs"
     space: ClassVar[Space] = "normalized"
     small_options: ClassVar[Mapping[str, Any]] = {
         "student_steps": 5,
@@ -327,5 +328,5 @@ class MTT(Condenser):
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
         epochs = self.trajectory_epochs()
-        experts = long_enough(task.trajectories, epochs, self.title, "start_epochs")
+        experts = long_enough(task.trajectories, epochs, self.title, self.trajectory_option)
         return MTTCondensation(task, self.config, experts)

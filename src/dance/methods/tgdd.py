@@ -157,6 +157,7 @@ class TGDD(Condenser):
     title = "TGDD"
     paper = "AAAI 2026"
     year = 2026
+    trajectory_option = "expert_epochs"
     Config = TGDDConfig
     config: TGDDConfig
     small_options: ClassVar[Mapping[str, Any]] = {"expert_epochs": 12, "calibration_weight": 10.0}
@@ -181,5 +182,5 @@ class TGDD(Condenser):
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
         epochs = self.trajectory_epochs()
-        experts = long_enough(task.trajectories, epochs, self.title, "expert_epochs")
+        experts = long_enough(task.trajectories, epochs, self.title, self.trajectory_option)
         return TGDDCondensation(task, self.config, experts)

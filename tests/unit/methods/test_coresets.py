@@ -246,7 +246,7 @@ def test_the_expert_is_the_one_asked_for(name, by_hand) -> None:
         assert rows[4:].tolist() == given.train.rows(1)[by_hand(standard, 4)].tolist()
         found.append(tuple(rows.tolist()))
     assert len(set(found)) > 1
-    with pytest.raises(ConfigError, match="below 3: got 3"):
+    with pytest.raises(ConfigError, match=r"below experts\.count, 3: got 3"):
         make(name, expert=3).select(given)
 
 

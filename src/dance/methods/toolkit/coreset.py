@@ -45,6 +45,19 @@ class FeatureCoreset(Coreset):
         """An expert computes the features."""
         return True
 
+    def check_experts(self, count: int) -> None:
+        """Refuse the number of an expert that does not exist.
+
+        Raises:
+            ConfigError: there are no more than this number.
+        """
+        super().check_experts(count)
+        if self.config.expert >= count:
+            raise ConfigError(
+                f"options.expert must be below experts.count, {count}: got {self.config.expert}; "
+                "raise --experts.count"
+            )
+
     @abstractmethod
     def pick(self, features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """Choose images of one class.
@@ -65,11 +78,7 @@ class FeatureCoreset(Coreset):
             ConfigError: a class has fewer than ipc images, or there is no such expert.
         """
         number = self.config.expert
-        if not 0 <= number < len(task.experts):
-            raise ConfigError(
-                f"options.expert must be the number of an expert, below {len(task.experts)}: "
-                f"got {number}; raise --experts.count or choose another"
-            )
+        self.check_experts(len(task.experts))
         classes = {label: self.rows(task, label) for label in task.classes}
         chosen = [torch.empty(0, dtype=torch.int64)]
         for label, rows in classes.items():
