@@ -1,7 +1,7 @@
 """Checkpoints of unfinished work, saved at an interval of time.
 
-A checkpoint carries a *stamp*: what must agree for resumed work to give the result of undisturbed
-work. The package's version and code are added to what the owner of the work names.
+A checkpoint contains a *stamp*: everything that must be equal for resumed work to give the result
+of uninterrupted work. The package's version and code are part of every stamp.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Tensors = dict[str, torch.Tensor]
 SAVE_SECONDS = "DANCE_SAVE_SECONDS"
 """Environment variable: seconds between two checkpoints."""
 _SECONDS = 30.0
-"""Seconds between two checkpoints where that variable is not set."""
+"""Seconds between two checkpoints if that variable is not set."""
 _KIND = "checkpoint"
-_KEPT = 2
+_NUMBER_KEPT = 2
 _WORK_PER_SAVE = 20
 """A save that took t seconds is followed by at least this many times t of work."""
 
@@ -41,7 +41,7 @@ def save_seconds() -> float:
     """Seconds between two checkpoints: ``$DANCE_SAVE_SECONDS``, else 30; 0 saves at every step.
 
     Raises:
-        ConfigError: the variable is no such number.
+        ConfigError: the variable is not such a number.
     """
     text = os.environ.get(SAVE_SECONDS, "")
     try:
@@ -56,14 +56,14 @@ def save_seconds() -> float:
 class Checkpoints:
     """The checkpoints of one piece of work: ``<name>-<number>.safetensors``, the last two kept.
 
-    Two are kept so that a damaged newest one costs the work of one interval only.
+    Two are kept, so that only the work of one interval is lost if the newest one is damaged.
 
     Args:
         directory: where they are stored; made by the first save.
         name: of the work, unique in the directory.
         stamp: what must agree to resume the work, as plain data; version and code are added.
         seconds: least time between two saves (none: :func:`save_seconds`).
-        instead: what else a user can do when a checkpoint is refused, for the message.
+        instead: what else a user can do if a checkpoint is refused, for the message.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Checkpoints:
         return self.directory / f"{self.name}-{number}.safetensors"
 
     def read(self, number: int) -> tuple[Tensors, dict[str, Any]] | None:
-        """One checkpoint; none when it is damaged, which is logged.
+        """Read one checkpoint; None if it is damaged, which is logged.
 
         Returns:
             Its tensors, on the CPU, and the header that was saved with them.
@@ -113,21 +113,21 @@ class Checkpoints:
         path = self.path(number)
         try:
             tensors, content = read_tensors(path, _KIND)
-            held, header = content["stamp"], content["header"]
+            stamp, header = content["stamp"], content["header"]
         except (ArtifactError, KeyError, TypeError) as error:
             log(f"{error}; going back to what was saved before it")
             self._damaged.add(number)
             return None
-        if differing := differences(held, self._stamp):
+        if differing := differences(stamp, self._stamp):
             raise ArtifactError(
-                f"{path} must be of this version of dance and of these settings to go on from: "
-                f"{'; '.join(differing)}. To start anew, delete {self.directory}/{self.name}-*"
+                f"{path} must be of this version of dance and of these settings to be resumed: "
+                f"{'; '.join(differing)}. To start again, delete {self.directory}/{self.name}-*"
                 + (f" or {self._instead}" if self._instead else "")
             )
         return tensors, header
 
     def latest(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """The newest sound checkpoint, as :meth:`read` gives it; none when there is none.
+        """The newest intact checkpoint, as :meth:`read` returns it; None if there is none.
 
         Raises:
             ArtifactError: the stamp differs; every difference is named.
@@ -144,10 +144,11 @@ class Checkpoints:
     def save(self, number: int, tensors: Mapping[str, torch.Tensor], header: Any = None) -> bool:
         """Store a checkpoint and remove all but the last two.
 
-        A disk that is full or gone is logged, and the work continues: earlier checkpoints stay.
+        If the disk is full or gone, that is logged and the work continues; earlier checkpoints are
+        kept.
 
         Args:
-            number: how far the work is, rising from save to save.
+            number: progress of the work, larger at each save.
             tensors: all that is needed to resume; moved to the CPU.
             header: anything JSON can hold, to be given back with them.
 
@@ -160,8 +161,8 @@ class Checkpoints:
             content = {"stamp": self._stamp, "header": header}
             write_tensors(self.path(number), tensors, content, _KIND)
             self._damaged.discard(number)
-            sound = [held for held in self.numbers() if held not in self._damaged]
-            for old in (*self._damaged, *sound[:-_KEPT]):
+            intact = [n for n in self.numbers() if n not in self._damaged]
+            for old in (*self._damaged, *intact[:-_NUMBER_KEPT]):
                 self.path(old).unlink(missing_ok=True)
         except (ArtifactError, OSError) as error:
             if not self._failing:
@@ -179,5 +180,5 @@ class Checkpoints:
         for number in self.numbers():
             self.path(number).unlink(missing_ok=True)
         remove_leftovers(self.directory, f"{self.name}-")
-        with suppress(OSError):  # others may keep theirs beside these
+        with suppress(OSError):  # there may be checkpoints of other work
             self.directory.rmdir()

@@ -1,4 +1,4 @@
-"""Which code made a result: a digest that unfinished work must agree with to be continued."""
+"""A digest of the source code: unfinished work is resumed only by the code that began it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_ASIDE = ("bench", "cli", "report")
-"""Packages whose code decides no result: what they measure, parse or print is made elsewhere."""
+_EXCLUDED = ("bench", "cli", "report")
+"""Packages whose code does not affect results."""
 _C_COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -19,20 +19,20 @@ _C_COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
 def package_sources() -> dict[str, bytes]:
     """The package's sources (.py and .c) that decide results, by their path inside it.
 
-    They are read once per process: a run is told by the code that it began with, also when its
-    files change while it works.
+    They are read once per process, so that the digest is that of the code that is running, even if
+    its files change meanwhile.
     """
     paths = (path for pattern in ("**/*.py", "**/*.c") for path in _PACKAGE.glob(pattern))
     names = sorted(path.relative_to(_PACKAGE).as_posix() for path in paths)
-    return {n: (_PACKAGE / n).read_bytes() for n in names if n.partition("/")[0] not in _ASIDE}
+    return {n: (_PACKAGE / n).read_bytes() for n in names if n.partition("/")[0] not in _EXCLUDED}
 
 
 @cache
 def code_digest() -> str:
-    """16 hex digits of SHA-256 over what the package's sources say, without comments and layout.
+    """16 hex digits of SHA-256 over the package's sources, without comments and layout.
 
-    Python sources count by their syntax trees without docstrings, so two versions of Python may
-    disagree; two copies of the same sources agree wherever they lie.
+    The digest of a Python source is that of its syntax tree without docstrings, so two versions of
+    Python may give different digests. It does not depend on where the package is installed.
     """
     total = hashlib.sha256()
     for name, source in package_sources().items():
@@ -42,11 +42,11 @@ def code_digest() -> str:
 
 @cache
 def outside_digest(owner: type) -> str:
-    """The digest of the module that defines a class, as :func:`code_digest` takes it.
+    """The digest of the module that defines a class outside of this package.
 
     Returns:
-        16 hex digits; nothing for a class of this package, which the digest of all covers, and for
-        one that no file defines, as in a notebook.
+        16 hex digits, computed like :func:`code_digest`; an empty string for a class of this
+        package, which that digest covers, and for one that no file defines, as in a notebook.
     """
     file = getattr(sys.modules.get(owner.__module__), "__file__", None)
     if file is None or _PACKAGE in Path(file).resolve().parents:
@@ -69,7 +69,7 @@ def _drop_docstrings(node: ast.AST) -> None:
     """Remove the statements that are only a string, those that document attributes included."""
     for name in ("body", "orelse", "finalbody", "handlers", "cases"):
         statements = getattr(node, name, None)
-        if not isinstance(statements, list):  # the branches of an expression are no statements
+        if not isinstance(statements, list):  # a conditional expression has branches, too
             continue
         statements[:] = [
             statement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import resource
 import sys
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ import torch
 from dance.core.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Names of glibc's malloc.h."""
+"""Parameters of ``mallopt``, from glibc's malloc.h."""
 _KEEP_BYTES = 1 << 30
 _ALIGNMENT = 16
-"""Bytes at whose multiples every tensor of a packed copy starts."""
+"""Alignment in bytes of each tensor in a packed copy."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Policy:
     scales: bool
 
     def fitting(self, images: int, resolution: int) -> int:
-        """How many images of ``resolution`` pixels equal ``images`` ones of 32; at least 32."""
+        """Number of images of ``resolution`` that replace ``images`` of 32 pixels; at least 32."""
         return max(32, images * 32**2 // resolution**2) if self.scales else images
 
     def networks_at_once(self, members: int) -> int:
@@ -121,7 +122,7 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes held so far: of the device's allocator for CUDA, of the process for the CPU."""
+    """Peak memory use in bytes: of the device's allocator for CUDA, of the process for the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     kilo = 1 if sys.platform == "darwin" else 1024
@@ -129,7 +130,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that can still be taken."""
+    """Free memory in bytes, of the GPU or of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -143,14 +144,7 @@ def description(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
-    models = (
-        [
-            line.split(":", 1)[1].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if "model name" in line
-        ]
-        if cpuinfo.exists()
-        else []
-    )
-    model = models[0] if models else platform.processor() or platform.machine()
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    found = re.search(r"model name\s*:\s*(.*\S)", text)
+    model = found[1] if found else platform.processor() or platform.machine()
     return f"{model}, {torch.get_num_threads()} threads"

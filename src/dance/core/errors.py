@@ -1,4 +1,4 @@
-"""The one family of errors a user can cause; the command line shows one message, exit code 2."""
+"""Errors that a user can cause: the command line prints one message and exits with code 2."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DataError(DanceError):
 
 
 class ArtifactError(DanceError):
-    """A file or directory of ours is missing, damaged, of another run, or cannot be written."""
+    """A file or directory of dance is missing, damaged, of another run, or cannot be written."""
 
 
 class MissingExpertsError(DanceError):
@@ -27,11 +27,11 @@ class MissingExpertsError(DanceError):
 
 
 class PeerError(DanceError):
-    """Another process of a run of several ended before its time."""
+    """Another process of a distributed run ended early."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A tail for messages about an unknown name.
+    """The end of a message about an unknown name: which names are known, or similar.
 
     Args:
         name: what was received.

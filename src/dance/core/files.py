@@ -1,4 +1,4 @@
-"""Atomic writes, checksummed tensor files without pickle, locks, and the place of the cache."""
+"""Atomic writes, checksummed tensor files without pickle, locks, and the location of the cache."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)-\w+")
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new one.
 
-    That holds for a machine that loses power too: the content and then the folder are forced to
+    This also holds if the machine loses power: the content and then the folder are synchronised to
     the disk.
 
     Args:
@@ -67,7 +67,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Force a rename to the disk, where the file system lets folders be synchronised."""
+    """Synchronise a folder to the disk, if the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -77,29 +77,29 @@ def _sync_folder(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether the name is that of a folder in which :func:`write_atomic` writes."""
+    """Whether this is the name of a temporary folder of :func:`write_atomic`."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def remove_leftovers(folder: Path, start: str = "") -> None:
-    """Remove what killed processes left of atomic writes.
+    """Remove the temporary folders of killed processes.
 
-    Files that another living process of this machine is writing stay.
+    Those of other processes that still run on this machine are kept.
 
     Args:
-        folder: where to look; it need not exist.
-        start: with which the final names begin (none: all files).
+        folder: that contains them; it need not exist.
+        start: prefix of the final names of the files (empty: all files).
     """
     if not folder.is_dir():
         return
     for path in folder.glob(f".{glob.escape(start)}*"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and not _another_lives(int(match[1])):
+        if match and not _other_process_runs(int(match[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _another_lives(process: int) -> bool:
-    """Whether the process exists and is not this one, which is not writing now."""
+def _other_process_runs(process: int) -> bool:
+    """Whether the process exists and is another one: this one is not writing now."""
     if process == os.getpid():
         return False
     try:
@@ -121,7 +121,7 @@ def _write(place: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Json) -> None:
-    """Write JSON atomically, indented for people."""
+    """Write indented JSON atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -129,7 +129,7 @@ def read_json(path: Path) -> Json:
     """Read JSON.
 
     Raises:
-        ArtifactError: the file is missing or is no JSON.
+        ArtifactError: the file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -137,7 +137,7 @@ def read_json(path: Path) -> Json:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ArtifactError(
-            f"{path} is damaged (no JSON): {error}; delete it and run again"
+            f"{path} is damaged (not JSON): {error}; delete it and run again"
         ) from error
 
 
@@ -164,11 +164,9 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: Json,
         kind: what the file is (``"condensed set"``, ``"expert"``, ``"checkpoint"``); checked when
             it is read.
     """
-    header = json.loads(
-        json.dumps(header)
-    )  # what a reader will get back, so that the checksum agrees
+    header = json.loads(json.dumps(header))  # as it will be read, so that the checksum agrees
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # All in one entry: safetensors writes several in an order that differs from run to run.
+    # One entry, since the order in which safetensors writes several differs from run to run.
     about = {"kind": kind, "sha256": checksum(stored, header), "header": header}
     metadata = {"dance": json.dumps(about, ensure_ascii=False)}
     write_atomic(path, lambda place: save_file(stored, place, metadata=metadata))
@@ -185,7 +183,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            stamp = json.loads((file.metadata() or {}).get("dance", "{}"))
+            about = json.loads((file.metadata() or {}).get("dance", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
         raise ArtifactError(f"there is no {kind} at {path}") from error
@@ -193,26 +191,28 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         raise ArtifactError(f"{path} is a folder, not a {kind} file") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error
-    if not isinstance(stamp, dict):
-        raise ArtifactError(f"{path} is damaged or no {kind} file: its stamp is no JSON object")
-    header = stamp.get("header")
-    if stamp.get("kind") != kind:
+    if not isinstance(about, dict):
         raise ArtifactError(
-            f"{path} must be a {kind} of dance: it is {stamp.get('kind', 'something else')!r}"
+            f"{path} is damaged or no {kind} file: its metadata is not a JSON object"
         )
-    if stamp.get("sha256") != checksum(tensors, header):
+    header = about.get("header")
+    if about.get("kind") != kind:
+        raise ArtifactError(
+            f"{path} must be a {kind} of dance: it is {about.get('kind', 'something else')!r}"
+        )
+    if about.get("sha256") != checksum(tensors, header):
         raise ArtifactError(f"{path} is damaged: its content does not match its checksum")
     return tensors, header
 
 
 def read_part(path: Path, kind: str, name: str, expected: str) -> torch.Tensor:
-    """One tensor of a file of :func:`write_tensors`, without reading the others.
+    """Read one tensor of a file of :func:`write_tensors`, without the others.
 
     Args:
         path: of the file.
         kind: what it is, for messages.
         name: of the tensor.
-        expected: what :func:`digest_of` gave when it was stored.
+        expected: its :func:`digest_of` when it was stored.
 
     Raises:
         ArtifactError: missing, truncated or altered; the message names the file.
@@ -255,11 +255,11 @@ def read_header(path: Path, kind: str) -> Json | None:
 def locked(path: Path, doing: str) -> Iterator[bool]:
     """Hold the lock of a file or folder, waiting for a process that holds it.
 
-    The system frees the lock when the process that holds it is killed.
+    The operating system releases the lock when the process that holds it is killed.
 
     Args:
         path: what is locked. The lock is a file beside it that stays.
-        doing: what a process that holds it does, to log why this one waits.
+        doing: what the process that holds it is doing, for the log line of one that waits.
 
     Yields:
         False where the file system has no locks, as on some clusters.
@@ -293,16 +293,16 @@ def _open_lock(path: Path) -> TextIO:
 
 
 def cache_dir() -> Path:
-    """The folder for decoded images and trained networks; it need not exist yet.
+    """The folder of decoded images and trained networks; it need not exist yet.
 
-    ``$DANCE_CACHE``, else ``$XDG_CACHE_HOME/dance``, else ``~/.cache/dance``. What it holds can be
-    made again.
+    ``$DANCE_CACHE``, else ``$XDG_CACHE_HOME/dance``, else ``~/.cache/dance``. Its content can
+    be deleted and is then made again.
 
     Raises:
         ArtifactError: there is no home directory and neither variable is set.
     """
-    if own := os.environ.get("DANCE_CACHE"):
-        return Path(own).expanduser().absolute()
+    if folder := os.environ.get("DANCE_CACHE"):
+        return Path(folder).expanduser().absolute()
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if xdg.is_absolute():  # the XDG specification says that relative paths are to be ignored
         return xdg / "dance"

@@ -1,7 +1,7 @@
-"""Numbers and tables as people read them: in terminals, on pages of Markdown and in the report.
+"""Formatting of numbers and tables for terminals, Markdown pages and the report.
 
-What has a unit is written with a space that does not break; :func:`plain` makes it an ordinary one
-for terminals, where people search and copy.
+A number and its unit are separated by a no-break space; :func:`plain` replaces it by an ordinary
+one for terminals, where people search and copy text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dance.core.progress import duration
 
 ABSENT = "\N{EN DASH}"
-"""What stands where a number is not known."""
+"""Shown in place of an unknown number."""
 _GAP = "\N{NO-BREAK SPACE}"
 
 
@@ -39,7 +39,7 @@ class Table:
 
 
 def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    r"""Lines of Markdown of a table without title; arguments as :class:`Table` has them.
+    r"""Lines of Markdown of a table without title; arguments as of :class:`Table`.
 
     >>> markdown_rows((">n", "name"), [("1", "a|b")])
     ['| n | name |', '|---:|---|', '| 1 | a\\|b |']
@@ -48,12 +48,12 @@ def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
-    below = "|".join("---:" if column.startswith(">") else "---" for column in columns)
-    return [line(column.lstrip(">") for column in columns), f"|{below}|", *map(line, rows)]
+    rule = "|".join("---:" if column.startswith(">") else "---" for column in columns)
+    return [line(column.lstrip(">") for column in columns), f"|{rule}|", *map(line, rows)]
 
 
 def plain(text: str) -> str:
-    """The text with ordinary spaces.
+    """The text with ordinary spaces instead of no-break spaces.
 
     >>> plain(size(640))
     '640 bytes'
@@ -62,7 +62,7 @@ def plain(text: str) -> str:
 
 
 def count(value: int | None) -> str:
-    """A whole number in groups of three digits.
+    """An integer in groups of three digits.
 
     >>> count(950), count(50000).split()
     ('950', ['50', '000'])
@@ -82,7 +82,7 @@ def plural(value: int, singular: str, many: str = "") -> str:
 
 
 def span(low: int, high: int) -> str:
-    """A whole number, or the range in which it lies.
+    """An integer, or the range in which it lies.
 
     >>> span(3, 3), span(3, 10)
     ('3', '3 to 10')
@@ -127,7 +127,7 @@ def points(difference: float) -> str:
 
 
 def square(resolution: int) -> str:
-    """The extent of a square grid.
+    """Height and width of a square image.
 
     >>> square(32).split("\N{MULTIPLICATION SIGN}")
     ['32 ', ' 32']
@@ -152,7 +152,7 @@ def size(value: int | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A time as people say it.
+    """A duration with its unit.
 
     >>> seconds(0.0123).split(), seconds(75), seconds(None) == ABSENT
     (['12.3', 'ms'], '1 min 15 s', True)
@@ -163,7 +163,7 @@ def seconds(value: float | None) -> str:
 
 
 def measured_seconds(value: float) -> str:
-    """A measured time with three digits or so.
+    """A measured duration with about three digits.
 
     >>> measured_seconds(0.00123), measured_seconds(0.1234), measured_seconds(12.345)
     ('1.23 ms', '123 ms', '12.35 s')
@@ -175,7 +175,7 @@ def measured_seconds(value: float) -> str:
 
 
 def times(value: float) -> str:
-    """A ratio.
+    """A ratio, such as a speedup.
 
     >>> times(2.345), times(23.45)
     ('2.3x', '23x')
@@ -184,7 +184,7 @@ def times(value: float) -> str:
 
 
 def whole(value: float) -> str:
-    """A measured number without decimals.
+    """A number rounded to an integer.
 
     >>> whole(12345.6)
     '12,346'
@@ -193,7 +193,7 @@ def whole(value: float) -> str:
 
 
 def megabytes(value: int | None) -> str:
-    """Bytes in one unit, so that a column can be compared.
+    """Bytes in megabytes, the same unit for a whole column.
 
     >>> megabytes(3_045_000_000), megabytes(None)
     ('3,045 MB', 'unknown')

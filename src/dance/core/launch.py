@@ -83,7 +83,7 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch | None:
         )
     if not address or not 0 < port < 2**16:
         raise ConfigError(
-            f"{size} processes must know where to meet: got MASTER_ADDR {address!r} and "
+            f"{size} processes must know where to connect: got MASTER_ADDR {address!r} and "
             f"MASTER_PORT {port}; start with torchrun or srun, or set both"
         )
     return Launch(rank, size, local, address, port)

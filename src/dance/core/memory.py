@@ -27,7 +27,7 @@ def in_bytes(text: str) -> int:
     """Bytes of an amount such as ``8GB`` (10^9 each) or ``512MiB`` (2^20 each).
 
     Raises:
-        ConfigError: it is no such amount.
+        ConfigError: the text is not such an amount.
 
     >>> in_bytes("8GB"), in_bytes("1.5 MiB"), in_bytes("4096")
     (8000000000, 1572864, 4096)
@@ -66,8 +66,8 @@ def in_use(device: torch.device) -> int:
 
 
 def free(device: torch.device) -> int:
-    """Bytes that can still be taken, freed ones that the allocator keeps included."""
-    kept = 0
+    """Free memory in bytes, including what the allocator has cached."""
+    cached = 0
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return devices.available_memory(device) + kept
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return devices.available_memory(device) + cached

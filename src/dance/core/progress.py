@@ -23,7 +23,6 @@ _QUIET_SECONDS = 2.0
 _LINE_SECONDS = 10.0
 """Seconds between two plain log lines."""
 
-
 _muted = False
 
 
@@ -57,7 +56,7 @@ class Task:
     """Progress of one piece of work; call :meth:`advance` after each part.
 
     Attributes:
-        note: shown beside the bar from the next advance on, such as ``"accuracy 71.3 %"``.
+        note: text beside the bar, shown by the next advance, such as ``"accuracy 71.3 %"``.
     """
 
     description: str
@@ -71,7 +70,7 @@ class Task:
     _first: int = 0
 
     def advance(self, count: int = 1) -> None:
-        """Count ``count`` units of work as done."""
+        """Add ``count`` units of finished work."""
         self.done += count
         now = time.monotonic()
         if self._bar is not None:
@@ -95,17 +94,17 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
         description: what is done.
         total: units in all.
         unit: their name in the plural.
-        start: units done before, by an interrupted run.
+        start: units that an interrupted run has finished.
     """
     if _muted or not sys.stderr.isatty():
         yield Task(description, total, unit, done=start, _first=start)
         return
-    # On a narrow terminal the note gives way.
-    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    # On a narrow terminal the note is truncated, not the bar.
+    note_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(),
         TextColumn(unit), TextColumn("eta"), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", table_column=rest),
+        TextColumn("{task.fields[note]}", table_column=note_column),
     )  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, expand=True) as bar:

@@ -1,4 +1,4 @@
-"""One registry type for all that is added by adding a file: methods, networks, protocols."""
+"""The registry of methods, networks, protocols and others, each added as one file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names to members of one kind, filled by importing every module of a package on first use.
+    """Members of one kind by name; every module of a package is imported on first use.
 
-    Other distributions add members through the entry-point group that is called like the package.
+    Other distributions add members through the entry-point group with the name of the package.
 
     Args:
-        kind: the word used in messages, such as ``"method"``.
+        kind: name of the kind in messages, such as ``"method"``.
         package: the package whose modules register members when they are imported.
     """
 
@@ -30,15 +30,17 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a member under ``name``; a name can be taken once."""
+        """Decorator that registers a member under ``name``, which must be unique."""
 
-        def file(member: T) -> T:
-            held = self._members.setdefault(name, member)
-            if held is not member:
-                raise ConfigError(f"{self.kind} {name!r} is registered twice: {held} and {member}")
+        def add(member: T) -> T:
+            existing = self._members.setdefault(name, member)
+            if existing is not member:
+                raise ConfigError(
+                    f"{self.kind} {name!r} is registered twice: {existing} and {member}"
+                )
             return member
 
-        return file
+        return add
 
     def get(self, name: str) -> T:
         """The member called ``name``.

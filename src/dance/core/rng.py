@@ -1,6 +1,6 @@
 """Randomness as a pure function of (seed, purpose, steps).
 
-There is no state to store, and global generators are never touched. Every draw is made on the CPU
+There is no state to store, and global generators are never used. Every draw is made on the CPU
 for *all* classes or members and then sliced, so a result does not depend on chunking, on the
 device, or on where a run was interrupted.
 """

@@ -1,8 +1,8 @@
-"""Long work in steps: progress is shown, checkpoints are saved, Ctrl-C stops it between steps.
+"""Long work in steps: it shows progress, saves checkpoints, and stops between steps on Ctrl-C.
 
 Training, scoring, condensing and the bank all work in the same way: they restore a checkpoint if
-there is one, and then end each step with :meth:`Work.end_step`, which shows the progress, saves
-when it is time, and stops where the user asked for it and the state is whole.
+there is one, and end each step with :meth:`Work.end_step`, which shows the progress, saves a
+checkpoint if one is due, and stops if the user has asked for it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Let the block finish its step: Ctrl-C or SIGTERM only sets ``requested``.
+    """Defer Ctrl-C and SIGTERM: the first one only sets ``requested``, so that a step can end.
 
-    A second one raises KeyboardInterrupt at once. Outside the main thread nothing is changed.
+    A second one raises KeyboardInterrupt at once. Outside the main thread this has no effect.
 
     Raises:
-        KeyboardInterrupt: at the end of a block that did not heed the request itself.
+        KeyboardInterrupt: at the end of the block, if it did not stop before.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -60,10 +60,10 @@ class Work:
     """Work in progress, as :func:`resumable` gives it.
 
     Attributes:
-        bar: what the user sees of it; set its ``note``.
+        bar: the progress that is shown; set its ``note``.
         interrupt: whether the user has asked to stop.
-        checkpoints: that say when a save is due (none: nothing is saved).
-        spent: seconds that earlier attempts took, up to what they saved.
+        checkpoints: of the work (none: nothing is saved).
+        spent: seconds that earlier attempts took up to their last checkpoint.
     """
 
     bar: Task
@@ -73,22 +73,22 @@ class Work:
     _started: float = field(default_factory=time.monotonic)
 
     def seconds(self) -> float:
-        """Seconds spent on the work, those of earlier attempts included."""
+        """Seconds spent on the work, including earlier attempts."""
         return self.spent + time.monotonic() - self._started
 
     def save_due(self) -> bool:
-        """Whether the state should be saved now: it is time, or the user wants to stop."""
+        """Whether to save now: a save is due, or the user has asked to stop."""
         return self.checkpoints is not None and (self.interrupt.requested or self.checkpoints.due())
 
     def end_step(
         self, save: Callable[[Checkpoints], object], count: int = 1, *, always_save: bool = False
     ) -> None:
-        """End a step: show it, save if a save is due, stop if the user asked for it.
+        """End a step: show progress, save if a save is due, stop if the user has asked for it.
 
         Args:
-            save: stores the state, which is whole now, in the checkpoints that it is given.
+            save: stores the state in the checkpoints that it is given.
             count: units of progress that the step made.
-            always_save: save whether it is time or not.
+            always_save: save even if no save is due.
 
         Raises:
             KeyboardInterrupt: the user asked to stop; the state is saved.
@@ -110,14 +110,14 @@ def resumable(
     start: int = 0,
     spent: float = 0.0,
 ) -> Iterator[Work]:
-    """Show the work of the block and let Ctrl-C and SIGTERM stop it after a step only.
+    """Show the progress of the block, and let Ctrl-C and SIGTERM stop it only after a step.
 
     Args:
         description: what is done.
         total: units of progress in all.
         unit: their name in the plural.
-        checkpoints: that say when a save is due (none: nothing is saved).
-        start: units done by earlier attempts.
+        checkpoints: of the work (none: nothing is saved).
+        start: units finished by earlier attempts.
         spent: seconds that these took.
 
     Raises:

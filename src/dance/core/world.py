@@ -2,8 +2,8 @@
 
 Work is divided by classes, experts or networks, so a step needs no communication. What is exchanged
 is small or rare: decisions and losses about once a second, experts once, the state at a checkpoint.
-Therefore all of it is sent between CPUs over gloo, also when the work is on GPUs, and every
-operation runs in the order of the ranks and gives the same bytes on all of them.
+Therefore everything is sent between CPUs with gloo, even if the work is on GPUs. Every operation
+runs in the order of the ranks and gives the same bytes on all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dance.core.launch import launched
 _JOIN_TIMEOUT = timedelta(minutes=10)
 """Startup timeout: how long processes wait for each other."""
 _EXCHANGE_TIMEOUT = timedelta(days=30)
-"""How long a process may work while others wait; the death of a process is noticed at once."""
+"""How long a process may work while others wait; the end of a process is noticed at once."""
 _LEAVE_TIMEOUT = timedelta(seconds=5)
 """How long rank 0 waits for the others at its end."""
 
@@ -58,7 +58,7 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process decides, writes the run's files and shows progress."""
+        """Whether this process takes the decisions, writes the run's files and shows progress."""
         return self.rank == 0
 
     def shard(self, count: int, rank: int | None = None) -> range:
@@ -66,18 +66,18 @@ class World:
 
         Args:
             count: items in all.
-            rank: whose part (none: that of this process).
+            rank: of the process (none: this one).
 
         >>> [World(rank, 3).shard(7) for rank in range(3)]
         [range(0, 3), range(3, 5), range(5, 7)]
         """
         number = self.rank if rank is None else rank
-        each, more = divmod(count, self.size)
-        first = number * each + min(number, more)
-        return range(first, first + each + (number < more))
+        length, rest = divmod(count, self.size)
+        first = number * length + min(number, rest)
+        return range(first, first + length + (number < rest))
 
     def turns(self, count: int) -> range:
-        """Every ``size``-th of ``range(count)``, from this rank on: whole jobs, assigned in turn.
+        """The jobs of ``range(count)`` that this rank does if they are assigned round robin.
 
         >>> World(1, 3).turns(7)
         range(1, 7, 3)
@@ -122,42 +122,42 @@ class World:
         if self.size == 1:
             return tensor.cpu()
         sizes = self._sizes(tensor)
-        own = _bytes(tensor)
+        local = _bytes(tensor)
         with _peers():
             if not self.is_rank_zero:
-                if len(own):
-                    distributed.send(own, 0)
+                if len(local):
+                    distributed.send(local, 0)
                 return None
-            parts = [own]
+            parts = [local]
             for source in range(1, self.size):
                 parts.append(torch.empty(sizes[source], dtype=torch.uint8))
                 if sizes[source]:
                     distributed.recv(parts[-1], source)
         return torch.cat(parts).view(tensor.dtype).view(-1, *tensor.shape[1:])
 
-    def scatter(self, whole: torch.Tensor | None, own: torch.Tensor) -> torch.Tensor:
+    def scatter(self, whole: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`gather`: every process receives its rows of a tensor on rank 0.
 
         Args:
             whole: on rank 0, the rows of all processes; ignored on the others.
-            own: a tensor of the shape, dtype and device that this process is to receive.
+            like: a tensor of the shape, dtype and device that this process is to receive.
         """
-        sizes = self._sizes(own) if self.size > 1 else [0]
+        sizes = self._sizes(like) if self.size > 1 else [0]
         with _peers():
             if self.is_rank_zero:
                 assert whole is not None
-                start = len(own)
-                each = whole[:1].nbytes
+                start = len(like)
+                row_bytes = whole[:1].nbytes
                 for target in range(1, self.size):
-                    rows = whole[start : start + (sizes[target] // each if each else 0)]
+                    rows = whole[start : start + (sizes[target] // row_bytes if row_bytes else 0)]
                     start += len(rows)
                     if len(rows):
                         distributed.send(_bytes(rows), target)
-                return whole[: len(own)].to(own)
-            mine = torch.empty(sizes[self.rank], dtype=torch.uint8)
-            if len(mine):
-                distributed.recv(mine, 0)
-        return mine.view(own.dtype).view(own.shape).to(own.device)
+                return whole[: len(like)].to(like)
+            received = torch.empty(sizes[self.rank], dtype=torch.uint8)
+            if len(received):
+                distributed.recv(received, 0)
+        return received.view(like.dtype).view(like.shape).to(like.device)
 
     def broadcast(self, tensor: torch.Tensor, source: int = 0) -> torch.Tensor:
         """The tensor of one process, on all processes.
@@ -199,24 +199,26 @@ class World:
             tensors: of the source; ignored on the others, which need not know names or shapes.
             source: rank of the process.
         """
+        source_tensors = dict(tensors or {})
         if self.size == 1:
-            return dict(tensors or {})
-        held = dict(tensors or {})
+            return source_tensors
         described = {
             name: [str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-            for name, tensor in held.items()
+            for name, tensor in source_tensors.items()
         }
         found = {}
         for name, (dtype, shape) in self.broadcast_object(described, source).items():
-            own = held[name].detach().cpu() if self.rank == source else None
-            blank = torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own
-            found[name] = self.broadcast(blank, source)
+            if self.rank == source:
+                tensor = source_tensors[name].detach().cpu()
+            else:
+                tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+            found[name] = self.broadcast(tensor, source)
         return found
 
     def in_turn(self, work: Callable[[], Result]) -> Result:
-        """Do work on every process; the first of each machine does it before the others.
+        """Call ``work`` on every process, on the first one of each machine before the others.
 
-        For what is made once per machine and then read, such as a cache.
+        Use it for what is made once per machine and then read, such as a cache.
         """
         if self.local_rank:
             self.barrier()
@@ -230,9 +232,9 @@ class World:
         self.sum(torch.zeros(1))
 
     def reports_end(self) -> bool:
-        """Whether this process reports why the run ends: the first process that asks does.
+        """Whether this process reports why the run ends: the first one that calls this does.
 
-        When rank 0 held the store and is gone, it is rank 1.
+        If the store is gone with rank 0, it is rank 1.
         """
         if self.size == 1:
             return True
@@ -244,8 +246,8 @@ class World:
         """The bytes of all processes, each with its own number of them."""
         longest = max(sizes)
         sent = torch.zeros(longest, dtype=torch.uint8)
-        own = _bytes(tensor)
-        sent[: len(own)] = own
+        local = _bytes(tensor)
+        sent[: len(local)] = local
         parts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
         if longest:
             with _peers():
@@ -259,12 +261,12 @@ class World:
 
 @cache
 def join() -> World:
-    """Join the other processes that torchrun or SLURM started, once; a single one without them.
+    """Connect to the other processes that torchrun or SLURM started, if any; cached.
 
     Only rank 0 shows progress and logs from then on.
 
     Raises:
-        ConfigError: the variables are wrong, or not all processes come.
+        ConfigError: the variables are wrong, or not all processes connect in time.
     """
     launch = launched()
     if launch is None:
@@ -275,15 +277,15 @@ def join() -> World:
         _connect(launch.rank, launch.size, launch.address, launch.port)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"all {launch.size} processes must meet at {launch.address}:{launch.port} within "
+            f"all {launch.size} processes must connect to {launch.address}:{launch.port} within "
             f"{_JOIN_TIMEOUT.seconds // 60} minutes: rank {launch.rank} got {_first_line(error)}; "
-            "see that all are started, that this port is free and that MASTER_ADDR can be reached"
+            "check that all are started, that this port is free and that MASTER_ADDR can be reached"
         ) from error
     return World(launch.rank, launch.size, launch.local_rank)
 
 
 _STORE: list[Store] = []
-"""The store at which the processes meet, once joined."""
+"""The store through which the processes have connected; empty before."""
 
 
 def joined() -> bool:
@@ -308,8 +310,8 @@ def _connect(rank: int, size: int, address: str, port: int) -> None:
 def _leave(rank: int, size: int) -> None:
     """Close the connections, which the others notice.
 
-    Rank 0 may hold the store; it stays for a moment, so that the others can still ask there which
-    of them reports the end.
+    The store may live in rank 0, which therefore waits a moment for the others: they use the store
+    to decide which of them reports the end.
     """
     with suppress(RuntimeError):
         distributed.destroy_process_group()
@@ -320,7 +322,7 @@ def _leave(rank: int, size: int) -> None:
 
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """Flat uint8 view of a tensor's content on the CPU: gloo does not know every dtype."""
+    """Flat uint8 view of a tensor's content on the CPU: gloo does not support every dtype."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
