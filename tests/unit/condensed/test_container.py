@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-import resource
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from dance.condensed.pixel_range import PixelRange
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
 from dance.data.normalization import Normalization
+from full_disk import on_full_disk
 from unit.condensed.scores import made as made_score
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
@@ -342,21 +342,16 @@ def test_other_files_are_refused_and_nothing_is_unpickled(tmp_path: Path) -> Non
         load_set(path)
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 20 kB: writing fails as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def fail_to_save(path: Path) -> None:
+    with pytest.raises(ArtifactError, match="cannot write"):
+        make(resolution=60).save(path)
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     old = make()
     old.save(path)
-    with pytest.raises(ArtifactError, match="cannot write"):
-        make(resolution=60).save(path)
+    on_full_disk(20_000, fail_to_save, path)
     assert same(load_set(path), old)
     assert list(tmp_path.iterdir()) == [path]
 

@@ -7,9 +7,6 @@ import html
 import io
 import json
 import os
-import resource
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from dance.condensed.formats.folder import folder_names
 from dance.core.errors import ArtifactError, ConfigError
 from dance.data import DataConfig, load
 from dance.data.normalization import Normalization
+from full_disk import on_full_disk
 from unit.condensed.scores import made as made_score
 
 HOSTILE = (
@@ -320,22 +318,16 @@ def test_an_unknown_kind(tmp_path: Path) -> None:
         export(make(), "parket", tmp_path / "out")
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 300 bytes: writing fails as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize("kind", DESTINATIONS)
-def test_a_full_disk_leaves_nothing(kind: str, full_disk: None) -> None:
-    # many classes, so that the folder's PNGs fit and its last file does not
-    with tempfile.TemporaryDirectory() as folder:
+def fail_to_export(folder: Path) -> None:
+    for kind, place in DESTINATIONS.items():
+        # many classes, so that the folder's PNGs fit and its last file does not
         with pytest.raises(ArtifactError, match=r"cannot write .*out"):
-            export(make(HOSTILE), kind, Path(folder) / DESTINATIONS[kind])
-        assert list(Path(folder).iterdir()) == []
+            export(make(HOSTILE), kind, folder / place)
+        assert list(folder.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    on_full_disk(300, fail_to_export, tmp_path)
 
 
 @pytest.mark.parametrize("kind", DESTINATIONS)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ import torch
 from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_tensors, write_tensors
+from full_disk import on_full_disk
 
 STAMP = {"config": {"ipc": 10, "options": {"momentum": 0.5}}, "data": "f00"}
 
@@ -175,27 +173,22 @@ class TestTime:
             save_seconds()
 
 
-@contextmanager
-def writes_end_at(size: int) -> Iterator[None]:
-    """A limit on the size of files stands for a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+LARGE = {"x": torch.zeros(50_000)}
 
 
-def test_a_full_disk_is_said_once_and_survived(tmp_path, capfd) -> None:
+def fail_to_save(directory: Path) -> None:
+    found = checkpoints(directory)
+    assert not found.save(3, LARGE) and not found.save(4, LARGE)
+
+
+def test_a_full_disk_is_logged_once_and_survived(tmp_path, capfd) -> None:
     found = saved(tmp_path, 1, 2)
-    large = {"x": torch.zeros(50_000)}
-    with writes_end_at(20_000):
-        assert not found.save(3, large) and not found.save(4, large)
+    on_full_disk(20_000, fail_to_save, tmp_path)
     (line,) = capfd.readouterr().err.splitlines()
     assert "work-3.safetensors" in line and "continuing" in line
     assert names(tmp_path) == {"work-1.safetensors", "work-2.safetensors"}
     assert (checkpoints(tmp_path).latest() or ({}, {}))[0]["count"] == 2
-    assert found.save(5, large)
+    assert found.save(5, LARGE)
     assert found.numbers() == [2, 5]
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +27,7 @@ from dance.core.files import (
     write_tensors,
     write_text,
 )
+from full_disk import on_full_disk
 
 TENSORS = {
     "floats": torch.linspace(-1, 1, 12).view(3, 4),
@@ -251,26 +249,18 @@ class TestAtomic:
         """Writing stops in the middle: the old content stays, nothing half-written is left."""
         path = tmp_path / "file"
         write_tensors(path, {"x": torch.zeros(4)}, {"old": True}, "test")
-        with writes_end_at(20_000):
-            for fail in (
-                lambda: write_tensors(path, {"x": torch.zeros(50_000)}, {}, "test"),
-                lambda: write_text(path, "x" * 50_000),
-            ):
-                with pytest.raises(ArtifactError, match=r"cannot write .*free some space"):
-                    fail()
+        on_full_disk(20_000, refuse_large_files, path)
         assert read_tensors(path, "test")[1] == {"old": True}
         assert list(tmp_path.iterdir()) == [path]
 
 
-@contextmanager
-def writes_end_at(size: int) -> Iterator[None]:
-    """A limit on the size of files stands for a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def refuse_large_files(path: Path) -> None:
+    for write in (
+        lambda: write_tensors(path, {"x": torch.zeros(50_000)}, {}, "test"),
+        lambda: write_text(path, "x" * 50_000),
+    ):
+        with pytest.raises(ArtifactError, match=r"cannot write .*free some space"):
+            write()
 
 
 class TestJson:
