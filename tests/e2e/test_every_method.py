@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,20 +11,6 @@ from dance.cli.main import main
 from dance.condensed import load_set
 from dance.methods import METHODS, Condenser
 
-SHORT = {
-    "iterations": 2,
-    "inner_cap": 1,
-    "outer_cap": 1,
-    "real_batch": 8,
-    "queue": 2,
-    "bank_draws": 2,
-    "network_images": 64,
-    "frequencies": 16,
-    "student_steps": 2,
-    "expert_epochs": 1,
-    "start_epochs": 1,
-}
-"""Settings of this name, where a method has them, so that a test can wait for it."""
 WORDS = (
     "--ipc=2",
     "--config=quick",
@@ -34,7 +19,6 @@ WORDS = (
     "--experts.count=1",
     "--experts.epochs=1",
     "--trajectories.count=1",
-    "--trajectories.epochs=2",
     "--epochs=2",
     "--repeats=1",
     "--evaluation.baselines",
@@ -48,8 +32,10 @@ def test_it_condenses_scores_and_reports(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kind = METHODS.get(name)
-    there = {field.name for field in dataclasses.fields(kind.Config)}
-    options = [f"--options.{key}={value}" for key, value in SHORT.items() if key in there]
+    small = dict(kind.small_options) | ({"iterations": 2} if issubclass(kind, Condenser) else {})
+    options = [f"--options.{key}={value}" for key, value in small.items()]
+    if epochs := kind(kind.Config(**small)).trajectory_epochs():
+        options.append(f"--trajectories.epochs={epochs}")
     place = tmp_path / "run"
     words = ["condense", "digits", "--method", name, *WORDS, *options, f"--output={place}"]
     assert main(words) == 0, capsys.readouterr().err
