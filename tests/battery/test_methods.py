@@ -14,8 +14,9 @@ import torch
 from dance.condensed import initial_pixels
 from dance.condensed.decoders import of_factor
 from dance.core.config import build as configured
-from dance.core.config import from_yaml, to_plain, to_yaml
+from dance.core.config import to_plain
 from dance.core.errors import ConfigError
+from dance.core.yaml_file import from_yaml, to_yaml
 from dance.data import load
 from dance.experts import (
     ExpertConfig,

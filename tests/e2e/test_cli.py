@@ -19,7 +19,8 @@ import dance
 from dance.cli.main import SHELLS, VERBS
 from dance.cli.options import Parser, add_data, add_settings, resolved
 from dance.condensed import load_set
-from dance.core.config import flat, from_yaml, settings, to_plain
+from dance.core.config import flat, settings, to_plain
+from dance.core.yaml_file import from_yaml
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes import RECIPES

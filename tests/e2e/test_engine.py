@@ -21,9 +21,10 @@ import torch
 from dance.condensed import CondensedSet, Score, initial_pixels, load_set
 from dance.condensed.decoders.grid import Grid
 from dance.condensed.decoders.identity import Identity
-from dance.core.config import digest, read_yaml, to_plain
+from dance.core.config import digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.files import read_json, read_tensors, write_tensors
+from dance.core.yaml_file import read_yaml
 from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set

@@ -9,8 +9,9 @@ from typing import Any
 from dance.cli.list import KINDS
 from dance.cli.options import Parser, add_json, headline
 from dance.cli.output import print_json
-from dance.core.config import settings, to_plain, to_yaml
+from dance.core.config import settings, to_plain
 from dance.core.errors import ConfigError, nearest
+from dance.core.yaml_file import to_yaml
 from dance.data.known import KNOWN
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import NoneType, UnionType
@@ -30,7 +30,6 @@ from typing import (
     get_type_hints,
 )
 
-import yaml
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -55,22 +54,22 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 """A number of at least 0 and below 1."""
 
 _NULL = ("null", "none", "~", "")
-"""How a person writes null where text is expected, such as on a command line."""
-_WORDS = {
+"""Texts that stand for null, such as on a command line."""
+_TYPE_NAMES = {
     int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null",
 }  # fmt: skip
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-"""What pydantic calls a bound, and how it is said."""
+"""A bound in a message, by pydantic's name."""
 _RANK = {"unexpected_keyword_argument": 0, "missing": 2}
-"""Which of several findings is told: an unknown name before all, an absent one last."""
+"""Order in which errors are reported: unknown names first, missing ones last."""
 
 
 @dataclass_transform(
     frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,)
 )
 def configuration(cls: type[T]) -> type[T]:
-    """Make a frozen dataclass of settings out of a class; whatever makes an instance validates it.
+    """Make a frozen dataclass of settings out of a class; every new instance is validated.
 
     Types are strict (text is no number, a fraction no whole one), numbers finite and unknown names
     refused. A range stands on its field, ``Annotated[int, Field(ge=1)]`` or an alias of this module
@@ -189,7 +188,7 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | Non
     """
     if not isinstance(plain, Mapping):
         name = where or "the configuration"
-        raise ConfigError(f"{name} must be settings by name: got {_show(plain)}")
+        raise ConfigError(f"{name} must be settings by name: got {format_value(plain)}")
     kinds = {setting.name: setting.kind for setting in settings(cls)}
     values = {} if base is None else {name: getattr(base, name) for name in kinds}
     for name, value in plain.items():
@@ -203,23 +202,23 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | Non
     try:
         return cls(**values)
     except ConfigError as error:
-        if isinstance(error.__cause__, ValidationError):  # say it anew, with its place
+        if isinstance(error.__cause__, ValidationError):  # repeat it with its place
             raise ConfigError(_refusal(cls, error.__cause__, where)) from error
         raise
 
 
 def _read(value: Any, kind: Any, place: str) -> Any:
-    """A value of plain data, whose lists are our tuples, as pydantic is to see it."""
+    """A value of plain data in the form that pydantic validates: lists become tuples."""
     members = _members(kind)
     origins = [get_origin(member) for member in members]
     if isinstance(value, float) and Literal in origins and float not in members:
         # Pydantic takes 2.0 for a literal 2.
-        raise ConfigError(f"{place} must be {words(kind)}: got {_show(value)}")
+        raise ConfigError(f"{place} must be {format_type(kind)}: got {format_value(value)}")
     return tuple(value) if tuple in origins and isinstance(value, list) else value
 
 
 def _refusal(cls: type, error: ValidationError, where: str = "") -> str:
-    """What pydantic found, as we say it: one thing, unknown names first and absent ones last."""
+    """The message of one of pydantic's errors, chosen in the order of ``_RANK``."""
     found = min(error.errors(include_url=False), key=lambda each: _RANK.get(each["type"], 1))
     problem, path, value = found["type"], found["loc"], found["input"]
     if not path:  # a rule of several fields, which opens with the name of one
@@ -232,7 +231,7 @@ def _refusal(cls: type, error: ValidationError, where: str = "") -> str:
     if problem == "missing" and not inner:
         return f"{place} must be given: {setting.text or 'it has no default'}"
     place, kind = _within(place, setting.kind, inner[:-1] if problem == "missing" else inner)
-    shown = _show(list(value) if isinstance(value, tuple) else value)
+    shown = format_value(list(value) if isinstance(value, tuple) else value)
     got = f"got {'none' if value == () else shown}"
     if problem == "value_error":  # of one field, and says what must hold
         return f"{place} {found['ctx']['error']}: {got}"
@@ -243,7 +242,7 @@ def _refusal(cls: type, error: ValidationError, where: str = "") -> str:
         hint = get_type_hints(cls, include_extras=True)[name]
         return f"{place} must be {_range(hint)}: {got}"
     if problem in ("literal_error", "finite_number", "missing") or problem.endswith("_type"):
-        return f"{place} must be {words(kind)}: {got}"
+        return f"{place} must be {format_type(kind)}: {got}"
     return f"{place}: {found['msg']}: {got}"
 
 
@@ -265,7 +264,7 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 
 def _range(hint: Any) -> str:
-    """The bounds that a type carries, as a person says them."""
+    """The bounds of a type, for messages."""
     bounds = _bounds(hint)
     if bounds.keys() == {"ge", "le"}:
         return f"from {bounds['ge']} to {bounds['le']}"
@@ -298,11 +297,11 @@ def from_text(text: str, kind: Any, place: str) -> Any:
     for member in members:
         with suppress(ValueError):
             return _from_text(text, member, place)
-    raise ConfigError(f"{place} must be {words(kind)}: got {_show(text)}")
+    raise ConfigError(f"{place} must be {format_type(kind)}: got {format_value(text)}")
 
 
 def _from_text(text: str, kind: Any, place: str) -> Any:
-    """A value of one type; the items of a list are told apart by commas and spaces.
+    """A value of one type; commas or spaces separate the items of a list.
 
     Raises:
         ValueError: the text is no such value.
@@ -401,73 +400,30 @@ def digest(plain: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def to_yaml(plain: Any) -> str:
-    """YAML for people: keys in order, one a line, lists in brackets; takes dataclasses as well."""
-    plain = to_plain(plain)
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+def format_type(kind: Any) -> str:
+    """A type in words, for messages.
 
-
-def from_yaml(text: str, name: str) -> dict[str, Any]:
-    """Settings by name from YAML text; nothing but plain data is ever built.
-
-    Args:
-        text: the YAML.
-        name: of the file, for messages.
-
-    Raises:
-        ConfigError: no YAML (file and line are named), a key given twice, or no settings by name.
-    """
-    try:
-        loader = _Loader(text)
-        plain = loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{name}{line}: must be YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}: must be YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(plain, dict) or not all(isinstance(key, str) for key in plain):
-        raise ConfigError(f"{name} must hold settings by name (ipc: 10): got {_show(plain)}")
-    return plain
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Settings by name from a YAML file.
-
-    Raises:
-        ConfigError: it cannot be read, or as :func:`from_yaml`.
-    """
-    try:
-        return from_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} must be UTF-8 text: it is not") from error
-
-
-def words(kind: Any) -> str:
-    """A type as a person says it.
-
-    >>> words(int), words(float | None), words(Literal["a", "b"])
+    >>> format_type(int), format_type(float | None), format_type(Literal["a", "b"])
     ('a whole number', 'a number or null', "'a' or 'b'")
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return " or ".join(words(member) for member in arguments)
+        return " or ".join(format_type(member) for member in arguments)
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin in (tuple, list):
-        return f"a list, each {words(arguments[0])}"
+        return f"a list, each {format_type(arguments[0])}"
     if origin is dict or dataclasses.is_dataclass(kind):
         return "settings by name"
-    return _WORDS.get(kind, "a value")
+    return _TYPE_NAMES.get(kind, "a value")
 
 
 def _dotted(where: str, name: object) -> str:
     return f"{where}.{name}" if where else str(name)
 
 
-def _show(value: Any) -> str:
-    """A received value, short, as it would be written."""
+def format_value(value: Any) -> str:
+    """A received value for messages, cut to 60 characters."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     text = repr(value)
@@ -475,7 +431,7 @@ def _show(value: Any) -> str:
 
 
 def _unknown(cls: type, name: object, where: str) -> str:
-    """What is said of a name that no setting has: the same name elsewhere, else a close one."""
+    """The message for an unknown name: it suggests the same name elsewhere, else a close one."""
     elsewhere = [place for place in _leaves(cls, where) if place.rsplit(".", 1)[-1] == name]
     meant = "; did you mean " + " or ".join(map(repr, elsewhere)) + "?"
     near = nearest(str(name), [setting.name for setting in settings(cls)])
@@ -488,42 +444,3 @@ def _leaves(cls: type, where: str) -> list[str]:
         place = _dotted(where, setting.name)
         found += _leaves(setting.kind, place) if setting.nested else [place]
     return found
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset as people mean it: 1e-3 is a number, a key given twice an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping whose keys are all different."""
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"the key {key.value!r} is given twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Lists in brackets on one line; text that cannot be printed is escaped."""
-
-
-def _bracketed(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
-
-
-def _escaped(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Left to itself, PyYAML writes U+0085 as it is and reads it back as a space.
-    style = None if text.isprintable() else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(list, _bracketed)
-_Dumper.add_representer(str, _escaped)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed.score import Score, read_scores
-from dance.core.config import differences, digest, read_yaml, to_plain, to_yaml
+from dance.core.config import differences, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import is_temporary, read_json, remove_leftovers, write_json, write_text
+from dance.core.yaml_file import read_yaml, to_yaml
 from dance.engine.config import RunConfig
 
 _NO_EFFECT = (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dance.core.config import to_yaml
 from dance.core.registry import Registry
+from dance.core.yaml_file import to_yaml
 from dance.engine import RunConfig
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from dance.core.config import read_yaml
+from dance.core.yaml_file import read_yaml
 
 _FILE = Path(__file__).with_name("measured.yaml")
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dance.core.config import build, merge, read_yaml
+from dance.core.config import build, merge
 from dance.core.errors import ConfigError, nearest
+from dance.core.yaml_file import read_yaml
 from dance.data import DataConfig, load
 from dance.data.known import KNOWN
 from dance.engine import RunConfig, build_run

@@ -23,15 +23,13 @@ from dance.core.config import (
     digest,
     flat,
     from_text,
-    from_yaml,
     merge,
     nested,
-    read_yaml,
     settings,
     to_plain,
-    to_yaml,
 )
 from dance.core.errors import ConfigError
+from dance.core.yaml_file import from_yaml, read_yaml, to_yaml
 
 
 def _short(word: str) -> str:

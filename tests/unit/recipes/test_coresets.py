@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dance.core.config import from_yaml
+from dance.core.yaml_file import from_yaml
 from dance.engine import build_run
 from dance.recipes import RECIPES
 from dance.recipes.resolve import generic, resolve

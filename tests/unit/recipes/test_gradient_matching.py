@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dance.core.config import from_yaml
+from dance.core.yaml_file import from_yaml
 from dance.engine import build_run
 from dance.engine.rules import check
 from dance.recipes import RECIPES

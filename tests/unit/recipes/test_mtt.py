@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dance.core.config import from_yaml
 from dance.core.errors import ConfigError
+from dance.core.yaml_file import from_yaml
 from dance.engine import build_run
 from dance.engine.rules import check
 from dance.recipes import RECIPES

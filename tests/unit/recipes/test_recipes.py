@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dance.core.config import from_yaml, settings, to_plain
+from dance.core.config import settings, to_plain
 from dance.core.errors import ConfigError
+from dance.core.yaml_file import from_yaml
 from dance.data.known import KNOWN
 from dance.engine import build_run
 from dance.networks import build

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dance.cli.options import Parser, add_data, add_settings
-from dance.core.config import AtLeastOne, Option, configuration, nested, to_plain, to_yaml
+from dance.core.config import AtLeastOne, Option, configuration, nested, to_plain
 from dance.core.errors import ConfigError
+from dance.core.yaml_file import to_yaml
 from dance.engine import RunConfig
 from dance.engine.rules import check
 from dance.methods import METHODS

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dance.core.config import read_yaml
 from dance.core.errors import ConfigError, nearest
+from dance.core.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
