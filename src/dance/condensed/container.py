@@ -31,8 +31,8 @@ _HEADER = (
     "scores",
 )  # fmt: skip
 _OPTIONAL_TENSORS = ("soft_labels", "whitening", "source_rows")
-_LABEL_BYTES = 4
-"""Of one number of a soft label, which is stored as float32."""
+_FLOAT_BYTES = 4
+"""Of a stored float32."""
 _TOLERANCE = 1e-3
 """By how much the probabilities of an image may miss 1."""
 
@@ -184,21 +184,21 @@ class CondensedSet:
     def eight_bit(self) -> CondensedSet:
         """The same set with every pixel on the nearest of 256 levels, as its file then holds it.
 
-        The levels reach from the least to the greatest value of each channel. Soft labels and
-        scores are those of the set before, whose images these nearly are; score it again.
+        :meth:`PixelRange.of` chooses the levels. The soft labels are those of the set before, whose
+        images these nearly are; its scores are dropped.
         """
         levels = PixelRange.of(self.pixels)
         pixels = levels.to_floats(levels.to_bytes(self.pixels.detach()))
         return replace(self, pixels=pixels, pixel_range=levels, scores=[])
 
     def storage_bytes(self) -> int:
-        """The budget that tables compare, in bytes.
+        """The budget that tables compare, in bytes: stored pixels and soft labels, as in the file.
 
-        The stored images count 8 bits a value; soft labels, where there are some, 4 bytes a
-        number, as they are stored.
+        Hard labels follow from the counts of the classes, and the constants of the normalization
+        from the data set; neither counts.
         """
-        soft = 0 if self.soft_labels is None else _LABEL_BYTES * self.soft_labels.numel()
-        return self.pixels.numel() + soft
+        soft = 0 if self.soft_labels is None else _FLOAT_BYTES * self.soft_labels.numel()
+        return self.pixels.numel() * (_FLOAT_BYTES if self.pixel_range is None else 1) + soft
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one self-describing file without pickle, atomically.

@@ -11,6 +11,9 @@ from torch import Tensor
 from dance.core.errors import ConfigError
 
 _LEVELS = 255
+_LEAST_SPAN = 2.0**-10
+"""Least span of a range, as a fraction of its greatest absolute value (of 1 if that is below 1):
+float32 then tells the levels from each other."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,17 @@ class PixelRange:
 
     @staticmethod
     def of(pixels: Tensor) -> PixelRange:
-        """From the least to the greatest value of each channel of pixels (n, C, S, S)."""
+        """The range for pixels (n, C, S, S).
+
+        It is [0, 1] if all of them lie there, so that PNG holds the same levels, and else from the
+        least to the greatest value of each channel.
+        """
         flat = pixels.detach().transpose(0, 1).flatten(1)
         low, high = flat.amin(1), flat.amax(1)
-        high = torch.where(high > low, high, low + 1)
-        return PixelRange(tuple(low.tolist()), tuple(high.tolist()))
+        if bool((low >= 0).all()) and bool((high <= 1).all()):
+            return PixelRange.unit(len(flat))
+        least = _LEAST_SPAN * torch.maximum(low.abs(), high.abs()).clamp(min=1)
+        return PixelRange(tuple(low.tolist()), tuple(torch.maximum(high, low + least).tolist()))
 
     def to_bytes(self, pixels: Tensor) -> Tensor:
         """The nearest levels of pixels (n, C, S, S) float32, as uint8."""

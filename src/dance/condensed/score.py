@@ -106,7 +106,7 @@ class Score:
         curve: test accuracy by epoch.
         test_images: number.
         train_images: number of decoded images.
-        storage_bytes: of the set at 8 bits a value, soft labels included.
+        storage_bytes: of the pixels and soft labels as the set stores them.
         dataset: whose test images these are.
         data_fingerprint: of that data set.
         notes: what a reader must know.

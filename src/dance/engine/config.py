@@ -58,6 +58,10 @@ class RunConfig:
     """Whitening of what networks see, condensed and unseen images alike: none, zca (fitted on
     pixels in [0,1], as MTT does) or zca_standardised (fitted on standardised pixels, as DataDAM
     does). The transform is stored with the set."""
+    store: Literal["uint8", "float32"] = "uint8"
+    """Numbers in which the stored pixels are kept: uint8 (256 levels over the range of each
+    channel) or float32. The set is scored as stored. Whitened pixels are always float32, and real
+    images that a method selects always uint8."""
     networks: Annotated[tuple[str, ...], Field(min_length=1), Option(names=NETWORKS)] = ("convnet",)
     """Names of the networks that are trained on the finished set to score it (``dance list
     networks``)."""

@@ -33,20 +33,27 @@ def package(
         decoder: of the stored images (None: the run's).
         space: of ``pixels``.
         learning_rate: that was learned with them.
-        rows: (n,) int64 of the training images that these are copies of; the file then holds 8
-            bits a value, which is what they had.
+        rows: (n,) int64 of the training images that these are copies of; the file then holds their
+            own 8 bits.
     """
     config, train = context.config, context.train
     maker = method or context.method
+    levels, pixels = None, pixels.detach().float().cpu()
+    whitened = space == "normalized" and train.normalization.whitening is not None
+    if rows is not None:
+        levels = PixelRange.unit(train.channels)
+    elif config.store == "uint8" and not whitened:
+        levels = PixelRange.of(pixels)
+        pixels = levels.to_floats(levels.to_bytes(pixels))
     return CondensedSet(
-        pixels=pixels.detach().float().cpu(),
+        pixels=pixels,
         labels=torch.arange(train.num_classes).repeat_interleave(len(pixels) // train.num_classes),
         classes=train.classes,
         normalization=train.normalization.to("cpu"),
         decoder=decoder or context.decoder,
         space=space,
         learning_rate=learning_rate,
-        pixel_range=None if rows is None else PixelRange.unit(train.channels),
+        pixel_range=levels,
         source_rows=None if rows is None else rows.cpu(),
         provenance={
             "dataset": train.name,

@@ -85,7 +85,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
             place = f"{score.network}, {score.setting}"
             found.append((name, format.percent(score.last.mean), place))
     train = run.condensed.provenance.get("train_images")
-    part = "8-bit pixels"
+    part = f"pixels in {'float32' if run.condensed.pixel_range is None else '8 bits'}"
     if train:
         fraction = len(run.condensed.pixels) / int(train)
         part = f"as much as {format.small_percent(fraction)} of the training images"

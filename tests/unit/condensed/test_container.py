@@ -65,7 +65,8 @@ def test_sizes() -> None:
         6,
         3,
     )
-    assert condensed.storage_bytes() == 3 * 2 * 3 * 6 * 6
+    assert condensed.storage_bytes() == 4 * 3 * 2 * 3 * 6 * 6  # float32
+    assert condensed.eight_bit().storage_bytes() == 3 * 2 * 3 * 6 * 6
 
 
 def test_images_are_decoded_and_standardised() -> None:
@@ -410,6 +411,19 @@ class TestEightBits:
         levels.save(tmp_path / "x")
         assert read_tensors(tmp_path / "x", KIND)[0]["pixels"].dtype == torch.uint8
         assert same(load_set(tmp_path / "x"), levels)
+
+    def test_pixels_in_0_1_lie_on_the_levels_of_png(self) -> None:
+        inside = make(pixels=make().pixels.clamp(0, 1)).eight_bit()
+        assert inside.pixel_range == PixelRange.unit(3)
+        assert torch.equal(inside.pixels, inside.to_uint8().float() / 255)
+
+    @pytest.mark.parametrize("value", [-3.0, 0.0, 1.0, 1000.0])
+    @pytest.mark.parametrize("noise", [0.0, 1e-7, 1e-4, 1.0])
+    def test_channels_that_hardly_vary_have_levels(self, value: float, noise: float) -> None:
+        pixels = make().pixels
+        pixels[:, 1] = value + noise * pixels[:, 1]
+        levels = make(pixels=pixels, space="normalized").eight_bit()  # checks that they are levels
+        assert float((levels.pixels - pixels)[:, 1].abs().max()) <= max(4e-3, 2e-6 * abs(value))
 
     def test_real_images_are_held_exactly(self, tmp_path: Path) -> None:
         levels = torch.arange(256).repeat(6, 3, 1).reshape(6, 3, 16, 16).to(torch.uint8)

@@ -121,6 +121,16 @@ def test_folder(channels: int, mode: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/classes.json").read_text()) == {"cat": "cat", "dog": "dog"}
 
 
+def test_folders_have_the_order_of_the_labels(tmp_path: Path) -> None:
+    """ImageFolder and Keras number class folders by the order of their names."""
+    names = ("zebra", *(str(label) for label in range(11)))
+    export(make(names, ipc=1), "folder", tmp_path / "out")
+    folders = sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir())
+    mapping = json.loads((tmp_path / "out/classes.json").read_text())
+    assert [mapping[folder] for folder in folders] == list(names)
+    assert folders[:2] == ["00_zebra", "01_0"]
+
+
 def test_synthetic(tmp_path: Path) -> None:
     condensed = make()
     done = export(condensed, "folder", tmp_path / "out", stored_images=True)

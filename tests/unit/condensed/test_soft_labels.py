@@ -52,8 +52,8 @@ def test_the_file_of_a_set_without_them_does_not_speak_of_them(tmp_path: Path) -
 
 
 def test_soft_labels_count_four_bytes_a_number() -> None:
-    assert make().storage_bytes() == 3 * 2 * 3 * 6 * 6
-    assert full().storage_bytes() == 3 * 2 * 3 * 6 * 6 + 4 * 24 * 3
+    assert full().storage_bytes() == make().storage_bytes() + 4 * 24 * 3
+    assert full().eight_bit().storage_bytes() == 3 * 2 * 3 * 6 * 6 + 4 * 24 * 3
     assert full().hard().storage_bytes() == make().storage_bytes()
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dance.condensed import CondensedSet, load_set
 from dance.condensed.decoders.grid import Grid
+from dance.condensed.formats import export
 from dance.core.errors import ConfigError
 from dance.data import load
 from dance.data.normalization import Normalization
@@ -40,7 +42,7 @@ def test_networks_eat_whitened_images_and_people_see_the_others(real: Any) -> No
     assert torch.equal(condensed.images(), condensed.pixels)
     assert torch.equal(condensed.to_uint8(), real[0])
     assert torch.equal(condensed.to_uint8(decoded=True), real[0])
-    assert condensed.storage_bytes() == real[0].numel()
+    assert condensed.storage_bytes() == 4 * real[0].numel()
 
 
 def test_stored_images_in_unit_space_are_whitened_for_networks(real: Any) -> None:
@@ -73,3 +75,35 @@ def test_the_file_holds_the_transform(real: Any, tmp_path: Path) -> None:
 def test_parts_that_do_not_fit_are_refused(real: Any, changes: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         made(real, **changes)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder", "npz", "pt"])
+def test_exports_carry_the_transform(
+    kind: str, real: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    condensed = made(real)
+    place = tmp_path / f"out.{kind}"
+    export(condensed, kind, place)
+    if kind == "pt":
+        held = torch.load(place, weights_only=True)
+    else:
+        with np.load(place if kind == "npz" else place / "whitening.npz") as arrays:
+            held = {name: torch.from_numpy(arrays[name]) for name in arrays if name != "classes"}
+    images = held["images"] if kind in ("npz", "pt") else condensed.to_uint8().float() / 255
+    flat = images.flatten(1) - held["whitening_mean"]
+    torch.testing.assert_close(
+        flat @ held["whitening_matrix"], condensed.images().flatten(1), atol=2e-5, rtol=1e-4
+    )
+    if kind in ("parquet", "folder"):
+        assert "whitening.npz holds the transform" in capsys.readouterr().err
+    if kind == "parquet":
+        card = (place / "README.md").read_text()
+        assert "(image - whitening_mean) @ whitening_matrix" in card
+        assert "(pixel / 255 - mean)" not in card
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder"])
+def test_other_exports_have_none(kind: str, real: Any, tmp_path: Path) -> None:
+    plain = made(real, normalization=Normalization((0.3,), (0.4,)))
+    export(plain, kind, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("whitening*"))

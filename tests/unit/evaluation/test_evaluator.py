@@ -66,8 +66,8 @@ class TestFields:
             "subject": "condensed", "label": "DANCE", "network": "convnet",
             "parameters": tiny().parameter_count(), "epochs": 3, "repeats": 3,
             "statistic": "last epoch of the final set", "test_images": 33, "train_images": 24,
-            "storage_bytes": 6 * 3 * 8 * 8, "dataset": "blobs", "data_fingerprint": "fingerprint 0",
-            "notes": ("told",),
+            "storage_bytes": 4 * 6 * 3 * 8 * 8, "dataset": "blobs", "notes": ("told",),
+            "data_fingerprint": "fingerprint 0",
         }  # fmt: skip
         assert {name: getattr(score, name) for name in expected} == expected
         assert score.seconds > 0 and score.peak_memory_bytes > 1 << 20

@@ -3,7 +3,10 @@
 Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names
 in label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``,
 which is 1 unless stored images were exported; where the set has them ``soft_labels`` (n, K) float32
-probabilities, of decoded images only, and ``learning_rate``. Both are read without unpickling
+probabilities, of decoded images only, and ``learning_rate``. If networks see ZCA-whitened pixels,
+``whitening_mean`` (D,) and ``whitening_matrix`` (D,D) float32 are the transform, which replaces
+mean and std: network input is (flat image - whitening_mean) @ whitening_matrix, D = C*S*S, in the
+order channel, row, column. Both are read without unpickling
 (``numpy.load(allow_pickle=False)``, ``torch.load(weights_only=True)``), and the same set gives the
 same bytes.
 """
@@ -18,11 +21,13 @@ import numpy as np
 import torch
 
 from dance.condensed.formats import FORMATS, Content, Format
+from dance.condensed.formats.whitening import whitening_arrays
 
 
 def write_npz(content: Content, path: Path) -> None:
     """Write a NumPy archive."""
     beside: dict[str, Any] = {name: np.asarray(part) for name, part in _beside(content).items()}
+    beside.update(whitening_arrays(content))
     with path.open("wb") as file:  # given a path, numpy would append a suffix to its name
         np.savez(
             file,
@@ -46,6 +51,7 @@ def write_pt(content: Content, path: Path) -> None:
         "std": torch.tensor(content.source.normalization.std),
         "factor": content.decoder.factor,
         **_beside(content),
+        **{name: torch.from_numpy(part) for name, part in whitening_arrays(content).items()},
     }
     buffer = io.BytesIO()  # given a path, torch would write the file's name into the file
     torch.save(parts, buffer)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
+from dance.condensed.formats.whitening import write_whitening
 
 MAPPING = "classes.json"
 """File of the export that maps folders to class names, in label order."""
@@ -57,9 +58,16 @@ def _folded(name: str) -> str:
 
 
 def write_folder(content: Content, folder: Path) -> None:
-    """Write ``<class>/<number>.png`` and the mapping of folders to class names."""
+    """Write ``<class>/<number>.png`` and the mapping of folders to class names.
+
+    Readers of class folders number the classes by the order of their names. Where that is not the
+    order of the labels, each name begins with its label.
+    """
     classes = content.source.classes
     names = folder_names(classes)
+    if names != sorted(names):
+        width = len(str(len(names) - 1))
+        names = [f"{label:0{width}d}_{name}" for label, name in enumerate(names)]
     for name in names:
         (folder / name).mkdir()
     taken = [0] * len(names)
@@ -69,6 +77,7 @@ def write_folder(content: Content, folder: Path) -> None:
         taken[label] += 1
     mapping = json.dumps(dict(zip(names, classes, strict=True)), indent=1, ensure_ascii=False)
     (folder / MAPPING).write_text(mapping + "\n", encoding="utf-8")
+    write_whitening(content, folder)
 
 
 FORMATS.register("folder")(Format(write_folder, is_folder=True, eight_bit=True, numbers=False))

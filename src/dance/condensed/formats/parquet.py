@@ -20,6 +20,8 @@ import yaml
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
+from dance.condensed.formats.whitening import FILE as WHITENING
+from dance.condensed.formats.whitening import write_whitening
 from dance.condensed.score import Score
 from dance.core.format import markdown_rows, mean_std, span
 from dance.data.normalization import Normalization
@@ -55,15 +57,19 @@ def write_parquet(content: Content, folder: Path) -> None:
     place.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), place, row_group_size=_ROWS)
     (folder / "README.md").write_text(card(content, names), encoding="utf-8")
+    write_whitening(content, folder)
 
 
 def _normalized(normalization: Normalization) -> str:
-    """What is done to the pixels before a network sees them, in a sentence."""
+    """What is done to the pixels before a network sees them."""
     mean, std = _numbers(normalization.mean), _numbers(normalization.std)
     if normalization.whitening is not None:
         return (
-            "Networks were fed ZCA-whitened pixels; the transform is in the `.safetensors` file of "
-            f"the set. The data has mean {mean} and std {std}."
+            "Networks were trained on ZCA-whitened pixels, `(image - whitening_mean) @ "
+            "whitening_matrix` of the image in [0, 1] as one flat vector (channel, row, column); "
+            f"`{WHITENING}` holds both, and unseen images must go through the same transform. The "
+            "images of this folder are the inverse of the whitened pixels. Before whitening, the "
+            f"data has mean {mean} and std {std}."
         )
     return f"Networks were fed `(pixel / 255 - mean) / std` with mean {mean} and std {std}."
 
@@ -143,7 +149,7 @@ def card(content: Content, names: Sequence[str]) -> str:
             if key in origin
         ),
         *(f"* note: {_plain(note)}" for note in origin.get("notes", [])),
-        f"* stored size, pixels at 8 bits: {source.storage_bytes()} bytes",
+        f"* stored size: {source.storage_bytes()} bytes",
     ]
     front = _front_matter(title, names, len(content.labels), content.soft is not None)
     return f"---\n{front}---\n\n" + "\n".join(lines) + "\n"
