@@ -75,6 +75,34 @@ register(
     )
 )
 ''',
+    ("dance.data.sources", "shades"): '''
+"""A text file with a class and a shade of grey in each line."""
+
+from pathlib import Path
+
+import numpy as np
+from dance.data.arrays import Arrays
+from dance.data.labels import number
+from dance.data.sources import SOURCES, Layout
+
+
+def open_shades(location, config):
+    """Images of one shade, 8x8."""
+    names, shades = zip(*(line.split() for line in Path(location).read_text().splitlines()))
+    labelled = number(location, {"train": list(names)})
+    images = np.array(shades, np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    splits = {"train": (images, labelled.labels["train"])}
+    return Arrays("shades", labelled.classes, splits, [Path(location)])
+
+
+SOURCES.register("shades")(
+    Layout(
+        title="shades of grey",
+        recognises=lambda location: location.endswith(".shades"),
+        open=open_shades,
+    )
+)
+''',
     ("dance.evaluation.protocols", "brief"): '''
 """Two epochs, one network, no digit mirrored."""
 
@@ -205,6 +233,24 @@ def test_a_run_has_all_of_them(outside: Path, tmp_path: Path, method: str, strat
     lines = [line.split(",") for line in table.read_text().splitlines()]
     assert [line[0] for line in lines] == ["0", "0", "1", "1"]
     assert {len(line) for line in lines} == {1 + 16 * 16}
+
+
+def test_a_layout_is_recognised_and_read(outside: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.shades").write_text("dark 10\nlight 200\nlight 190\ndark 20\n")
+    python(
+        outside,
+        "-c",
+        """
+import sys
+
+from dance.data import load
+
+train, test = (load(sys.argv[1], split) for split in ("train", "test"))
+assert train.classes == ("dark", "light")
+assert sorted([*train.images[:, 0, 3, 3].tolist(), *test.images[:, 0, 0, 0]]) == [10, 20, 190, 200]
+""",
+        tmp_path / "x.shades",
+    )
 
 
 def test_a_file_names_a_decoder(outside: Path, tmp_path: Path) -> None:

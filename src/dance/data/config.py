@@ -27,3 +27,6 @@ class DataConfig:
     field take (for CIFAR-100 those of CIFAR-10), or own, which are of the set itself."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of every class that is held out for testing if the data set has no test split."""
+    label_column: Annotated[str | None, Option(short="--label-column", metavar="NAME")] = None
+    """Column, or key of a JSON file, that holds the label of each image (none: the only one that is
+    called label, labels, fine_label, class, category or target)."""

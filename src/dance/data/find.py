@@ -15,6 +15,8 @@ from dance.data.sources import SOURCES, Source
 
 IMAGENET_FOLDER = "imagenet"
 """Folder under the data root that holds all of ImageNet-1K, of which the subsets are parts."""
+_ELSEWHERE = ("digits", "folder", "hub")
+"""Layouts that the message about an unknown file does not name, or names already."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,11 @@ def find(source: str, config: DataConfig) -> LocatedSource:
     opened = _open(source, config)
     if opened is not None:
         every_label = tuple(range(len(opened.classes)))
-        return LocatedSource(opened, opened.name, every_label, opened.classes)
+        return LocatedSource(opened, opened.name, every_label, opened.classes, notes=opened.notes)
     if Path(source).exists():
         raise DataError(
             f"cannot tell what {source} is: it must be a folder with one folder of images per "
-            "class, a .parquet file "
-            "or folder of them, or an .npz file"
+            f"class, or one of {_titles()}; docs/data.md describes each"
         )
     raise DataError(
         f"unknown data set {source!r}: there is no such path, and no data set of this name"
@@ -118,15 +119,33 @@ def _with_published_classes(known: Known, source: Source) -> LocatedSource:
             "published ones"
         )
         every_label = tuple(range(len(source.classes)))
-        return LocatedSource(source, known.name, every_label, source.classes, known, (note,))
+        notes = (*source.notes, note)
+        return LocatedSource(source, known.name, every_label, source.classes, known, notes)
     classes = known.classes or tuple(source.classes[label] for label in labels)
-    return LocatedSource(source, known.name, labels, classes, known)
+    return LocatedSource(source, known.name, labels, classes, known, source.notes)
 
 
 def _open(location: str, config: DataConfig) -> Source | None:
-    """Open a location with the first source kind that accepts it, or return None."""
-    for kind in SOURCES.names():
-        opened = SOURCES.get(kind)(location, config)
-        if opened is not None:
-            return opened
-    return None
+    """Open a location as the layout that it has, or return None.
+
+    A published layout comes before others, and a folder of no other layout must hold class folders.
+
+    Raises:
+        DataError: it can be read as several layouts.
+    """
+    layouts = [SOURCES.get(name) for name in SOURCES.names()]
+    found = [layout for layout in layouts if layout.recognises(location)]
+    found = [layout for layout in found if layout.published] or found
+    if len(found) > 1:
+        raise DataError(
+            f"{location} can be read as {' and as '.join(layout.title for layout in found)}: it "
+            "must be one; give the path of the part that is meant, or move the other one away"
+        )
+    if not found and Path(location).is_dir():
+        found = [SOURCES.get("folder")]
+    return found[0].open(location, config) if found else None
+
+
+def _titles() -> str:
+    """The layouts that lie on a disk, for a message."""
+    return ", ".join(SOURCES.get(name).title for name in SOURCES.names() if name not in _ELSEWHERE)

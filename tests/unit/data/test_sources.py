@@ -232,11 +232,14 @@ NAN = np.full((4, 5, 5), np.nan)
         ({"labels": np.array([[0, 1, 0, 1]])}, r"got shape \(1, 4\)"),
         ({"labels": np.array([0.0, 1.0, 0.5, 1.0])}, "whole numbers.*float64"),
         ({"labels": np.array([0, 1, -1, 1])}, "0 or more: got -1"),
-        ({"labels": np.array([0, 1, 2, 1]), "classes": ["a", "b"]}, r"0\.\.1 .*holds 2"),
+        (
+            {"labels": np.array([0, 1, 2, 1]), "classes": ["a", "b"]},
+            r"0\.\.1 .*train split has .*such as 2",
+        ),
         ({"test_images": np.zeros((1, 5, 5), np.uint8)}, "both"),
         (
             {"test_images": np.zeros((1, 5, 5), np.uint8), "test_labels": np.array([5])},
-            r"0\.\.1 .*test split holds 5",
+            r"0\.\.1 .*test split has .*such as 5",
         ),
         ({"classes": np.array([1, 2])}, "list of strings"),
     ],

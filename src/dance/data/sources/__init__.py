@@ -1,7 +1,7 @@
-"""Kinds of sources, one file each; to add a kind, add a file.
+"""Layouts of labelled image sets, one file each; to add a layout, add a file.
 
-A module registers an opener, ``(location, config) -> Source | None``, which returns None for a
-location that is not of its kind. A location is a path, ``hf:owner/name`` or ``embedded:digits``;
+A module registers a :class:`Layout`, which says whether a location is of its kind and opens it as a
+:class:`Source`. A location is a path, ``hf:owner/name`` or ``embedded:digits``;
 :mod:`dance.data.known` maps the names of known sets to locations.
 """
 
@@ -47,11 +47,13 @@ class Source(ABC):
         name: of the set.
         classes: class names, index = label, as the source spells them.
         splits: ``("train",)`` or ``("train", "test")``.
+        notes: what is left out, merged or reinterpreted, one sentence each, for readers of scores.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def labels(self, split: str, keep: Collection[int]) -> Labels:
@@ -90,8 +92,43 @@ class Source(ABC):
         return digest.hexdigest()
 
 
-Opener = Callable[[str, DataConfig], Source | None]
-SOURCES: Registry[Opener] = Registry("source kind", "dance.data.sources")
+@dataclass(frozen=True)
+class Layout:
+    """How image sets of one kind lie on the disk.
+
+    Attributes:
+        title: what it is, for messages, such as ``"class folders"``.
+        recognises: whether a location is of this kind, by names and first bytes: no array is read.
+        open: opens such a location; a :class:`~dance.core.errors.DataError` says why it cannot be
+            used.
+        published: its files have the names of a published set or format, so that it comes before
+            layouts that are recognised by less.
+    """
+
+    title: str
+    recognises: Callable[[str], bool]
+    open: Callable[[str, DataConfig], Source]
+    published: bool = False
+
+
+SOURCES: Registry[Layout] = Registry("layout", "dance.data.sources")
+
+
+def starts(path: Path, count: int) -> bytes:
+    """The first bytes of a regular file, at most ``count``; ``b""`` for anything else."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def folders(path: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without those that start with a dot."""
+    return sorted(
+        entry.name
+        for entry in os.scandir(path)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _sha256(path: Path) -> bytes:

@@ -9,14 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dance.data.config import DataConfig
-from dance.data.sources import SOURCES, Labels, Pixels, Record, Source
-
-
-@SOURCES.register("digits")
-def open_digits(location: str, config: DataConfig) -> Source | None:
-    """Open ``embedded:digits``."""
-    return Digits() if location == "embedded:digits" else None
+from dance.data.sources import SOURCES, Labels, Layout, Pixels, Record, Source
 
 
 class Digits(Source):
@@ -58,3 +51,12 @@ def _arrays() -> tuple[Pixels, Labels]:
 
     bunch = load_digits()
     return np.rint(bunch.images / 16 * 255).astype(np.uint8), bunch.target.astype(np.int64)
+
+
+SOURCES.register("digits")(
+    Layout(
+        title="the digits of scikit-learn",
+        recognises=lambda location: location == "embedded:digits",
+        open=lambda location, config: Digits(),
+    )
+)

@@ -11,8 +11,7 @@ import numpy as np
 
 from dance.core.errors import DataError
 from dance.data.checks import check_same_classes
-from dance.data.config import DataConfig
-from dance.data.sources import SOURCES, Labels, Record, Source
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders
 
 TEST_NAMES = ("test", "val", "valid", "validation")
 IMAGE_SUFFIXES = frozenset(
@@ -22,13 +21,13 @@ IMAGE_SUFFIXES = frozenset(
 _TINY_ANNOTATIONS = "val_annotations.txt"
 
 
-@SOURCES.register("folder")
-def open_folder(location: str, config: DataConfig) -> Source | None:
-    """Open a folder that holds no parquet files."""
+def _is_class_folders(location: str) -> bool:
+    """Whether at least two folders in a folder hold an image, at any depth."""
     path = Path(location)
-    if not path.is_dir() or any(path.glob("*.parquet")) or any(path.glob("*/*.parquet")):
-        return None
-    return Folder(path)
+    if not path.is_dir():
+        return False
+    with_images = (name for name in folders(path) if _holds_image(path / name))
+    return next(with_images, None) is not None and next(with_images, None) is not None
 
 
 class Folder(Source):
@@ -45,9 +44,9 @@ class Folder(Source):
     def __init__(self, root: Path) -> None:
         self.name = root.resolve().name or "data"
         self._root = root
-        top = _folders(root)
+        top = folders(root)
         self._parts = {"train": root / "train" if "train" in top else root}
-        self.classes = tuple(_folders(self._parts["train"]))
+        self.classes = tuple(folders(self._parts["train"]))
         if not self.classes:
             raise DataError(
                 f"{root} must hold one folder of images per class (or train/ and test/ with such "
@@ -83,7 +82,7 @@ class Folder(Source):
     def _find_test(self, top: list[str]) -> None:
         for name in (name for name in TEST_NAMES if name in top):
             part = self._root / name
-            classes = _folders(part)
+            classes = folders(part)
             if (part / _TINY_ANNOTATIONS).is_file():
                 classes = sorted({label for _, label in self._annotated(part)})
             elif classes == ["images"]:
@@ -118,18 +117,18 @@ class Folder(Source):
             yield part / "images" / Path(file).name, label
 
 
-def _folders(path: Path) -> list[str]:
-    return sorted(
-        entry.name
-        for entry in os.scandir(path)
-        if entry.is_dir() and not entry.name.startswith(".")
+def _holds_image(path: Path) -> bool:
+    return any(
+        Path(name).suffix.lower() in IMAGE_SUFFIXES
+        for _, _, names in os.walk(path)
+        for name in names
     )
 
 
 def _image_files(path: Path) -> list[Path]:
     return sorted(
         Path(parent) / name
-        for parent, folders, names in os.walk(path, onerror=_refuse)
+        for parent, _, names in os.walk(path, onerror=_refuse)
         for name in names
         if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
         if not any(part.startswith(".") for part in Path(parent).relative_to(path).parts)
@@ -145,3 +144,12 @@ def _listing(path: Path) -> str:
     return (
         ", ".join(repr(name) for name in names[:5]) + (", …" if len(names) > 5 else "") or "nothing"
     )
+
+
+SOURCES.register("folder")(
+    Layout(
+        title="class folders",
+        recognises=_is_class_folders,
+        open=lambda location, config: Folder(Path(location)),
+    )
+)

@@ -14,25 +14,23 @@ import numpy as np
 
 from dance.core.errors import DataError
 from dance.core.progress import log
-from dance.data.checks import check_range, check_same_classes
 from dance.data.config import DataConfig
-from dance.data.layout import columns, integers
-from dance.data.sources import SOURCES, Labels, Record, Source
+from dance.data.labels import Raw, number
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source
+from dance.data.tables import columns, labels
 
 _PREFIX = "hf:"
 _TEST_NAMES = ("test", "validation", "valid", "val")
 _BATCH = 256
 
 
-@SOURCES.register("hub")
-def open_hub(location: str, config: DataConfig) -> Source | None:
+def open_hub(location: str, config: DataConfig) -> Source:
     """Open ``hf:owner/name``, or ``hf:owner/name:subset`` for a repository of several sets."""
-    if not location.startswith(_PREFIX):
-        return None
     repository, _, subset = location.removeprefix(_PREFIX).partition(":")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise DataError(f"a set of the hub must be given as hf:owner/name: got {location!r}")
-    return Hub(repository, _fetch(repository, subset or None, config.offline))
+    splits = _fetch(repository, subset or None, config.offline)
+    return Hub(repository, splits, config.label_column)
 
 
 class Hub(Source):
@@ -41,12 +39,15 @@ class Hub(Source):
     Args:
         repository: such as ``"uoft-cs/cifar10"``.
         splits: a ``datasets.Dataset`` by name of the split.
+        label_column: holds the labels (None: the only column with a common name).
 
     Raises:
         DataError: the train split or a column is missing, or a label is out of range.
     """
 
-    def __init__(self, repository: str, splits: dict[str, Any]) -> None:
+    def __init__(
+        self, repository: str, splits: dict[str, Any], label_column: str | None = None
+    ) -> None:
         self.name = repository.rpartition("/")[2] or "data"
         self._repository = repository
         where = f"{_PREFIX}{repository}"
@@ -55,22 +56,19 @@ class Hub(Source):
                 f"{where} must have a train split: it has {', '.join(splits) or 'none'}"
             )
         train = splits["train"]
-        self._image, self._label = columns(train.column_names, where)
+        self._image, self._label = columns(train.column_names, where, label_column)
         self._data = {"train": train}
-        self._labels = {"train": self._read_labels(train)}
+        read = {"train": self._read_labels(train)}
         for name in _TEST_NAMES:
             if name in splits and self._label in splits[name].column_names:
-                labels = self._read_labels(splits[name])
-                if (labels >= 0).any():
-                    self._data["test"], self._labels["test"] = splits[name], labels
+                found = self._read_labels(splits[name])
+                if isinstance(found, list) or (found >= 0).any():
+                    self._data["test"], read["test"] = splits[name], found
                     break
         self.splits = tuple(self._data)
-        highest = int(self._labels["train"].max(initial=-1))
-        numbers = tuple(str(label) for label in range(highest + 1))
-        self.classes = self._names(train) or numbers
-        for split, labels in self._labels.items():
-            check_range(where, split, labels, len(self.classes))
-            check_same_classes(where, self.classes, self._names(self._data[split]) or self.classes)
+        names = {split: self._names(data) for split, data in self._data.items()}
+        labelled = number(where, read, names)
+        self.classes, self._labels, self.notes = labelled.classes, labelled.labels, labelled.notes
 
     def labels(self, split: str, keep: Collection[int]) -> Labels:
         """See :class:`Source`."""
@@ -98,9 +96,9 @@ class Hub(Source):
             for number, entry in enumerate(data.cache_files)
         ]
 
-    def _read_labels(self, data: Any) -> Labels:
+    def _read_labels(self, data: Any) -> Raw:
         table = data.select_columns([self._label]).with_format("arrow")[:]
-        return integers(table.column(self._label), f"{_PREFIX}{self._repository}")
+        return labels(table.column(self._label), f"{_PREFIX}{self._repository}")
 
     def _names(self, data: Any) -> tuple[str, ...]:
         return tuple(getattr(data.features[self._label], "names", None) or ())
@@ -151,3 +149,12 @@ def _offline() -> Iterator[None]:
         yield
     finally:
         config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+
+
+SOURCES.register("hub")(
+    Layout(
+        title="a set of the Hugging Face hub",
+        recognises=lambda location: location.startswith(_PREFIX),
+        open=open_hub,
+    )
+)

@@ -12,30 +12,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dance.core.errors import DataError
-from dance.data.checks import check_range, check_same_classes
 from dance.data.config import DataConfig
-from dance.data.layout import class_names, columns, encoded, integers
-from dance.data.sources import SOURCES, Labels, Record, Source
+from dance.data.labels import Raw, number
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source, starts
+from dance.data.tables import class_names, columns, encoded, labels
 
 _SPLIT = re.compile(r"(?:^|[-_./])(train|test|val)(?:ing|id|idation)?(?=[-_./])")
+_MAGIC = b"PAR1"
 _BATCH = 256
 """Rows that are read at a time: a few MB of JPEG images."""
 
 
-@SOURCES.register("parquet")
-def open_parquet(location: str, config: DataConfig) -> Source | None:
+def _is_parquet(location: str) -> bool:
+    path = Path(location)
+    if path.is_dir():
+        return any(path.glob("*.parquet")) or any(path.glob("*/*.parquet"))
+    if path.suffix != ".parquet":
+        return starts(path, 4) == _MAGIC
+    return path.is_file() or any(path.parent.glob(path.name))
+
+
+def open_parquet(location: str, config: DataConfig) -> Source:
     """Open a file, the files of a pattern such as ``photos/*.parquet``, or those in a folder."""
     path = Path(location)
     if path.is_dir():
-        root, name = path, path.resolve().name
         files = sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")])
-    elif path.suffix == ".parquet":
-        root, name = path.parent, path.stem
-        files = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-        name = path.stem if path.is_file() else path.parent.resolve().name
-    else:
-        return None
-    return Parquet(name, root, files) if files else None
+        return Parquet(path.resolve().name, path, files, config.label_column)
+    if path.is_file():
+        return Parquet(path.stem, path.parent, [path], config.label_column)
+    files = sorted(path.parent.glob(path.name))
+    return Parquet(path.parent.resolve().name, path.parent, files, config.label_column)
 
 
 class Parquet(Source):
@@ -45,31 +51,32 @@ class Parquet(Source):
         name: of the set.
         root: folder relative to which the files are named.
         files: at least one parquet file.
+        label_column: holds the labels (None: the only column with a common name).
 
     Raises:
         DataError: a file is damaged, a column is missing, a label is out of range, or the splits
             have different classes.
     """
 
-    def __init__(self, name: str, root: Path, files: Sequence[Path]) -> None:
+    def __init__(
+        self, name: str, root: Path, files: Sequence[Path], label_column: str | None = None
+    ) -> None:
         self.name = name
         self._root = root
+        self._label_column = label_column
         by_split: dict[str, list[Path]] = {}
         for file in files:
             match = _SPLIT.search(file.relative_to(root).as_posix())
             by_split.setdefault(match[1] if match else "", []).append(file)
         self._shards = {"train": by_split.get("train") or list(files)}
-        self._labels = {"train": _labels(self._shards["train"])}
+        read = {"train": self._read_labels(self._shards["train"])}
         if "train" in by_split:
-            self._find_test([by_split[split] for split in ("test", "val") if split in by_split])
+            named = [by_split[split] for split in ("test", "val") if split in by_split]
+            read |= self._find_test(named)
         self.splits = tuple(self._shards)
-        self.classes = _names(self._shards["train"][0])
-        if not self.classes:
-            highest = int(self._labels["train"].max(initial=-1))
-            self.classes = tuple(str(label) for label in range(highest + 1))
-        for split, labels in self._labels.items():
-            check_range(name, split, labels, len(self.classes))
-            check_same_classes(name, self.classes, _names(self._shards[split][0]) or self.classes)
+        names = {split: self._names(shards[0]) for split, shards in self._shards.items()}
+        labelled = number(name, read, names)
+        self.classes, self._labels, self.notes = labelled.classes, labelled.labels, labelled.notes
 
     def labels(self, split: str, keep: Collection[int]) -> Labels:
         """See :class:`Source`."""
@@ -78,18 +85,19 @@ class Parquet(Source):
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`."""
+        numbers = iter(self._labels[split].tolist())
         for path in self._shards[split]:
             with _opened(path) as file:
-                image, label = columns(file.schema_arrow.names, str(path))
-                row = 0
-                for batch in file.iter_batches(_BATCH, columns=[image, label]):
-                    table = pa.Table.from_batches([batch])
-                    contents = encoded(table.column(image), f"column {image!r} of {path}")
-                    numbers = table.column(label).to_pylist()
-                    for content, number in zip(contents, numbers, strict=True):
+                image, _ = self._columns(file, path)
+                rows = 0
+                for batch in file.iter_batches(_BATCH, columns=[image]):
+                    column = pa.chunked_array([batch.column(0)])
+                    contents = encoded(column, f"column {image!r} of {path}")
+                    for row, content in enumerate(contents, start=rows):
+                        number = next(numbers)
                         if number in keep:
                             yield Record(f"{path} row {row}", number, content)
-                        row += 1
+                    rows += batch.num_rows
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
         """All shards of the splits that are used."""
@@ -99,13 +107,38 @@ class Parquet(Source):
             for path in paths
         ]
 
-    def _find_test(self, candidates: Sequence[list[Path]]) -> None:
+    def _find_test(self, candidates: Sequence[list[Path]]) -> dict[str, Raw]:
         """Take the first split with labels; ImageNet's published test split has -1 everywhere."""
         for shards in candidates:
-            labels = _labels(shards)
-            if len(labels) and (labels >= 0).any():
-                self._shards["test"], self._labels["test"] = shards, labels
-                return
+            labels = self._read_labels(shards)
+            if len(labels) and (isinstance(labels, list) or (labels >= 0).any()):
+                self._shards["test"] = shards
+                return {"test": labels}
+        return {}
+
+    def _columns(self, file: pq.ParquetFile, path: Path) -> tuple[str, str]:
+        return columns(file.schema_arrow.names, str(path), self._label_column)
+
+    def _read_labels(self, shards: Sequence[Path]) -> Raw:
+        parts: list[Raw] = []
+        for path in shards:
+            with _opened(path) as file:
+                _, label = self._columns(file, path)
+                column = file.read(columns=[label]).column(label)
+                parts.append(labels(column, f"{label!r} of {path}"))
+        texts = [part for part in parts if isinstance(part, list)]
+        if not texts:
+            return np.concatenate(parts)
+        if len(texts) < len(parts):
+            raise DataError(
+                f"labels must be text in every file or numbers in every file: {shards[0]} and its "
+                "neighbours hold both"
+            )
+        return [text for part in texts for text in part]
+
+    def _names(self, path: Path) -> tuple[str, ...]:
+        with _opened(path) as file:
+            return class_names(file.schema_arrow.metadata, self._columns(file, path)[1])
 
 
 @contextmanager
@@ -119,17 +152,6 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def _labels(shards: Sequence[Path]) -> Labels:
-    parts = []
-    for path in shards:
-        with _opened(path) as file:
-            _, label = columns(file.schema_arrow.names, str(path))
-            parts.append(integers(file.read(columns=[label]).column(label), f"{label!r} of {path}"))
-    return np.concatenate(parts)
-
-
-def _names(path: Path) -> tuple[str, ...]:
-    with _opened(path) as file:
-        return class_names(
-            file.schema_arrow.metadata, columns(file.schema_arrow.names, str(path))[1]
-        )
+SOURCES.register("parquet")(
+    Layout(title="parquet files", recognises=_is_parquet, open=open_parquet)
+)

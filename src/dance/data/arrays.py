@@ -1,0 +1,147 @@
+"""Sources whose images are arrays of pixels in memory, and the checks of such arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dance.core.errors import DataError
+from dance.data.labels import Raw
+from dance.data.sources import Labels, Pixels, Record, Source
+
+Array = npt.NDArray[Any]
+_CHANNELS = (1, 3, 4)
+
+
+class Arrays(Source):
+    """A source that holds its pixels and labels.
+
+    Args:
+        name: of the set.
+        classes: K names, index = label.
+        splits: by split, images (N, H, W) or (N, H, W, C) uint8 and labels (N,) int64.
+        read: the files that the arrays come from, in an order that is the same on every machine.
+        notes: what is left out, merged or reinterpreted.
+
+    Raises:
+        DataError: a label is not among the classes, or a split has not one label for each image.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classes: tuple[str, ...],
+        splits: Mapping[str, tuple[Pixels, Labels]],
+        read: Collection[Path],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.classes, self.splits, self.notes = name, classes, tuple(splits), notes
+        self._splits = dict(splits)
+        self._read = tuple(read)
+        for split, (images, labels) in splits.items():
+            if len(images) != len(labels):
+                raise DataError(
+                    f"the {split} split of {name} must have one label for each image: it has "
+                    f"{len(images):,} images and {len(labels):,} labels"
+                )
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+                wrong = labels[(labels < 0) | (labels >= len(classes))]
+                raise DataError(
+                    f"labels in {name} must lie in 0..{len(classes) - 1} ({len(classes)} classes): "
+                    f"the {split} split holds {int(wrong[0])}"
+                )
+
+    def labels(self, split: str, keep: Collection[int]) -> Labels:
+        """See :class:`Source`."""
+        labels = self._splits[split][1]
+        return labels[np.isin(labels, list(keep))]
+
+    def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
+        """See :class:`Source`."""
+        for row, (pixels, label) in enumerate(zip(*self._splits[split], strict=True)):
+            if label in keep:
+                yield Record(f"{self.name} {split} row {row}", int(label), pixels)
+
+    def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
+        """The files that the arrays come from."""
+        return [(f"{number}/{path.name}", path) for number, path in enumerate(self._read)]
+
+
+def image_array(name: str, images: Array) -> Pixels:
+    """Check images and convert them to (N, H, W) or (N, H, W, C) uint8.
+
+    Args:
+        name: of the array, for messages.
+        images: (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, uint8 or floats in
+            [0, 1], which are rounded to the nearest of 256 levels.
+
+    Raises:
+        DataError: the array has another shape or type, or values out of range.
+    """
+    if images.ndim not in (3, 4) or 0 in images.shape[1:]:
+        raise DataError(
+            f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W): got shape {images.shape}"
+        )
+    if images.ndim == 4 and images.shape[3] not in _CHANNELS:
+        if images.shape[1] not in _CHANNELS:
+            raise DataError(
+                f"{name} must have 1, 3 or 4 channels, last or second: got shape {images.shape}"
+            )
+        images = np.moveaxis(images, 1, 3)
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if np.issubdtype(images.dtype, np.floating):
+        return _from_unit(name, images)
+    if images.dtype != np.uint8:
+        raise DataError(f"{name} must be uint8, or floats in [0, 1]: got {images.dtype}")
+    return np.ascontiguousarray(images)
+
+
+def label_array(name: str, labels: Array, count: int) -> Raw:
+    """Check labels and convert them to (N,) int64, or to a list of N texts.
+
+    Args:
+        name: of the array, for messages.
+        labels: (N,) or (N, 1), whole numbers from 0 on or text.
+        count: N, the number of images.
+
+    Raises:
+        DataError: the array has another shape or type, or a label is negative.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1 and len(labels) == count:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and len(labels) == count and labels.shape[1] > 1:
+        raise DataError(
+            f"{name} must be one number an image, shape ({count},): got shape {labels.shape}, "
+            f"{labels.shape[1]} labels an image; sets with several labels, or one-hot ones, "
+            "cannot be condensed: keep one number for each image"
+        )
+    if labels.shape != (count,):
+        raise DataError(
+            f"{name} must be one number an image, shape ({count},): got shape {labels.shape}"
+        )
+    if labels.dtype.kind == "U":
+        return [str(text) for text in labels]
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{name} must be whole numbers (int64) or text: got {labels.dtype}")
+    if len(labels) and int(labels.min()) < 0:
+        raise DataError(f"{name} must be 0 or more: got {int(labels.min())}")
+    return labels.astype(np.int64)
+
+
+def _from_unit(name: str, images: Array) -> Pixels:
+    """Round floats in [0, 1] to the nearest of 256 levels, as uint8."""
+    if not np.isfinite(images).all():
+        raise DataError(f"{name} must be finite: it holds NaN or infinity")
+    if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
+        raise DataError(
+            f"{name} must be floats in [0, 1] or uint8: got "
+            f"{float(images.min()):g}..{float(images.max()):g}; "
+            "store 8-bit pixels as uint8, or divide by 255"
+        )
+    levels: Pixels = np.rint(images * 255).astype(np.uint8)
+    return levels

@@ -1,0 +1,118 @@
+"""Labels as sources give them, as numbers or as text, and the class names that follow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from dance.core.errors import DataError
+from dance.data.checks import check_range, check_same_classes
+
+Numbers = npt.NDArray[np.int64]
+Raw = Numbers | list[str]
+"""Labels of one split as a source gives them."""
+_WHOLE = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labels of all splits, numbered.
+
+    Attributes:
+        classes: K names, index = label.
+        labels: by split, (n,) int64.
+        notes: what readers of scores should know about the numbering.
+    """
+
+    classes: tuple[str, ...]
+    labels: dict[str, Numbers]
+    notes: tuple[str, ...] = ()
+
+
+def number(
+    where: str, raw: Mapping[str, Raw], names: Mapping[str, tuple[str, ...]] | None = None
+) -> Labelled:
+    """Number the labels of a set whose splits hold whole numbers, or text, in one column.
+
+    Args:
+        where: names the set in messages.
+        raw: the labels by split; one is ``"train"``.
+        names: class names of each split that has some; numbers are their own names without any.
+
+    Raises:
+        DataError: one split holds numbers and another one text, a number is out of range, or the
+            splits have different classes.
+    """
+    texts = {split: found for split, found in raw.items() if isinstance(found, list)}
+    if texts:
+        if len(texts) < len(raw):
+            raise DataError(
+                f"labels of {where} must be text in both splits or numbers in both: those of the "
+                f"{next(iter(texts))} split are text; write them in one way"
+            )
+        classes, numbered = named(where, texts)
+        return Labelled(classes, numbered, tuple(filter(None, [named_note(where, classes)])))
+    numbers = {split: np.asarray(found) for split, found in raw.items()}
+    highest = int(numbers["train"].max(initial=-1))
+    names = names or {}
+    classes = names.get("train") or tuple(str(label) for label in range(highest + 1))
+    for split, found in numbers.items():
+        check_range(where, split, found, len(classes))
+        check_same_classes(where, classes, names.get(split) or classes)
+    return Labelled(classes, numbers)
+
+
+def named(
+    where: str, splits: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], dict[str, Numbers]]:
+    """Number labels that are text.
+
+    The classes are the distinct texts of all splits: in the order of their values if all of them
+    are whole numbers, and else sorted as text.
+
+    Args:
+        where: names the labels in messages.
+        splits: the text of every image, by split.
+
+    Returns:
+        The K class names, and by split the position of every text among them, (n,) int64.
+
+    Raises:
+        DataError: a text is empty, or two whole numbers are written in two ways (``1`` and ``01``).
+
+    >>> named("x", {"train": ["dog", "cat", "dog"]})
+    (('cat', 'dog'), {'train': array([1, 0, 1])})
+    """
+    found = {text for texts in splits.values() for text in texts}
+    if any(not text.strip() for text in found):
+        raise DataError(f"every image must have a label: {where} has empty ones; fill them in")
+    if all(_WHOLE.fullmatch(text) for text in found):
+        classes = sorted(found, key=int)
+        twice = [(a, b) for a, b in pairwise(classes) if int(a) == int(b)]
+        if twice:
+            raise DataError(
+                f"a label must be written in one way: {where} has {twice[0][0]!r} and "
+                f"{twice[0][1]!r}; rewrite one of them"
+            )
+    else:
+        classes = sorted(found)
+    position = {text: label for label, text in enumerate(classes)}
+    return tuple(classes), {
+        split: np.array([position[text] for text in texts], dtype=np.int64)
+        for split, texts in splits.items()
+    }
+
+
+def named_note(where: str, classes: Sequence[str]) -> str:
+    """What readers of scores should know about classes of :func:`named`; empty if nothing."""
+    if list(classes) == [str(label) for label in range(len(classes))]:
+        return ""
+    return (
+        f"the labels in {where} are text: the {len(classes)} classes are numbered in the order of "
+        f"their names, from {classes[0]!r} to {classes[-1]!r}"
+    )
