@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
 
     Returns:
         The content of ``meta.json``: name, resolution, channels, mean and standard deviation per
-        channel of the train pixels in [0, 1], images per class of each split, and the images that
-        were skipped, with the reasons.
+        channel of the train pixels in [0, 1], images per class of each split, the images that
+        were skipped, with the reasons, and the digest of all pixels and labels.
 
     Raises:
         DataError: an image cannot be used, or a class has too few images left.
@@ -76,6 +77,7 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
     histogram = np.zeros((plan.channels, 256), dtype=np.int64)
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
     skipped: list[tuple[str, str]] = []
+    digests = {split: hashlib.sha256() for split in SPLITS}
     with ExitStack() as stack, warnings.catch_warnings():
         # decode() refuses such images itself, with a message that names the image
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -96,12 +98,15 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
                 held_out = plan.held_out is not None and plan.held_out[row]
                 target = "test" if held_out else split
                 files[target].append(pixels)
+                digests[target].update(pixels.tobytes())
                 labels[target].append(plan.new_labels[record.label])
                 if target == "train":
                     histogram += _histogram(pixels)
         for split in SPLITS:
             files[split].finish()
-            np.save(folder / f"{split}_labels.npy", np.array(labels[split], dtype=np.int64))
+            numbers = np.array(labels[split], dtype=np.int64)
+            digests[split].update(numbers.tobytes())
+            np.save(folder / f"{split}_labels.npy", numbers)
     name, classes = plan.located.name, plan.located.classes
     train = np.array(labels["train"], dtype=np.int64)
     check_classes(name, classes, train, 1, " that can be used for training")
@@ -119,6 +124,7 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
         "std": std,
         "counts": counts,
         "skipped": skipped,
+        "content": [digests[split].hexdigest() for split in SPLITS],
     }
 
 

@@ -1,10 +1,11 @@
-"""Identify the content of a source: hash all files once, and cache the result by their times.
+"""Recognise a source that is in the cache: hash all files once, and keep the result by their times.
 
 There are two hashes. The *stamp* (paths, sizes, modification and change times of all files: one
 stat call each) is the key of a memo in the cache, and the memo contains the *content* hash (every
-byte of every file), from which fingerprints are made. So a known set is recognised without reading
-it, an edited image is noticed even if its size and modification time are unchanged, and a
-fingerprint is the same on every machine that has the same files.
+byte of every file), from which the keys of decoded sets are made. So a set that was decoded is
+recognised without reading it, and an edited image is noticed even if its size and modification time
+are unchanged. The fingerprint of an :class:`ImageSet` is made from its decoded pixels, labels and
+class names, so it is the same for the same images in whichever layout they lie.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from dance.data.find import LocatedSource
 from dance.data.parallel import ordered_map
 from dance.data.sources import Record
 
-VERSION = 1
-"""Part of every fingerprint; raised when the same bytes are decoded or split differently."""
+VERSION = 2
+"""Part of every key and fingerprint; raised when the same bytes are decoded or split
+differently."""
 COMMON_RESOLUTIONS = (28, 32, 64, 128, 224)
 
 
@@ -61,14 +63,19 @@ class Survey:
         )
 
 
-def survey(located: LocatedSource, skip_bad: bool) -> Survey:
+def survey(located: LocatedSource, labels: str, skip_bad: bool) -> Survey:
     """Read every header and hash every file, unless a memo contains the result.
+
+    Args:
+        located: the source.
+        labels: digest of its labels.
+        skip_bad: pass over images without a readable header.
 
     Raises:
         DataError: an image has no readable header and ``skip_bad`` is off, or none has.
     """
     stamp = hashlib.sha256(
-        f"{VERSION} {located.source.stamp(located.keep)} {located.keep}".encode()
+        f"{VERSION} {located.source.stamp(located.keep)} {located.keep} {labels}".encode()
     )
     memo = entry_folder("sources") / f"{stamp.hexdigest()}.json"
     try:

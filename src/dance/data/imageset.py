@@ -26,8 +26,8 @@ class ImageSet:
             else those of the train split.
         name: such as ``"cifar10"``, or the folder's or file's name.
         split: ``"train"`` or ``"test"``.
-        fingerprint: hex, of the source's content, the size and the split rule; the same for both
-            splits.
+        fingerprint: hex, of the pixels and labels of both splits, the class names and the
+            normalization; the same for both splits, and in whichever layout the images lie.
         notes: what a reader of scores must know (differs from the published counts, held-out test
             split, …).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from dance.data.find import LocatedSource, find
 from dance.data.fingerprint import fingerprint, survey
 from dance.data.imageset import ImageSet
 from dance.data.normalization import Normalization
+from dance.data.sources import Labels
 
 _MAX_LISTED = 10
 """Most bad images that a note describes one by one."""
@@ -62,15 +64,17 @@ def load(
     notes = tuple(_notes(located, entry, config.test_fraction if held_out else None))
     for note in notes:
         _log_once(f"{located.name}: {note}")
-    normalization = Normalization(*_mean_and_std(located, entry, config.statistics))
+    mean, std = _mean_and_std(located, entry, config.statistics)
+    images = entry.tensor(f"{split}_images")
+    identity = (entry.meta["content"], list(images.shape[1:]), located.classes, mean, std)
     return ImageSet(
-        images=entry.tensor(f"{split}_images"),
+        images=images,
         labels=entry.tensor(f"{split}_labels"),
         classes=located.classes,
-        normalization=normalization,
+        normalization=Normalization(mean, std),
         name=located.name,
         split=split,
-        fingerprint=fingerprint(entry.folder.name, normalization.mean, normalization.std),
+        fingerprint=fingerprint(*identity),
         notes=notes,
     )
 
@@ -93,12 +97,13 @@ def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bo
             f"the test split of {located.name} must not be empty; fill it, or remove it to have "
             "one held out"
         )
-    surveyed = survey(located, config.skip_bad)
+    numbers = _digest(labels)
+    surveyed = survey(located, numbers, config.skip_bad)
     resolution = config.size or (located.known.size if located.known else surveyed.resolution)
     channels = 1 if surveyed.grey else 3
     fraction = config.test_fraction if held_out else None
     key = fingerprint(
-        surveyed.content, located.keep, located.classes, resolution, channels, fraction
+        surveyed.content, numbers, located.keep, located.classes, resolution, channels, fraction
     )
     total = sum(map(len, labels.values()))
 
@@ -119,6 +124,15 @@ def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bo
     if entry.meta["skipped"] and not config.skip_bad:
         raise DataError(bad_image(entry.meta["skipped"][0][1]))
     return entry, held_out
+
+
+def _digest(labels: dict[str, Labels]) -> str:
+    """Hex digest of the labels of all splits: other ones may be read from the same files."""
+    digest = hashlib.sha256()
+    for split, numbers in labels.items():
+        digest.update(f"{split} {len(numbers)} ".encode())
+        digest.update(numbers.tobytes())
+    return digest.hexdigest()
 
 
 def _mean_and_std(
