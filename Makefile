@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 
-INPUTS := pyproject.toml constraints.txt
+# The installation compiles the kernels, so a changed C source installs again.
+INPUTS := pyproject.toml constraints.txt setup.py $(wildcard src/dance/kernels/*.c)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow test-docs lint wheel clean
@@ -36,7 +37,7 @@ wheel: $(VENV)/installed-dev
 	$(VENV)/bin/python -m build
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/*.egg-info src/dance/kernels/libkernels-* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The two stamps are newer than what they were made from, so a second make installs nothing.

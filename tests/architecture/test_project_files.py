@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -104,3 +107,31 @@ def test_every_dependency_has_a_lowest_version() -> None:
 def test_a_dependency_without_a_plain_lower_bound_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="must read name>=version"):
         lowest({"name": "dance", "dependencies": [line], "optional-dependencies": {}})
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_make_installs_again_when_a_c_source_has_changed(tmp_path: Path) -> None:
+    """The kernels are compiled by the installation."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "setup.py", "src/dance/kernels"):
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, target)
+    stamps = [tmp_path / ".venv" / name for name in ("bin/pip", "installed", "installed-dev")]
+    for stamp in stamps:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+
+    def installs(target: str) -> bool:
+        words = ["make", "--dry-run", "VENV=.venv", target]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return "pip install" in done.stdout
+
+    assert not installs("demo") and not installs("test")
+    for source in ("conv_block.c", "norm_relu_pool.c"):
+        path = tmp_path / "src" / "dance" / "kernels" / source
+        later = stamps[-1].stat().st_mtime + 10
+        os.utime(path, (later, later))
+        assert installs("demo") and installs("test")
+        os.utime(path, (0, 0))
+    assert not installs("demo") and not installs("test")

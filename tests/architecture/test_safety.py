@@ -16,6 +16,10 @@ EXECUTES = {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
 TORCH_SAVE = re.compile(r"dance\.condensed\.formats\.")
 """The only place that may write torch's own format: plain tensors for others, never read back."""
 
+NATIVE = "dance.kernels.library"
+"""The only place that loads native code: what the installation built, after its checksum."""
+LOADS = re.compile(r"ctypes\..*(DLL|LoadLibrary)$")
+
 PRINTS = re.compile(r"dance\.cli(?:\.|$)|dance\.core\.progress$")
 """Results go to stdout in the command line; progress writes to stderr."""
 
@@ -41,6 +45,8 @@ def unsafe_reads(module: Module) -> list[str]:
             loader = argument(call, "Loader") or (call.args[1] if len(call.args) > 1 else None)
             if loader is None or module.dotted(loader) not in SAFE_YAML:
                 findings.append(module.at(call, f"{name} without a safe loader"))
+        elif LOADS.match(name) and module.name != NATIVE and not _of_process(call):
+            findings.append(module.at(call, f"{name} of a file: {NATIVE} alone loads native code"))
         elif name.startswith("subprocess.") and not _is(argument(call, "shell"), False, None):
             findings.append(module.at(call, f"{name} through a shell"))
     return findings
@@ -55,6 +61,11 @@ def prints(module: Module) -> list[str]:
         for call, name in module.calls()
         if name in {"print", "pprint.pprint", "rich.print", "sys.stdout.write", "sys.stderr.write"}
     ]
+
+
+def _of_process(call: ast.Call) -> bool:
+    """Whether ``ctypes.CDLL(None)`` is called, which loads nothing."""
+    return _is(call.args[0] if call.args else argument(call, "name"), None)
 
 
 def _is(value: ast.expr | None, *accepted: object) -> bool:
@@ -92,6 +103,8 @@ def test_only_the_command_line_prints() -> None:
         "eval(text)",
         "exec(text)",
         "import subprocess\nsubprocess.run(command, shell=True)",
+        "import ctypes\nctypes.CDLL(path)",
+        "from ctypes import cdll\ncdll.LoadLibrary(path)",
     ],
 )
 def test_finds_an_unsafe_read(text: str) -> None:
@@ -108,6 +121,7 @@ def test_finds_an_unsafe_read(text: str) -> None:
         "network.eval()",
         "import re\nre.compile(text)",
         "import subprocess\nsubprocess.run(['git', 'status'])",
+        "import ctypes\nctypes.CDLL(None)",
     ],
 )
 def test_lets_a_safe_read_pass(text: str) -> None:

@@ -29,6 +29,7 @@ from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
+from dance.kernels import selected
 from dance.methods import METHODS
 from dance.methods.dance import DANCECondensation, DANCEConfig
 from dance.networks import NetworkConfig, build
@@ -139,10 +140,11 @@ class TestDirectory:
         found = read_json(finished / "environment.json")
         assert {
             "version", "python", "torch", "platform", "processor", "threads", "device",
-            "precision", "command", "started",
+            "precision", "kernels", "command", "started",
         } <= set(found)  # fmt: skip
         assert found["command"] == ["dance", "condense", "digits"]
         assert found["torch"] == torch.__version__
+        assert found["kernels"] == selected().name
 
     def test_losses_of_every_step(self, finished) -> None:
         assert steps_logged(finished) == list(range(STEPS))
@@ -380,6 +382,20 @@ class TestResume:
         run(CONFIG, place, resume=True)
         assert "resuming after step 4" in capsys.readouterr().err
         assert torch.equal(pixels(place), pixels(finished))
+
+    def test_other_kernels_are_said(self, tmp_path, monkeypatch, capsys) -> None:
+        place = interrupted(CONFIG, tmp_path / "run", 3)
+        before = read_json(place / "environment.json")["kernels"]
+        monkeypatch.setenv("DANCE_KERNELS", "0")
+        selected.cache_clear()
+        try:
+            run(CONFIG, place, resume=True)
+        finally:
+            selected.cache_clear()
+        now = "none: switched off by DANCE_KERNELS=0"
+        said = f"kernels of this run so far: {before}; it goes on with {now}: results agree"
+        assert said in capsys.readouterr().err
+        assert read_json(place / "environment.json")["kernels"] == f"{before}, then {now}"
 
     def test_a_finished_run(self, copy) -> None:
         with at_step(0, lambda: pytest.fail("condensed again")):

@@ -122,11 +122,10 @@ class Place:
         return {"DANCE_CACHE": str(self.cache), "DANCE_SAVE_SECONDS": "0"}
 
     def begin(self, like: Place) -> None:
-        """Nothing but decoded images and compiled kernels, which are not made in this test."""
+        """Nothing but decoded images, which are not made in this test."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("images", "kernels"):
-            if (like.cache / name).exists():
-                shutil.copytree(like.cache / name, self.cache / name)
+        if (like.cache / "images").exists():
+            shutil.copytree(like.cache / "images", self.cache / "images")
 
     def temporaries(self) -> list[Path]:
         """Files in the middle of a write."""
@@ -204,9 +203,6 @@ def host() -> Iterator[Host]:
 def undisturbed(host: Host, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, float]:
     """A run in one go, and the seconds of its steps."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
-    compiled = Path(os.environ["DANCE_CACHE"], "kernels")
-    if compiled.exists():
-        shutil.copytree(compiled, place.cache / "kernels")
     code, err = host.run(place)
     assert code == 0, err
     assert len(losses(place)) == 25 and len(experts(place)) == 2 and len(scores(place)) == 3

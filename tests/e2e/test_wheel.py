@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -27,15 +28,20 @@ def run(*words: str | Path, **options: object) -> str:
     return done.stdout
 
 
+def checkout(place: Path) -> Path:
+    """A copy of what the package is built from, without what was built from it here."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "libkernels-*")
+    shutil.copytree(ROOT / "src", place / "src", ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, place)
+    return place
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from the source distribution as ``python -m build`` does."""
-    copy, output = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("dist")
-    shutil.copytree(
-        ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
-    )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
+    output = tmp_path_factory.mktemp("dist")
+    copy = checkout(tmp_path_factory.mktemp("copy"))
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", output, copy)
     assert len(list(output.glob("*.tar.gz"))) == 1
     (built,) = output.glob("*.whl")
@@ -51,11 +57,33 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path) -> set[str]:
+    """The files of a package, without those that its build adds."""
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.is_file() and path.suffix != ".pyc" and not path.name.startswith("libkernels-")
     }
+
+
+def kernels(folder: Path) -> set[str]:
+    """The files in ``folder/dance/kernels`` that the build added."""
+    return {path.name for path in (folder / "dance" / "kernels").glob("libkernels-*")}
+
+
+def names(*variants: str) -> set[str]:
+    return {f"libkernels-{name}.{kind}" for name in variants for kind in ("so", "sha256")}
+
+
+def chosen(folder: Path, **environment: str) -> tuple[str, str]:
+    """The kernels that a new process takes from a package, and what it says of them."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "from dance.kernels import selected; print(selected().name)"],
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip(), done.stderr
 
 
 def test_the_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
@@ -85,3 +113,40 @@ def test_the_wheel_condenses_away_from_the_checkout(unpacked: Path, tmp_path: Pa
         cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_the_wheel_holds_a_library_for_each_instruction_set(wheel: Path, unpacked: Path) -> None:
+    assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
+    if platform.machine() == "x86_64":
+        assert kernels(unpacked) == names("baseline", "avx2", "avx512")
+    assert names("baseline") <= kernels(unpacked)
+    assert chosen(unpacked)[0] in ("baseline", "avx2", "avx512")
+    assert chosen(unpacked, DANCE_KERNELS="baseline") == ("baseline", "")
+
+
+def test_without_a_compiler_the_installation_succeeds(tmp_path: Path) -> None:
+    source, site = checkout(tmp_path / "source"), tmp_path / "site"
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
+    environment = {**os.environ, "CC": "/nonexistent/cc"}
+    run(*pip, "--no-build-isolation", "--target", site, source, env=environment)
+    assert kernels(site) == set() and (site / "dance" / "kernels" / "conv_block.c").is_file()
+    name, said = chosen(site)
+    assert name == "none: not built at the installation"
+    assert said.count("the kernels were not built") == 1
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_a_checkout_builds_in_place_and_leaves_nothing_old_behind(tmp_path: Path) -> None:
+    """Also where a variant cannot be compiled: the library of older sources must not stay."""
+    source = checkout(tmp_path / "source")
+    build = (sys.executable, "setup.py", "--quiet", "build_ext", "--inplace")
+    run(*build, cwd=source)
+    assert names("baseline") <= kernels(source / "src")
+    assert not chosen(source / "src")[0].startswith("none")
+    broken = source / "src" / "dance" / "kernels" / "conv_block.c"
+    text = broken.read_text(encoding="utf-8")
+    broken.write_text("#ifdef __AVX2__\n#error not for these\n#endif\n" + text, encoding="utf-8")
+    run(*build, cwd=source)
+    assert kernels(source / "src") == names("baseline")
+    assert chosen(source / "src") == ("baseline", "")

@@ -13,7 +13,7 @@ import torch
 from dance import __version__
 from dance.core import device as devices
 from dance.core.rng import keyed_generator
-from dance.kernels.library import library
+from dance.kernels import selected
 
 _MATRIX_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
 """Numbers of rows of the square matrices that are tried, by type of device."""
@@ -41,7 +41,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "dance": __version__,
-        "compiled_kernels": device.type == "cpu" and library("norm_relu_pool") is not None,
+        "kernels": selected().name if device.type == "cpu" else "none: a GPU",
         "processor_capability": torch.backends.cpu.get_cpu_capability(),
     }
 

@@ -62,7 +62,6 @@ def ceilings(record: Record) -> str:
 def markdown(record: Record) -> str:
     """A page for ``docs/results``."""
     machine = record["machine"]
-    kernels = "with" if machine["compiled_kernels"] else "without"
     lines = [
         "# Speed",
         "",
@@ -70,7 +69,7 @@ def markdown(record: Record) -> str:
         "",
         f"{record['created']}; {machine['device']}, {machine['cores']} cores, "
         f"load before {machine['load_average']:.1f}; "
-        f"torch {machine['torch']}, {kernels} compiled kernels; "
+        f"torch {machine['torch']}, kernels {machine['kernels']}; "
         f"precision {record['precision']}, seed {record['seed']}, {record['rounds']} rounds.",
         "",
         f"The machine at its best: {ceilings(record)} (read and written).",

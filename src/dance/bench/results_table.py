@@ -74,10 +74,9 @@ def _once(words: Iterable[str]) -> list[str]:
 
 def _made_on(row: Record) -> str:
     machine = row["machine"]
-    kernels = "with" if machine["compiled_kernels"] else "without"
     return (
         f"{row['made'][:10]}; {machine['device']}, {machine['cores']} cores, "
-        f"torch {machine['torch']}, {kernels} compiled kernels."
+        f"torch {machine['torch']}, kernels {machine['kernels']}."
     )
 
 

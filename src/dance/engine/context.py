@@ -27,6 +27,7 @@ from dance.experts import Expert, ExpertPool, NetworkTraining, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
+from dance.kernels import selected
 from dance.methods import Banked, CondensationTask, Condenser, Method
 from dance.methods.base import TaskShape
 from dance.networks import Network, NetworkConfig, build
@@ -266,10 +267,15 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
 def own_device(name: str, world: World) -> torch.device:
     """The device of this process: of several on a machine, each takes a GPU of its own.
 
+    On a CPU the kernels are chosen too, before any work.
+
     Raises:
         ConfigError: no such device here.
+        DanceError: ``DANCE_KERNELS`` asks for what cannot be had here.
     """
     device = devices.select(name)
+    if device.type == "cpu":
+        selected()
     if world.size > 1 and device.type == "cuda" and device.index is None:
         device = devices.select(f"cuda:{world.local_rank}")
     return device

@@ -31,6 +31,7 @@ from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
 from dance.engine.snapshots import snapshot_steps
+from dance.kernels import selected
 from dance.methods import Condensation, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import PixelState, Tensors
 
@@ -410,6 +411,7 @@ def _write_environment(
 ) -> None:
     if directory.done.exists():
         return
+    on_cpu = context.device.type == "cpu"
     content = {
         "version": __version__,
         "python": platform.python_version(),
@@ -419,7 +421,25 @@ def _write_environment(
         "threads": torch.get_num_threads(),
         "device": devices.description(context.device),
         "precision": context.config.precision,
+        "kernels": _kernels(directory, selected().name) if on_cpu else None,
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(directory.environment, content)
+
+
+def _kernels(directory: RunDirectory, now: str) -> str:
+    """The kernels of this attempt after those of the earlier ones; a change is logged."""
+    try:
+        before = read_json(directory.environment)["kernels"]
+    except (ArtifactError, LookupError, TypeError):  # it begins, or nobody can read it any more
+        before = None
+    if not isinstance(before, str):
+        return now
+    if before.rpartition(", then ")[2] == now:
+        return before
+    log(
+        f"kernels of this run so far: {before}; it goes on with {now}: results agree to rounding, "
+        "not to the last bit"
+    )
+    return f"{before}, then {now}"

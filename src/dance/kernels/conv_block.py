@@ -14,7 +14,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dance.kernels.library import call, compiled, library
+from dance.kernels.library import call, library, panel
 from dance.kernels.norm_relu_pool import norm_relu_pool
 
 MAX_FIRST_CHANNELS = 4
@@ -75,13 +75,11 @@ def conv_block_supports(x: torch.Tensor, weight: torch.Tensor, padding: int) -> 
         return False
     if not len(x):
         return False
-    compiled_library = library("conv_block")
-    if compiled_library is None:
+    if library() is None:
         return False
-    panel = compiled_library.panel()
     first = weight.shape[1] <= MAX_FIRST_CHANNELS
-    later = weight.shape[1] % panel == 0 and padding == 1
-    return bool(weight.shape[0] % panel == 0 and (first or later))
+    later = weight.shape[1] % panel() == 0 and padding == 1
+    return weight.shape[0] % panel() == 0 and (first or later)
 
 
 class _Block(torch.autograd.Function):
@@ -108,12 +106,12 @@ class _Block(torch.autograd.Function):
         if c <= MAX_FIRST_CHANNELS:
             packed = pack_forward(weight)
             sizes = (n, h, w, c, padding, outer, epsilon, threads)
-            run("first_forward", x, packed, gamma, beta, pooled, mean, rstd, *sizes)
+            call("first_forward", x, packed, gamma, beta, pooled, mean, rstd, *sizes)
         else:
             packed = winograd_weights(weight)
             y = empty_maps(n, outer, height, width) if save else None
             shape = (n, height, width, c, outer, epsilon, threads)
-            run("forward", x, packed, gamma, beta, y, pooled, mean, rstd, *shape)
+            call("forward", x, packed, gamma, beta, y, pooled, mean, rstd, *shape)
         return pooled, y, mean, rstd
 
     @staticmethod
@@ -139,17 +137,17 @@ class _Block(torch.autograd.Function):
             sums = torch.empty(-(-n // SLICE), 9 * c, outer) if for_weight else None
             packed = (pack_forward(weight), pack_backward(weight) if for_x else None)
             sizes = (n, h, w, c, ctx.padding, outer, threads)
-            run("first_backward", x, *packed, *norm, gradient, gx, sums, dgamma, dbeta, *sizes)
+            call("first_backward", x, *packed, *norm, gradient, gx, sums, dgamma, dbeta, *sizes)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
             gy = torch.empty_like(y) if for_weight else None
             flipped = winograd_weights(weight, flipped=True) if for_x else None
             shape = (n, h, w, c, outer, threads)
-            run("backward", y, flipped, *norm, gradient, gx, gy, dgamma, dbeta, *shape)
+            call("backward", y, flipped, *norm, gradient, gx, gy, dgamma, dbeta, *shape)
             if for_weight:
                 gw, sums = torch.empty(3, 3, c, outer), torch.empty(POINTS, c, outer)
-                run("weight_gradient", x, gy, sums, gw, *shape)
+                call("weight_gradient", x, gy, sums, gw, *shape)
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gb = torch.zeros(outer) if for_bias else None
         return gx, gw, gb, dgamma.sum(0), dbeta.sum(0), None, None, None
@@ -186,17 +184,15 @@ def channels_last(maps: torch.Tensor) -> torch.Tensor:
 
 def pack_forward(weight: torch.Tensor) -> torch.Tensor:
     """Pack a first block's weights (O,C,3,3) into panels of P outputs: (O/P, 9*C, P)."""
-    panel = _panel()
-    taps = weight.permute(2, 3, 1, 0).reshape(-1, len(weight) // panel, panel)
+    taps = weight.permute(2, 3, 1, 0).reshape(-1, len(weight) // panel(), panel())
     return taps.permute(1, 0, 2).contiguous()
 
 
 def pack_backward(weight: torch.Tensor) -> torch.Tensor:
     """Pack a first block's weights into panels of P taps, padded with 0: (ceil(9*C/P), O, P)."""
-    panel = _panel()
     taps = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
-    taps = functional.pad(taps, (0, -taps.shape[1] % panel))
-    return taps.view(len(weight), -1, panel).permute(1, 0, 2).contiguous()
+    taps = functional.pad(taps, (0, -taps.shape[1] % panel()))
+    return taps.view(len(weight), -1, panel()).permute(1, 0, 2).contiguous()
 
 
 def winograd_weights(weight: torch.Tensor, *, flipped: bool = False) -> torch.Tensor:
@@ -213,17 +209,5 @@ def winograd_weights(weight: torch.Tensor, *, flipped: bool = False) -> torch.Te
     taps = taps.contiguous()
     transformed = torch.empty(POINTS * taps.shape[2] * taps.shape[3])
     sizes = (taps.shape[2], taps.shape[3], flipped, torch.get_num_threads())
-    run("transform_weights", taps, transformed, *sizes)
+    call("transform_weights", taps, transformed, *sizes)
     return transformed
-
-
-def _panel() -> int:
-    """P, the number of channels that the kernel computes at once on this processor."""
-    compiled_library = compiled("conv_block")
-    assert compiled_library is not None
-    return int(compiled_library.panel())
-
-
-def run(name: str, *arguments: Any) -> None:
-    """Call a function of ``conv_block.c``."""
-    call("conv_block", name, *arguments)

@@ -24,9 +24,9 @@ from dance.kernels.conv_block import (
     empty_maps,
     pack_backward,
     pack_forward,
-    run,
     winograd_weights,
 )
+from dance.kernels.library import call
 
 _STATS = 4
 """Numbers that are saved for each image and channel; ``STATS`` of the C source."""
@@ -113,14 +113,14 @@ class _Dual(torch.autograd.Function):
         if tangent is None:
             sizes = (n, h, w, c, padding, outer, epsilon, threads)
             packed = (pack_forward(weight), pack_forward(direction))
-            run("first_dual_forward", x, *packed, *affine, *outputs, stats, *sizes)
+            call("first_dual_forward", x, *packed, *affine, *outputs, stats, *sizes)
         else:
             tangent = channels_last(tangent)
             y, t = (empty_maps(n, outer, height, width) for _ in range(2))
             shape = (n, height, width, c, outer, epsilon, threads)
             stacked = winograd_weights(torch.cat([direction, weight], 1))
             packed = (winograd_weights(weight), stacked)
-            run("dual_forward", x, tangent, *packed, *affine, y, t, *outputs, stats, *shape)
+            call("dual_forward", x, tangent, *packed, *affine, y, t, *outputs, stats, *shape)
         ctx.padding = padding
         ctx.save_for_backward(x, tangent, weight, direction, *affine, y, t, stats)
         return outputs[0], outputs[1]
@@ -142,7 +142,7 @@ class _Dual(torch.autograd.Function):
             packed = (pack_forward(weight), pack_forward(direction), back)
             sizes = (n, h, w, c, ctx.padding, outer, threads)
             inputs = (*packed, *affine, stats, *gradients)
-            run("first_dual_backward", x, *inputs, gx, sums, dgamma, dbeta, *sizes)
+            call("first_dual_backward", x, *inputs, gx, sums, dgamma, dbeta, *sizes)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
@@ -152,12 +152,12 @@ class _Dual(torch.autograd.Function):
             flipped = winograd_weights(weight, flipped=True)
             shape = (n, h, w, c, outer, threads)
             saved = (flipped, stacked, *affine, stats, *gradients)
-            run("dual_backward", y, t, *saved, gx, gx_tangent, gy, gt, dgamma, dbeta, *shape)
+            call("dual_backward", y, t, *saved, gx, gx_tangent, gy, gt, dgamma, dbeta, *shape)
             if for_weight:
                 gw, sums = torch.zeros(3, 3, c, outer), torch.empty(POINTS, c, outer)
                 for maps, gradient in ((x, gy), (tangent, gt)):
                     part = torch.empty_like(gw)
-                    run("weight_gradient", maps, gradient, sums, part, *shape)
+                    call("weight_gradient", maps, gradient, sums, part, *shape)
                     gw += part
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gx, gx_tangent = gx if for_x else None, gx_tangent if for_tangent else None

@@ -1,4 +1,11 @@
-"""Compile the C sources of this package, once per machine, with its C compiler."""
+"""The compiled kernels: libraries that the installation built, one of which fits the processor.
+
+``setup.py`` compiles the C sources of this package once for each instruction set. The libraries lie
+beside the sources, in the installed package: nothing is compiled later, and nothing is loaded from
+anywhere else. With each library goes a list of SHA-256 sums, that of the library and those of the
+sources it was built from, which must be right before it is loaded. Without a library, the same
+operations run in PyTorch, several times slower.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +13,43 @@ import ctypes
 import functools
 import hashlib
 import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from dance.core.errors import ArtifactError
-from dance.core.files import cache_dir, write_atomic
+from dance.core.errors import ArtifactError, ConfigError, nearest
 from dance.core.progress import log
 
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
-_LIBRARY = ("-fPIC", "-shared")
-_TIMEOUT = 120
-"""Seconds that the compiler may take."""
+VARIANTS = ("avx512", "avx2", "baseline")
+"""Instruction sets for which ``setup.py`` builds a library, fastest first."""
+
+_FITTING = {"AVX512": VARIANTS, "AVX2": VARIANTS[1:]}
+"""What a processor runs, by the name that PyTorch has for it; any other one runs the baseline. The
+libraries use no instruction that PyTorch's own operations of that name do not use."""
+_FOLDER = Path(__file__).parent
+_BUILD = (
+    "install DANCE again where there is a C compiler "
+    "(in a checkout: python setup.py build_ext --inplace)"
+)
+_SLOWER = "ConvNets run in PyTorch's operations, several times slower"
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
+
+
+class Selection(NamedTuple):
+    """What computes the operations of this package on a CPU.
+
+    Attributes:
+        name: of :data:`VARIANTS`, or ``"none: "`` and why, for people.
+        loaded: its functions; None where PyTorch's operations serve.
+    """
+
+    name: str
+    loaded: ctypes.CDLL | None
 
 
 @contextmanager
@@ -40,53 +62,76 @@ def plain_operations() -> Iterator[None]:
         _plain.reset(token)
 
 
-def library(name: str) -> ctypes.CDLL | None:
-    """The compiled ``<name>.c``; None within :func:`plain_operations`, or if it cannot be built."""
-    return None if _plain.get() else compiled(name)
+def library() -> ctypes.CDLL | None:
+    """The loaded kernels; None within :func:`plain_operations`, or if PyTorch's operations serve.
+
+    Raises:
+        DanceError: see :func:`selected`.
+    """
+    return None if _plain.get() else selected().loaded
 
 
 @functools.cache
-def compiled(name: str) -> ctypes.CDLL | None:
-    """Compile ``<name>.c`` and load it; return None if that is impossible.
+def selected() -> Selection:
+    """Choose and load a library, once per process; what a user must know of it is logged.
 
-    The library is stored in the cache directory, under a hash of source, compiler, flags and
-    processor. ``DANCE_KERNELS=0`` switches it off. Without it, the same operations run in PyTorch,
-    several times slower, and a message is logged once.
+    ``DANCE_KERNELS`` selects a variant, or PyTorch's operations with ``0``; a selection is obeyed
+    or refused. Without it, the fastest variant serves that the processor runs and that is whole.
+
+    Raises:
+        ConfigError: ``DANCE_KERNELS`` names no variant, or one that this processor does not run.
+        ArtifactError: the variant that it names was not built or is damaged.
     """
-    if os.environ.get("DANCE_KERNELS") == "0":
-        return None
-    names = (os.environ.get("CC", "cc"), "gcc", "clang")
-    compiler = next((path for name in names if (path := shutil.which(name))), None)
-    if compiler is None:
-        log("no C compiler found (cc): the networks run in plain PyTorch, several times slower")
-        return None
-    source = resources.files("dance.kernels").joinpath(f"{name}.c").read_text(encoding="utf-8")
-    text = "\0".join([source, compiler, *_FLAGS, _processor()])
-    try:
-        file = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
-        built = cache_dir() / "kernels" / file
-        if not built.exists():
-            write_atomic(built, lambda path: _compile(compiler, source, path))
-        return ctypes.CDLL(str(built))
-    except (ArtifactError, OSError, subprocess.SubprocessError) as error:
-        log(f"the C kernels cannot be built ({error}): the networks run in plain PyTorch, slower")
-        return None
+    asked = os.environ.get("DANCE_KERNELS", "")
+    if asked == "0":
+        return Selection("none: switched off by DANCE_KERNELS=0", None)
+    capability = torch.backends.cpu.get_cpu_capability()
+    fitting = _FITTING.get(capability, VARIANTS[-1:])
+    if asked and asked not in VARIANTS:
+        raise ConfigError(
+            f"DANCE_KERNELS must be {', '.join(VARIANTS)} or 0: got {asked!r}"
+            f"{nearest(asked, [*VARIANTS, '0'])}"
+        )
+    if asked and asked not in fitting:
+        raise ConfigError(
+            f"DANCE_KERNELS={asked} needs a processor with these instructions: PyTorch finds "
+            f"{capability} here; use {' or '.join(fitting)}, or leave DANCE_KERNELS out"
+        )
+    if asked:
+        return Selection(asked, _load(asked))
+    built = [name for name in fitting if _path(name).exists()]
+    for name in built:
+        try:
+            return Selection(name, _load(name))
+        except ArtifactError as error:
+            log(str(error))
+    if not built:
+        log(f"the kernels were not built: {_SLOWER}; {_BUILD}")
+        return Selection("none: not built at the installation", None)
+    log(f"no library of the kernels can be used: {_SLOWER}")
+    return Selection("none: the built libraries cannot be used", None)
 
 
-def call(source: str, name: str, *arguments: Any) -> None:
-    """Call a function of a compiled library; the shapes of its arguments are not checked.
+def call(name: str, *arguments: Any) -> None:
+    """Call a function of the loaded kernels; the shapes of its arguments are not checked.
 
     Args:
-        source: name of the library; the caller has made sure that it could be compiled.
         name: of the function, which returns nothing.
         arguments: tensors and None are passed as pointers, integers as int64, and ctypes values as
             they are.
     """
-    compiled_library = compiled(source)
-    assert compiled_library is not None
-    function = getattr(compiled_library, name)
+    loaded = selected().loaded
+    assert loaded is not None
+    function = getattr(loaded, name)
     function.restype = None
     function(*map(_to_c, arguments))
+
+
+def panel() -> int:
+    """The number of channels that the kernel of a block computes at once."""
+    loaded = selected().loaded
+    assert loaded is not None
+    return int(loaded.panel())
 
 
 def _to_c(argument: torch.Tensor | int | ctypes.c_float | None) -> Any:
@@ -98,19 +143,32 @@ def _to_c(argument: torch.Tensor | int | ctypes.c_float | None) -> Any:
     return ctypes.c_int64(argument) if isinstance(argument, int) else argument
 
 
-def _compile(compiler: str, source: str, path: Path) -> None:
-    command = [compiler, *_FLAGS, *_LIBRARY, "-x", "c", "-", "-o", str(path), "-lm"]
-    subprocess.run(
-        command, input=source.encode(), check=True, capture_output=True, timeout=_TIMEOUT
-    )
+def _path(name: str) -> Path:
+    return _FOLDER / f"libkernels-{name}.so"
 
 
-def _processor() -> str:
-    """A description of the processor, on which the code for ``-march=native`` depends."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return f"{platform.machine()} {platform.processor()}"
-    lines = info.read_text(encoding="utf-8").splitlines()
-    return "\n".join(
-        sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-    )
+def _load(name: str) -> ctypes.CDLL:
+    """Load a variant whose library and sources are those of its list of sums.
+
+    A truncated library would end the process with a signal, and a changed one compute other
+    numbers, so the sums are looked at first.
+
+    Raises:
+        ArtifactError: it was not built, is damaged, or needs what is not on this machine.
+    """
+    path = _path(name)
+    if not path.exists():
+        raise ArtifactError(f"the {name} kernels must have been built: no {path}; {_BUILD}")
+    try:
+        sums = path.with_suffix(".sha256").read_text(encoding="utf-8")
+        expected = {file: digest for digest, file in map(str.split, sums.splitlines())}
+        sources = {source.name for source in _FOLDER.glob("*.c")}
+        for file in sorted({path.name, *sources, *expected}):
+            if hashlib.sha256((_FOLDER / file).read_bytes()).hexdigest() != expected.get(file):
+                raise ArtifactError(
+                    f"{path} must be what was built from the C sources beside it: {file} has "
+                    f"changed since; {_BUILD}"
+                )
+        return ctypes.CDLL(str(path))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be loaded: {error}; {_BUILD}") from error

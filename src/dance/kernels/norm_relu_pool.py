@@ -33,7 +33,7 @@ def norm_relu_pool(
     Returns:
         (n,C,H//2,W//2) in the dtype of ``x``.
     """
-    if x.device.type == "cpu" and x.dtype in _SUFFIX and library("norm_relu_pool") is not None:
+    if x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None:
         return _Fused.apply(x, weight, bias, eps)[0]  # type: ignore[no-any-return,no-untyped-call]
     return plain(x, weight, bias, eps)
 
@@ -101,7 +101,7 @@ class _Fused(torch.autograd.Function):
 def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:
     """Call the kernel for the dtype of ``x``; maps must be contiguous with channels last."""
     converted = [t.float().contiguous() if _is_vector(t) else t for t in arguments]
-    call("norm_relu_pool", f"{name}_{_SUFFIX[x.dtype]}", x, *converted)
+    call(f"{name}_{_SUFFIX[x.dtype]}", x, *converted)
 
 
 def _is_vector(argument: Any) -> bool:

@@ -45,7 +45,7 @@ RECORD: dict[str, Any] = {
         "threads": 2,
         "load_average": 0.25,
         "torch": "2.13",
-        "compiled_kernels": True,
+        "kernels": "avx512",
         "ceilings": {"float32": {"flops": 5e11, "side": 2048, "copy_bytes": 2e10}},
     },
     "steps": [

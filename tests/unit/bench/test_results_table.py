@@ -12,7 +12,7 @@ MACHINE: dict[str, Any] = {
     "device": "a processor, 1 threads",
     "cores": 2,
     "torch": "2.13",
-    "compiled_kernels": True,
+    "kernels": "avx512",
 }
 
 
@@ -86,14 +86,14 @@ def test_the_page_names_budget_commands_machines_and_what_is_missing(
     budget: dict[str, Any], says: str
 ) -> None:
     other = row("Herding", 0.3, command="dance bench methods other", made="2026-02-02T00:00:00")
-    other["machine"] = MACHINE | {"compiled_kernels": False}
+    other["machine"] = MACHINE | {"kernels": "none: not built"}
     page = results_table.markdown(RECORD | {"budget": budget, "rows": [*RECORD["rows"], other]})
     assert page.startswith(f"# Methods: {says}\n")
     for words in (
         "`dance bench methods cifar10 --ipc 10 --seconds 60`",
         "`dance bench methods other`",
-        "2026-01-01; a processor, 1 threads, 2 cores, torch 2.13, with compiled kernels.",
-        "2026-02-02; a processor, 1 threads, 2 cores, torch 2.13, without compiled kernels.",
+        "2026-01-01; a processor, 1 threads, 2 cores, torch 2.13, kernels avx512.",
+        "2026-02-02; a processor, 1 threads, 2 cores, torch 2.13, kernels none: not built.",
         "| MTT (ZCA) | 40.0 ± 1.4 | 39.0, 41.0 |",
         "Not measured: idm on cifar10 at 10 images per class: because",
     ):

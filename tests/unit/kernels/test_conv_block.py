@@ -8,7 +8,7 @@ from torch.func import vmap
 from torch.nn import functional
 
 from dance.kernels import conv_block, plain_operations
-from dance.kernels import library as compiling
+from dance.kernels.library import selected
 
 EPS = 1e-5
 # images, inputs, outputs, height, width, padding: first blocks and later ones, sides that tiles of
@@ -27,10 +27,7 @@ BOUND = 1e-5
 """Relative to the largest number; Winograd's form rounds about five times more than direct sums."""
 
 
-@pytest.fixture(autouse=True)
-def compiled() -> None:
-    if compiling.library("conv_block") is None:
-        pytest.skip("no C compiler here")
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def given(shape: tuple[int, ...]) -> list[torch.Tensor]:
@@ -65,6 +62,7 @@ def close(mine: torch.Tensor, theirs: torch.Tensor, bound: float = BOUND) -> Non
     assert float((mine - theirs).detach().abs().max() / theirs.detach().abs().max()) < bound
 
 
+@pytest.mark.usefixtures("each_variant")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients(shape: tuple[int, ...], layout: torch.memory_format) -> None:
@@ -86,21 +84,18 @@ def test_values_and_gradients(shape: tuple[int, ...], layout: torch.memory_forma
     assert float(right[2].abs().max()) < 1e-9
 
 
-def test_the_kernel_is_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_what_runs(each_variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise every other test here would compare PyTorch with itself."""
     tensors = given(SHAPES[4])
     fused = block(tensors, 1)
     monkeypatch.setenv("DANCE_KERNELS", "0")
-    compiling.compiled.cache_clear()
-    try:
-        plain = block(tensors, 1)
-    finally:
-        monkeypatch.undo()
-        compiling.compiled.cache_clear()
+    selected.cache_clear()
+    plain = block(tensors, 1)
     assert not torch.equal(fused, plain)
     close(fused, plain)
 
 
+@pytest.mark.usefixtures("each_variant")
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[4]])
 def test_bytes_depend_on_neither_batch_nor_threads_nor_gradient_mode(
     shape: tuple[int, ...],

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from dance.core.rng import keyed_generator
 from dance.kernels import BlockWeights, dual_block, dual_block_supports, plain_operations
-from dance.kernels import library as compiling
 from dance.networks import Network, NetworkConfig, build
 from dance.objectives.gradient import input_gradient, loss_jvp
 from unit.kernels.test_conv_block import BOUND, EPS, SHAPES, close, definition, given
@@ -18,10 +17,7 @@ TWICE = 2 * BOUND
 """Two convolutions, one after the other, and a norm's second derivative."""
 
 
-@pytest.fixture(autouse=True)
-def compiled() -> None:
-    if compiling.library("conv_block") is None:
-        pytest.skip("no C compiler here")
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def parts(shape: tuple[int, ...]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -57,6 +53,7 @@ def exactly(value: list[torch.Tensor], move: list[torch.Tensor], padding: int): 
     return out, torch.autograd.grad(slopes, upstream, move, create_graph=True)[0]
 
 
+@pytest.mark.usefixtures("each_variant")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_values_and_gradients(shape: tuple[int, ...]) -> None:
     """Of both outputs, with respect to input, its move, and the weights."""
@@ -77,6 +74,7 @@ def test_values_and_gradients(shape: tuple[int, ...]) -> None:
         close(one, other, TWICE)
 
 
+@pytest.mark.usefixtures("each_variant")
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[4]])
 def test_the_bytes_of_an_image_do_not_depend_on_the_others_or_on_threads(shape) -> None:  # type: ignore[no-untyped-def]
     def run(rows: slice, threads: int) -> list[torch.Tensor]:

@@ -1,25 +1,20 @@
-"""The compiled operation against the formula in float64, and what happens without a compiler."""
+"""The compiled operation against the formula in float64."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch.func import vmap
 
-from dance.kernels import library as compiling
 from dance.kernels.norm_relu_pool import norm_relu_pool, plain
 
 EPS = 1e-5
 SHAPES = [(3, 128, 32, 32), (2, 16, 7, 9), (1, 600, 4, 4), (2, 5, 2, 2)]
 
 
-@pytest.fixture(autouse=True)
-def compiled() -> None:
-    if compiling.library("norm_relu_pool") is None:
-        pytest.skip("no C compiler here")
+pytestmark = pytest.mark.usefixtures("built")
 
 
 def formula(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -45,6 +40,7 @@ def gradients(
     return torch.autograd.grad(outcome, tensors, upstream)
 
 
+@pytest.mark.usefixtures("each_variant")
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.bfloat16, 5e-3)])
@@ -69,6 +65,7 @@ def test_plain_form_is_the_formula_too() -> None:
     torch.testing.assert_close(plain(*tensors, EPS), formula(*tensors))
 
 
+@pytest.mark.usefixtures("each_variant")
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     tensors = [t.requires_grad_() for t in given((7, 32, 8, 8), torch.float32)]
     threads = torch.get_num_threads()
@@ -106,32 +103,3 @@ def test_numbers_that_are_none_are_not_hidden() -> None:
     y = norm_relu_pool(x, weight, bias, EPS)
     assert y[0, 1].isnan().all()
     assert y[0, [0, 2]].isfinite().all()
-
-
-def test_without_a_compiler_it_is_said_and_the_plain_form_is_used(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    compiling.compiled.cache_clear()
-    monkeypatch.setenv("PATH", "")
-    try:
-        tensors = given((2, 4, 6, 6), torch.float32)
-        wanted = formula(*(t.double() for t in tensors)).float()
-        torch.testing.assert_close(norm_relu_pool(*tensors, EPS), wanted)
-        norm_relu_pool(*tensors, EPS)
-    finally:
-        compiling.compiled.cache_clear()
-    assert capsys.readouterr().err.count("no C compiler found") == 1
-
-
-def test_a_compiler_that_fails_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    compiling.compiled.cache_clear()
-    monkeypatch.setenv("CC", "false")
-    monkeypatch.setenv("DANCE_CACHE", str(tmp_path))
-    try:
-        assert compiling.library("norm_relu_pool") is None
-    finally:
-        compiling.compiled.cache_clear()
-    assert "cannot be built" in capsys.readouterr().err
-    assert not list(tmp_path.rglob("*.so"))

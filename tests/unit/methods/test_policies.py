@@ -42,8 +42,8 @@ def test_a_step_is_the_literal_one(way: str, bound: float, exact: torch.Tensor) 
     bounds of float32 are above its rounding. Measured: 2.2e-6 with the compiled block, 1.7e-6 in
     PyTorch's operations, 0.037 in bfloat16.
     """
-    if way == "kernel" and library("conv_block") is None:
-        pytest.skip("no C compiler here")
+    if way == "kernel" and library() is None:
+        pytest.skip("the kernels are not built here")
     given = task(
         1, 2, train=image_set((6, 9), resolution=RESOLUTION), network=PUBLISHED, dtype=torch.float32
     )

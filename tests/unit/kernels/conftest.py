@@ -1,0 +1,42 @@
+"""Which of the built libraries a test uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dance.core.errors import ConfigError
+from dance.kernels.library import VARIANTS, selected
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that selects kernels by itself, as a new process would."""
+    monkeypatch.delenv("DANCE_KERNELS", raising=False)
+    selected.cache_clear()
+    yield
+    selected.cache_clear()
+
+
+@pytest.fixture(params=VARIANTS)
+def each_variant(
+    request: pytest.FixtureRequest, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Every library that was built for this processor, one after the other."""
+    name: str = request.param
+    monkeypatch.setenv("DANCE_KERNELS", name)
+    try:
+        selected()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return name
+
+
+@pytest.fixture
+def built() -> str:
+    """The library that this processor gets."""
+    name, loaded = selected()
+    if loaded is None:
+        pytest.skip(f"kernels: {name}")
+    return name
