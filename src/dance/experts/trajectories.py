@@ -17,7 +17,6 @@ import torch
 from dance.augment import Strategy
 from dance.core.checkpoints import Tensors
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Probability, configuration
-from dance.core.errors import MissingExpertsError
 from dance.core.files import digest_of, read_part
 from dance.core.rng import keyed_generator
 from dance.core.world import World
@@ -133,27 +132,6 @@ class StoredTrajectories:
         """
         path, digests = self._files[number]
         return read_part(path, _KIND, _name(epoch), digests[epoch])
-
-
-def long_enough(held: Trajectories | None, epochs: int, who: str, option: str) -> Trajectories:
-    """The trajectories of a task, which must have enough epochs.
-
-    Args:
-        held: of the task.
-        epochs: that they must have.
-        who: name of the method, for the message.
-        option: of the method that asks for fewer epochs.
-
-    Raises:
-        MissingExpertsError: there are none, or they are too short.
-    """
-    if held is None or not len(held) or held.epochs < epochs:
-        there = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
-        raise MissingExpertsError(
-            f"{who} with these settings needs trajectories of at least {epochs} epochs: got "
-            f"{there}; raise trajectories.epochs or lower options.{option}"
-        )
-    return held
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ import torch
 from dance.condensed.container import Space
 from dance.condensed.decoders import Decoder
 from dance.core.device import policy
-from dance.core.errors import ConfigError
+from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.registry import Registry
 from dance.data.imageset import ImageSet
 from dance.experts.trajectories import Trajectories
@@ -130,6 +130,11 @@ class CondensationTask:
     def shape(self) -> TaskShape:
         """The sizes of the task."""
         return TaskShape(self.ipc, self.decoder, self.train.resolution, self.device)
+
+    @property
+    def decoded_labels(self) -> torch.Tensor:
+        """(n,) int64 class of every decoded image of all K classes, class-major, on the CPU."""
+        return torch.arange(self.train.num_classes).repeat_interleave(self.shape.decoded)
 
 
 SHARED: Mapping[str, Any] = {"shared": True}
@@ -267,6 +272,21 @@ class Method(ABC):
         """Epochs of trajectories that the task must contain; 0 if none are needed."""
         return 0
 
+    def trajectories(self, task: CondensationTask) -> Trajectories:
+        """The trajectories of a task.
+
+        Raises:
+            MissingExpertsError: there are none, or they have too few epochs for these settings.
+        """
+        held, epochs = task.trajectories, self.trajectory_epochs()
+        if held is None or not len(held) or held.epochs < epochs:
+            got = "none" if held is None else f"{len(held)} of {held.epochs} epochs"
+            raise MissingExpertsError(
+                f"{self.title} with these settings needs trajectories of at least {epochs} epochs: "
+                f"got {got}; raise trajectories.epochs or lower options.{self.trajectory_option}"
+            )
+        return held
+
 
 class Condenser(Method):
     """A method that optimises stored images.
@@ -298,10 +318,13 @@ class Condenser(Method):
     def memory(self, shape: TaskShape) -> Memory:
         """The memory of a step in addition to its state.
 
+        By default that of all synthetic images of a class, and of real images that go through one
+        forward without gradients.
+
         Args:
             shape: sizes of the task.
         """
-        return Memory(synthetic=shape.decoded)
+        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
 
     @abstractmethod
     def start(self, task: CondensationTask) -> Condensation[Any]:

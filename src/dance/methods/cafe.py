@@ -65,14 +65,7 @@ import torch
 
 from dance.augment import Strategy
 from dance.condensed.container import Space
-from dance.core.config import (
-    AtLeastOne,
-    Count,
-    Momentum,
-    NonNegative,
-    Positive,
-    configuration,
-)
+from dance.core.config import AtLeastOne, NonNegative, Positive, configuration
 from dance.core.rng import key, keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import (
@@ -86,14 +79,12 @@ from dance.methods.base import (
     TaskShape,
     Tensors,
 )
-from dance.methods.toolkit.images import (
-    Augmentation,
-    NetworkInput,
-    Owners,
-    SingleOperation,
-    batch_operation,
+from dance.methods.toolkit.images import Augmentation, NetworkInput, Owners, SingleOperation
+from dance.methods.toolkit.inner_network import (
+    InnerNetwork,
+    InnerNetworkConfig,
+    zero_network_tensors,
 )
-from dance.methods.toolkit.inner_network import InnerNetwork, zero_network_tensors
 from dance.methods.toolkit.network import Embed
 from dance.networks import Network, State
 from dance.objectives.discrimination import centre_cross_entropy
@@ -107,17 +98,13 @@ _MILESTONES = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
 
 
 @configuration
-class CAFEConfig:
+class CAFEConfig(InnerNetworkConfig):
     """Settings of CAFE; the defaults are those of the released code."""
 
     iterations: AtLeastOne = 20_000
     """Total number of steps of the images."""
     learning_rate: Positive = 0.1
     """Learning rate of the images, halved three times."""
-    momentum: Momentum = 0.5
-    """Momentum of SGD on the images, which is kept from one network to the next."""
-    real_batch: Count = 256
-    """Real images per class and step; 0 takes all."""
     shallow_weight: NonNegative = 0.1
     """Weight of matching the maps of every ReLU but the last."""
     last_weight: NonNegative = 1.0
@@ -126,8 +113,6 @@ class CAFEConfig:
     """Weight of matching the embedding."""
     discrimination_weight: NonNegative = 0.01
     """Weight beta of the cross-entropy summed over the real images."""
-    augmentation: Strategy = ""
-    """Operations of siamese augmentation, of which one is drawn per class and step; empty: none."""
     monitor: Literal["faithful", "clean"] = "faithful"
     """Measurement of the accuracy: faithful (as released, on fresh images, with a part of the
     previous value added) or clean (on fixed images)."""
@@ -144,10 +129,6 @@ class CAFEConfig:
     """Largest number of steps of the images with one network."""
     inner_cap: AtLeastOne = 50
     """Largest number of epochs of a network between two steps of the images."""
-    network_learning_rate: Positive = 0.01
-    """Learning rate of the inner training of a network, which has no momentum."""
-    network_batch: AtLeastOne = 256
-    """Images per step of the inner training of a network."""
 
 
 @configuration
@@ -176,7 +157,7 @@ class CAFECondensation(Condensation[CAFEState]):
     """A run of CAFE on a task."""
 
     def __init__(self, task: CondensationTask, config: CAFEConfig) -> None:
-        train, counts = task.train, torch.zeros(2, dtype=torch.int64, device=task.device)
+        counts = torch.zeros(2, dtype=torch.int64, device=task.device)
         state = CAFEState.with_zero_momentum(
             task.initial,
             **zero_network_tensors(task),
@@ -186,13 +167,12 @@ class CAFECondensation(Condensation[CAFEState]):
         )
         super().__init__(task, state)
         self._config, self._inner = config, InnerNetwork.of(task, state)
-        self._sampler = ClassSampler(train, config.real_batch, task.seed)
-        self._monitor = ClassSampler(train, config.monitor_batch, key(task.seed, "monitor"))
+        self._sampler = ClassSampler(task.train, config.real_batch, task.seed)
+        self._monitor = ClassSampler(task.train, config.monitor_batch, key(task.seed, "monitor"))
         self._augmentation = SingleOperation(task, config.augmentation)
         self._input = NetworkInput(task, CAFE.space)
         self._weights = self._layer_weights()
-        labels = torch.arange(train.num_classes)
-        self._labels = labels.repeat_interleave(task.shape.decoded)
+        self._labels = task.decoded_labels
 
     def step(self, iteration: int) -> Tensors:
         """One step of the images, and the part of the two loops after it."""
@@ -283,9 +263,7 @@ class CAFECondensation(Condensation[CAFEState]):
 
     def _parts(self, sizes: list[int]) -> list[slice]:
         """Split real images into the parts that go through one forward."""
-        count = sum(sizes)
-        most = count if self._inner.network.coupled else self.task.shape.gradient_batch
-        return [slice(start, start + most) for start in range(0, count, most)]
+        return self._inner.network.parts(sum(sizes), self.task.shape.gradient_batch)
 
     def _train(self, iteration: int) -> None:
         """The inner loop: epochs on the synthetic images until the accuracy has changed."""
@@ -298,21 +276,14 @@ class CAFECondensation(Condensation[CAFEState]):
                 labels,
                 keyed_generator(seed, "inner order", iteration, epoch),
                 config.network_batch,
-                partial(self._augmented, iteration, epoch),
+                config.augmentation,
+                partial(keyed_generator, seed, "inner augment", iteration, epoch),
                 config.network_learning_rate,
             )
             accuracy = self._accuracy(iteration, epoch)
             spread = self._window_range(window, epoch, accuracy)
             if spread is not None and spread > config.inner_spread:
                 return
-
-    def _augmented(
-        self, iteration: int, epoch: int, batch: torch.Tensor, number: int
-    ) -> torch.Tensor:
-        """A training batch (n,C,H,W), augmented."""
-        generator = keyed_generator(self.task.seed, "inner augment", iteration, epoch, number)
-        strategy = self._config.augmentation
-        return batch_operation(strategy, len(batch), batch.shape[-1], generator)(batch)
 
     def _accuracy(self, iteration: int, number: int) -> torch.Tensor:
         """Mean over classes, 0-dim, of the accuracy on training images.
@@ -396,7 +367,7 @@ class CAFE(Condenser):
         real = max(shape.gradient_batch, self.config.network_batch)
         return Memory(synthetic=_LAYERS * shape.decoded, real=_LAYERS * real)
 
-    def start(self, task: CondensationTask) -> Condensation[CAFEState]:
+    def start(self, task: CondensationTask) -> CAFECondensation:
         """Begin with the initial stored images, zero-initialised network tensors and no accuracy.
 
         Raises:

@@ -49,8 +49,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 
-from dance.augment import Strategy
-from dance.core.config import AtLeastOne, Count, Momentum, Option, Positive, configuration
+from dance.core.config import AtLeastOne, Count, Option, configuration
 from dance.core.device import send
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
@@ -65,7 +64,13 @@ from dance.methods.base import (
     TaskShape,
     Tensors,
 )
-from dance.methods.toolkit.distribution import Chunk, RealFeatures, SyntheticImages, pixel_sgd
+from dance.methods.toolkit.distribution import (
+    Chunk,
+    ClasswiseConfig,
+    RealFeatures,
+    Steps,
+    SyntheticImages,
+)
 from dance.methods.toolkit.images import Augmentation, ChainedOperations
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
@@ -74,25 +79,18 @@ from dance.objectives.moments import class_means, mean_distance
 
 
 @configuration
-class DANCEConfig:
-    """Settings of DANCE; the defaults are those of the published numbers."""
+class DANCEConfig(ClasswiseConfig):
+    """Settings of DANCE; the defaults are those of the published numbers (learning rate: eta)."""
 
     iterations: AtLeastOne = 10_000
     """Iterations of the condensation: I of Algorithm 1."""
-    learning_rate: Positive = 0.01
-    """Learning rate of the pixels for one image per class: eta, which is multiplied by the images
-    per class (published: 0.01; 0.1 for the ImageNet subsets)."""
-    momentum: Momentum = 0.5
-    """Momentum of SGD on the pixels."""
-    steps: Literal["per_class", "joint"] = "per_class"
+    steps: Steps = "per_class"
     """Optimiser steps of an iteration: per_class (one per class and loss, as released) or joint
     (one per loss for all classes, as Algorithm 1 writes)."""
     real_batch: Count = 128
     """Real images per class and iteration; 0 takes all, as Eq. 4 writes."""
     synthetic_cap: AtLeastOne = 200
     """Largest number of decoded images per class and iteration."""
-    augmentation: Strategy = "color_crop_cutout"
-    """Operations of siamese augmentation, with one parameter draw per class; empty: none."""
     encoder: Literal["mid", "random", "fixed_random"] = "mid"
     """Encoder of the features: mid (interpolated experts: PLTDA, Eq. 3), random (a fresh random
     network each iteration: PLTDA off, as DM) or fixed_random (one random network for the whole run:
@@ -235,10 +233,12 @@ class DANCECondensation(Condensation[PixelState]):
             self._targets = ExactTargets(task, self._network, config.real_batch)
         else:
             self._targets = BankedTargets(task.bank, task.seed)
-        rate = config.learning_rate * task.ipc
-        optimiser = pixel_sgd(task, self.state, rate, config.momentum, config.steps)
-        kept = min(task.shape.decoded, config.synthetic_cap)
-        self._synthetic = SyntheticImages(task, self.state.pixels, optimiser, kept=kept)
+        self._synthetic = SyntheticImages(
+            task,
+            self.state.pixels,
+            config.optimiser(task, self.state),
+            kept=min(task.shape.decoded, config.synthetic_cap),
+        )
 
     def step(self, iteration: int) -> Tensors:
         """One iteration of Algorithm 1, counted from 0."""
@@ -333,7 +333,7 @@ class DANCE(Banked):
 
         return entry
 
-    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+    def start(self, task: CondensationTask) -> DANCECondensation:
         """Begin with the initial stored images, with zero momentum.
 
         Raises:

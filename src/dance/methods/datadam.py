@@ -35,7 +35,7 @@ import torch
 
 from dance.core.config import AtLeastOne, Count, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, Condensation, CondensationTask, PixelState, Tensors
+from dance.methods.base import METHODS, CondensationTask, Tensors
 from dance.methods.dm import DM, DMCondensation, DMConfig
 from dance.methods.toolkit.distribution import Chunk
 from dance.networks import State
@@ -104,6 +104,6 @@ class DataDAM(DM):
     Config = DataDAMConfig
     config: DataDAMConfig
 
-    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+    def start(self, task: CondensationTask) -> DataDAMCondensation:
         """Begin with the initial stored images, with zero momentum."""
         return DataDAMCondensation(task, self.config)

@@ -56,7 +56,6 @@ from dance.core.rng import key, keyed_generator
 from dance.data.sampler import ClassSampler
 from dance.methods.base import (
     METHODS,
-    Condensation,
     CondensationTask,
     Condenser,
     InnerNetworkState,
@@ -73,8 +72,12 @@ from dance.methods.toolkit.gradient import (
     GradientMatching,
     Matcher,
 )
-from dance.methods.toolkit.images import NetworkInput, SingleOperation, batch_operation
-from dance.methods.toolkit.inner_network import InnerNetwork, zero_network_tensors
+from dance.methods.toolkit.images import SingleOperation
+from dance.methods.toolkit.inner_network import (
+    InnerNetwork,
+    InnerNetworkConfig,
+    zero_network_tensors,
+)
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import Network
 
@@ -87,7 +90,7 @@ _COMPARISONS = {"rows": ROWS, "squared": SQUARED, "cosine": COSINE}
 
 
 @configuration
-class DCConfig:
+class DCConfig(InnerNetworkConfig):
     """Settings of DC; the defaults are those of the published numbers."""
 
     iterations: AtLeastOne = 10_000
@@ -99,21 +102,11 @@ class DCConfig:
     10 images per class, falling to 10 at 50)."""
     learning_rate: Positive = 0.1
     """Learning rate of the images (published: 0.01 where the network is an MLP)."""
-    momentum: Momentum = 0.5
-    """Momentum of SGD on the images, which is kept from one network to the next."""
-    real_batch: Count = 256
-    """Real images per class and step; 0 takes all."""
     distance: Literal["rows", "squared", "cosine"] = "rows"
     """Distance of gradients: rows (of every layer, as published), or the squared difference or
     cosine of all gradients as one vector."""
-    augmentation: Strategy = ""
-    """Operations of siamese augmentation, of which one is drawn per class and step; empty: none."""
-    network_learning_rate: Positive = 0.01
-    """Learning rate of the inner training of a network."""
     network_momentum: Momentum = 0.0
     """Momentum of SGD in the inner training of a network."""
-    network_batch: AtLeastOne = 256
-    """Images per step of the inner training of a network."""
 
 
 @configuration
@@ -168,6 +161,7 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
             pixel_sgd(task, state, config.learning_rate, config.momentum, "joint"),
             Matcher(TaskNetwork(task), _COMPARISONS[config.distance], task.shape.gradient_batch),
             config.real_batch,
+            DC.space,
         )
         self._config = config
         self.outer_steps = config.outer_steps or outer_steps(task.ipc)
@@ -179,9 +173,7 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
             task.train, _BATCH_NORM_IMAGES, key(task.seed, "batch norm")
         )
         self._augmentation = SingleOperation(task, config.augmentation)
-        self._synthetic = NetworkInput(task, DC.space)
-        labels = torch.arange(task.train.num_classes)
-        self._labels = labels.repeat_interleave(task.shape.decoded).to(task.device)
+        self._labels = task.decoded_labels.to(task.device)
 
     def step(self, iteration: int) -> Tensors:
         """One of the T steps of a network, and its training after it."""
@@ -189,13 +181,8 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
         if outer == 0:
             self._inner.renew(keyed_generator(self.task.seed, "network", number))
         if self._inner.buffers is not None:
-            self._observe(iteration)
-        loss = self.match(
-            self._inner.state(),
-            self._augmentation.draw(iteration),
-            lambda label: self.sampler.rows(label, iteration),
-            lambda stored_images, label: self._synthetic.synthetic(stored_images),
-        )
+            self._inner.observe(self.input.real(self._batch_norm.batch(iteration)))
+        loss = self.match(self._inner.state(), self._augmentation.draw(iteration), iteration)
         if outer < self.outer_steps - 1:
             self._train(iteration)
         return {"matching": loss}
@@ -203,31 +190,24 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
     def _train(self, iteration: int) -> None:
         """Train the network for some epochs on the synthetic images."""
         config, seed = self._config, self.task.seed
-        images = self._synthetic.synthetic(self.state.pixels)
+        images = self.input.synthetic(self.state.pixels)
         batches = -(-len(images) // config.network_batch)
         for epoch in range(self.inner_epochs):
 
-            def augmented(batch: torch.Tensor, place: int, epoch: int = epoch) -> torch.Tensor:
-                """Augment batch ``place`` of the epoch; the key counts batches over all epochs."""
-                number = epoch * batches + place
-                generator = keyed_generator(seed, "inner augment", iteration, number)
-                return batch_operation(config.augmentation, len(batch), batch.shape[-1], generator)(
-                    batch
-                )
+            def generator(number: int, epoch: int = epoch) -> torch.Generator:
+                """That of a batch of the epoch; the key counts batches over all epochs."""
+                return keyed_generator(seed, "inner augment", iteration, epoch * batches + number)
 
             self._inner.train_epoch(
                 images,
                 self._labels,
                 keyed_generator(seed, "inner order", iteration, epoch),
                 config.network_batch,
-                augmented,
+                config.augmentation,
+                generator,
                 config.network_learning_rate,
                 config.network_momentum,
             )
-
-    def _observe(self, iteration: int) -> None:
-        """Update batch norm by one batch of real images of all classes."""
-        self._inner.observe(self.input.real(self._batch_norm.batch(iteration)))
 
 
 @METHODS.register("dc")
@@ -254,7 +234,7 @@ class DC(Condenser):
         synthetic = SECOND_ORDER * min(shape.decoded, self.config.network_batch)
         return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
 
-    def start(self, task: CondensationTask) -> Condensation[InnerNetworkState]:
+    def start(self, task: CondensationTask) -> DCCondensation:
         """Begin with the initial stored images, zero momentum and zero-initialised networks."""
         return DCCondensation(task, self.config)
 

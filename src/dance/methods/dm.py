@@ -32,16 +32,7 @@ import torch
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import (
-    METHODS,
-    Condensation,
-    CondensationTask,
-    Condenser,
-    Memory,
-    PixelState,
-    TaskShape,
-    Tensors,
-)
+from dance.methods.base import METHODS, CondensationTask, Condenser, PixelState, Tensors
 from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
 from dance.methods.toolkit.images import SingleOperation
 from dance.methods.toolkit.network import has_batch_norm
@@ -109,10 +100,6 @@ class DM(Condenser):
         """Batch norm normalises all classes together."""
         return has_batch_norm(network)
 
-    def memory(self, shape: TaskShape) -> Memory:
-        """The synthetic images of a class, and the real images of a forward without coupling."""
-        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
-
-    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+    def start(self, task: CondensationTask) -> DMCondensation:
         """Begin with the initial stored images, with zero momentum."""
         return DMCondensation(task, self.config)

@@ -32,13 +32,7 @@ from dance.core.config import AtLeastOne, Count, configuration
 from dance.core.rng import keyed_generator
 from dance.data.clustering import representatives
 from dance.data.sampler import ClassSampler
-from dance.methods.base import (
-    METHODS,
-    SHARED,
-    Condensation,
-    CondensationTask,
-    InnerNetworkState,
-)
+from dance.methods.base import METHODS, SHARED, CondensationTask, InnerNetworkState
 from dance.methods.idc import IDC, IDCCondensation, IDCConfig
 from dance.methods.toolkit.inner_network import zero_network_tensors
 from dance.methods.toolkit.network import TaskNetwork
@@ -134,6 +128,6 @@ class DREAM(IDC):
     Config = DREAMConfig
     config: DREAMConfig
 
-    def start(self, task: CondensationTask) -> Condensation[DREAMState]:
+    def start(self, task: CondensationTask) -> DREAMCondensation:
         """Begin with stored images of representatives and zero-initialised other tensors."""
         return DREAMCondensation(task, self.config)

@@ -50,7 +50,6 @@ from dance.core.config import (
 from dance.core.rng import keyed_generator
 from dance.methods.base import (
     METHODS,
-    Condensation,
     CondensationTask,
     Condenser,
     InnerNetworkState,
@@ -154,27 +153,15 @@ class IDCCondensation(GradientMatching[S]):
             self.inner.renew(keyed_generator(self.task.seed, "network", number))
             self._warm_up(number)
             self.state.pixels.clamp_(0, 1)
-        loss = self._match(iteration)
+        network = self.inner.state(own_buffers=True)
+        loss = self.match(network, self._augmentation.draw(iteration), iteration)
         seed = self.task.seed
         for step in range(iteration * self._steps, (iteration + 1) * self._steps):
             order = keyed_generator(seed, "network order", step // self._pass)
             self._train(step, order, keyed_generator(seed, "network batch", step))
         return {"matching": loss}
 
-    def _match(self, iteration: int) -> torch.Tensor:
-        """One step of the stored images of every class; returns the mean distance."""
-        return self.match(
-            self.inner.state(own_buffers=True),
-            self._augmentation.draw(iteration),
-            lambda label: self.real_rows(label, iteration),
-            lambda stored_images, label: self._decoded(stored_images, label, iteration),
-        )
-
-    def real_rows(self, label: int, iteration: int) -> torch.Tensor:
-        """Rows (n,) of the real images of a class that an iteration matches."""
-        return self.sampler.rows(label, iteration)
-
-    def _decoded(self, stored_images: torch.Tensor, label: int, iteration: int) -> torch.Tensor:
+    def decoded(self, stored_images: torch.Tensor, label: int, iteration: int) -> torch.Tensor:
         """Decoded and standardised images of a class, at most ``synthetic_cap``."""
         config, decoder = self._config, self.task.decoder
         if config.decoding == "multi":
@@ -248,7 +235,7 @@ class IDC(Condenser):
         synthetic = SECOND_ORDER * min(shape.decoded, self.config.synthetic_cap)
         return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
 
-    def start(self, task: CondensationTask) -> Condensation[Any]:
+    def start(self, task: CondensationTask) -> IDCCondensation[Any]:
         """Begin with the initial stored images, zero momentum and zero-initialised networks."""
         state = InnerNetworkState.with_zero_momentum(task.initial, **zero_network_tensors(task))
         return IDCCondensation(task, self.config, state)

@@ -41,13 +41,11 @@ from functools import partial
 import torch
 from torch.nn import functional
 
-from dance.augment import Strategy
-from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
+from dance.core.config import AtLeastOne, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
 from dance.methods.base import (
     METHODS,
     SHARED,
-    Condensation,
     CondensationTask,
     Condenser,
     Memory,
@@ -55,6 +53,7 @@ from dance.methods.base import (
     TaskShape,
     Tensors,
 )
+from dance.methods.dm import DMConfig
 from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
 from dance.methods.toolkit.images import NetworkInput, SingleOperation
 from dance.methods.toolkit.inner_network import InnerNetwork
@@ -70,19 +69,13 @@ _FIRST = 3
 
 
 @configuration
-class IDMConfig:
+class IDMConfig(DMConfig):
     """Settings of IDM; the defaults are those of CIFAR-10 with 10 images per class."""
 
     iterations: AtLeastOne = 20_000
     """Steps on the stored images."""
     learning_rate: Positive = 0.2
     """Learning rate of SGD on standardised pixels."""
-    momentum: Momentum = 0.5
-    """Momentum of SGD on the pixels."""
-    real_batch: Count = 256
-    """Real images per class and iteration; 0 takes all."""
-    augmentation: Strategy = "color_crop_cutout_flip_scale_rotate"
-    """Operations of DSA, of which every class draws one; empty: none."""
     ce_weight: NonNegative = 0.5
     """Weight of the cross-entropy for each percent of training accuracy of the network."""
     queue: AtLeastOne = 100
@@ -258,6 +251,6 @@ class IDM(Condenser):
         real = max(shape.forward_batch, 2 * self.config.model_batch)
         return Memory(synthetic=shape.decoded, real=real, networks=2 * self.config.queue)
 
-    def start(self, task: CondensationTask) -> Condensation[IDMState]:
+    def start(self, task: CondensationTask) -> IDMCondensation:
         """Begin with the initial stored images, zero momentum and the queue's first networks."""
         return IDMCondensation(task, self.config)

@@ -29,64 +29,42 @@ gives all its images. With kernel ``linear`` the loss is that of DM.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
-from dance.augment import Strategy
-from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
+from dance.core.config import AtLeastOne, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import (
-    METHODS,
-    Condensation,
-    CondensationTask,
-    Condenser,
-    Memory,
-    PixelState,
-    TaskShape,
-    Tensors,
-)
-from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.base import METHODS, CondensationTask, Condenser, PixelState, Tensors
+from dance.methods.toolkit.distribution import Chunk, ClasswiseConfig, DistributionMatching
 from dance.methods.toolkit.images import ChainedOperations
 from dance.objectives.kernel import Kernel, discrepancy
 
 
 @configuration
-class M3DConfig:
+class M3DConfig(ClasswiseConfig):
     """Settings of M3D; no source gives the numbers, which are chosen here."""
 
-    iterations: AtLeastOne = 10_000
-    """Steps on the stored images."""
     learning_rate: Positive = 1.0
     """Learning rate of the pixels for one image per class, which is multiplied by the images per
     class."""
-    momentum: Momentum = 0.5
-    """Momentum of SGD on the pixels (IDC's)."""
-    steps: Literal["per_class", "joint"] = "per_class"
-    """Optimiser steps of an iteration: per_class (one per class, as IDC) or joint (one for all
-    classes)."""
-    real_batch: Count = 128
-    """Real images per class and iteration; 0 takes all."""
     kernel: Kernel = "gaussian"
     """Kernel of the maximum mean discrepancy; linear is the loss of DM."""
     network_interval: AtLeastOne = 1
     """Iterations that share one untrained network."""
-    augmentation: Strategy = "color_crop_cutout"
-    """Operations of siamese augmentation, with one parameter draw per class (IDC's); empty:
-    none."""
 
 
 class M3DCondensation(DistributionMatching[PixelState]):
     """A run of M3D on a task."""
 
     def __init__(self, task: CondensationTask, config: M3DConfig) -> None:
-        state, rate = PixelState.with_zero_momentum(task.initial), config.learning_rate * task.ipc
+        state = PixelState.with_zero_momentum(task.initial)
         super().__init__(
             task,
             state,
-            pixel_sgd(task, state, rate, config.momentum, config.steps),
+            config.optimiser(task, state),
             ChainedOperations(task, config.augmentation),
             config.real_batch,
         )
@@ -99,10 +77,10 @@ class M3DCondensation(DistributionMatching[PixelState]):
         embed = partial(self.network.embed, encoder)
         self.state.pixels.clamp_(0, 1)
 
-        def loss(chunk: Chunk, real: list[torch.Tensor], images: torch.Tensor) -> Tensors:
+        def loss(chunk: Chunk, real: Iterator[torch.Tensor], images: torch.Tensor) -> Tensors:
             """The discrepancy of each class."""
-            synthetic = embed(images).unflatten(0, (len(real), -1))
-            return {"discrepancy": self._discrepancy(real, synthetic)}
+            synthetic = embed(images).unflatten(0, (len(chunk.sizes), -1))
+            return {"discrepancy": self._discrepancy(list(real), synthetic)}
 
         return self.match_features(iteration, embed, loss, {"discrepancy": 1.0})
 
@@ -126,10 +104,6 @@ class M3D(Condenser):
     config: M3DConfig
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.3}
 
-    def memory(self, shape: TaskShape) -> Memory:
-        """The synthetic images of a class, and the real images of a group of classes."""
-        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
-
-    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+    def start(self, task: CondensationTask) -> M3DCondensation:
         """Begin with the initial stored images, with zero momentum."""
         return M3DCondensation(task, self.config)

@@ -49,7 +49,7 @@ from dance.augment import Strategy
 from dance.condensed.container import Space
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.experts.trajectories import Trajectories, long_enough
+from dance.experts.trajectories import Trajectories
 from dance.kernels import plain_operations
 from dance.methods.base import (
     METHODS,
@@ -149,8 +149,7 @@ class MTTCondensation(Condensation[MTTState]):
         self._layout = parameter_layout(task.network)
         self._buffers = self._network.fresh_buffers()
         self._input = NetworkInput(task, MTT.space)
-        labels = torch.arange(task.train.num_classes)
-        self._labels = labels.repeat_interleave(task.shape.decoded).to(task.device)
+        self._labels = task.decoded_labels.to(task.device)
 
     @property
     def learned_rate(self) -> torch.Tensor:
@@ -248,8 +247,7 @@ class MTTCondensation(Condensation[MTTState]):
 
     def _parts(self, count: int) -> list[slice]:
         """Split the images of a step into the parts that go through one forward."""
-        most = count if self._network.coupled else self.task.chunk * self.task.shape.decoded
-        return [slice(start, start + most) for start in range(0, count, most)]
+        return self._network.parts(count, self.task.chunk * self.task.shape.decoded)
 
     def _product(
         self,
@@ -321,12 +319,10 @@ class MTT(Condenser):
         synthetic = SECOND_ORDER * shape.decoded
         return Memory(synthetic=synthetic, networks=self.config.student_steps + 2)
 
-    def start(self, task: CondensationTask) -> Condensation[MTTState]:
+    def start(self, task: CondensationTask) -> MTTCondensation:
         """Begin with the initial stored images and step size, with zero momentum.
 
         Raises:
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        epochs = self.trajectory_epochs()
-        experts = long_enough(task.trajectories, epochs, self.title, self.trajectory_option)
-        return MTTCondensation(task, self.config, experts)
+        return MTTCondensation(task, self.config, self.trajectories(task))

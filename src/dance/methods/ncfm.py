@@ -49,7 +49,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -60,31 +59,16 @@ from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive
 from dance.core.device import send
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.rng import keyed_generator
-from dance.methods.base import (
-    METHODS,
-    SHARED,
-    Condensation,
-    CondensationTask,
-    Condenser,
-    Memory,
-    PixelState,
-    TaskShape,
-    Tensors,
-)
+from dance.methods.base import METHODS, SHARED, CondensationTask, Condenser, PixelState, Tensors
 from dance.methods.dance import Encoders
 from dance.methods.toolkit.classwise_adamw import ClassAdamW
-from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD
-from dance.methods.toolkit.distribution import Chunk, RealFeatures, SyntheticImages
-from dance.methods.toolkit.images import ChainedOperations
-from dance.methods.toolkit.network import TaskNetwork
+from dance.methods.toolkit.classwise_sgd import ClassOptimiser
+from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.toolkit.images import Augmentation, ChainedOperations
 from dance.networks import Network, State
 from dance.networks.state_vector import VectorLayout
 from dance.objectives.calibration import class_cross_entropy
-from dance.objectives.characteristic import (
-    characteristic,
-    characteristic_distance,
-    mixture_scales,
-)
+from dance.objectives.characteristic import characteristic, characteristic_distance, mixture_scales
 
 _SCALE = 300.0
 """Factor of the distance, as released."""
@@ -144,7 +128,7 @@ class NCFMState(PixelState):
 
     Attributes:
         pixel_rate: 0-dim, learning rate of the stored images.
-        updates: 0-dim int64, optimiser steps so far.
+        updates: 0-dim int64, steps of AdamW so far.
         lowest: 0-dim, lowest sum of losses so far.
         stalled: 0-dim int64, iterations since the lowest sum.
         squares: AdamW's mean squared gradient of the stored images, of their shape; None with SGD.
@@ -161,44 +145,21 @@ class NCFMState(PixelState):
     sampler_velocity: torch.Tensor | None = field(default=None, metadata=SHARED)
 
 
-class PacedOptimiser:
-    """The optimiser of the stored images, at the learning rate of the state.
-
-    Args:
-        task: with the classes.
-        state: with the stored images, which change in place, and the learning rate.
-        config: of the method.
-    """
-
-    def __init__(self, task: CondensationTask, state: NCFMState, config: NCFMConfig) -> None:
-        self._state, self._config = state, config
-        joint = config.steps == "joint"
-        self._classes = 1 if joint else task.train.num_classes
-        self._own = None if joint else task.classes
-        self._cycle = self._next()
-
-    def before(self) -> None:
-        """Advance every class to its own turn in the next cycle."""
-        self._cycle = self._next()
-        self._state.updates.add_(self._classes)
-        self._cycle.before()
-
-    def step(self, gradient: torch.Tensor) -> None:
-        """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
-        self._cycle.step(gradient)
-
-    def after(self) -> None:
-        """Advance every class to the end of the cycle."""
-        self._cycle.after()
-
-    def _next(self) -> ClassOptimiser:
-        """Make the optimiser of the next cycle."""
-        config, state, classes, own = self._config, self._state, self._classes, self._own
-        rate = float(state.pixel_rate)
-        if state.squares is None:
-            return ClassSGD(state.pixels, state.velocity, classes, rate, config.momentum, own)
-        moments, done = (state.velocity, state.squares), int(state.updates)
-        return ClassAdamW(state.pixels, moments, classes, rate, config.weight_decay, done, own)
+def pixel_optimiser(task: CondensationTask, state: NCFMState, config: NCFMConfig) -> ClassOptimiser:
+    """The optimiser of the stored images."""
+    rate = config.learning_rate
+    if state.squares is None:
+        return pixel_sgd(task, state, rate, config.momentum, config.steps)
+    joint, moments = config.steps == "joint", (state.velocity, state.squares)
+    return ClassAdamW(
+        state.pixels,
+        moments,
+        1 if joint else task.train.num_classes,
+        rate,
+        config.weight_decay,
+        state.updates,
+        None if joint else task.classes,
+    )
 
 
 class Sampler:
@@ -235,23 +196,14 @@ class Frequencies:
     """The frequencies of an iteration, and the gradient of the sampling network's weights.
 
     Args:
-        values: (F,D) the frequencies.
-        normal: (F,D) the normal numbers that the learned scales multiply; None without learned
-            scales.
-        leaf: (P,) weights of the sampling network.
-        scales: (F/16,D) output of the sampling network, with its graph.
+        values: (F,D) the frequencies, with their graph to ``weights``.
+        weights: (P,) of the sampling network, a leaf; None where frequencies are not learned.
     """
 
-    def __init__(
-        self,
-        values: torch.Tensor,
-        normal: torch.Tensor | None = None,
-        leaf: torch.Tensor | None = None,
-        scales: torch.Tensor | None = None,
-    ) -> None:
-        self.values, self.leaf = values, leaf
-        self._normal, self._scales = normal, scales
-        self._gradient = torch.zeros_like(values) if leaf is not None else None
+    def __init__(self, values: torch.Tensor, weights: torch.Tensor | None = None) -> None:
+        self.values, self.learned = values.detach(), weights is not None
+        self._with_graph, self._weights = values, weights
+        self._gradient = torch.zeros_like(self.values) if self.learned else None
 
     def collect(self, gradient: torch.Tensor) -> None:
         """Add the gradient (F,D) of a class's loss with respect to the frequencies."""
@@ -260,13 +212,11 @@ class Frequencies:
 
     def weight_gradient(self) -> torch.Tensor:
         """Gradient (P,) of the sum over classes with respect to the sampling network's weights."""
-        assert self._gradient is not None and self._normal is not None and self._scales is not None
-        outer = (self._gradient * self._normal).view(_REPEATS, *self._scales.shape).sum(0)
-        assert self.leaf is not None
-        return torch.autograd.grad(self._scales, self.leaf, outer)[0]
+        assert self._weights is not None and self._gradient is not None
+        return torch.autograd.grad(self._with_graph, self._weights, self._gradient)[0]
 
 
-class NCFMCondensation(Condensation[NCFMState]):
+class NCFMCondensation(DistributionMatching[NCFMState]):
     """A run of NCFM on a task."""
 
     def __init__(self, task: CondensationTask, config: NCFMConfig) -> None:
@@ -284,22 +234,25 @@ class NCFMCondensation(Condensation[NCFMState]):
             sampler=sampler,
             sampler_velocity=None if sampler is None else torch.zeros_like(sampler),
         )
-        super().__init__(task, state)
-        self._config, self._network = config, TaskNetwork(task)
-        self._encoders = Encoders(task, self._network)
-        self._augmentation = ChainedOperations(task, config.augmentation)
-        self._real = RealFeatures(task, config.real_batch, task.shape.forward_batch)
+        self._config, self._optimiser = config, pixel_optimiser(task, state, config)
+        super().__init__(
+            task,
+            state,
+            self._optimiser,
+            ChainedOperations(task, config.augmentation),
+            config.real_batch,
+        )
+        self._encoders = Encoders(task, self.network)
         self._first: torch.Tensor | None = None
         if config.real == "first":
             every = [task.train.rows(label) for label in task.classes]
             rows = [class_rows[: config.real_batch or None] for class_rows in every]
             self._first = torch.cat(rows).to(task.device)
-        optimiser = PacedOptimiser(task, state, config)
-        self._synthetic = SyntheticImages(task, state.pixels, optimiser)
 
     def step(self, iteration: int) -> Tensors:
         """One iteration."""
         config = self._config
+        self._optimiser.learning_rate = float(self.state.pixel_rate)
         generator = keyed_generator(self.task.seed, "encoder", iteration)
         initial, expert = self._encoders.choose(generator)  # 1.
         encoder = self._encoders.mid(initial, expert, generator)
@@ -315,40 +268,40 @@ class NCFMCondensation(Condensation[NCFMState]):
 
     def _match(self, iteration: int, encoder: State) -> Tensors:
         """One step of every class on the distance of characteristic functions."""
-        augmentation = self._augmentation.draw(2 * iteration)
-        drawn = self._frequencies(iteration)
-        rows = self._first
-        if rows is None:
-            (rows,) = send([self._real.rows(iteration)], self.task.device)
+        frequencies = self._frequencies(iteration)
 
         def embed(images: torch.Tensor) -> torch.Tensor:
             """Features of length 1."""
-            return functional.normalize(self._network.embed(encoder, images))
+            return functional.normalize(self.network.embed(encoder, images))
 
-        real: Iterator[torch.Tensor] = self._real.features(embed, augmentation, rows)
-
-        def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
+        def loss(chunk: Chunk, real: Iterator[torch.Tensor], images: torch.Tensor) -> Tensors:
             """The distance of each class."""
-            parts = embed(images).split(chunk.sizes)
-            pairs = zip(islice(real, len(parts)), parts, strict=True)
-            return {"matching": torch.stack([self._distance(*pair, drawn) for pair in pairs])}
+            pairs = zip(real, embed(images).split(chunk.sizes), strict=True)
+            return {"matching": torch.stack([self._distance(*p, frequencies) for p in pairs])}
 
-        found = self._synthetic.descend(augmentation, loss, {"matching": 1.0})
-        if drawn.leaf is not None:
-            self._ascend(drawn.weight_gradient())
+        found = self.match_features(iteration, embed, loss, {"matching": 1.0})
+        if frequencies.learned:
+            self._ascend(frequencies.weight_gradient())
         return found
+
+    def drawn(self, iteration: int) -> tuple[Augmentation, torch.Tensor]:
+        """The augmentation of the matching, and the rows of the real batch, on the device."""
+        augmentation, rows = self.augmentation.draw(2 * iteration), self._first
+        if rows is None:
+            (rows,) = send([self.real.rows(iteration)], self.task.device)
+        return augmentation, rows
 
     def _calibrate(self, iteration: int, expert: State) -> Tensors:
         """One step of every class on the expert's cross-entropy."""
-        augmentation = self._augmentation.draw(2 * iteration + 1)
+        augmentation = self.augmentation.draw(2 * iteration + 1)
 
         def loss(chunk: Chunk, images: torch.Tensor) -> Tensors:
             """The cross-entropy of each class."""
-            logits = self._network.logits(expert, images)
+            logits = self.network.logits(expert, images)
             return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
 
         weights = {"calibration": self._config.calibration_weight}
-        return self._synthetic.descend(augmentation, loss, weights)
+        return self.synthetic.descend(augmentation, loss, weights)
 
     def _frequencies(self, iteration: int) -> Frequencies:
         """The frequencies of an iteration, for all classes."""
@@ -358,9 +311,9 @@ class NCFMCondensation(Condensation[NCFMState]):
         if self.state.sampler is None:
             return Frequencies(normal)
         noise = torch.randn(config.frequencies // _REPEATS, size, generator=generator)
-        leaf = self.state.sampler.detach().requires_grad_()
-        scales = self._sampler.scales(leaf, noise.to(like))
-        return Frequencies(scales.detach().repeat(_REPEATS, 1) * normal, normal, leaf, scales)
+        weights = self.state.sampler.detach().requires_grad_()
+        scales = self._sampler.scales(weights, noise.to(like))
+        return Frequencies(scales.repeat(_REPEATS, 1) * normal, weights)
 
     def _distance(
         self, real: torch.Tensor, synthetic: torch.Tensor, drawn: Frequencies
@@ -378,7 +331,7 @@ class NCFMCondensation(Condensation[NCFMState]):
             found = characteristic(leaf, frequencies)
             loss = _SCALE * characteristic_distance(target, found, config.amplitude, config.phase)
         (gradient,) = torch.autograd.grad(loss, leaf)
-        if drawn.leaf is not None:
+        if drawn.learned:
             frequencies = frequencies.detach().requires_grad_()
             real_values = characteristic(real, frequencies)
             values = characteristic(synthetic.detach(), frequencies)
@@ -445,11 +398,7 @@ class NCFM(Condenser):
         """The schedule and the learned frequencies depend on the losses of all classes."""
         return bool(self.config.patience) or self.config.sampling == "learned"
 
-    def memory(self, shape: TaskShape) -> Memory:
-        """The synthetic images of a class, and the real images of a group of classes."""
-        return Memory(synthetic=shape.decoded, real=shape.forward_batch)
-
-    def start(self, task: CondensationTask) -> Condensation[NCFMState]:
+    def start(self, task: CondensationTask) -> NCFMCondensation:
         """Begin with the initial stored images, with zero momentum.
 
         Raises:

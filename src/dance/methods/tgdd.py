@@ -34,17 +34,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 
-from dance.augment import Strategy
-from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
+from dance.core.config import AtLeastOne, Count, NonNegative, configuration
 from dance.core.rng import keyed_generator
-from dance.experts.trajectories import Trajectories, long_enough
+from dance.experts.trajectories import Trajectories
 from dance.methods.base import (
     METHODS,
-    Condensation,
     CondensationTask,
     Condenser,
     Memory,
@@ -52,7 +50,7 @@ from dance.methods.base import (
     TaskShape,
     Tensors,
 )
-from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.toolkit.distribution import Chunk, ClasswiseConfig, DistributionMatching
 from dance.methods.toolkit.images import ChainedOperations
 from dance.methods.toolkit.network import has_batch_norm
 from dance.networks import Network, State
@@ -62,24 +60,11 @@ from dance.objectives.moments import class_means, mean_distance
 
 
 @configuration
-class TGDDConfig:
+class TGDDConfig(ClasswiseConfig):
     """Settings of TGDD; the defaults are those of the released code."""
 
-    iterations: AtLeastOne = 10_000
-    """Steps of all classes."""
-    learning_rate: Positive = 0.01
-    """Learning rate of the pixels for one image per class, which is multiplied by the images per
-    class (published: 0.01; 0.1 for the ImageNet subsets)."""
-    momentum: Momentum = 0.5
-    """Momentum of SGD on the pixels."""
-    steps: Literal["per_class", "joint"] = "per_class"
-    """Optimiser steps of an iteration: per_class (one per class) or joint (one for all classes)."""
-    real_batch: Count = 128
-    """Real images per class and iteration; 0 takes all."""
     synthetic_cap: AtLeastOne = 200
     """Largest number of decoded images per class and iteration."""
-    augmentation: Strategy = "color_crop_cutout"
-    """Operations of siamese augmentation, with one parameter draw per class; empty: none."""
     calibration_weight: NonNegative = 1.0
     """Weight alpha of the cross-entropy of calibration; 0: none."""
     expert_epochs: AtLeastOne | None = None
@@ -99,11 +84,11 @@ class TGDDCondensation(DistributionMatching[PixelState]):
     """
 
     def __init__(self, task: CondensationTask, config: TGDDConfig, experts: Trajectories) -> None:
-        state, rate = PixelState.with_zero_momentum(task.initial), config.learning_rate * task.ipc
+        state = PixelState.with_zero_momentum(task.initial)
         super().__init__(
             task,
             state,
-            pixel_sgd(task, state, rate, config.momentum, config.steps),
+            config.optimiser(task, state),
             ChainedOperations(task, config.augmentation),
             config.real_batch,
             kept=min(task.shape.decoded, config.synthetic_cap),
@@ -175,12 +160,10 @@ class TGDD(Condenser):
         synthetic = min(shape.decoded, self.config.synthetic_cap)
         return Memory(synthetic=synthetic, real=shape.forward_batch)
 
-    def start(self, task: CondensationTask) -> Condensation[PixelState]:
+    def start(self, task: CondensationTask) -> TGDDCondensation:
         """Begin with the initial stored images, with zero momentum.
 
         Raises:
             MissingExpertsError: the task has no trajectories, or too short ones.
         """
-        epochs = self.trajectory_epochs()
-        experts = long_enough(task.trajectories, epochs, self.title, self.trajectory_option)
-        return TGDDCondensation(task, self.config, experts)
+        return TGDDCondensation(task, self.config, self.trajectories(task))

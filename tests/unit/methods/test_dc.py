@@ -159,7 +159,7 @@ def test_batch_norm_sees_other_images_than_those_that_are_matched(monkeypatch) -
     observed: list[torch.Tensor] = []
     monkeypatch.setattr(made._inner, "observe", observed.append)
     made.step(0)
-    matched = [made.sampler.rows(label, 0).tolist() for label in range(3)]
+    matched = [made.real_rows(label, 0).tolist() for label in range(3)]
     inputs = made.input.real(torch.arange(120))
     seen = [
         [int((inputs == image).flatten(1).all(1).nonzero()[0]) for image in part]

@@ -256,14 +256,15 @@ def test_a_steady_gradient_moves_a_class_by_the_root_of_the_number_of_classes() 
 
     pixels, first, second = torch.zeros(3, 10, 1, 1, 1, dtype=torch.float64).unbind()
     gradient = torch.ones_like(pixels)
-    places = []
-    for cycle in range(400):
-        optimiser = ClassAdamW(pixels, (first, second), 10, 0.001, 0.0, 10 * cycle)
+    places, updates = [], torch.zeros((), dtype=torch.int64)
+    optimiser = ClassAdamW(pixels, (first, second), 10, 0.001, 0.0, updates)
+    for _ in range(400):
         optimiser.before()
         optimiser.step(gradient)
         optimiser.after()
         places.append(-float(pixels.mean()))
     assert (places[-1] - places[-101]) / 100 == pytest.approx(0.001 * math.sqrt(10), rel=0.02)
+    assert int(updates) == 4000
 
 
 def test_processes_together_make_the_synthetic_of_one_at_a_constant_rate() -> None:

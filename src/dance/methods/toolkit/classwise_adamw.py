@@ -24,7 +24,7 @@ _B1, _B2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class ClassAdamW:
-    """Per-class AdamW for one cycle over the classes, in which class c takes the c-th step.
+    """Per-class AdamW over one cycle after another, in which class c takes the c-th step.
 
     Args:
         pixels: (k*ipc,C,S,S) stored images of the own classes, class-major; changed in place.
@@ -32,7 +32,7 @@ class ClassAdamW:
         classes: K, all classes of a cycle; 1 for one joint step of all classes.
         learning_rate: of one step.
         weight_decay: w.
-        done: number of steps before this cycle.
+        updates: 0-dim int64, number of steps before the next cycle; changed in place.
         own: the k classes whose stored images these are (None: all K).
     """
 
@@ -43,17 +43,19 @@ class ClassAdamW:
         classes: int,
         learning_rate: float,
         weight_decay: float,
-        done: int,
+        updates: torch.Tensor,
         own: range | None = None,
     ) -> None:
         self._tensors = (pixels, *moments)
-        self._learning_rate, self._done = learning_rate, done
-        self._kept = 1 - learning_rate * weight_decay
+        self.learning_rate, self._weight_decay = learning_rate, weight_decay
+        self._updates, self._done = updates, 0
         self._classes, self._own = classes, range(classes) if own is None else own
         self._each = len(pixels) // max(1, len(self._own))
 
     def before(self) -> None:
-        """Apply to every class the steps of the classes before it."""
+        """Begin a cycle: apply to every class the steps of the classes before it."""
+        self._done = int(self._updates)
+        self._updates.add_(self._classes)
         for turn in range(self._classes - 1):
             self._drift(slice(self._rows(turn + 1), None), turn)
 
@@ -86,5 +88,5 @@ class ClassAdamW:
         pixels, first, second = (tensor[rows] for tensor in self._tensors)
         number = self._done + turn + 1
         denominator = second.sqrt().div_(math.sqrt(1 - _B2**number)).add_(_EPSILON)
-        pixels.mul_(self._kept)
-        pixels.addcdiv_(first, denominator, value=-self._learning_rate / (1 - _B1**number))
+        pixels.mul_(1 - self.learning_rate * self._weight_decay)
+        pixels.addcdiv_(first, denominator, value=-self.learning_rate / (1 - _B1**number))

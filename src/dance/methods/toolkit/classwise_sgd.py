@@ -26,7 +26,13 @@ from dance.training.optimisers import flat_sgd_step
 
 
 class ClassOptimiser(Protocol):
-    """An optimiser of stored images, for one cycle over the classes."""
+    """An optimiser of stored images, for one cycle over the classes after another.
+
+    Attributes:
+        learning_rate: of one step; it may change between cycles.
+    """
+
+    learning_rate: float
 
     def before(self) -> None:
         """Advance every class to its own turn."""
@@ -68,7 +74,7 @@ class ClassSGD:
         own: range | None = None,
     ) -> None:
         self.pixels, self.velocity = pixels, velocity
-        self._learning_rate, self._momentum = learning_rate, momentum
+        self.learning_rate, self._momentum = learning_rate, momentum
         own = range(classes) if own is None else own
         self._drifts = momentum > 0 and classes > 1
         if self._drifts:
@@ -84,7 +90,7 @@ class ClassSGD:
 
     def step(self, gradient: torch.Tensor) -> None:
         """Take every class's own step, with the gradient (k*ipc,C,S,S)."""
-        flat_sgd_step(self.pixels, self.velocity, gradient, self._learning_rate, self._momentum)
+        flat_sgd_step(self.pixels, self.velocity, gradient, self.learning_rate, self._momentum)
 
     def after(self) -> None:
         """Apply to every class the steps of the classes after it."""
@@ -104,5 +110,5 @@ class ClassSGD:
         return left.to(self.pixels.device), moved.to(self.pixels.device)
 
     def _drift(self, left: torch.Tensor, moved: torch.Tensor) -> None:
-        self.pixels.addcmul_(self.velocity, moved, value=-self._learning_rate)
+        self.pixels.addcmul_(self.velocity, moved, value=-self.learning_rate)
         self.velocity.mul_(left)

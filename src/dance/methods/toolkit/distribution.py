@@ -17,7 +17,9 @@ from typing import Literal, TypeVar
 
 import torch
 
+from dance.augment import Strategy
 from dance.condensed.container import Space
+from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.device import send
 from dance.data.sampler import ClassSampler
 from dance.methods.base import Condensation, CondensationTask, PixelState, Tensors
@@ -270,6 +272,30 @@ def pixel_sgd(
     return ClassSGD(state.pixels, state.velocity, classes, learning_rate, momentum, own)
 
 
+@configuration
+class ClasswiseConfig:
+    """Settings of methods that take DANCE's steps on stored images in [0,1]."""
+
+    iterations: AtLeastOne = 10_000
+    """Steps of all classes."""
+    learning_rate: Positive = 0.01
+    """Learning rate of the pixels for one image per class, which is multiplied by the images per
+    class (published: 0.01; 0.1 for the ImageNet subsets)."""
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the pixels."""
+    steps: Steps = "per_class"
+    """Optimiser steps of an iteration: per_class (one per class) or joint (one for all classes)."""
+    real_batch: Count = 128
+    """Real images per class and iteration; 0 takes all."""
+    augmentation: Strategy = "color_crop_cutout"
+    """Operations of siamese augmentation, with one parameter draw per class; empty: none."""
+
+    def optimiser(self, task: CondensationTask, state: PixelState) -> ClassSGD:
+        """The optimiser of the stored images of a state, for the images per class of a task."""
+        rate = self.learning_rate * task.ipc
+        return pixel_sgd(task, state, rate, self.momentum, self.steps)
+
+
 class DistributionMatching(Condensation[S]):
     """Steps that match the features of real and synthetic images, class by class.
 
@@ -335,7 +361,7 @@ class DistributionMatching(Condensation[S]):
         Returns:
             The result of :meth:`SyntheticImages.descend`.
         """
-        augmentation, rows = self._drawn(iteration)
+        augmentation, rows = self.drawn(iteration)
         real = self.real.means(embed, augmentation, rows)
         return self.synthetic.descend(
             augmentation,
@@ -348,23 +374,23 @@ class DistributionMatching(Condensation[S]):
         self,
         iteration: int,
         embed: Embed,
-        losses: Callable[[Chunk, list[torch.Tensor], torch.Tensor], Tensors],
+        losses: Callable[[Chunk, Iterator[torch.Tensor], torch.Tensor], Tensors],
         weights: Mapping[str, float | torch.Tensor],
     ) -> Tensors:
         """One step of the stored images on losses that compare all features.
 
-        The arguments are those of :meth:`match_means`, but ``losses`` gets a list of real features
-        (n_c,D), one for each class.
+        The arguments are those of :meth:`match_means`, but ``losses`` gets the real features
+        (n_c,D) of one class after the other, each computed when it is asked for.
         """
-        augmentation, rows = self._drawn(iteration)
+        augmentation, rows = self.drawn(iteration)
         real = self.real.features(embed, augmentation, rows)
         return self.synthetic.descend(
             augmentation,
-            lambda chunk, images: losses(chunk, list(islice(real, len(chunk.sizes))), images),
+            lambda chunk, images: losses(chunk, islice(real, len(chunk.sizes)), images),
             weights,
         )
 
-    def _drawn(self, iteration: int) -> tuple[Augmentation, torch.Tensor]:
+    def drawn(self, iteration: int) -> tuple[Augmentation, torch.Tensor]:
         """The augmentation of an iteration and the rows of its real batch, on the device."""
         (rows,) = send([self.real.rows(iteration)], self.task.device)
         return self.augmentation.draw(iteration), rows

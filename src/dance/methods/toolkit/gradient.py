@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import torch
 from torch.nn import functional
 
+from dance.condensed.container import Space
 from dance.data.sampler import ClassSampler
 from dance.kernels import plain_operations
 from dance.methods.base import Condensation, CondensationTask, PixelState
@@ -84,15 +84,25 @@ class Matcher:
         ]
         self._has_jvp: bool | None = None
 
-    def real(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
-        """g_T: gradients of the mean cross-entropy of one class's images.
+    def gradients(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
+        """Gradients of the mean cross-entropy of one class's images, without a graph.
 
         Args:
             state: of the network.
             images: (n,C,H,W) standardised and augmented.
             label: of the class.
         """
-        return self._first_order(state, images, label)
+        weights = self._weights(state)
+        total: list[torch.Tensor] = []
+        for part in self._parts(images):
+            fraction = len(part) / len(images)
+            found = weight_gradients(self._loss(state, label), weights, part)
+            if total:
+                for tensor, gradient in zip(total, found, strict=True):
+                    tensor.add_(gradient, alpha=fraction)
+            else:
+                total = [gradient * fraction for gradient in found]
+        return total
 
     def matching_gradient(
         self,
@@ -130,7 +140,7 @@ class Matcher:
         if len(parts) == 1 and not self._has_jvp:
             gradient = self._second_order(state, parts[0], label, direction)
         else:
-            v = direction(self._first_order(state, images.detach(), label))
+            v = direction(self.gradients(state, images.detach(), label))
             gradient = torch.cat(
                 [self._carried(state, p, label, v) * (len(p) / len(images)) for p in parts]
             )
@@ -151,19 +161,6 @@ class Matcher:
 
     def _parts(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
         return [images] if self._network.coupled else images.split(self._batch_size)
-
-    def _first_order(self, state: State, images: torch.Tensor, label: int) -> list[torch.Tensor]:
-        weights = self._weights(state)
-        total: list[torch.Tensor] = []
-        for part in self._parts(images):
-            fraction = len(part) / len(images)
-            found = weight_gradients(self._loss(state, label), weights, part)
-            if total:
-                for tensor, gradient in zip(total, found, strict=True):
-                    tensor.add_(gradient, alpha=fraction)
-            else:
-                total = [gradient * fraction for gradient in found]
-        return total
 
     def _second_order(
         self,
@@ -198,10 +195,10 @@ class GradientMatching(Condensation[S]):
         optimiser: of the stored images.
         matcher: computes a class's gradients and their distance.
         real_batch: real images of each class and step; 0 for all.
+        space: of the stored images.
 
     Attributes:
-        sampler: of real batches.
-        input: makes network input of real images.
+        input: makes network input of real and stored images.
     """
 
     def __init__(
@@ -211,28 +208,28 @@ class GradientMatching(Condensation[S]):
         optimiser: ClassOptimiser,
         matcher: Matcher,
         real_batch: int,
+        space: Space = "unit",
     ) -> None:
         super().__init__(task, state)
-        self.sampler, self.input = (
-            ClassSampler(task.train, real_batch, task.seed),
-            NetworkInput(task),
-        )
+        self.input = NetworkInput(task, space)
+        self._sampler = ClassSampler(task.train, real_batch, task.seed)
         self._optimiser, self._matcher = optimiser, matcher
 
-    def match(
-        self,
-        network: State,
-        augmentation: Augmentation,
-        rows: Callable[[int], torch.Tensor],
-        decoded: Callable[[torch.Tensor, int], torch.Tensor],
-    ) -> torch.Tensor:
+    def real_rows(self, label: int, iteration: int) -> torch.Tensor:
+        """Rows (n,) of the real images of a class that an iteration matches."""
+        return self._sampler.rows(label, iteration)
+
+    def decoded(self, stored_images: torch.Tensor, label: int, iteration: int) -> torch.Tensor:
+        """Network input (n,C,H,W) of the stored images (ipc,C,S,S) of a class."""
+        return self.input.synthetic(stored_images)
+
+    def match(self, network: State, augmentation: Augmentation, iteration: int) -> torch.Tensor:
         """One step of all stored images on the sum of distances over classes.
 
         Args:
             network: weights under which gradients are taken.
             augmentation: of the real and the synthetic images.
-            rows: from a class to the rows (n,) of its real batch.
-            decoded: from stored images (ipc,C,S,S) and their class to standardised images.
+            iteration: number of the iteration.
 
         Returns:
             The mean distance over classes, 0-dim.
@@ -242,28 +239,30 @@ class GradientMatching(Condensation[S]):
         gradient, total = torch.empty_like(pixels), pixels.new_zeros(())
         for label in self.task.classes:
             own = slice(label * ipc, (label + 1) * ipc)
-            augmented = partial(_augmented, augmentation, label)
-            target = self._matcher.real(network, augmented(self.input.real(rows(label))), label)
-            view = partial(_view, augmented, decoded, label)
-            loss, gradient[own] = self._matcher.matching_gradient(
-                network, target, pixels[own], label, view
+            loss, gradient[own] = self._match_class(
+                label, pixels[own], network, augmentation, iteration
             )
             total += loss
         self._optimiser.step(gradient)
         self._optimiser.after()
         return total / self.task.train.num_classes
 
+    def _match_class(
+        self,
+        label: int,
+        stored_images: torch.Tensor,
+        network: State,
+        augmentation: Augmentation,
+        iteration: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The distance of a class, and its gradient with respect to the stored images."""
 
-def _augmented(augmentation: Augmentation, label: int, images: torch.Tensor) -> torch.Tensor:
-    """Images (n,C,H,W) of one class, augmented."""
-    return augmentation(images, Owners.one(label, images))
+        def augmented(images: torch.Tensor) -> torch.Tensor:
+            return augmentation(images, Owners.one(label, images))
 
+        def view(stored_images: torch.Tensor) -> torch.Tensor:
+            return augmented(self.decoded(stored_images, label, iteration))
 
-def _view(
-    augmented: Callable[[torch.Tensor], torch.Tensor],
-    decoded: Callable[[torch.Tensor, int], torch.Tensor],
-    label: int,
-    stored_images: torch.Tensor,
-) -> torch.Tensor:
-    """Network input of the stored images (ipc,C,S,S) of one class."""
-    return augmented(decoded(stored_images, label))
+        real = augmented(self.input.real(self.real_rows(label, iteration)))
+        target = self._matcher.gradients(network, real, label)
+        return self._matcher.matching_gradient(network, target, stored_images, label, view)

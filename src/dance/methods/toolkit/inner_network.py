@@ -11,12 +11,31 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from dance.augment import Strategy
 from dance.augment.cutmix import Mix, apply_mix
+from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.methods.base import CondensationTask, InnerNetworkState, Tensors
+from dance.methods.toolkit.images import batch_operation
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
 from dance.networks.state_vector import buffer_layout, parameter_layout
 from dance.training.optimisers import flat_sgd_step
+
+
+@configuration
+class InnerNetworkConfig:
+    """Settings of methods that train one network after the other on the synthetic images."""
+
+    momentum: Momentum = 0.5
+    """Momentum of SGD on the images, which is kept from one network to the next."""
+    real_batch: Count = 256
+    """Real images per class and step; 0 takes all."""
+    augmentation: Strategy = ""
+    """Operations of siamese augmentation, of which one is drawn per class and step; empty: none."""
+    network_learning_rate: Positive = 0.01
+    """Learning rate of the inner training of a network."""
+    network_batch: AtLeastOne = 256
+    """Images per step of the inner training of a network."""
 
 
 class InnerNetwork:
@@ -140,7 +159,8 @@ class InnerNetwork:
         labels: torch.Tensor,
         order: torch.Generator,
         batch_size: int,
-        augmented: Callable[[torch.Tensor, int], torch.Tensor],
+        augmentation: str,
+        generators: Callable[[int], torch.Generator],
         learning_rate: float,
         momentum: float = 0.0,
     ) -> None:
@@ -151,15 +171,17 @@ class InnerNetwork:
             labels: (n,) int64 on the device.
             order: draws the order.
             batch_size: images of a step; the last one takes what is left.
-            augmented: a function of a batch and its number in the pass that returns the images to
-                train on.
+            augmentation: operations, of which one is drawn per batch; empty: none.
+            generators: from the number of a batch in the pass to the generator of its operation.
             learning_rate: of SGD.
             momentum: of SGD.
         """
         every = torch.randperm(len(images), generator=order).to(images.device)
         for number, rows in enumerate(every.split(batch_size)):
-            batch = augmented(images[rows], number)
-            self.train(batch, labels[rows], learning_rate, momentum)
+            operation = batch_operation(
+                augmentation, len(rows), images.shape[-1], generators(number)
+            )
+            self.train(operation(images[rows]), labels[rows], learning_rate, momentum)
 
 
 def zero_network_tensors(task: CondensationTask) -> Tensors:

@@ -83,6 +83,16 @@ class TaskNetwork:
             result = function(state, images.contiguous(memory_format=torch.channels_last))
         return result.to(images.dtype)
 
+    def parts(self, count: int, most: int) -> list[slice]:
+        """Parts of a batch, each for one forward: one part where images of a batch are coupled.
+
+        Args:
+            count: images of the batch.
+            most: images of a part.
+        """
+        size = count if self.coupled else most
+        return [slice(start, start + size) for start in range(0, count, size)]
+
     def jvp(
         self, state: State, direction: State, images: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
