@@ -113,7 +113,7 @@ PROTOCOLS.register("brief-v1")(
     Protocol(
         name="brief-v1",
         source="a test",
-        fit=TrainerConfig(epochs=2, batch_size=8, augmentation="color_flip", cutmix=0.0),
+        training=TrainerConfig(epochs=2, batch_size=8, augmentation="color_flip", cutmix=0.0),
         mirrors_all=False,
         repeats=1,
     )

@@ -1,4 +1,4 @@
-"""Evaluation: frozen protocols and the one way to apply them; not for what condenses."""
+"""Evaluation: named protocols and how they are applied; methods must not import it."""
 
 from dance.evaluation.evaluator import score_set, score_states
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol

@@ -1,4 +1,4 @@
-"""Scoring: train R networks on a set, test them on unseen images, keep every seed's result."""
+"""Scoring: train networks on a set, and test each of them on unseen images."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ def score_set(
 ) -> Score:
     """Train networks on the decoded set and test them.
 
-    The reported statistic is the accuracy after the last epoch; the best of the tested epochs,
-    which the papers print and which is chosen on the test set, stands beside it under ``best``.
+    The reported statistic is the accuracy after the last epoch. The best of the tested epochs,
+    which papers print and which is chosen on the test set, is recorded as ``best``.
 
-    If the set has soft labels, networks are trained on these, and ``labels`` of the score is
+    If the set has soft labels, networks are trained on them, and ``labels`` of the score is
     ``soft``. For a score with hard labels, pass :meth:`CondensedSet.hard`.
 
     Args:
-        condensed: the set; decoded once, pixels as they are (not clamped).
-        test: unseen images, on the device that is to train.
+        condensed: the set; it is decoded once, and pixels are not clamped.
+        test: unseen images, on the device of the training.
         network: skeleton for these images.
-        network_name: what the score calls it.
-        config: protocol and its changes.
+        network_name: name of the network in the score.
+        config: protocol and changes to it.
         subject: ``condensed``, ``initial`` or ``random``.
         label: the row's name in tables.
         seed: the networks' seeds are derived from it.
         bfloat16: arithmetic of training and testing.
-        checkpoints: where an interrupted scoring is found again (none: nowhere); the caller clears
-            them when it has stored the score.
-        world: processes that share the networks, each with checkpoints of its own (none: this one
-            alone); all get the score.
+        checkpoints: of the scoring (None: none); the caller clears them when it has stored the
+            score.
+        world: processes that share the networks, each with checkpoints of its own (None: only
+            this one); all return the score.
 
     Raises:
-        KeyboardInterrupt: after the step during which it was asked for, with a checkpoint.
+        KeyboardInterrupt: the user asked to stop; a checkpoint is saved at the end of the step.
         ArtifactError: there is a checkpoint of other code or of another score.
     """
     world = world or World()
@@ -99,8 +99,8 @@ class _Plan:
     """How the networks of one score are trained and tested.
 
     Attributes:
-        protocol: that is followed.
-        name: what the score calls it.
+        protocol: whose settings they are.
+        name: of the protocol in the score.
         config: training of one network.
         seeds: of the networks.
         training: the decoded set.
@@ -120,7 +120,7 @@ class _Plan:
 
 
 def _plan(condensed: CondensedSet, test: ImageSet, config: EvaluationConfig, seed: int) -> _Plan:
-    """The training of the networks as the protocol and the changes to it have it."""
+    """The plan for a protocol, with the changes of ``config``."""
     device, protocol = test.images.device, PROTOCOLS.get(config.protocol)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     training = protocol.schedule(
@@ -156,7 +156,7 @@ def _train(
     world: World,
     bfloat16: bool,
 ) -> tuple[_Row, float]:
-    """Train and test this process's networks, some at a time.
+    """Train and test the networks of this process, some at a time.
 
     Returns:
         Their results, and the seconds they took in all attempts.
@@ -164,17 +164,22 @@ def _train(
     device = plan.testing.images.device
     row = _Row(torch.zeros(plan.classes, plan.classes, dtype=torch.int64))
     begun = row.restore(checkpoints) if checkpoints is not None else []
-    own = [plan.seeds[member] for member in world.turns(len(plan.seeds))]
+    local_seeds = [plan.seeds[member] for member in world.turns(len(plan.seeds))]
     if begun:
-        log(f"resuming {description}: {len(row.curves)} of {len(own)} networks are done")
-    at_once = devices.policy(device).networks_at_once(len(own))
+        log(f"resuming {description}: {len(row.curves)} of {len(local_seeds)} networks are done")
+    at_once = devices.policy(device).networks_at_once(len(local_seeds))
     steps = plan.config.epochs * math.ceil(len(plan.training) / plan.config.batch_size)
     with resumable(
-        description, len(own) * steps, "steps", checkpoints, start=row.steps, spent=row.spent
+        description,
+        len(local_seeds) * steps,
+        "steps",
+        checkpoints,
+        start=row.steps,
+        spent=row.spent,
     ) as work:
-        while len(row.curves) < len(own):
+        while len(row.curves) < len(local_seeds):
             first = len(row.curves)
-            seeds = own[first : first + (len(begun) or at_once)]
+            seeds = local_seeds[first : first + (len(begun) or at_once)]
             initial = [
                 _to(network.initial(keyed_generator(seed, "weights")), device) for seed in seeds
             ]
@@ -190,7 +195,7 @@ def _train(
             def after_step(trainer: Trainer = trainer) -> None:
                 row.steps += len(trainer.seeds)
                 work.end_step(
-                    lambda held: row.save(held, trainer, work.seconds()), len(trainer.seeds)
+                    lambda target: row.save(target, trainer, work.seconds()), len(trainer.seeds)
                 )
 
             while trainer.epoch < plan.config.epochs:
@@ -203,7 +208,7 @@ def _train(
 
 
 def _test(plan: _Plan, network: Network, trainer: Trainer, row: _Row, bfloat16: bool) -> None:
-    """Add the accuracy of the networks in training to the row; at the end, their confusion too."""
+    """Add the accuracy of the networks in training to the row, and at the end their confusion."""
     labels = plan.testing.labels
     for member, found in enumerate(row.found):
         predicted = predict(network, trainer.state(member), plan.testing, bfloat16=bfloat16)
@@ -216,19 +221,19 @@ def _rate_notes(protocol: Protocol, condensed: CondensedSet) -> list[str]:
     if not protocol.learned_rate or condensed.learning_rate is not None:
         return []
     return [
-        f"{protocol.name} trains at the learning rate that a set brings; this one brings none and "
-        f"was trained on at {protocol.fit.learning_rate}"
+        f"{protocol.name} uses the learning rate that is stored in a set; this one has none, so "
+        f"{protocol.training.learning_rate} was used"
     ]
 
 
 @dataclass
 class _Row:
-    """How far the networks of one score are.
+    """The progress of the networks of one score.
 
     Attributes:
         confusion: (K,K) int64, of the finished networks.
         curves: of each finished network, the accuracy at every test.
-        found: of those in training, so far.
+        found: the same of each network in training.
         steps: of all networks so far.
         spent: seconds that earlier attempts took.
     """
@@ -240,30 +245,25 @@ class _Row:
     spent: float = 0.0
 
     def save(self, checkpoints: Checkpoints, trainer: Trainer, seconds: float) -> None:
-        """Store the row in the middle of a group."""
+        """Store the row and the networks in training."""
         tensors = {"confusion": self.confusion}
         for member, state_dict in enumerate(trainer.state_dicts()):
             tensors |= {f"{member}/{name}": tensor for name, tensor in state_dict.items()}
-        header = {
-            "curves": self.curves,
-            "found": self.found,
-            "steps": self.steps,
-            "seconds": seconds,
-        }
-        checkpoints.save(self.steps, tensors, header)
+        facts = {"curves": self.curves, "found": self.found, "steps": self.steps}
+        checkpoints.save(self.steps, tensors, {**facts, "seconds": seconds})
 
     def restore(self, checkpoints: Checkpoints) -> list[Tensors]:
-        """Return to the last sound checkpoint; gives the state of each network in training."""
-        if (held := checkpoints.latest()) is None:
+        """Load the last intact checkpoint, and return the state of each network in training."""
+        if (latest := checkpoints.latest()) is None:
             return []
-        tensors, header = held
+        tensors, header = latest
         self.confusion = tensors.pop("confusion")
         self.curves, self.found = header["curves"], header["found"]
         self.steps, self.spent = int(header["steps"]), float(header["seconds"])
         members: list[Tensors] = [{} for _ in self.found]
         for name, tensor in tensors.items():
-            member, _, own = name.partition("/")
-            members[int(member)][own] = tensor
+            member, _, key = name.partition("/")
+            members[int(member)][key] = tensor
         return members
 
 
@@ -280,15 +280,15 @@ def score_states(
     seeds: Sequence[int],
     bfloat16: bool = False,
 ) -> Score:
-    """Test networks trained on the whole real set (the experts): the bound of every table.
+    """Test networks that were trained on the whole real set (the experts), an upper bound.
 
     Args:
         states: trained weights, on any device.
         test: unseen images.
         network: skeleton.
-        network_name: what the score calls it.
+        network_name: name of the network in the score.
         epochs: of their training.
-        train_images: real images they were trained on.
+        train_images: number of real images on which they were trained.
         storage_bytes: of those images, at 8 bits.
         seconds: that the training took.
         seeds: identify the networks.
@@ -324,7 +324,7 @@ def score_states(
 
 
 def accuracy(predicted: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of right predictions."""
+    """Fraction of correct predictions."""
     return float((predicted == labels.cpu()).double().mean())
 
 
@@ -346,7 +346,7 @@ def _summarise(
         stops: epochs of the tests.
         confusion: (K,K) int64, over all networks.
         seeds: of the networks.
-        notes: what a reader must know.
+        notes: for readers of the score.
         facts: the other fields of :class:`Score`.
     """
     best = [max(range(len(stops)), key=curve.__getitem__) for curve in curves]

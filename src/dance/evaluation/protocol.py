@@ -18,32 +18,33 @@ Norm = Literal["instance", "batch"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One way to score. A score names it; a run that changes a value changes the name too.
+    """One way to score. Scores record its name, with the values that a run has changed.
 
     Attributes:
         name: such as ``dance-v1``.
-        source: where its values come from.
-        fit: training of one network; its ``epochs`` counts for images below ``large_resolution``.
-        large_epochs: for larger images: (decoded images per class up to, epochs), rising.
-        large_resolution: side in pixels from which images are large.
-        exceptions: epochs for named data sets: (name, decoded images per class up to, epochs),
-            rising for each.
+        source: of its values.
+        training: of one network; its ``epochs`` are for images below ``large_resolution``.
+        large_epochs: for larger images, ascending (largest number of decoded images per class,
+            epochs).
+        large_resolution: smallest resolution in pixels of large images.
+        exceptions: for named data sets (name, largest number of decoded images per class, epochs),
+            ascending for each.
         mirrors_all: whether images are mirrored even where that changes their class, as it does
             for digits (``mirrored`` of :class:`~dance.data.known.Known`).
         steps: SGD steps to make instead of a number of epochs.
         tests_every: epochs between two tests while training; the last epoch is always tested.
-        large_tests_every: the same for large images (none: as for others).
-        tests: where there is no such interval, tests spread evenly over the epochs.
-        repeats: networks trained.
-        large_repeats: the same for large images (none: as for others).
-        norm: of a ConvNet (none: that of the network the set was made with).
-        learned_rate: whether networks start at the learning rate that the set brings; one that
-            brings none is trained at that of ``fit``, which the score notes.
+        large_tests_every: the same for large images (None: as for others).
+        tests: number of evenly spaced tests if there is no such interval.
+        repeats: number of networks.
+        large_repeats: number of networks for large images (None: as for others).
+        norm: of a ConvNet (None: that of the network with which the set was made).
+        learned_rate: whether networks start at the learning rate that is stored in the set; if
+            there is none, that of ``training`` is used, and the score notes it.
     """
 
     name: str
     source: str
-    fit: TrainerConfig
+    training: TrainerConfig
     large_epochs: tuple[tuple[float, int], ...] = ()
     large_resolution: int = 128
     exceptions: tuple[tuple[str, float, int], ...] = ()
@@ -68,34 +69,35 @@ class Protocol:
         """The training of one network.
 
         Args:
-            images: decoded, of all classes.
+            images: number of decoded images of all classes.
             classes: K.
             resolution: of the images in pixels.
             dataset: name of the data set.
-            learning_rate: that the set brings, if it brings one.
+            learning_rate: that is stored in the set, if any.
         """
-        fit, per_class = self.fit, images / classes
-        own = [(most, epochs) for name, most, epochs in self.exceptions if name == dataset]
-        rule = own or (self.large_epochs if resolution >= self.large_resolution else ())
+        training, per_class = self.training, images / classes
+        named = [(most, epochs) for name, most, epochs in self.exceptions if name == dataset]
+        rule = named or (self.large_epochs if resolution >= self.large_resolution else ())
         if self.steps is not None:
-            fit = replace(fit, epochs=math.ceil(self.steps / math.ceil(images / fit.batch_size)))
+            batches = math.ceil(images / training.batch_size)
+            training = replace(training, epochs=math.ceil(self.steps / batches))
         elif rule:
-            fit = replace(fit, epochs=next(e for most, e in rule if per_class <= most))
+            training = replace(training, epochs=next(e for most, e in rule if per_class <= most))
         if not (self.mirrors_all or is_mirrored(dataset)):
-            fit = replace(fit, augmentation=without(fit.augmentation, "flip"))
+            training = replace(training, augmentation=without(training.augmentation, "flip"))
         if self.learned_rate and learning_rate is not None:
-            fit = replace(fit, learning_rate=learning_rate)
-        return fit
+            training = replace(training, learning_rate=learning_rate)
+        return training
 
     def test_epochs(self, epochs: int, resolution: int) -> list[int]:
-        """After which epochs the network is tested, counted from 1; ends with the last."""
+        """Epochs after which the network is tested, counted from 1; the last one is included."""
         large = resolution >= self.large_resolution
         interval = self.large_tests_every if large else None
         every = interval or self.tests_every or max(1, epochs // self.tests)
         return sorted({*range(every, epochs + 1, every), epochs})
 
     def networks(self, resolution: int) -> int:
-        """Networks trained for images of this side."""
+        """Number of networks for images of this resolution."""
         return (self.large_repeats if resolution >= self.large_resolution else None) or self.repeats
 
 

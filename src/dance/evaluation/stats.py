@@ -1,4 +1,4 @@
-"""Mean, spread and confidence of a few repeated measurements."""
+"""Mean, standard deviation and confidence interval of repeated measurements."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ _CONFIDENCE = 0.95
 
 
 def summary(values: Sequence[float]) -> Statistic:
-    """What a table prints of repeated accuracies.
+    """Statistics of repeated accuracies.
 
     Args:
-        values: one per trained network, fractions.
+        values: one per trained network, as fractions.
 
     Returns:
-        With the interval of the mean by Student's t, cut to [0, 1].
+        The statistics; the confidence interval of the mean is that of Student's t, clipped to
+        [0, 1].
     """
-    from scipy.special import stdtrit  # slow to import, and no message waits for a score
+    from scipy.special import stdtrit  # slow to import
 
     count = len(values)
     mean = math.fsum(values) / count

@@ -1,4 +1,4 @@
-"""From a run directory to one HTML page and one picture; nothing is trained or measured here."""
+"""The report of a run directory, as one HTML page and one image; it trains nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def build(run_dir: Path) -> Path:
 
     Args:
         run_dir: a run's directory with at least ``condensed.safetensors``; scores, losses, costs,
-            configuration and environment are shown where they are there.
+            configuration and environment are shown if they exist.
 
     Returns:
         The path of ``report.html``.

@@ -1,7 +1,7 @@
-"""Geometry of the charts in percent of the plot area; the template draws it as inline SVG and HTML.
+"""Geometry of the charts in percent of the plot area; the template draws them as SVG and HTML.
 
-Lengths in percent let one page fit a laptop and a phone while text keeps its size, and leave all
-escaping to the template.
+With lengths in percent, one page fits a laptop and a phone while the text keeps its size. All
+escaping is done by the template.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_POINTS = 240
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis; ``at`` in percent of its length."""
+    """A labelled position on an axis; ``at`` is in percent of its length."""
 
     at: float
     text: str
@@ -42,7 +42,7 @@ class LineChart:
 
     title: str
     summary: str
-    """What a reader who cannot see the chart must know."""
+    """Text alternative for readers who cannot see the chart."""
     x_label: str
     y_label: str
     x_ticks: tuple[Tick, ...]
@@ -53,7 +53,7 @@ class LineChart:
 
 @dataclass(frozen=True)
 class DotRow:
-    """One training set in the picture of uncertainty; places in percent of the axis."""
+    """One training set in a chart of accuracies; positions are in percent of the axis."""
 
     name: str
     subject: str
@@ -66,7 +66,7 @@ class DotRow:
 
 @dataclass(frozen=True)
 class DotChart:
-    """Every network as a dot, with mean and interval, on one axis of accuracy."""
+    """The accuracy of each network as a dot, with mean and interval, on one axis."""
 
     ticks: tuple[Tick, ...]
     rows: tuple[DotRow, ...]
@@ -96,12 +96,12 @@ def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
         scores: (name to show, score), top to bottom.
     """
     named = list(scores)
-    reach = [value for _, score in named for value in score.last.values]
-    reach += [bound for _, score in named for bound in score.last.ci95 or ()]
+    values = [value for _, score in named for value in score.last.values]
+    values += [bound for _, score in named for bound in score.last.ci95 or ()]
     marks = [
-        mark for mark in ticks(100 * min(reach), 100 * max(reach)) if -1e-9 <= mark <= 100 + 1e-9
+        mark for mark in ticks(100 * min(values), 100 * max(values)) if -1e-9 <= mark <= 100 + 1e-9
     ]
-    low, high = min(marks[0], 100 * min(reach)), max(marks[-1], 100 * max(reach))
+    low, high = min(marks[0], 100 * min(values)), max(marks[-1], 100 * max(values))
 
     def place(value: float) -> float:
         return round(100 * (100 * value - low) / (high - low), 3)
@@ -124,7 +124,7 @@ def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
 
 
 def loss_chart(name: str, points: Sequence[tuple[int, float]]) -> LineChart | None:
-    """The course of one loss over the condensation; None where fewer than two finite values exist.
+    """One loss over the condensation; None if it has fewer than two finite values.
 
     Args:
         name: the loss, as logged.
@@ -136,21 +136,21 @@ def loss_chart(name: str, points: Sequence[tuple[int, float]]) -> LineChart | No
     notes = []
     if len(finite) < len(points):
         notes.append(f"{len(points) - len(finite)} non-finite values left out.")
-    width = math.ceil(len(finite) / _MOST_POINTS)
-    if width > 1:
-        notes.append(f"Each point is the mean of {width} logged steps.")
-    chunks = [finite[start : start + width] for start in range(0, len(finite), width)]
+    length = math.ceil(len(finite) / _MOST_POINTS)
+    if length > 1:
+        notes.append(f"Each point is the mean of {length} logged steps.")
+    chunks = [finite[start : start + length] for start in range(0, len(finite), length)]
     xs = [sum(step for step, _ in chunk) / len(chunk) for chunk in chunks]
     ys = [sum(value for _, value in chunk) / len(chunk) for chunk in chunks]
     logarithmic = min(ys) > 0 and max(ys) / min(ys) > 30
     if logarithmic:
         bottom, top = math.log10(min(ys)), math.log10(max(ys))
         marks = [float(mark) for mark in range(math.floor(bottom), math.ceil(top) + 1)]
-        labels = [_sign(10.0**mark) for mark in marks]
+        labels = [_number(10.0**mark) for mark in marks]
         heights = [math.log10(y) for y in ys]
     else:
         marks = ticks(min(0.0, *ys), max(ys), about=4)
-        labels = [_sign(mark) for mark in marks]
+        labels = [_number(mark) for mark in marks]
         heights = ys
     x_marks = ticks(min(xs[0], 0), xs[-1], about=4)
     x_marks = [mark for mark in x_marks if mark <= xs[-1]] or [xs[-1]]
@@ -163,7 +163,7 @@ def loss_chart(name: str, points: Sequence[tuple[int, float]]) -> LineChart | No
         f"{plural(finite[-1][0], 'step')}; lowest {_short(min(ys))}.",
         x_label="step",
         y_label="loss" + (" (log scale)" if logarithmic else ""),
-        x_ticks=_ticks_along(x_marks, x_low, x_high, [_sign(mark) for mark in x_marks]),
+        x_ticks=_ticks_along(x_marks, x_low, x_high, [_number(mark) for mark in x_marks]),
         y_ticks=_ticks_along(marks, marks[0], marks[-1], labels),
         lines=(Line(label, "condensed", path),),
         note=" ".join(notes),
@@ -173,7 +173,7 @@ def loss_chart(name: str, points: Sequence[tuple[int, float]]) -> LineChart | No
 def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart | None:
     """Test accuracy over the training of the networks: mean line, band from lowest to highest.
 
-    None where no score has been measured at two or more epochs.
+    None if no score has been measured at two or more epochs.
     """
     drawn = [(name, score) for name, score in scores if len(score.curve.epochs) > 1]
     if not drawn:
@@ -205,8 +205,8 @@ def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart
         summary="; ".join(ends) + ".",
         x_label="epoch",
         y_label="test accuracy (%)",
-        x_ticks=_ticks_along(x_marks, 0, last, [_sign(mark) for mark in x_marks]),
-        y_ticks=_ticks_along(marks, low, high, [_sign(mark) for mark in marks]),
+        x_ticks=_ticks_along(x_marks, 0, last, [_number(mark) for mark in x_marks]),
+        y_ticks=_ticks_along(marks, low, high, [_number(mark) for mark in marks]),
         lines=tuple(lines),
         note="Line: mean over networks; band: lowest to highest." if several else "",
     )
@@ -214,11 +214,11 @@ def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart
 
 def _short(value: float) -> str:
     """A number in at most four digits."""
-    return _sign(float(f"{value:.4g}"))
+    return _number(float(f"{value:.4g}"))
 
 
-def _sign(value: float) -> str:
-    """A number as it is written at a tick, with a true minus."""
+def _number(value: float) -> str:
+    """A number as the label of a tick, with a minus sign instead of a hyphen."""
     return f"{value:,g}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "\N{MINUS SIGN}")
 
 
@@ -228,10 +228,12 @@ def _scale(values: Sequence[float], low: float, high: float) -> list[float]:
 
 
 def _path(xs: Sequence[float], ys: Sequence[float]) -> str:
-    """SVG path data; y is turned to point down."""
+    """SVG path data, in which y points down."""
     corners = [(round(x, 2), round(100 - y, 2)) for x, y in zip(xs, ys, strict=True)]
-    kept = corners[:1] + [corner for previous, corner in pairwise(corners) if corner != previous]
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in kept)
+    distinct = corners[:1] + [
+        corner for previous, corner in pairwise(corners) if corner != previous
+    ]
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in distinct)
 
 
 def _ticks_along(
@@ -246,31 +248,31 @@ class Cell:
     """One cell of the confusion matrix."""
 
     strength: float
-    """Share of the true class's images, 0 to 1."""
+    """Fraction of the images of the true class."""
     text: str
 
 
 def confusion_cells(confusion: Sequence[Sequence[float]]) -> list[list[Cell]]:
-    """Counts (K, K) as shares of each true class, in whole percent; a zero stays blank."""
+    """Counts (K, K) in percent of each true class; a zero is blank."""
     rows = []
     for counts in confusion:
         total = sum(counts)
-        shares = [value / total if total else 0.0 for value in counts]
+        fractions = [value / total if total else 0.0 for value in counts]
         rows.append(
             [
                 Cell(round(part, 4), ABSENT if not total else f"{100 * part:.0f}" if part else "")
-                for part in shares
+                for part in fractions
             ]
         )
     return rows
 
 
 def top_confusions(confusion: Sequence[Sequence[float]], most: int) -> list[tuple[int, int, float]]:
-    """The largest mistakes: (true label, predicted label, share of the true class), falling."""
-    mistakes = [
-        (true, taken, value / sum(row))
+    """Most frequent errors first: (true label, predicted label, fraction of the true class)."""
+    errors = [
+        (true, predicted, value / sum(row))
         for true, row in enumerate(confusion)
-        for taken, value in enumerate(row)
-        if taken != true and value
+        for predicted, value in enumerate(row)
+        if predicted != true and value
     ]
-    return sorted(mistakes, key=lambda mistake: -mistake[2])[:most]
+    return sorted(errors, key=lambda error: -error[2])[:most]

@@ -25,14 +25,14 @@ from dance.report.summary import (
     tiles,
     title,
 )
-from dance.report.tables import class_results, interval, protocol_tables, spread
+from dance.report.tables import class_results, interval, mean_std, protocol_tables
 
 
 def render(run: Run) -> str:
     """The report of a run as HTML text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # every file name: class names are hostile until proven otherwise
+        autoescape=True,  # for all file names, since class names may be hostile
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -40,9 +40,9 @@ def render(run: Run) -> str:
     for function in (format.count, format.percent, format.size, format.seconds, format.plural):
         environment.filters[function.__name__] = function
     environment.filters["interval"] = interval
-    environment.filters["spread"] = spread
+    environment.filters["mean_std"] = mean_std
     text = environment.get_template("page.html.j2").render(**_content(run))
-    # A folder name that is no valid UTF-8 reaches us with lone surrogates, which no file can hold.
+    # A folder name that is not valid UTF-8 has lone surrogates, which cannot be encoded.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

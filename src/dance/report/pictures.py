@@ -1,4 +1,4 @@
-"""A bounded sample of a condensed set as PNG data URIs, made in memory."""
+"""A sample of the images of a condensed set as PNG data URIs, limited in size."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from dance.condensed import CondensedSet
 from dance.condensed.decoders.identity import IDENTITY
 
 _STORED_PIXELS = 600_000
-"""Pixels shown of the stored images, before and after each: about 2 MB of PNG."""
+"""Largest number of pixels of stored images, before and after each: about 2 MB of PNG."""
 _DECODED_PIXELS = 1_500_000
-"""Pixels shown of the decoded images, which are smooth and pack better."""
+"""Largest number of pixels of decoded images, which are smooth and compress better."""
 _MOST_CLASSES = 20
 _MOST_CLASSES_SINGLE = 100
-"""Where one image stands for a class."""
+"""Largest number of classes with one stored image each."""
 _MOST_PER_CLASS = 10
 _MOST_DECODED_PER_CLASS = 40
 PIXELATED_UP_TO = 64
-"""Side in pixels up to which enlarged images show their pixels instead of a blur."""
+"""Largest resolution in pixels of images that are enlarged without smoothing."""
 
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """What is shown of one class; every picture is a ``data:image/png`` URI."""
+    """The images of one class; each is a ``data:image/png`` URI."""
 
     name: str
     before: tuple[str, ...]
@@ -67,7 +67,7 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
 
     Args:
         condensed: the final set.
-        initial: the set it started from, of the same shape; None where it was not kept.
+        initial: the set it started from, of the same shape; None if it was not stored.
     """
     area = condensed.resolution**2
     single = condensed.ipc == 1

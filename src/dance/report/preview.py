@@ -1,4 +1,4 @@
-"""One picture of a run: what it started from, what came out, and its score."""
+"""One image of a run: its initial and its condensed images, and its score."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from dance.core import format
 from dance.report.pictures import PIXELATED_UP_TO, chosen_classes, to_pillow
 from dance.report.record import Run
 from dance.report.summary import label, title
-from dance.report.tables import headline, spread
+from dance.report.tables import headline, mean_std
 
 _WIDTH = 1200
 _MARGIN = 48
 _GAP = 6
 _COLUMNS = 10
 _MOST_ROWS = 3
-"""Lines of images before, and as many after."""
+"""Largest number of rows of images before, and of images after."""
 _LARGEST_CELL = 160
 _PAPER, _INK, _QUIET, _ACCENT = "#ffffff", "#1b1e24", "#5b6270", "#1f5fbf"
 
 
 def draw(run: Run) -> Image.Image:
-    """The picture as RGB, 1200 pixels wide: title, images before and after by class, scores."""
+    """Draw title, images before and after by class, and scores; RGB, 1200 pixels wide."""
     condensed, initial = run.condensed, run.initial
     labels = chosen_classes(condensed.num_classes, _COLUMNS)
     across = max(1, min(condensed.ipc, _COLUMNS // len(labels)))
@@ -49,15 +49,15 @@ def draw(run: Run) -> Image.Image:
     resample = Image.Resampling.NEAREST if crisp else Image.Resampling.LANCZOS
     for name, images in parts:
         for column, number in enumerate(labels):
-            for index, own in enumerate(images[condensed.rows(number)][: across * down]):
-                image = to_pillow(own).convert("RGB")
+            for index, stored in enumerate(images[condensed.rows(number)][: across * down]):
+                image = to_pillow(stored).convert("RGB")
                 row, place = divmod(index, across)
                 left = _MARGIN + (column * across + place) * (cell + _GAP)
                 picture.paste(
                     image.resize((cell, cell), resample), (left, top + row * (cell + _GAP))
                 )
-        shown = f"{name}: {_SAID[name]}"
-        _write(pen, (_MARGIN, top + block + 4), shown, 15, _QUIET, width)
+        caption = f"{name}: {_CAPTIONS[name]}"
+        _write(pen, (_MARGIN, top + block + 4), caption, 15, _QUIET, width)
         top += block + 44
     _write(pen, (_MARGIN, top + 14), _score_line(run), 19, _ACCENT, width, bold=True)
     _write(
@@ -66,7 +66,7 @@ def draw(run: Run) -> Image.Image:
     return picture
 
 
-_SAID = {"Before": "what the condensation started from", "After": "the condensed images as stored"}
+_CAPTIONS = {"Before": "the initial stored images", "After": "the condensed images as stored"}
 
 
 def _score_line(run: Run) -> str:
@@ -74,7 +74,7 @@ def _score_line(run: Run) -> str:
     if not compared:
         return "Not evaluated yet"
     main = compared["condensed"]
-    parts = [spread(main.last)]
+    parts = [mean_std(main.last)]
     for subject, name in (("random", "random"), ("whole", "whole set")):
         if subject in compared:
             parts.append(f"{name} {format.percent(compared[subject].last.mean)}")
@@ -95,7 +95,7 @@ def _sample_line(run: Run, classes: int, images: int) -> str:
 
 @lru_cache
 def _font(points: int, bold: bool) -> ImageFont.FreeTypeFont:
-    # Matplotlib's own font: it is always there and knows Latin, Greek and Cyrillic.
+    # Matplotlib always contains this font, which has Latin, Greek and Cyrillic letters.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), points)
 

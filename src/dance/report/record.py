@@ -1,4 +1,4 @@
-"""A run directory as plain, checked data: the only place of the report that reads files."""
+"""Reads and checks the files of a run directory for the report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dance.core.files import read_json
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a run directory holds that the report shows."""
+    """The content of a run directory that the report shows."""
 
     directory: Path
     condensed: CondensedSet
@@ -34,7 +34,7 @@ class Run:
 
 
 def read_run(directory: Path) -> Run:
-    """Read a run directory; parts that are not there yet are empty.
+    """Read a run directory; files that do not exist yet leave their parts empty.
 
     Raises:
         ArtifactError: there is no such directory, no condensed set in it, or a file is damaged.
@@ -93,7 +93,7 @@ def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged (no YAML): {error}") from error
+        raise ArtifactError(f"{path} is damaged (not YAML): {error}") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} is damaged: it must hold keys and values")
     return text, content
@@ -120,8 +120,8 @@ def _losses(path: Path) -> dict[str, list[tuple[int, float]]]:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"cannot read {path}: {error}") from error
-    # A run killed while it wrote leaves a last line without its newline; a resumed run writes the
-    # steps since its checkpoint again, and what it wrote last is what happened.
+    # The last line has no newline if the run was killed while it wrote it. A resumed run logs the
+    # steps since its checkpoint again; the last entry of a step is the valid one.
     by_step: dict[str, dict[int, float]] = {}
     for number, line in enumerate(lines[:-1], start=1):
         try:
@@ -133,6 +133,6 @@ def _losses(path: Path) -> dict[str, list[tuple[int, float]]]:
                     by_step.setdefault(name, {})[step] = float(value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
-                f"{path} is damaged at line {number}: {error!r}; delete the line and go on"
+                f"{path} is damaged at line {number}: {error!r}; delete the line and try again"
             ) from error
     return {name: sorted(points.items()) for name, points in by_step.items()}

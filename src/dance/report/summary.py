@@ -1,4 +1,4 @@
-"""What was done, in sentences, key numbers and lists of facts."""
+"""The summary of a run: sentences, key numbers and lists of facts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from dance.condensed import Score
 from dance.core import format
 from dance.report.record import Run
-from dance.report.tables import SUBJECTS, headline, spread
+from dance.report.tables import SUBJECTS, headline, mean_std
 
 
 def label(run: Run) -> str:
-    """What the method is called."""
+    """The name of the method."""
     named = run.condensed.provenance.get("label") or run.condensed.provenance.get("method")
     return str(named or run.config.get("method") or "Condensed")
 
@@ -31,7 +31,7 @@ def _per_class(run: Run) -> str:
 
 
 def sentence(run: Run) -> str:
-    """What was done."""
+    """What was condensed into what, in one or two sentences."""
     condensed = run.condensed
     images = len(condensed.pixels)
     train = run.condensed.provenance.get("train_images")
@@ -52,7 +52,7 @@ def sentence(run: Run) -> str:
 
 
 def result(scores: Sequence[Score]) -> str:
-    """The main result in a sentence, with the protocol that made it; empty without one."""
+    """The main result in a sentence with its protocol; empty if there is none."""
     compared = headline(scores)
     if not compared:
         return ""
@@ -61,7 +61,7 @@ def result(scores: Sequence[Score]) -> str:
         format.plural(main.test_images, "test image") if main.test_images else "the test images"
     )
     text = (
-        f"Trained on nothing but this set, {main.network} classifies {spread(main.last)} "
+        f"Trained on nothing but this set, {main.network} classifies {mean_std(main.last)} "
         f"of {tested} correctly (protocol {main.setting}, last epoch, "
         f"{format.plural(len(main.last.values), 'network')})."
     )
@@ -98,7 +98,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
 
 
 def command(run: Run) -> str:
-    """The command line that repeats the run; empty where nothing of it was kept."""
+    """The command line that repeats the run; empty if neither it nor the settings are known."""
     given = run.environment.get("command")
     if not isinstance(given, list) or not given:
         place = shlex.quote(str(run.directory / "config.yaml"))
@@ -110,11 +110,11 @@ def command(run: Run) -> str:
 
 
 _BUILDING = ("experts", "trajectories", "bank", "condense", "labels")
-"""Phases that a condensed set costs, before it is scored."""
+"""Phases of a run before the set is scored."""
 
 
 def build_seconds(costs: Mapping[str, Any]) -> float | None:
-    """Seconds until the set was finished; None where no phase was logged.
+    """Seconds until the set was finished; None if no phase was recorded.
 
     >>> build_seconds({"experts_seconds": 2.0, "trajectories_seconds": 3.0, "bank_seconds": 4.0})
     9.0
@@ -139,7 +139,7 @@ def experts(costs: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def cost_facts(run: Run) -> list[tuple[str, str]]:
-    """What the run cost, and on which machine."""
+    """The costs of the run, and its machine."""
     costs, environment = run.costs, run.environment
     rows = [
         ("Experts", format.seconds(costs.get("experts_seconds"))),
@@ -159,21 +159,21 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
 
 
 def data_facts(run: Run) -> list[tuple[str, str]]:
-    """Which images the set was made of."""
+    """Facts about the images that were condensed."""
     condensed, provenance = run.condensed, run.condensed.provenance
     train = provenance.get("train_images")
     test = next((score.test_images for score in run.scores if score.test_images), None)
     colour = "grey" if condensed.channels == 1 else "colour"
-    channels = ", ".join(f"{value:.4f}" for value in condensed.normalization.mean)
-    spreads = ", ".join(f"{value:.4f}" for value in condensed.normalization.std)
+    means = ", ".join(f"{value:.4f}" for value in condensed.normalization.mean)
+    stds = ", ".join(f"{value:.4f}" for value in condensed.normalization.std)
     rows = [
         ("Name", _source(run)),
         ("Classes", format.count(condensed.num_classes)),
         ("Training images", format.count(int(train) if train else None)),
         ("Test images", format.count(test)),
         ("Pixels", f"{format.square(condensed.resolution)}, {colour}"),
-        ("Mean of the pixels", channels),
-        ("Standard deviation", spreads),
+        ("Mean of the pixels", means),
+        ("Standard deviation", stds),
         ("Fingerprint", str(provenance.get("data_fingerprint") or format.ABSENT)),
         ("Learned learning rate", _rate(condensed.learning_rate)),
         ("Soft labels", _teachers(provenance.get("soft_labels"))),
@@ -186,7 +186,7 @@ def _rate(learned: float | None) -> str:
 
 
 def _teachers(origin: Any) -> str:
-    """Whose soft labels they are, in words."""
+    """Description of the teachers of the soft labels."""
     if not isinstance(origin, dict):
         return format.ABSENT
     names = ("teachers", "epochs", "temperature", "chosen_on")
@@ -196,7 +196,7 @@ def _teachers(origin: Any) -> str:
 
 
 def environment_facts(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Versions and hardware, as the run noted them."""
+    """Versions and hardware, as the run recorded them."""
     rows = []
     for key, value in environment.items():
         if key == "command" or value is None:

@@ -1,4 +1,4 @@
-"""Scores as the page shows them: in one table stand only scores that may be compared."""
+"""Tables of scores; all scores of a table can be compared."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ SUBJECTS = {
     "random": "Random selection",
     "whole": "Whole training set",
 }
-"""How the rows that are compared with are called; a condensed set bears the label of its method."""
+"""Names of the baselines; the row of a condensed set has the label of its method."""
 _ORDER = ("condensed", "initial", "random", "whole")
 _MOST_MATRIX_CLASSES = 25
-"""With more classes, the largest confusions are listed in place of the matrix."""
+"""With more classes, the largest confusions are listed instead of the matrix."""
 _MOST_BARS = 25
 _EXTREMES = 10
-"""Bars shown at either end where there are too many classes for all."""
+"""Number of bars at either end that are shown if there are too many classes."""
 _MOST_CONFUSIONS = 15
 
 
 @dataclass(frozen=True)
 class Group:
-    """Scores that may be compared: one network under one protocol, hard or soft labels."""
+    """Scores that can be compared: one network, one protocol, hard or soft labels."""
 
     protocol: str
-    """With the labels that were learned, where these were soft."""
+    """Name of the protocol, and ``soft labels`` if networks were trained on these."""
     network: str
     parameters: int
     epochs: int | None
-    """Of every row; None where the rows differ."""
+    """Training epochs of every row; None if the rows differ."""
     rows: tuple[tuple[str, Score], ...]
     remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ProtocolTable:
-    """All groups of one protocol, with their picture."""
+    """All groups of one protocol, with their chart."""
 
     protocol: str
     groups: tuple[Group, ...]
@@ -64,7 +64,7 @@ class Classes:
     repeats: int
     bars: tuple[Bar, ...]
     selection: str
-    """Says which classes are shown; empty when all are."""
+    """Which classes are shown; empty if all are."""
     has_marks: bool
     matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
     confusions: tuple[tuple[str, str, float], ...]
@@ -73,39 +73,39 @@ class Classes:
 def headline(scores: Sequence[Score]) -> dict[str, Score]:
     """By subject, the first score of the condensed set and those comparable with it.
 
-    Empty where the condensed set has not been evaluated.
+    Empty if the condensed set has not been evaluated.
     """
     main = next((score for score in scores if score.subject == "condensed"), None)
     if main is None:
         return {}
-    place = (main.setting, main.network)
-    same = [score for score in scores if (score.setting, score.network) == place]
+    key = (main.setting, main.network)
+    same = [score for score in scores if (score.setting, score.network) == key]
     return {score.subject: score for score in reversed(same)}
 
 
 def protocol_tables(scores: Sequence[Score]) -> list[ProtocolTable]:
-    """Scores by protocol with labels, and network, in the order of their first appearance."""
+    """A table for each protocol and kind of labels, in the order of the scores."""
     keys = dict.fromkeys((score.setting, score.network) for score in scores)
     groups = [_group(protocol, network, scores) for protocol, network in keys]
     tables = []
     for protocol in dict.fromkeys(group.protocol for group in groups):
-        own = tuple(group for group in groups if group.protocol == protocol)
-        chart = dot_chart(row for group in own for row in group.rows)
-        tables.append(ProtocolTable(protocol, own, chart))
+        members = tuple(group for group in groups if group.protocol == protocol)
+        chart = dot_chart(row for group in members for row in group.rows)
+        tables.append(ProtocolTable(protocol, members, chart))
     return tables
 
 
 def _group(protocol: str, network: str, scores: Sequence[Score]) -> Group:
-    own = [score for score in scores if (score.setting, score.network) == (protocol, network)]
-    own.sort(
+    members = [score for score in scores if (score.setting, score.network) == (protocol, network)]
+    members.sort(
         key=lambda score: _ORDER.index(score.subject) if score.subject in _ORDER else len(_ORDER)
     )
-    rows = tuple((SUBJECTS.get(score.subject, score.label), score) for score in own)
-    epochs = {score.epochs for score in own}
+    rows = tuple((SUBJECTS.get(score.subject, score.label), score) for score in members)
+    epochs = {score.epochs for score in members}
     return Group(
         protocol=protocol,
         network=network,
-        parameters=own[0].parameters,
+        parameters=members[0].parameters,
         epochs=epochs.pop() if len(epochs) == 1 else None,
         rows=rows,
         remarks=tuple(_remarks(rows)),
@@ -113,7 +113,7 @@ def _group(protocol: str, network: str, scores: Sequence[Score]) -> Group:
 
 
 def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
-    """Differences to the condensed set, and whether the networks suffice to tell them apart."""
+    """Differences between the condensed set and the others, and whether they are significant."""
     by_subject = {score.subject: (name, score) for name, score in reversed(list(rows))}
     if "condensed" not in by_subject:
         return
@@ -123,24 +123,29 @@ def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
             continue
         other = by_subject[subject][1]
         gap = condensed.last.mean - other.last.mean
-        resolution = "above" if gap >= 0 else "below"
-        text = f"{name} is {format.points(gap)} {resolution} the {SUBJECTS[subject].lower()}"
+        direction = "above" if gap >= 0 else "below"
+        baseline = f"the {SUBJECTS[subject].lower()}"
         if subject == "random":
-            text = (
-                f"{name} is {format.points(gap)} {resolution} random selection at the same budget"
-            )
-        yield text + _certainty(condensed.last, other.last) + "."
+            baseline = "random selection at the same budget"
+        text = f"{name} is {format.points(gap)} {direction} {baseline}"
+        yield text + _significance(condensed.last, other.last) + "."
 
 
-def _certainty(one: Statistic, other: Statistic) -> str:
+def _significance(one: Statistic, other: Statistic) -> str:
     if one.ci95 is None or other.ci95 is None:
-        return "; one network each says nothing about chance" if len(one.values) == 1 else ""
-    apart = one.ci95[0] > other.ci95[1] or other.ci95[0] > one.ci95[1]
-    return "" if apart else "; the 95\N{NO-BREAK SPACE}% intervals overlap, so this may be chance"
+        return (
+            "; one network each does not show whether this is chance"
+            if len(one.values) == 1
+            else ""
+        )
+    disjoint = one.ci95[0] > other.ci95[1] or other.ci95[0] > one.ci95[1]
+    return (
+        "" if disjoint else "; the 95\N{NO-BREAK SPACE}% intervals overlap, so this may be chance"
+    )
 
 
 def class_results(names: Sequence[str], group: Group) -> Classes | None:
-    """Per-class accuracy and confusion of the condensed set; None where it is not in the group.
+    """Per-class accuracy and confusion of the condensed set; None if it is not in the group.
 
     Args:
         names: of all classes; the index is the label.
@@ -167,8 +172,8 @@ def class_results(names: Sequence[str], group: Group) -> Classes | None:
         matrix = tuple((name, tuple(row)) for name, row in zip(names, cells, strict=True))
     else:
         confusions = tuple(
-            (names[true], names[taken], part)
-            for true, taken, part in top_confusions(score.confusion, _MOST_CONFUSIONS)
+            (names[true], names[predicted], part)
+            for true, predicted, part in top_confusions(score.confusion, _MOST_CONFUSIONS)
         )
     return Classes(
         title=f"{group.network}, {group.protocol}",
@@ -181,10 +186,10 @@ def class_results(names: Sequence[str], group: Group) -> Classes | None:
     )
 
 
-def spread(statistic: Statistic) -> str:
-    """Mean ± standard deviation in percent.
+def mean_std(statistic: Statistic) -> str:
+    """Mean ± standard deviation in percent; the mean alone for one network.
 
-    >>> spread(Statistic(values=(0.5, 0.6), mean=0.55, std=0.0707, ci95=None)).split()
+    >>> mean_std(Statistic(values=(0.5, 0.6), mean=0.55, std=0.0707, ci95=None)).split()
     ['55.0', '±', '7.1', '%']
     """
     if len(statistic.values) == 1:

@@ -92,7 +92,7 @@ class TestTraining:
         test, network = uneven_test(), tiny()
         images = condensed().images()
         data = TrainingData(images, condensed().targets())
-        recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=3)
+        recipe = replace(PROTOCOLS.get("quick-v1").training, epochs=3)
         confusion = torch.zeros(3, 3, dtype=torch.int64)
         for member, seed in enumerate(score.seeds):
             assert seed == key(0, "evaluation", member)
@@ -141,7 +141,9 @@ class TestInterruption:
     @pytest.fixture
     def often(self, monkeypatch: pytest.MonkeyPatch) -> EvaluationConfig:
         quick = PROTOCOLS.get("quick-v1")
-        own = replace(quick, name="own", tests_every=1, fit=replace(quick.fit, batch_size=16))
+        own = replace(
+            quick, name="own", tests_every=1, training=replace(quick.training, batch_size=16)
+        )
         monkeypatch.setitem(PROTOCOLS._members, "own", own)
         return EvaluationConfig(protocol="own", epochs=3, repeats=3)
 
@@ -236,7 +238,7 @@ class TestSetsThatBringMore:
         found = self.row(replace(plain, soft_labels=taught))
         data = TrainingData(plain.images(), plain.targets(), targets=taught)
         (seed,) = found.seeds
-        recipe = replace(PROTOCOLS.get("quick-v1").fit, epochs=20)
+        recipe = replace(PROTOCOLS.get("quick-v1").training, epochs=20)
         fit = Trainer(
             network, [network.initial(keyed_generator(seed, "weights"))], data, recipe, [seed]
         )
@@ -260,8 +262,8 @@ class TestSetsThatBringMore:
         learned = replace(plain, learning_rate=0.2)
         told = [note for note in self.row(plain, "mtt-v1").notes if "0.01" in note]
         assert told == [
-            "mtt-v1 trains at the learning rate that a set brings; this one brings none and was "
-            "trained on at 0.01"
+            "mtt-v1 uses the learning rate that is stored in a set; this one has none, so 0.01 was "
+            "used"
         ]
         assert self.row(learned, "mtt-v1").notes == ("told",)
         rates = []

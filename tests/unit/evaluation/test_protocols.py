@@ -47,7 +47,7 @@ def test_digits_are_not_mirrored(protocol, dataset) -> None:
     fit = protocol.schedule(100, 10, 28, dataset)
     assert fit.augmentation == "color_crop_scale_rotate"
     for other in ("cifar10", "fashion_mnist", "photos"):
-        assert protocol.schedule(100, 10, 32, other).augmentation == protocol.fit.augmentation
+        assert protocol.schedule(100, 10, 32, other).augmentation == protocol.training.augmentation
 
 
 def test_steps_of_the_sheet() -> None:

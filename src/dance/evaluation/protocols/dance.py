@@ -1,4 +1,4 @@
-"""The protocol of DANCE's tables, from the released settings, and a short one for two cores."""
+"""The protocol of DANCE's tables, from the released settings, and a short one for CPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from dance.evaluation.protocol import PROTOCOLS, Protocol
 from dance.training import TrainerConfig
 
-_FIT = TrainerConfig(
+_TRAINING = TrainerConfig(
     epochs=1500,
     batch_size=64,
     learning_rate=0.01,
@@ -23,7 +23,7 @@ _FIT = TrainerConfig(
 DANCE_V1 = Protocol(
     name="dance-v1",
     source="Zhang et al. 2024, released settings",
-    fit=_FIT,
+    training=_TRAINING,
     large_epochs=((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500), (math.inf, 300)),
     mirrors_all=False,
     tests_every=250,
@@ -34,8 +34,8 @@ DANCE_V1 = Protocol(
 
 QUICK_V1 = Protocol(
     name="quick-v1",
-    source="dance-v1 cut to 500 SGD steps, the same for every set whatever its size",
-    fit=_FIT,
+    source="dance-v1 cut to 500 SGD steps, the same for sets of all sizes",
+    training=_TRAINING,
     mirrors_all=False,
     steps=500,
     tests_every=50,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
-from dance.evaluation.protocols.dc import DSA_FIT
+from dance.evaluation.protocols.dc import DSA_TRAINING
 
 DATADAM_V1 = Protocol(
     name="datadam-v1",
     source="Sajedi et al. 2023, released program; the printed numbers agree with the highest of "
     "the means found along the condensation, which is chosen on test images",
-    fit=replace(DSA_FIT, epochs=1801, batch_size=64),
+    training=replace(DSA_TRAINING, epochs=1801, batch_size=64),
     mirrors_all=False,
     repeats=10,
     norm="batch",

@@ -1,4 +1,4 @@
-"""The protocol of IDC's tables, which DREAM shares; DANCE's differs from it in its length."""
+"""The protocol of IDC's tables, also that of DREAM; it is shorter than DANCE's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IDC_V1 = Protocol(
     name="idc-v1",
     source="Kim et al. 2022, released settings; the program prints the best and the last of four "
     "tests, and the paper does not say which of them it prints",
-    fit=TrainerConfig(
+    training=TrainerConfig(
         epochs=1000,
         batch_size=64,
         learning_rate=0.01,

@@ -13,7 +13,7 @@ NCFM_V1 = Protocol(
     name="ncfm-v1",
     source="Wang et al. 2025, released settings; the paper prints the best test of each network, "
     "and some of its numbers with soft labels",
-    fit=TrainerConfig(
+    training=TrainerConfig(
         epochs=2000,
         batch_size=128,
         learning_rate=0.001,
