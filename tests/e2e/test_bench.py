@@ -31,7 +31,7 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
         assert machine["ceilings"][dtype]["copy_bytes"] > 1e8
     (case,) = record["steps"]
     assert [case[name] for name in ("data", "classes", "ipc", "factor")] == ["digits", 10, 1, 1]
-    rows = {row["name"]: row for row in case["contestants"]}
+    rows = {row["name"]: row for row in case["entries"]}
     assert set(rows) == {"reference", "exact", "bank", "dm"}
     for row in rows.values():
         assert len(row["seconds"]["samples"]) == 1

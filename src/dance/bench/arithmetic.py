@@ -1,4 +1,4 @@
-"""What a step has to compute, whoever computes it: the direct convolutions' multiplications."""
+"""The arithmetic that a step requires, however it is implemented."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNTED = (
     "two operations for every multiplication of a direct convolution or a linear layer, no others; "
     "forward of real and synthetic images and gradients of pixels, none of weights"
 )
-"""What the numbers of this module mean, for whoever reads them."""
+"""What the numbers of this module count."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class StepArithmetic:
 
     Attributes:
         real: forward of the real images.
-        matching: forward and pixel gradients of the synthetic images.
-        calibration: the same for the calibration; 0 without it.
+        matching: forward and pixel gradients of the synthetic images, for the alignment.
+        calibration: forward and pixel gradients of the calibration; 0 without it.
     """
 
     real: int
@@ -35,22 +35,22 @@ class StepArithmetic:
 
     @property
     def exact(self) -> int:
-        """With real images in every step."""
+        """Operations of a step with real images."""
         return self.real + self.synthetic
 
     @property
     def synthetic(self) -> int:
-        """With the real side taken from a bank."""
+        """Operations of a step with real features from a bank."""
         return self.matching + self.calibration
 
 
 def forward_operations(network: Network, channels: int, resolution: int) -> tuple[int, int]:
-    """Operations of one image's embedding, and of its logits.
+    """Operations for the embedding of one image, and for its logits.
 
     Args:
         network: skeleton.
-        channels: of the images.
-        resolution: in pixels.
+        channels: of the image.
+        resolution: height and width of the image in pixels.
     """
     image = torch.empty(1, channels, resolution, resolution, device="meta")
     counts = []
@@ -62,12 +62,12 @@ def forward_operations(network: Network, channels: int, resolution: int) -> tupl
 
 
 def step_arithmetic(task: CondensationTask, options: DANCEConfig) -> StepArithmetic:
-    """The operations of one iteration with both views."""
+    """The operations of one iteration."""
     train = task.train
     embedding, logits = forward_operations(task.network, train.channels, train.resolution)
     real = sum(ClassSampler(train, options.real_batch, task.seed).sizes())
-    kept = min(task.decoder.images(task.ipc), options.synthetic_cap)
-    synthetic = train.num_classes * kept
+    per_class = min(task.decoder.images(task.ipc), options.synthetic_cap)
+    synthetic = train.num_classes * per_class
     # The gradient of a layer's input takes as many operations as its output.
     return StepArithmetic(
         real=real * embedding,

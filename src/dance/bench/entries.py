@@ -83,42 +83,46 @@ class Engine:
     def of(context: RunContext, task: CondensationTask, classes: int | None = None) -> Engine:
         """The engine of a run; with ``classes``, of a process that owns that many first classes."""
         assert isinstance(context.method, Condenser)
-        every = task.train.num_classes
-        if classes is not None and classes < every:
+        total = task.train.num_classes
+        if classes is not None and classes < total:
             task = replace(
                 task,
                 initial=task.initial[: classes * task.ipc],
                 bank=None if task.bank is None else task.bank[:, :classes],
                 classes=range(classes),
             )
-        return Engine(context.method, task, every)
+        return Engine(context.method, task, total)
 
     def timed_entry(self) -> TimedEntry:
-        """Seconds of a step of all classes, scaled up if it owns only some."""
-        step, scale = self.stepper(), self.classes / len(self.task.classes)
-        return lambda number: scale * timed(lambda: step(number), self.task.device)
+        """Seconds of a step, scaled up to all classes if it has only some of them."""
+        step = self.stepper()
+        return lambda number: self._scale * timed(lambda: step(number), self.task.device)
 
     def stepper(self) -> Callable[[int], object]:
-        """A function that makes the step of a number."""
+        """A function that makes the step with a given number."""
         return self.method.start(self.task).step
 
-    def split(self, rounds: int) -> tuple[list[dict[str, float]], list[float]]:
+    @property
+    def _scale(self) -> float:
+        """Number of all classes, relative to that of the classes of a step."""
+        return self.classes / len(self.task.classes)
+
+    def phase_seconds(self, rounds: int) -> tuple[list[dict[str, float]], list[float]]:
         """Measure the time of each phase of a step.
 
         Returns:
-            For each of some steps its seconds by phase, and the seconds of as many steps between
-            them without the stopwatch; both scaled up as in :meth:`timed_entry`.
+            The seconds by phase of ``rounds`` steps, and the seconds of as many steps without the
+            stopwatch, made in turn with them; both are scaled up as in :meth:`timed_entry`.
         """
         step, phases, device = self.stepper(), Phases(), self.task.device
-        scale = self.classes / len(self.task.classes)
         step(0)
-        splits, plain = [], []
+        by_phase, plain = [], []
         for number in range(1, 2 * rounds, 2):
             with Stopwatch(phases.watched(), device) as watch:
                 step(number)
-            splits.append({name: scale * taken for name, taken in watch.seconds.items()})
-            plain.append(scale * timed(lambda number=number: step(number + 1), device))  # type: ignore[misc]
-        return splits, plain
+            by_phase.append({name: self._scale * s for name, s in watch.seconds.items()})
+            plain.append(self._scale * timed(lambda number=number: step(number + 1), device))  # type: ignore[misc]
+        return by_phase, plain
 
 
 class LiteralLoop:
@@ -136,9 +140,9 @@ class LiteralLoop:
 
     def __init__(self, context: RunContext, task: CondensationTask, longest: float) -> None:
         self._loop = Reference(task, context.method.config)
-        self._device, self._every = task.device, task.train.num_classes
+        self._device, self._total = task.device, task.train.num_classes
         self._step(0, 1)
-        self.classes = min(self._every, max(1, int(longest / self._step(0, 1))))
+        self.classes = min(self._total, max(1, int(longest / self._step(0, 1))))
         self._fixed = min(self._step(0, 0) for _ in range(_FIXED_TRIES))
 
     def _step(self, number: int, classes: int | None) -> float:
@@ -146,13 +150,13 @@ class LiteralLoop:
 
     def timed_entry(self) -> TimedEntry:
         """Seconds of a step of all classes."""
-        if self.classes == self._every:
+        if self.classes == self._total:
             return lambda number: self._step(number, None)
 
         def scaled(number: int) -> float:
             """The fixed time, and the time of the loop scaled up to all classes."""
             part = self._step(number, self.classes) - self._fixed
-            return self._fixed + part * self._every / self.classes
+            return self._fixed + part * self._total / self.classes
 
         return scaled
 

@@ -48,7 +48,7 @@ def measure(config: RunConfig, entry: str) -> dict[str, Any]:
     Returns:
         ``peak_bytes``, the peak of the resident size of the process (CPU) or of the allocator
         (CUDA); ``step_bytes``, by how much that exceeds the memory in use before the step, or None
-        where the system does not tell; and ``ready_seconds`` from the start of the process to the
+        where the system does not report it; ``ready_seconds`` from the start of the process to the
         start of the step. All three are None if the process failed; the reason is logged.
     """
     request = {
@@ -96,7 +96,7 @@ def _reset_peak(device: torch.device, images: torch.Tensor) -> int | None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    images.sum()  # the pages of a memory-mapped file count once they were read
+    images.sum()  # the pages of a memory-mapped file are resident once they were read
     if sys.platform != "linux" or not _CLEAR.exists():
         return None
     if platform.libc_ver()[0] == "glibc":

@@ -37,23 +37,23 @@ def tables(record: Record, cell: Cell) -> list[Table]:
 
     Args:
         record: content of ``speed.json``.
-        cell: how a measured quantity is shown: :func:`spread` or :func:`middle`.
+        cell: formats a measured quantity: :func:`with_quartiles` or :func:`median`.
     """
-    made = (
+    every = (
         _steps(record, cell),
         _phases(record, cell),
         _memory(record),
         _training(record, cell),
         _paper(record, cell),
     )
-    return [table for table in made if table.rows]
+    return [table for table in every if table.rows]
 
 
 def ceilings(record: Record) -> str:
     """The machine's peak rates in one sentence."""
     parts = [
-        f"{name} {found['flops'] / 1e9:,.0f} GFLOP/s in products of matrices of side "
-        f"{found['side']:,}, {found['copy_bytes'] / 1e9:.1f} GB/s in copies"
+        f"{name} {found['flops'] / 1e9:,.0f} GFLOP/s in products of square matrices with "
+        f"{found['side']:,} rows, {found['copy_bytes'] / 1e9:.1f} GB/s in copies"
         for name, found in record["machine"]["ceilings"].items()
     ]
     return "; ".join(parts)
@@ -72,11 +72,11 @@ def markdown(record: Record) -> str:
         f"torch {machine['torch']}, kernels {machine['kernels']}; "
         f"precision {record['precision']}, seed {record['seed']}, {record['rounds']} rounds.",
         "",
-        f"The machine at its best: {ceilings(record)} (read and written).",
+        f"Peak rates of the machine: {ceilings(record)} (read and written).",
         "",
         _METHOD,
     ]
-    for table in tables(record, spread):
+    for table in tables(record, with_quartiles):
         lines += table.markdown()
     lines += left_out(record)
     return "\n".join(lines) + "\n"
@@ -93,7 +93,7 @@ def left_out(record: Record) -> list[str]:
 
 def _cases(record: Record) -> Iterator[tuple[Record, Record]]:
     for case in record["steps"]:
-        for row in case["contestants"]:
+        for row in case["entries"]:
             yield case, row
 
 
@@ -112,9 +112,9 @@ def _steps(record: Record, cell: Cell) -> Table:
         for case, row in _cases(record)
     ]
     note = (
-        f"Operations that the step needs: {record['counted']}; the same for every way to compute "
-        "it, so Winograd's convolution, which does with fewer, may pass the ceiling: the fastest "
-        "product of matrices."
+        f"Operations that the step needs: {record['counted']}; they are the same for every way to "
+        "compute it. The ceiling is the fastest matrix product; Winograd's convolution needs fewer "
+        "operations and may exceed it."
     )
     return Table("Condensation: one step", columns, rows, note)
 
@@ -124,9 +124,9 @@ def _phases(record: Record, cell: Cell) -> Table:
     for case in record["steps"]:
         total = math.fsum(phase["median"] for phase in case["phases"].values())
         for name, phase in case["phases"].items():
-            share = f"{100 * phase['median'] / total:.0f} %"
+            percent = f"{100 * phase['median'] / total:.0f} %"
             rows.append(
-                (case["name"], str(case["ipc"]), name, cell(phase, measured_seconds), share)
+                (case["name"], str(case["ipc"]), name, cell(phase, measured_seconds), percent)
             )
     slower = ", ".join(cell(case["watched"], times) for case in record["steps"])
     note = (
@@ -134,7 +134,7 @@ def _phases(record: Record, cell: Cell) -> Table:
         "outside these functions. A step with the stopwatch took, relative to one without it: "
         f"{slower}."
     )
-    columns = ("data", ">ipc", "phase of an exact step", ">time", ">share")
+    columns = ("data", ">ipc", "phase of an exact step", ">time", ">of the step")
     return Table("Where the time goes", columns, rows, note)
 
 
@@ -193,13 +193,13 @@ def _paper(record: Record, cell: Cell) -> Table:
         for case, row in _cases(record)
         if row["name"] not in ("reference", "bank")
     ]
-    columns = ("data", ">ipc", "method", ">a step", ">paper", ">memory", ">paper's memory")
+    columns = ("data", ">ipc", "method", ">one step", ">paper", ">memory", ">paper's memory")
     note = "The paper's columns are its Table 4: CIFAR-10 on one NVIDIA A100, not this machine."
     return Table("The methods, as in Table 4 of the paper", columns, rows, note)
 
 
 def _published(case: Record, method: str, place: int) -> str:
-    """A cell of the paper's Table 4; empty where it has none."""
+    """A cell of the paper's Table 4; empty if it has none."""
     found = TABLE_4.get(method, {}).get(case["ipc"])
     if case["name"] != _PAPERS_DATA or found is None:
         return ""
@@ -211,17 +211,17 @@ def _mark(case: Record, row: Record) -> str:
     return "" if row["classes_timed"] == case["classes"] else " *"
 
 
-def middle(found: Record, shown: Callable[[float], str]) -> str:
-    """The median alone, for narrow places."""
+def median(found: Record, shown: Callable[[float], str]) -> str:
+    """The median alone, for narrow tables."""
     return shown(found["median"])
 
 
-def spread(found: Record, shown: Callable[[float], str]) -> str:
-    """Median and quartiles, where there are any.
+def with_quartiles(found: Record, shown: Callable[[float], str]) -> str:
+    """Median and quartiles, or the median alone if all are equal.
 
-    >>> spread({"median": 2.0, "quartiles": [1.5, 2.5]}, times)
+    >>> with_quartiles({"median": 2.0, "quartiles": [1.5, 2.5]}, times)
     '2.0x (1.5x to 2.5x)'
-    >>> spread({"median": 2.0, "quartiles": [2.0, 2.0]}, times)
+    >>> with_quartiles({"median": 2.0, "quartiles": [2.0, 2.0]}, times)
     '2.0x'
     """
     low, high = found["quartiles"]

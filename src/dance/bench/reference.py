@@ -1,9 +1,9 @@
-"""What the engine is measured against: DANCE and its networks as a textbook would write them.
+"""A literal implementation of DANCE and of training, against which the library is measured.
 
 One class after the other, one network after the other, plain ``torch.nn`` modules in PyTorch's
-default layout whose parameters all require gradients, ``torch.optim.SGD``. Nothing of the engine is
-used but the numbers of its keyed draws, so both do the same work on the same images and the tests
-hold their results against each other: in float64 this module is what the method is checked with.
+default layout whose parameters all require gradients, ``torch.optim.SGD``. It shares only the keyed
+random draws with the engine, so both do the same work on the same images, and the tests compare
+their results: in float64 this module is the reference of the method.
 
 Where the authors' code loses time for reasons that have nothing to do with its form, the reference
 does not follow it: expert weights come from memory, not from disk, and real images are standardised
@@ -33,13 +33,13 @@ _TEST_BATCH = 256
 
 
 class PlainConvNet(nn.Module):
-    """ConvNet-D with the names of :class:`dance.networks.convnet.ConvNet`, one module an operation.
+    """ConvNet-D with a module per operation, named as in :class:`dance.networks.convnet.ConvNet`.
 
     Args:
         skeleton: ConvNet whose sizes are taken.
 
     Raises:
-        ConfigError: the skeleton is no ConvNet with pooling 2.
+        ConfigError: the skeleton is not a ConvNet with pooling 2.
     """
 
     def __init__(self, skeleton: Network) -> None:
@@ -61,8 +61,8 @@ class PlainConvNet(nn.Module):
             linear = skeleton.classifier
             self.classifier = nn.Linear(linear.in_features, linear.out_features)
         shapes = {name: tensor.shape for name, tensor in skeleton.state_dict().items()}
-        own = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        if own != shapes or not getattr(skeleton, "published", False):
+        found = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        if found != shapes or not getattr(skeleton, "published", False):
             raise ConfigError(
                 "the literal reference is written for ConvNets with pooling 2: got "
                 f"{type(skeleton).__name__}; measure with network.name convnet"
@@ -81,13 +81,13 @@ class PlainConvNet(nn.Module):
 
 
 def plain_network(skeleton: Network, like: torch.Tensor) -> PlainConvNet:
-    """A network without values yet, on the device and of the dtype of ``like``."""
+    """A network with uninitialised weights, on the device and of the dtype of ``like``."""
     network = PlainConvNet(skeleton).to_empty(device=like.device)
     return network.to(like.dtype)
 
 
 def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
-    """One operation after the other: (n,C,H,W) standardised, parameters of n transformations."""
+    """Apply n transformations to standardised images (n,C,H,W), one operation after the other."""
     n, _, resolution, _ = x.shape
     given = drawn.parameters
     if unknown := given.keys() - _OPERATIONS:
@@ -104,7 +104,7 @@ def augment(x: torch.Tensor, drawn: siamese.Draw) -> torch.Tensor:
     line = torch.arange(resolution, device=x.device)
     image, row, column = torch.meshgrid(torch.arange(n, device=x.device), line, line, indexing="ij")
     if "crop" in given:
-        # A border of zeros, to which every place outside is clamped.
+        # The image has a border of zeros, to which all coordinates outside of it are clamped.
         row = (row + given["crop"][:, 0].view(n, 1, 1) + 1).clamp(0, resolution + 1)
         column = (column + given["crop"][:, 1].view(n, 1, 1) + 1).clamp(0, resolution + 1)
         padded = functional.pad(x, (1, 1, 1, 1))
@@ -157,7 +157,7 @@ class Reference:
     """DANCE's Algorithm 1 as a loop over classes.
 
     Args:
-        task: what is condensed; its ``chunk`` and ``bfloat16`` are not looked at.
+        task: what is condensed; its ``chunk`` and ``bfloat16`` are ignored.
         options: of the method.
 
     Attributes:
@@ -182,15 +182,15 @@ class Reference:
         )
 
     def step(self, iteration: int, classes: int | None = None) -> dict[str, float]:
-        """One iteration, from 0.
+        """Make one iteration.
 
         Args:
-            iteration: its number.
-            classes: how many, from the first, the loops go over (none: all); for timing, since the
-                loops take the same time for every class.
+            iteration: its number, from 0.
+            classes: number of classes of the loops, from the first one (None: all); for timing,
+                since the loops take the same time for every class.
 
         Returns:
-            The losses' means over the classes that were gone over.
+            The means of the losses over these classes.
         """
         options = self._options
         self._load(iteration)
@@ -202,7 +202,7 @@ class Reference:
         return losses
 
     def _load(self, iteration: int) -> None:
-        """Weights of this iteration into the two networks."""
+        """Load the weights of this iteration into the two networks."""
         task, kind = self._task, self._options.encoder
         generator = keyed_generator(task.seed, "encoder", iteration)
         if self._experts:
@@ -210,8 +210,8 @@ class Reference:
             first, last = self._experts[number]
             self._expert.load_state_dict(last)
         if kind == "mid":
-            share = float(torch.rand((), generator=generator))
-            self._encoder.load_state_dict(_between(first, last, share))
+            lam = float(torch.rand((), generator=generator))
+            self._encoder.load_state_dict(_interpolated(first, last, lam))
             return
         if kind == "fixed_random":
             generator = keyed_generator(task.seed, "fixed encoder")
@@ -222,10 +222,10 @@ class Reference:
         generator = keyed_generator(task.seed, view, iteration)
         drawn = siamese.draw(options.augmentation, self._classes, task.train.resolution, generator)
         drawn = drawn.to(task.device)
-        each = task.decoder.images(task.ipc)
+        per_class = task.decoder.images(task.ipc)
         chosen = None
-        if each > options.synthetic_cap:
-            order = torch.rand(self._classes, each, generator=generator).argsort(1)
+        if per_class > options.synthetic_cap:
+            order = torch.rand(self._classes, per_class, generator=generator).argsort(1)
             chosen = order[:, : options.synthetic_cap].to(task.device)
         losses = []
         for label in range(self._classes if classes is None else classes):
@@ -255,8 +255,8 @@ class Reference:
     ) -> torch.Tensor:
         """The loss of one class."""
         task, options = self._task, self._options
-        own = self.pixels[label * task.ipc : (label + 1) * task.ipc]
-        synthetic = decode(own, task.decoder.factor)
+        stored = self.pixels[label * task.ipc : (label + 1) * task.ipc]
+        synthetic = decode(stored, task.decoder.factor)
         if chosen is not None:
             synthetic = synthetic[chosen]
         synthetic = task.train.normalization.apply(synthetic)
@@ -267,30 +267,30 @@ class Reference:
             return loss / self._classes if options.calibration_mean == "set" else loss
         real = self._real[self._sampler.rows(label, iteration).to(self._real.device)]
         both = torch.cat([real, synthetic])
-        owner = torch.full((len(both),), label, device=task.device)
-        augmented = augment(both, drawn.take(owner))
+        labels = torch.full((len(both),), label, device=task.device)
+        augmented = augment(both, drawn.take(labels))
         with torch.no_grad():
             target = self._encoder.features(augmented[: len(real)].detach()).mean(0)
         found = self._encoder.features(augmented[len(real) :]).mean(0)
         return ((target - found) ** 2).sum()
 
 
-def _between(first: State, last: State, share: float) -> State:
-    """Eq. 3, tensor by tensor; counters are the last ones."""
+def _interpolated(first: State, last: State, lam: float) -> State:
+    """Eq. 3 for each tensor; integer counters are those of ``last``."""
     return {
-        name: share * first[name] + (1 - share) * tensor if tensor.is_floating_point() else tensor
+        name: lam * first[name] + (1 - lam) * tensor if tensor.is_floating_point() else tensor
         for name, tensor in last.items()
     }
 
 
-class ReferenceFit:
+class ReferenceTrainer:
     """Training of one classifier, as experts and evaluation networks are trained.
 
     Args:
         skeleton: ConvNet.
-        state: its first weights.
-        data: what to train on.
-        config: how.
+        state: initial weights.
+        data: training images and labels.
+        config: settings of the training.
         seed: of augmentation and CutMix.
     """
 

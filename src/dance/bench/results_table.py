@@ -11,18 +11,18 @@ from dance.core.format import Table, mean_std
 Record = Mapping[str, Any]
 
 _COLUMNS = (
-    "method", ">test accuracy (%)", ">each", ">pictures", ">updates", ">condensing",
-    ">networks before", ">stored set", ">stored networks",
+    "method", ">test accuracy (%)", ">each network", ">decoded images", ">updates", ">condensing",
+    ">network training", ">stored set", ">stored networks",
 )  # fmt: skip
-_BRIEF = ("method", ">test accuracy (%)", ">updates", ">condensing", ">networks before")
-_NOTE = """Accuracy after the last epoch, mean ± standard deviation over the networks of column
-`each`. Pictures: that one of those networks sees in an epoch. Updates: of the images. Condensing:
-steps or selecting; networks before: training the experts or trajectories that a method begins from.
-Stored set: its pixels at 8 bits; stored networks: those experts or trajectories."""
+_BRIEF = ("method", ">test accuracy (%)", ">updates", ">condensing", ">network training")
+_NOTE = """Accuracy: after the last epoch, mean ± standard deviation over the networks, and of each
+network. Decoded images: training images of a network. Updates: steps that change the images.
+Condensing: time of the steps or of the selection. Network training: time to train the experts or
+trajectories that the method needs; stored networks: their size. Stored set: pixels at 8 bits."""
 
 
 def tables(record: Record, *, brief: bool = False) -> list[Table]:
-    """A table for every data set, number of images per class and network, best method first.
+    """A table for each data set, number of images per class and network, best method first.
 
     Args:
         record: content of ``methods.json``.
@@ -49,7 +49,7 @@ def tables(record: Record, *, brief: bool = False) -> list[Table]:
 
 
 def budget(record: Record) -> str:
-    """What all had, in words."""
+    """Description of the budget that all methods had."""
     allowed = record["budget"]
     if allowed["updates"]:
         return f"{allowed['updates']} updates of the images"
@@ -60,7 +60,10 @@ def markdown(record: Record) -> str:
     """A page for ``docs/results``."""
     rows = record["rows"]
     lines = [f"# Methods: {budget(record)}"]
-    for paragraph in (*_once(f"`{row['command']}`" for row in rows), *_once(map(_made_on, rows))):
+    for paragraph in (
+        *_unique(f"`{row['command']}`" for row in rows),
+        *_unique(map(_made_on, rows)),
+    ):
         lines += ["", paragraph]
     lines += ["", _NOTE]
     for table in tables(record):
@@ -68,8 +71,8 @@ def markdown(record: Record) -> str:
     return "\n".join(lines + left_out(record)) + "\n"
 
 
-def _once(words: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(words))
+def _unique(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
 
 
 def _made_on(row: Record) -> str:

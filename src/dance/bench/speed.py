@@ -97,7 +97,9 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
         "training": [],
         "skipped": [],
     }
-    _write(record, directory)  # first of all, so that a bad directory is reported at once
+    _write(
+        record, directory
+    )  # at once, so that a directory that cannot be written is reported early
     record["machine"]["ceilings"] = ceilings(first.device)
     trained: set[str] = set()
     with track("measuring", len(runs), "settings") as bar:
@@ -208,8 +210,8 @@ def _steps(
                 "share_of_matmul": rate / best,
             }
         rows.append(row)
-    splits, unwatched = engine.split(config.rounds)
-    phases = dict.fromkeys(name for split in splits for name in split)
+    by_phase, unwatched = engine.phase_seconds(config.rounds)
+    phases = dict.fromkeys(name for seconds in by_phase for name in seconds)
     return {
         "data": run.data,
         "name": task.train.name,
@@ -219,7 +221,7 @@ def _steps(
         "factor": run.factor,
         "resolution": task.train.resolution,
         "chunk": task.chunk,
-        "contestants": rows,
-        "phases": {name: summary([split.get(name, 0.0) for split in splits]) for name in phases},
-        "watched": ratio([sum(split.values()) for split in splits], unwatched),
+        "entries": rows,
+        "phases": {name: summary([s.get(name, 0.0) for s in by_phase]) for name in phases},
+        "watched": ratio([sum(seconds.values()) for seconds in by_phase], unwatched),
     }

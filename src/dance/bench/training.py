@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dance.bench.entries import EXACT, REFERENCE
-from dance.bench.reference import ReferenceFit, plain_network, predict, standardised
+from dance.bench.reference import ReferenceTrainer, plain_network, predict, standardised
 from dance.bench.timing import TimedEntry, alternate, ratio, summary, timed
 from dance.core.device import policy
 from dance.core.rng import keyed_generator
@@ -23,7 +23,7 @@ from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training import trainer as training
 
 _SAMPLE_SECONDS = 0.2
-"""Time that one sample takes at least; it repeats a step for so long, at most 64 times."""
+"""Shortest time of a sample, which repeats a step at most 64 times."""
 _MAX_STEPS = 64
 _TEST_IMAGES = 1024
 """Number of test images that one sample classifies."""
@@ -42,9 +42,7 @@ def experts_and_tests(context: RunContext, rounds: int) -> list[dict[str, Any]]:
     train, config = context.train, context.config
     data = TrainingData(train.images, train.labels, train.normalization)
     members = policy(context.device).networks_at_once(config.experts.count)
-    rows = [
-        _training(context, "experts", data, config.experts, members, rounds),
-    ]
+    rows = [_training(context, "experts", data, config.experts, members, rounds)]
     test = load(config.data, "test", config.source).to(context.device)
     subset = replace(test, images=test.images[:_TEST_IMAGES], labels=test.labels[:_TEST_IMAGES])
     testing = TrainingData(subset.images, subset.labels, train.normalization)
@@ -101,7 +99,7 @@ def _training(
     states = [_initial(context, member) for member in range(members)]
     seeds = list(range(members))
     trainer = Trainer(context.network, states, data, config, seeds, bfloat16=context.bfloat16)
-    literal = ReferenceFit(context.network, states[0], data, config, 0)
+    literal = ReferenceTrainer(context.network, states[0], data, config, 0)
     size = min(config.batch_size, len(data))
     order = torch.randperm(len(data), generator=keyed_generator(0, "measured order"))
     batches = [rows.to(context.device) for rows in order.split(size) if len(rows) == size]

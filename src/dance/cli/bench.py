@@ -136,7 +136,7 @@ def _speed(parsed: argparse.Namespace) -> None:
     if parsed.json:
         print_json(record)
         return
-    for table in page.tables(record, page.middle):
+    for table in page.tables(record, page.median):
         print_table(table.columns, table.rows, table.title)
     print(f"ceilings: {page.ceilings(record)}")
     print(f"in: {parsed.output / 'speed.json'} and speed.md")

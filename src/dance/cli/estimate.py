@@ -26,15 +26,15 @@ def run(parsed: argparse.Namespace) -> None:
         return
     rows = [
         (
-            str(phase["name"]),
+            phase["name"],
             str(phase["steps"]),
             format.seconds(phase["seconds_per_step"]),
             format.seconds(phase["seconds"]),
         )
         for phase in estimate["phases"]
     ]
-    rows.append(("in all", "", "", format.seconds(estimate["seconds"])))
-    print_table(("phase", ">steps", ">a step", ">time"), rows)
+    rows.append(("total", "", "", format.seconds(estimate["seconds"])))
+    print_table(("phase", ">steps", ">per step", ">time"), rows)
     print(f"memory: {format.plain(format.size(estimate['peak_memory_bytes']))} at the peak")
     print(f"disk:   {format.plain(format.size(estimate['disk_bytes']))}")
     print(f"measured: {estimate['measured']}")

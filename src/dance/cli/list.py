@@ -1,4 +1,4 @@
-"""List what there is: methods, recipes, datasets, networks or protocols."""
+"""List methods, recipes, datasets, networks or protocols."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dance.networks import NETWORKS
 from dance.recipes import RECIPES
 from dance.recipes.measured import measured
 
-Line = str | Mapping[str, Any]
-"""What is told of a name: a line, or the cells of a table by column."""
+Description = str | Mapping[str, Any]
+"""One line about a name, or facts for the cells of a table."""
 
 
 def _method(name: str) -> Mapping[str, Any]:
@@ -42,18 +42,18 @@ def _dataset(name: str) -> str:
     return f"{known.size} px, {known.count} classes, {train} train and {known.test} test images"
 
 
-KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Line]]] = {
+KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Description]]] = {
     "methods": (METHODS.names, _method),
     "recipes": (RECIPES.names, lambda name: RECIPES.get(name).expect),
     "datasets": (KNOWN.names, _dataset),
     "networks": (NETWORKS.names, lambda name: headline(NETWORKS.get(name))),
     "protocols": (PROTOCOLS.names, lambda name: PROTOCOLS.get(name).source),
 }
-"""For each kind its names, and what is told of a name."""
+"""For each kind, functions that return its names, and the description of a name."""
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance list``."""
     kind = parser.add_argument(
         "kind", metavar="KIND", nargs="?", help=f"{', '.join(KINDS)} (default: all of them)"
     )
@@ -62,33 +62,36 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Print the names, each with one line."""
+    """Print the names with their descriptions."""
     if parsed.kind is not None and parsed.kind not in KINDS:
         raise ConfigError(f"unknown kind {parsed.kind!r}{nearest(parsed.kind, KINDS)}")
     shown = [parsed.kind] if parsed.kind else list(KINDS)
-    found = {kind: {name: KINDS[kind][1](name) for name in KINDS[kind][0]()} for kind in shown}
+    found = {}
+    for kind in shown:
+        names, describe = KINDS[kind]
+        found[kind] = {name: describe(name) for name in names()}
     if parsed.json:
         print_json(found)
         return
     for kind, members in found.items():
-        lines = {name: told for name, told in members.items() if isinstance(told, str)}
+        lines = {name: line for name, line in members.items() if isinstance(line, str)}
         if lines:
             print_table((kind, ""), lines.items())
         else:
             _print_methods(members)
 
 
-def _print_methods(members: Mapping[str, Line]) -> None:
-    """A table: what each is and needs, and the data and images per class of measurements."""
+def _print_methods(members: Mapping[str, Description]) -> None:
+    """Print the table of methods, with the data and images per class at which each was measured."""
     rows = []
-    for name, told in members.items():
-        assert not isinstance(told, str)
-        year = "" if told["year"] is None else str(told["year"])
+    for name, facts in members.items():
+        assert not isinstance(facts, str)
+        year = "" if facts["year"] is None else str(facts["year"])
         ipcs: dict[str, list[str]] = {}
-        for row in told["tested"]:
+        for row in facts["tested"]:
             ipcs.setdefault(row["data"], []).append(str(row["ipc"]))
         tested = [f"{data} {', '.join(numbers)}" for data, numbers in ipcs.items()]
-        cells = (told["title"], told["paper"], year, told["kind"], told["needs"])
+        cells = (facts["title"], facts["paper"], year, facts["kind"], facts["needs"])
         rows.append((name, *cells, "\n".join(tested) or "none"))
     columns = ("<methods", "<title", "paper", ">year", "<kind", "<needs", "<tested at")
     print_table(columns, rows)

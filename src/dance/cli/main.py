@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse, after --help
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        return _fail("stopped; repeat the command to go on from what is finished", 130)
+        return _fail("stopped; repeat the command to resume", 130)
     except BrokenPipeError:  # the program that reads the output has ended, which is no error
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,8 +105,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return _fail("out of memory; try a smaller --chunk (classes at once), such as --chunk 1", 1)
     return _fail(
-        f"failed, which is a fault of dance: {type(error).__name__}: {error}\n"
-        f"{_TRACEBACK}=1 before the command shows where",
+        f"failed, which is a bug in dance: {type(error).__name__}: {error}\n"
+        f"set {_TRACEBACK}=1 to see where",
         1,
     )
 

@@ -1,8 +1,8 @@
-"""Command-line options out of the configuration classes: types, defaults and help are theirs.
+"""Command-line options with the types, defaults and help texts of the configuration classes.
 
 Every setting is an option under its dotted name (``--experts.epochs 6``), and under a short name
-where its field declares one (:class:`dance.core.config.Option`). Only what was given is handed on,
-so that it can win over a recipe.
+where its field declares one (:class:`dance.core.config.Option`). Only options that were given are
+passed on, so that they override those of a recipe.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dance.recipes.resolve import generic, method_of, resolve
 
 _WIDTH = 100
 _RESOLUTION = 32
-"""Help shows the defaults for images of this side."""
+"""Height and width in pixels of the images for which help shows the defaults."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with messages of ours: one sentence, the nearest names, where to read on."""
+    """A parser whose errors are one sentence with similar names and the command for help."""
 
     def __init__(self, prog: str, description: str | None = None) -> None:
         width = min(shutil.get_terminal_size().columns, _WIDTH)
@@ -34,28 +34,27 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, 2, 28, width),
         )
-
         self._positionals.title = "arguments"
 
     def format_usage(self) -> str:
-        """One line: the options are too many to name twice."""
+        """One line, without the options, which the help lists."""
         places = [action.metavar for action in self._positionals._group_actions]
         return " ".join(["usage:", self.prog, *map(str, places), "[OPTION ...]"]) + "\n"
 
     def format_help(self) -> str:
-        """Usage, what the command does, and the options by group."""
+        """Usage, description and the options by group."""
         self.usage = self.format_usage().removeprefix("usage: ").replace("%", "%%").strip()
         return super().format_help()
 
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """What the words say; ``.settings`` holds the given ones by dotted name.
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse arguments; ``.settings`` holds the given settings by dotted name.
 
         Raises:
-            ConfigError: an unknown option, a value of the wrong type, or a word too many.
+            ConfigError: an unknown option, a value of the wrong type, or too many arguments.
         """
-        parsed, extra = self.parse_known_args(words, argparse.Namespace(settings={}))
-        for word in extra:
-            option = word.partition("=")[0]
+        parsed, extra = self.parse_known_args(argv, argparse.Namespace(settings={}))
+        for argument in extra:
+            option = argument.partition("=")[0]
             if option.startswith("-"):
                 known = [name for name in self._option_string_actions if len(name) > 2]
                 near = nearest(option, known)
@@ -66,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print.
+        """Raise the message that argparse would print.
 
         Raises:
             ConfigError: always.
@@ -75,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class SettingAction(argparse.Action):
-    """Reads one setting from its text and files it under its dotted name."""
+    """An action that converts the text of a setting and stores it under its dotted name."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, kind: Any, **rest: Any) -> None:
         super().__init__(option_strings, dest, default=argparse.SUPPRESS, **rest)
@@ -88,10 +87,10 @@ class SettingAction(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Convert and file.
+        """Convert and store the value.
 
         Raises:
-            ConfigError: the text is no such value.
+            ConfigError: the text is not of the type of the setting.
         """
         text = values if isinstance(values, str) else ",".join(values)
         name = option_string or self.dest
@@ -101,12 +100,12 @@ class SettingAction(argparse.Action):
 
 
 def add_json(parser: Parser) -> None:
-    """``--json``, the same everywhere."""
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 
 
 def add_data(parser: Parser) -> None:
-    """DATA and ``--config``."""
+    """Add DATA and ``--config``."""
     data = parser.add_argument(
         "data",
         nargs="?",
@@ -119,32 +118,32 @@ def add_data(parser: Parser) -> None:
     parser.add_argument(
         "--config",
         metavar="WHAT",
-        help="settings to start from: a YAML file, a run directory, the name of a recipe (dance "
-        "list recipes), or quick: a run of minutes on two cores; options of the command line win",
+        help="settings to start from, which options override: a YAML file, a run directory, the "
+        "name of a recipe (dance list recipes), or quick: a run of minutes on two cores",
     )
     data.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
 
 
 def add_settings(
     parser: Parser,
-    words: Sequence[str],
+    argv: Sequence[str],
     sections: Sequence[str] = (),
     short: Mapping[str, str] | None = None,
 ) -> None:
-    """An option for every setting of a run, grouped by section.
+    """Add an option for every setting of a run, grouped by section.
 
     Args:
-        parser: takes them.
-        words: of the command; the method that they name decides which ``--options.*`` there are.
-        sections: top-level settings to offer; empty: all.
-        short: short names of this command by dotted name, beside those that fields declare.
+        parser: to which they are added.
+        argv: arguments of the command; the method that they name has the ``--options.*``.
+        sections: top-level settings to add; empty: all.
+        short: short names for this command by dotted name, in addition to those of the fields.
     """
-    method = _method(parser, words) if not sections or "options" in sections else RunConfig.method
+    method = _method(parser, argv) if not sections or "options" in sections else RunConfig.method
     config = generic("DATA", method, RunConfig.ipc, _RESOLUTION)
     top = parser.add_argument_group(
         "settings",
         f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "
-        "those of a recipe. none leaves a value to the program.",
+        "those of a recipe. With none, the program chooses a value.",
     )
     for setting in settings(RunConfig):
         if setting.name == "data" or (sections and setting.name not in sections):
@@ -160,24 +159,24 @@ def add_settings(
 
 
 def resolved(parsed: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """The configuration that a command with DATA means; overrides: none, those that it gives."""
+    """The configuration for a command with DATA; overrides: of the base (None: its options)."""
     given = nested(parsed.settings) if overrides is None else overrides
     return resolve(base=parsed.config, overrides=given)
 
 
-def _method(parser: Parser, words: Sequence[str]) -> str:
-    """The method that a command will run, found before its options can be known."""
+def _method(parser: Parser, argv: Sequence[str]) -> str:
+    """The method that a command will run, on which its options depend."""
     first = Parser(parser.prog)
     first.add_argument("--method")
     first.add_argument("--config")
-    seen, _ = first.parse_known_args([word for word in words if word not in ("-h", "--help")])
+    seen, _ = first.parse_known_args([text for text in argv if text not in ("-h", "--help")])
     return method_of(seen.method, seen.config)
 
 
 def _add(
     group: Any, top: Any, place: str, setting: Setting, default: Any, short: Mapping[str, str]
 ) -> None:
-    """One option, in the group at the top if it has a short name; a truth value is a switch there.
+    """Add one option, to the top group if it has a short name, which is a flag if it is a bool.
 
     Raises:
         ConfigError: its short name is that of another option.
@@ -187,22 +186,21 @@ def _add(
     names = [name for name in (short.get(place, option.short),) if name]
     if names:
         group = top
-        if (held := group._option_string_actions.get(names[0])) is not None:
+        if (existing := group._option_string_actions.get(names[0])) is not None:
             raise ConfigError(
-                f"the short name of {place} must be one of its own: got {names[0]}, which is that "
-                f"of {held.dest}"
+                f"the short name of {place} must be unique: got {names[0]}, which is that of "
+                f"{existing.dest}"
             )
     if kind is bool and names:
         group.add_argument(*names, dest=place, action=SettingAction, kind=bool, nargs=0, help=text)
         names, text = [], argparse.SUPPRESS
-    many = get_origin(kind) is tuple
     action = group.add_argument(
         *names,
         f"--{place}",
         dest=place,
         action=SettingAction,
         kind=kind,
-        nargs="*" if many else None,
+        nargs="*" if get_origin(kind) is tuple else None,
         metavar=option.metavar or _metavar(kind),
         help=text,
     )
@@ -215,7 +213,7 @@ def headline(described: object) -> str:
 
 
 def _uncapitalised(text: str) -> str:
-    """A sentence as argparse writes help, in small letters and without a stop."""
+    """A sentence in the style of argparse: without capital letter and full stop."""
     first = text.partition(" ")[0]
     return (text[:1].lower() + text[1:] if first[1:].islower() else text).removesuffix(".")
 
@@ -229,7 +227,7 @@ def _shown(value: Any) -> str:
 
 
 def _choices(kind: Any) -> list[str]:
-    """The few values that a type has, as text; none if it has many."""
+    """The values of a type as text; empty if they cannot be listed."""
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
     if kind is bool:

@@ -1,4 +1,4 @@
-"""Show one thing in full: a recipe or a method as YAML for --config, facts of the rest."""
+"""Show one name in full: a recipe or a method as YAML for --config, or facts about it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dance.networks import NETWORKS, NetworkConfig, build
 from dance.recipes import RECIPES, quick_settings
 
 _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
-"""Images for which the size of a network is told."""
+"""Shape of the images, and number of classes, for which the size of a network is shown."""
 
 
-def add_arguments(parser: Parser, words: Sequence[str]) -> None:
-    """The options of this verb."""
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance show``."""
     parser.add_argument(
         "name",
         metavar="NAME",
@@ -33,7 +33,7 @@ def add_arguments(parser: Parser, words: Sequence[str]) -> None:
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Print it."""
+    """Print the description of the name."""
     views: dict[str, Callable[[str], tuple[str, Mapping[str, Any]]]] = {
         "recipes": _recipe,
         "methods": _method,
@@ -44,7 +44,7 @@ def run(parsed: argparse.Namespace) -> None:
     names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
     if parsed.name == "quick":
         facts: Mapping[str, Any] = quick_settings()
-        text = "# over what the data set would be run with\n" + to_yaml(facts)
+        text = "# replaces the default settings for the data set\n" + to_yaml(facts)
     elif parsed.name in names:
         text, facts = views[names[parsed.name]](parsed.name)
     else:

@@ -12,7 +12,7 @@ from dance.bench import page
 from dance.bench.timing import summary
 
 
-def contestant(name: str, seconds: list[float], **facts: Any) -> dict[str, Any]:
+def entry(name: str, seconds: list[float], **facts: Any) -> dict[str, Any]:
     return {
         "name": name,
         "method": "dance",
@@ -54,11 +54,11 @@ RECORD: dict[str, Any] = {
             "name": "cifar10",
             "classes": 10,
             "ipc": 10,
-            "contestants": [
-                contestant("reference", [8.0, 9.0, 10.0], classes_timed=4),
-                contestant("exact", [4.0, 4.5, 5.0]),
-                contestant("bank", [1.0, 1.0, 1.0], ready_seconds=None, step_bytes=None),
-                contestant("mtt", [0.5], method="mtt", title="MTT"),
+            "entries": [
+                entry("reference", [8.0, 9.0, 10.0], classes_timed=4),
+                entry("exact", [4.0, 4.5, 5.0]),
+                entry("bank", [1.0, 1.0, 1.0], ready_seconds=None, step_bytes=None),
+                entry("mtt", [0.5], method="mtt", title="MTT"),
             ],
             "phases": {"rest": summary([0.25]), "real": summary([0.75])},
             "watched": summary([1.02]),
@@ -79,7 +79,7 @@ RECORD: dict[str, Any] = {
 
 
 def cells(title: str, record: dict[str, Any] = RECORD) -> list[tuple[str, ...]]:
-    found = [table for table in page.tables(record, page.middle) if title in table.title]
+    found = [table for table in page.tables(record, page.median) if title in table.title]
     assert len(found) == 1
     for row in found[0].rows:
         assert len(row) == len(found[0].columns)
@@ -127,7 +127,7 @@ def test_the_papers_table_is_whole(method: str, ipc: int) -> None:
 def test_markdown_is_one_page_of_whole_tables() -> None:
     text = page.markdown(json.loads(json.dumps(RECORD)))
     assert text.startswith("# Speed\n\n`dance bench speed cifar10`\n")
-    assert "float32 500 GFLOP/s in products of matrices of side 2,048, 20.0 GB/s" in text
+    assert "float32 500 GFLOP/s in products of square matrices with 2,048 rows, 20.0 GB/s" in text
     assert "9.00 s (8.50 s to 9.50 s) *" in text
     assert "Not measured: dm on cifar10 at 10 images per class: because" in text
     assert text.count("\n## ") == 5

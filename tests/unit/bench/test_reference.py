@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dance.bench import reference
-from dance.bench.reference import Reference, ReferenceFit
+from dance.bench.reference import Reference, ReferenceTrainer
 from dance.core.errors import ConfigError
 from dance.methods import CondensationTask
 from dance.methods.dance import DANCE, DANCEConfig
@@ -98,7 +98,7 @@ def test_training_steps_are_those_of_fit(cutmix: float, augmentation: str) -> No
     config = TrainerConfig(epochs=3, cutmix=cutmix, augmentation=augmentation)
     state = skeleton.initial(torch.Generator().manual_seed(1))
     ours = Trainer(skeleton, [{n: t.clone() for n, t in state.items()}], data, config, [7])
-    theirs = ReferenceFit(skeleton, state, data, config, 7)
+    theirs = ReferenceTrainer(skeleton, state, data, config, 7)
     for number in range(6):
         rows = torch.arange(12) + number
         losses, _ = ours.step(rows[None], number)

@@ -70,7 +70,7 @@ def test_a_table_for_every_data_set_with_the_best_first() -> None:
 def test_few_columns_for_a_terminal() -> None:
     table, _ = results_table.tables(RECORD, brief=True)
     assert table.columns == (
-        "method", ">test accuracy (%)", ">updates", ">condensing", ">networks before",
+        "method", ">test accuracy (%)", ">updates", ">condensing", ">network training",
     )  # fmt: skip
     assert table.rows[0] == ("DANCE (l = 2)", "55.0 ± 1.4", "1,234", "60 s", "")
 

@@ -84,14 +84,14 @@ def test_every_phase_of_a_step_of_dance_is_seen() -> None:
     """The functions that are watched are those that a step calls."""
     given = task(2, 2, dtype=torch.float32)
     engine = Engine(DANCE(DANCEConfig(real_batch=5)), given, 3)
-    splits, plain = engine.split(2)
+    by_phase, plain = engine.phase_seconds(2)
     views = ("matching", "calibration")
     passes = {f"{view}: {way}" for view in views for way in ("forward", "backward")}
     own = {Phases.DRAWS, Phases.WEIGHTS, Phases.REAL, Phases.IMAGES, Phases.OPTIMISER}
-    for split in splits:
+    for split in by_phase:
         assert set(split) == passes | own | {Stopwatch.REST}
         assert all(seconds > 0 for seconds in split.values())
-    assert len(splits) == len(plain) == 2
+    assert len(by_phase) == len(plain) == 2
 
 
 def test_watching_does_not_change_a_step() -> None:
