@@ -84,7 +84,7 @@ def steps_logged(place: Path) -> list[int]:
 
 
 @contextmanager
-def at_fit_step(number: int, act: Any) -> Iterator[None]:
+def at_training_step(number: int, act: Any) -> Iterator[None]:
     """Let something happen in the middle of this step of all training of classifiers, from 0."""
     step, made = Trainer.step, iter(range(1 << 30))
 
@@ -321,7 +321,7 @@ class TestInterruption:
         """23 steps an epoch; 46 is the first step of a network that is scored."""
         monkeypatch.setenv("DANCE_CACHE", str(tmp_path / "cache"))
         place = tmp_path / "run"
-        with at_fit_step(step, ctrl_c), pytest.raises(KeyboardInterrupt):
+        with at_training_step(step, ctrl_c), pytest.raises(KeyboardInterrupt):
             run(CONFIG, place)
         assert (place / "condensed.safetensors").exists() == (step >= 46)
         run(CONFIG, place)
@@ -516,12 +516,12 @@ class TestEvaluate:
         shutil.copy(copy / "condensed.safetensors", alone)
         config = EvaluationConfig(protocol="quick-v1", epochs=3, repeats=2)
         (expected,) = evaluate(copy, config, ["convnet"], source=DataConfig())
-        with at_fit_step(4, ctrl_c), pytest.raises(KeyboardInterrupt):
+        with at_training_step(4, ctrl_c), pytest.raises(KeyboardInterrupt):
             evaluate(alone, config, ["convnet"], source=DataConfig())
         assert len(list(alone.parent.iterdir())) == 2
         capsys.readouterr()
         steps = []
-        with at_fit_step(0, lambda: steps.append(1)):
+        with at_training_step(0, lambda: steps.append(1)):
             (other,) = evaluate(alone, replace(config, repeats=1), ["convnet"], source=DataConfig())
         assert steps and other.repeats == 1, "what was not asked for is not gone on with"
         assert "resuming" not in capsys.readouterr().err

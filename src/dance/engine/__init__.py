@@ -1,4 +1,4 @@
-"""From a configuration to a finished run; knows no method by name."""
+"""From a configuration to a finished run, for every method."""
 
 from dance.engine.banking import bank
 from dance.engine.config import RunConfig, build_run

@@ -1,4 +1,4 @@
-"""Making a bank, and the file in which it travels with its experts."""
+"""Making a bank, and the file that contains it and its experts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from dance.experts.portable import check_output, write_portable
 def bank(config: RunConfig, output: Path) -> dict[str, Any]:
     """Train the experts, compute the bank, and write both into one file without any image.
 
-    What is there of either is not made again.
+    Experts and entries of the bank that exist are used.
 
     Args:
-        config: of a run that would use them; images per class, factor and start do not matter.
+        config: of a run that would use them; ``ipc``, ``factor`` and ``init`` are ignored.
         output: the file, ending in .safetensors.
 
     Returns:
         ``path``, ``bytes``, ``entries``, ``experts``, ``classes``, ``features`` (D) and
-        ``seconds``, which this call took.
+        ``seconds`` of this call.
 
     Raises:
         DanceError: the data cannot be used, a setting does not fit, or the file cannot be written.

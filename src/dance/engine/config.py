@@ -1,4 +1,4 @@
-"""The one configuration of a run, and what of it decides the result."""
+"""The configuration of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _amount(text: str | None) -> str | None:
+def _memory(text: str | None) -> str | None:
     if text is not None:
         in_bytes(text)
     return text
@@ -38,7 +38,7 @@ def _amount(text: str | None) -> str | None:
 
 @configuration
 class RunConfig:
-    """Everything that decides a run."""
+    """All settings of a run."""
 
     data: str
     """Name of a known data set (``dance list datasets``), or a path."""
@@ -81,7 +81,7 @@ class RunConfig:
     memory_limit: Annotated[
         str | None,
         Option(short="--memory-limit", metavar="BYTES"),
-        AfterValidator(_amount),
+        AfterValidator(_memory),
     ] = None
     """Bytes that condensing may use on the device (on a CPU: in the process), such as 8GB (none:
     all that the device has). The limit decides how many classes go through one forward pass; it
@@ -102,13 +102,13 @@ class RunConfig:
     """Which experts give soft labels."""
 
     def __post_init__(self) -> None:
-        """Complete the options with the defaults of the method, or refuse those of another one."""
-        own = METHODS.get(self.method).Config
+        """Use the default options of the method if there are none; refuse those of another one."""
+        kind = METHODS.get(self.method).Config
         if self.options is None:
-            object.__setattr__(self, "options", own())
-        elif type(self.options) is not own:
+            object.__setattr__(self, "options", kind())
+        elif type(self.options) is not kind:
             raise ValueError(
-                f"options must be those of {self.method}, made by {own.__name__}: got "
+                f"options must be those of {self.method}, made by {kind.__name__}: got "
                 f"{type(self.options).__name__}"
             )
 
@@ -124,18 +124,18 @@ def build_run(
 
     Args:
         plain: settings by name; ``options`` are those of the method that ``method`` names.
-        where: dotted place of ``plain`` in the whole, for messages.
-        base: a configuration whose values count where ``plain`` has none, except for its options
-            if ``plain`` names another method; None: the defaults.
+        where: dotted place of ``plain`` in a larger configuration, for messages.
+        base: configuration with the values that ``plain`` lacks, except for its options if
+            ``plain`` names another method (None: the defaults).
 
     Raises:
         ConfigError: unknown method, unknown key, wrong type or value.
     """
     method = plain.get("method", RunConfig.method if base is None else base.method)
     values = dict(plain)
-    if isinstance(method, str):  # all else is refused with the other settings
-        held = base.options if base is not None and base.method == method else None
+    if isinstance(method, str):  # another type is refused below
+        default = base.options if base is not None and base.method == method else None
         place = f"{where}.options" if where else "options"
         given = plain.get("options") or {}
-        values["options"] = build(METHODS.get(method).Config, given, place, held)
+        values["options"] = build(METHODS.get(method).Config, given, place, default)
     return build(RunConfig, values, where, base)

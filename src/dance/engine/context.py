@@ -1,4 +1,4 @@
-"""Setting a run up: data, network, method and experts on the device."""
+"""The context of a run: data, network, method and experts on the device."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainerConfig, TrainingData
 from dance.training.trainer import predict
 
-_STATE = 3
-"""Tensors of the size of the stored images in a step: they, their momentum and a gradient."""
+_STATE_TENSORS = 3
+"""Tensors of the size of the stored images in a step: pixels, momentum and gradient."""
 _MEMORY_FRACTION = 0.9
-"""Part of the memory that is free that condensing may take; the rest is for the allocator."""
+"""Fraction of the free memory that condensing may take; the rest is for the allocator."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class RunContext:
             processes share the classes.
         network: skeleton of the matching network.
         method: with its settings.
-        portable: experts and bank where the data is a file of them, and ``train`` without images.
+        portable: experts and bank, if the data is a file of them; then ``train`` has no images.
         world: the processes that share the work.
     """
 
@@ -69,17 +69,17 @@ class RunContext:
         return self.world.shard(self.train.num_classes)
 
     @cached_property
-    def own(self) -> ImageSet:
-        """Real training images of the own classes, on the device."""
+    def local_images(self) -> ImageSet:
+        """Real training images of the classes of this process, on the device."""
         return self.train.only(self.classes).to(self.device)
 
-    def alone(self) -> RunContext:
-        """The same for work that this process does by itself."""
+    def single_process(self) -> RunContext:
+        """The context for work that this process does without the others."""
         return replace(self, world=World(), train=self.train.to(self.device))
 
     @property
     def decoder(self) -> Decoder:
-        """Of the stored images."""
+        """The decoder of the stored images."""
         return of_factor(self.config.factor)
 
     @property
@@ -89,24 +89,24 @@ class RunContext:
 
     @property
     def train_images(self) -> int:
-        """Real images that the run is of, here or where its bank was made."""
+        """Number of real images, here or on the machine that made the bank."""
         return len(self.train.labels) if self.portable is None else sum(self.portable.counts)
 
     def pool(self) -> ExpertPool | Portable:
-        """The experts of this data set, network and recipe."""
+        """The experts for this data set, network and training."""
         return self.portable or self._trained()
 
     def missing_experts(self) -> int:
-        """How many of the experts are still to be trained."""
+        """Number of experts that must still be trained."""
         return self._trained().store.missing(self.config.experts.count)
 
     @property
     def bank_draws(self) -> int:
-        """Entries of the bank that the method asks for; 0 for none."""
+        """Number of entries of the bank that the method needs; 0 for none."""
         return self.method.bank_draws() if isinstance(self.method, Banked) else 0
 
     def bank(self, method: Banked) -> Bank:
-        """The bank of these experts for the settings of the method, which is the run's."""
+        """The bank of these experts for the settings of the method of the run."""
         directory = self._trained().store.directory
         identity = {
             "pool": directory.name,
@@ -118,39 +118,39 @@ class RunContext:
         return Bank(directory, identity, self.world, method_code=code)
 
     def with_bank(self, task: CondensationTask) -> CondensationTask:
-        """The task with the bank that the method asks for, made where it is missing.
+        """The task with the bank that the method needs, if any; missing entries are computed.
 
         Raises:
             ArtifactError: the bank cannot be written.
         """
-        method, own = self.method, task.classes
+        method, classes = self.method, task.classes
         if not isinstance(method, Banked) or not (count := method.bank_draws()):
             return task
         if self.portable is not None:
-            means = self.portable.means[:count, own.start : own.stop]
+            means = self.portable.means[:count, classes.start : classes.stop]
         else:
-            means = self.bank(method).ensure(count, method.bank_entries(task), own)
+            means = self.bank(method).ensure(count, method.bank_entries(task), classes)
         return replace(task, bank=means.to(task.device))
 
     def bank_seconds(self) -> float:
-        """What it took to make as many entries of the bank as the method asks for."""
+        """Seconds to compute as many entries of the bank as the method needs."""
         assert isinstance(self.method, Banked)
-        portable = self.portable
-        entries, spent = (
-            portable.made if portable is not None else self.bank(self.method).finished()
-        )
+        if self.portable is not None:
+            entries, spent = self.portable.made
+        else:
+            entries, spent = self.bank(self.method).finished()
         return spent * self.bank_draws / max(1, entries)
 
     def trajectory_pool(self) -> TrajectoryPool:
-        """The trajectories of this data set, network and recipe."""
+        """The trajectories for this data set, network and training."""
         training = self._training(self.config.trajectories)
         return TrajectoryPool(training, device=self.device, world=self.world)
 
     def trajectories(self) -> StoredTrajectories | None:
-        """Those that the method asks for, trained where they are missing; none if it asks for none.
+        """The trajectories that the method needs, if any; missing ones are trained.
 
         Raises:
-            ArtifactError: one cannot be written, or was begun by other code.
+            ArtifactError: one cannot be written, or an unfinished one is of other code.
         """
         if not self.method.trajectory_epochs():
             return None
@@ -161,7 +161,7 @@ class RunContext:
         return ExpertPool(training, device=self.device, world=self.world)
 
     def _training(self, config: TrainerConfig) -> NetworkTraining:
-        """Of the matching network on the real images."""
+        """Training of the matching network on the real images."""
         return NetworkTraining(
             self.train,
             self.network,
@@ -172,17 +172,19 @@ class RunContext:
         )
 
     def initial(self) -> torch.Tensor:
-        """First stored images (k*ipc,C,S,S) of the own classes, on the CPU.
+        """Initial stored images (k*ipc,C,S,S) of the k classes of this process, on the CPU.
 
         Raises:
             ConfigError: ipc or factor do not fit the data.
         """
         config = self.config
-        own = self.train.only(self.classes).to("cpu")
-        return initial_pixels(own, config.ipc, self.decoder, config.init, config.seed, self.classes)
+        images = self.train.only(self.classes).to("cpu")
+        return initial_pixels(
+            images, config.ipc, self.decoder, config.init, config.seed, self.classes
+        )
 
     def task(self, initial: torch.Tensor, experts: list[Expert]) -> CondensationTask:
-        """What the method may see."""
+        """The task of the method, which is all that it may use."""
         config, train = self.config, self.train
         if isinstance(self.method, Condenser) and self.method.space == "normalized":
             initial = train.normalization.apply(initial.to(train.images.device))
@@ -191,12 +193,12 @@ class RunContext:
             for pair in ((expert.initial, expert.final) for expert in experts)
         )
         return CondensationTask(
-            train=self.own,
+            train=self.local_images,
             initial=initial.to(self.device),
             ipc=config.ipc,
             decoder=self.decoder,
             network=self.network.eval(),
-            experts=states,  # type: ignore[arg-type]  # pairs, as made above
+            experts=states,  # type: ignore[arg-type]  # pairs
             seed=config.seed,
             chunk=self.chunk(len(self.classes)),
             bfloat16=self.bfloat16,
@@ -204,7 +206,7 @@ class RunContext:
         )
 
     def chunk(self, classes: int) -> int:
-        """Of ``classes`` how many go through one forward: what cache (CPU) and memory hold.
+        """How many of ``classes`` go through one forward, as memory and the CPU's cache allow.
 
         Raises:
             ConfigError: not even one class fits into the memory.
@@ -214,22 +216,23 @@ class RunContext:
             return config.chunk or classes
         channels, resolution = self.train.channels, self.train.resolution
         needed = method.memory(TaskShape(config.ipc, self.decoder, resolution, device))
-        each = image_cost(self.network, channels, resolution, device, bfloat16=self.bfloat16)
+        image = image_cost(self.network, channels, resolution, device, bfloat16=self.bfloat16)
         used = memory.in_use(device)
         free = int(memory.free(device) * _MEMORY_FRACTION)
         limit = used + free if config.memory_limit is None else memory.in_bytes(config.memory_limit)
-        features = 2 + self.bank_draws  # of a class, real and synthetic, and its bank
+        features = 2 + self.bank_draws  # per class: real, synthetic and those of the bank
         numbers = (
-            _STATE * config.ipc * channels * resolution**2 + features * self.network.embedding_size
+            _STATE_TENSORS * config.ipc * channels * resolution**2
+            + features * self.network.embedding_size
         )
         networks = needed.networks * self.network.parameter_count()
         state = 4 * (classes * numbers + networks)
-        beside = used + state + needed.real * each.forward
-        fits = fitting(limit, beside, needed.synthetic * each.gradient, classes)
-        most = devices.policy(device).chunk
-        if most is not None:
-            fits = min(fits, math.ceil(most / needed.synthetic))
-        return max(1, fits)
+        fixed = used + state + needed.real * image.forward
+        chunk = fitting(limit, fixed, needed.synthetic * image.gradient, classes)
+        most_images = devices.policy(device).chunk
+        if most_images is not None:
+            chunk = min(chunk, math.ceil(most_images / needed.synthetic))
+        return max(1, chunk)
 
 
 def prepare(config: RunConfig, world: World | None = None) -> RunContext:
@@ -237,21 +240,21 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
 
     Args:
         config: of the run.
-        world: the processes that share the work (none: this one alone).
+        world: the processes that share the work (None: only this one).
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
     world = world or World()
     check(config)
-    device = own_device(config.device, world)
+    device = local_device(config.device, world)
     portable = open_portable(config)
     if portable is not None:
         train = portable.train
     else:
         train = world.in_turn(lambda: load(config.data, "train", config.source))
     network = network_for(config.network, train)
-    for name in config.networks:  # refused now if at all, not after the condensation
+    for name in config.networks:  # so that a wrong one is refused before the condensation
         network_for(named_network(name, config.network), train)
     if portable is not None:
         portable.check(network)
@@ -264,8 +267,8 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
     return RunContext(config, device, train, network, method, portable, world)
 
 
-def own_device(name: str, world: World) -> torch.device:
-    """The device of this process: of several on a machine, each takes a GPU of its own.
+def local_device(name: str, world: World) -> torch.device:
+    """The device of this process; processes on the same machine use different GPUs.
 
     On a CPU the kernels are chosen too, before any work.
 
@@ -286,20 +289,19 @@ def network_for(config: NetworkConfig, images: ImageSet) -> Network:
     return build(config, images.channels, images.resolution, images.num_classes, images.name)
 
 
-def named_network(name: str, own: NetworkConfig, norm: Norm | None = None) -> NetworkConfig:
-    """The network called ``name``: the run's own, or another architecture with batch norm.
+def named_network(name: str, config: NetworkConfig, norm: Norm | None = None) -> NetworkConfig:
+    """The network called ``name``: that of the run, or another architecture with batch norm.
 
     Batch norm is what the cross-architecture tables of the field use (DANCE, Table 3).
 
     Args:
         name: of the network.
-        own: the run's.
-        norm: that a protocol wants of a ConvNet.
+        config: network of the run.
+        norm: of a ConvNet, if the protocol determines it.
     """
-    network = own
-    if name != own.name:
-        network = NetworkConfig(name=name, norm="instance" if name == "convnet" else "batch")
-    return replace(network, norm=norm) if norm and name == "convnet" else network
+    if name != config.name:
+        config = NetworkConfig(name=name, norm="instance" if name == "convnet" else "batch")
+    return replace(config, norm=norm) if norm and name == "convnet" else config
 
 
 def experts(config: RunConfig) -> list[dict[str, Any]]:
@@ -320,7 +322,7 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def describe(context: RunContext, found: list[Expert]) -> list[dict[str, Any]]:
-    """Experts as a table shows them; their test accuracy is taken here, never before."""
+    """Rows of the table of experts; only here are they tested on test images."""
     test = load(context.config.data, "test", context.config.source).to(context.device)
     testing = TrainingData(test.images, test.labels, test.normalization)
     rows = []

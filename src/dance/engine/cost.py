@@ -1,4 +1,4 @@
-"""What a run will cost, from a few measured steps of each phase."""
+"""An estimate of the cost of a run, from a few measured steps of each phase."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict
 
 _STEPS = 3
-_PATIENCE = 10.0
+_MAX_SECONDS = 10.0
 """Seconds after which no further step of a phase is timed."""
-_TESTED = 512
-"""Images that one timed step of prediction takes."""
+_TEST_IMAGES = 512
+"""Images of one timed step of prediction."""
 
 
 def estimate(config: RunConfig) -> dict[str, Any]:
-    """Time, memory and disk of a run.
+    """Estimate time, memory and disk space of a run.
 
-    Each phase is measured on the real data for a few steps, fewer of long ones, after one to warm
-    up; experts and entries of a bank that exist are not counted.
+    A few steps of each phase are timed on the real data, after one to warm up; fewer if they are
+    long. Experts and entries of a bank that exist are not counted.
 
     Returns:
-        ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in all,
+        ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in total,
         ``peak_memory_bytes``, ``disk_bytes`` and ``measured``, a description of what was timed.
 
     Raises:
@@ -58,10 +58,10 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         phases.append(_training(context, "experts", missing, config.experts))
     snapshots = 0
     if context.method.trajectory_epochs():
-        asked = config.trajectories
-        absent = context.trajectory_pool().store.missing(asked.count)
-        phases.append(_training(context, "trajectories", absent, asked))
-        snapshots = absent * (asked.epochs + 1)
+        training = config.trajectories
+        count = context.trajectory_pool().store.missing(training.count)
+        phases.append(_training(context, "trajectories", count, training))
+        snapshots = count * (training.epochs + 1)
     if isinstance(context.method, Condenser):
         phases += _condense(context, context.method, initial)
     elif context.method.needs_experts():
@@ -87,7 +87,7 @@ def _phase(
         step(0)
         _wait(device)
         started, timed = time.monotonic(), 0
-        while timed < _STEPS and time.monotonic() - started < _PATIENCE:
+        while timed < _STEPS and time.monotonic() - started < _MAX_SECONDS:
             timed += 1
             step(timed)
         _wait(device)
@@ -105,7 +105,7 @@ def _training(context: RunContext, name: str, count: int, config: ExpertConfig) 
     train = context.train
     data = TrainingData(train.images, train.labels, train.normalization)
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
-    step = _fit_step(context, context.network, data, config)
+    step = _sgd_step(context, context.network, data, config)
     return _phase(name, steps, step, context.device)
 
 
@@ -114,7 +114,7 @@ def _initial(context: RunContext, network: Network) -> State:
     return {name: tensor.to(context.device) for name, tensor in state.items()}
 
 
-def _fit_step(
+def _sgd_step(
     context: RunContext, network: Network, data: TrainingData, config: TrainerConfig
 ) -> Callable[[int], object]:
     """One SGD step of one network on ``data``."""
@@ -127,7 +127,7 @@ def _fit_step(
 def _condense(
     context: RunContext, method: Condenser, initial: torch.Tensor
 ) -> list[dict[str, Any]]:
-    """Steps with untrained experts, which cost what trained ones cost."""
+    """Steps with untrained experts, with which they take the same time."""
     states = [
         context.network.initial(keyed_generator(0, "estimate", number)) for number in range(2)
     ]
@@ -147,36 +147,41 @@ def _condense(
 
 
 def _features(context: RunContext) -> dict[str, Any]:
-    """The features for a selection: one forward of every real image."""
+    """The features for a selection: one forward pass of every real image."""
     train = context.train
-    some = TrainingData(train.images[:_TESTED], train.labels[:_TESTED], train.normalization)
+    some = TrainingData(
+        train.images[:_TEST_IMAGES], train.labels[:_TEST_IMAGES], train.normalization
+    )
     state = _initial(context, context.network)
-    look = partial(predict, context.network, state, some, bfloat16=context.bfloat16)
-    name = f"features for {context.method.title}"
-    return _phase(name, -(-len(train.labels) // len(some)), lambda _: look(), context.device)
+    predict_some = partial(predict, context.network, state, some, bfloat16=context.bfloat16)
+    name, steps = f"features for {context.method.title}", -(-len(train.labels) // len(some))
+    return _phase(name, steps, lambda _: predict_some(), context.device)
 
 
 def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
-    """Teachers of all lengths, those on disk too, the longest for the last; and their students."""
+    """Training of the teachers, including existing ones, and of the students that compare them.
+
+    The final teachers are assumed to be trained for the largest number of epochs.
+    """
     config, train, device = context.config, context.train, context.device
     data = TrainingData(train.images, train.labels, train.normalization)
     tried = config.teacher.tried(config.experts.epochs)
     lengths = sorted({epochs for epochs, _ in tried})
     epochs = lengths[-1] + (sum(lengths) if len(tried) > 1 else 0)
-    each = -(-len(data) // config.experts.batch_size)
-    steps = config.teacher.count * epochs * each
-    step = _fit_step(context, context.network, data, config.experts)
+    steps = config.teacher.count * epochs * -(-len(data) // config.experts.batch_size)
+    step = _sgd_step(context, context.network, data, config.experts)
     phases = [_phase("teachers of soft labels", steps, step, device)]
     if len(tried) > 1:
         condensed = package(initial, context)
         images, targets = condensed.images().to(device), condensed.targets().to(device)
         soft = functional.one_hot(targets, train.num_classes).float()
         learned = TrainingData(images, targets, targets=soft)
-        fit = PROTOCOLS.get(CHOICE).schedule(len(targets), train.num_classes, train.resolution)
-        passes = config.teacher.epochs or fit.epochs
-        count = len(tried) * config.teacher.students * passes * -(-len(targets) // fit.batch_size)
-        student = _fit_step(context, context.network, learned, fit)
-        phases.append(_phase("choosing soft labels", count, student, device))
+        protocol = PROTOCOLS.get(CHOICE)
+        schedule = protocol.schedule(len(targets), train.num_classes, train.resolution)
+        steps = (config.teacher.epochs or schedule.epochs) * -(-len(targets) // schedule.batch_size)
+        steps *= len(tried) * config.teacher.students
+        student = _sgd_step(context, context.network, learned, schedule)
+        phases.append(_phase("choosing soft labels", steps, student, device))
     return phases
 
 
@@ -187,21 +192,20 @@ def _evaluate(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]
     condensed = package(initial, context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     data = TrainingData(images, targets)
-    fit = protocol.schedule(len(data), train.num_classes, train.resolution)
-    fit = replace(fit, epochs=config.evaluation.epochs or fit.epochs)
+    schedule = protocol.schedule(len(data), train.num_classes, train.resolution)
+    schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     test = load(config.data, "test", config.source).to(device)
-    some = TrainingData(test.images[:_TESTED], test.labels[:_TESTED], train.normalization)
+    some = TrainingData(test.images[:_TEST_IMAGES], test.labels[:_TEST_IMAGES], train.normalization)
     baselines = sum(name != "whole" for name in config.evaluation.baselines)
-    tests = len(protocol.test_epochs(fit.epochs, train.resolution)) * -(
-        -len(test.labels) // len(some)
-    )
+    tests = len(protocol.test_epochs(schedule.epochs, train.resolution))
+    tests *= -(-len(test.labels) // len(some))
     phases = []
     for place, name in enumerate(config.networks):
         network = network_for(named_network(name, config.network, protocol.norm), train)
         sets = repeats * (1 + (baselines if place == 0 else 0))
-        steps = sets * fit.epochs * -(-len(data) // fit.batch_size)
-        trained = _fit_step(context, network, data, fit)
+        steps = sets * schedule.epochs * -(-len(data) // schedule.batch_size)
+        trained = _sgd_step(context, network, data, schedule)
         phases.append(_phase(f"scoring {name}: training", steps, trained, device))
         state = _initial(context, network)
         tested = partial(predict, network, state, some, bfloat16=context.bfloat16)

@@ -38,10 +38,10 @@ from dance.methods.base import PixelState, Tensors
 _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
 _RETRIES = 3
-"""How often a run goes back to a good state when its numbers are no longer finite."""
+"""How often a run returns to its last good state if its numbers are no longer finite."""
 _FINITE = "losses and state must stay finite, and a learned step size above 0"
 _SYNC_SECONDS = 1.0
-"""Time between two synchronisations of several processes, in seconds."""
+"""Seconds between two synchronisations of several processes."""
 
 
 def run(
@@ -58,25 +58,26 @@ def run(
     it has not been scored as the configuration asks.
 
     Args:
-        config: everything that decides the run.
+        config: all settings of the run.
         output: run directory (none: ``runs/<data>-<method>-ipc<n>-<hash>``).
         command: what the user typed, for the report.
-        resume: refuse to begin a run that is not there.
-        snapshots: steps after which the set is stored as it then is, under ``snapshots/`` of the
-            run: numbers, and ``every:N`` for each multiple of N. They decide nothing else.
+        resume: only resume an existing run, and refuse to start a new one.
+        snapshots: steps after which a copy of the set is stored under ``snapshots/`` of the run:
+            numbers, and ``every:N`` for each multiple of N. They do not change the result.
 
     Returns:
         The run directory.
 
     Raises:
-        DanceError: something the user can mend; nothing is half-written.
+        DanceError: the user can remove the cause; no file is left half-written.
     """
     started, world = time.monotonic(), join()
     directory = RunDirectory(output or default_place(config))
     if resume and not world.broadcast_object(directory.begun()):
         raise ArtifactError(
-            f"--resume must find a run to go on with: there is none of these settings at "
-            f"{directory.path}; name its directory with --output, or leave --resume out to begin"
+            "--resume must find a run to resume: there is none of these settings at "
+            f"{directory.path}; name its directory with --output, or leave out --resume to start a "
+            "new run"
         )
     context = prepare(config, world)
     steps = _snapshot_steps(context.method, snapshots)
@@ -98,18 +99,18 @@ def run(
     return directory.path
 
 
-def _snapshot_steps(method: Method, asked: str | Sequence[int | str]) -> frozenset[int]:
-    """The steps after which this method's set is stored.
+def _snapshot_steps(method: Method, requested: str | Sequence[int | str]) -> frozenset[int]:
+    """The steps after which a snapshot is stored.
 
     Raises:
-        ConfigError: they are no steps of the run, or the method makes none.
+        ConfigError: they are not steps of the run, or the method has no steps.
     """
     if isinstance(method, Condenser):
-        return snapshot_steps(asked, method.iterations)
-    if asked:
+        return snapshot_steps(requested, method.iterations)
+    if requested:
         raise ConfigError(
             f"snapshots need a method that works in steps: got {method.title}, which selects real "
-            "images in one; leave --snapshots out"
+            "images at once; leave --snapshots out"
         )
     return frozenset()
 
@@ -119,19 +120,19 @@ def _note_missing(directory: RunDirectory, steps: frozenset[int]) -> None:
     missing = [step for step in sorted(steps) if not directory.snapshot(step).exists()]
     if missing:
         log(
-            f"no snapshot after step {', '.join(map(str, missing))}: the run had passed there when "
-            "it was asked for; a run with another --output makes it"
+            f"no snapshot after step {', '.join(map(str, missing))}: the run was already past it; "
+            "start a run with another --output to store it"
         )
 
 
 def _condense(
     context: RunContext, initial: torch.Tensor, directory: RunDirectory, steps: frozenset[int]
 ) -> None:
-    """Make the condensed set and store it beside its initial state.
+    """Make the condensed set, and store it and its initial state.
 
     Args:
         context: of the run.
-        initial: first stored images of the own classes.
+        initial: initial stored images of the classes of this process.
         directory: of the run, which rank 0 writes.
         steps: after which a snapshot is stored.
     """
@@ -151,7 +152,7 @@ def _condense(
     ):
         if not world.is_rank_zero:
             return
-        context = context.alone()
+        context = context.single_process()
         initial, world = context.initial(), context.world
     if isinstance(method, Coreset):
         started = time.monotonic()
@@ -183,25 +184,26 @@ def _packaged(
     context: RunContext,
     directory: RunDirectory,
 ) -> CondensedSet | None:
-    """The stored images of all processes as a set; None except in rank 0."""
+    """The stored images of all processes as a set, on rank 0; None on the others."""
     whole = context.world.gather(condensation.state.pixels)
     if whole is None:
         return None
     learned = condensation.learned_rate
     rate = None if learned is None else float(learned)
-    found = package(whole, context, space=method.space, learning_rate=rate)
+    condensed = package(whole, context, space=method.space, learning_rate=rate)
     if returns := directory.costs_so_far().get("returns"):
-        found.provenance["notes"].append(f"diverged and went back to a good state {returns} times")
-    return found
+        note = f"diverged and went back to a good state {returns} times"
+        condensed.provenance["notes"].append(note)
+    return condensed
 
 
 def _add_wait(directory: RunDirectory, name: str, started: float) -> None:
-    """Add the time since ``started`` to what was waited in earlier attempts."""
+    """Add the time since ``started`` to the waiting time of earlier attempts."""
     waited = directory.costs_so_far().get(name, 0.0)
     directory.add_costs(**{name: waited + time.monotonic() - started})
 
 
-class _Diverged(Exception):  # noqa: N818 (told apart from errors: it is handled here)
+class _Diverged(Exception):  # noqa: N818 (no error: it is handled here)
     """A step whose numbers are no longer finite, in the attempt after ``retries`` others."""
 
     def __init__(self, step: int, values: Mapping[str, float], retries: int) -> None:
@@ -216,13 +218,13 @@ def _iterate(
     directory: RunDirectory,
     steps: frozenset[int],
 ) -> Condensation[Any]:
-    """All iterations; returns the condensation of the own classes at its end.
+    """Make all iterations, and return the condensation of the classes of this process.
 
-    Where numbers stop being finite, it returns to the last checkpoint, or to the beginning, and
-    resumes from there with other random numbers; after a few times it gives up.
+    If numbers stop being finite, it returns to the last checkpoint, or to the beginning, and
+    resumes from there with other random numbers.
 
     Raises:
-        ConfigError: it diverges again and again.
+        ConfigError: it has diverged more often than that is done.
     """
     retries = 0
     while True:
@@ -238,9 +240,8 @@ def _iterate(
                     f"the last good state; {advice} and choose another --output"
                 ) from None
             log(
-                f"{_FINITE}: {found}; going back to the last good "
-                f"state, on with other random numbers ({retries} of {_RETRIES}); if that happens "
-                f"again, {advice}"
+                f"{_FINITE}: {found}; going back to the last good state, to continue with other "
+                f"random numbers ({retries} of {_RETRIES}); if that happens again, {advice}"
             )
             if context.world.is_rank_zero:
                 directory.add_costs(returns=retries)
@@ -254,10 +255,11 @@ def _attempt(
     steps: frozenset[int],
     retries: int,
 ) -> Condensation[Any]:
-    """The iterations from the checkpoint when there is one, or from the first.
+    """Make the iterations from the checkpoint, if there is one, or from the first.
 
-    Several processes meet about once a second, not at every step: there losses are summed, and rank
-    0 decides whether to save, whether to stop, and after how many steps to meet again.
+    Several processes synchronise about once a second, not at every step: their losses are summed,
+    and rank 0 decides whether to save, whether to stop, and after how many steps to synchronise
+    again.
 
     Raises:
         _Diverged: losses or state are not finite.
@@ -292,7 +294,7 @@ def _attempt(
             if due or snapshot or done == method.iterations:
                 found, stop = _summed(pending, work.interrupt.requested, world)
                 now = time.monotonic()
-                each, seconds = (now - logged) / len(pending), work.seconds()
+                step_seconds, seconds = (now - logged) / len(pending), work.seconds()
                 pending.clear()
                 logged = now
                 for step, values in found:
@@ -300,15 +302,15 @@ def _attempt(
                         raise _Diverged(step, values, retries)
                 if world.is_rank_zero:
                     work.bar.note = _log(directory, found, seconds)
-                ahead = max(1, round(min(_SYNC_SECONDS, save_seconds()) / each))
+                ahead = max(1, round(min(_SYNC_SECONDS, save_seconds()) / step_seconds))
                 save, next_sync = world.broadcast_object([stop or checkpoints.due(), done + ahead])
-                kept = save or snapshot or done == method.iterations
-                if kept and not all(world.all_gather_object(_sound(condensation))):
+                stores = save or snapshot or done == method.iterations
+                if stores and not all(world.all_gather_object(_is_finite(condensation))):
                     raise _Diverged(iteration, found[-1][1], retries)
                 if snapshot:
-                    held = _packaged(method, condensation, context, directory)
-                    if held is not None:
-                        held.save(directory.snapshot(done))
+                    condensed = _packaged(method, condensation, context, directory)
+                    if condensed is not None:
+                        condensed.save(directory.snapshot(done))
                 if save:
                     header = {"step": done, "seconds": seconds, "returns": retries}
                     _save(state, header, checkpoints, world)
@@ -325,8 +327,8 @@ def _attempt(
     return condensation
 
 
-def _sound(condensation: Condensation[Any]) -> bool:
-    """Whether all numbers of the state are finite, and a learned step size is one."""
+def _is_finite(condensation: Condensation[Any]) -> bool:
+    """Whether all numbers of the state are finite, and a learned step size is above 0."""
     rate = condensation.learned_rate
     if rate is not None and not bool(rate > 0):
         return False
@@ -336,18 +338,18 @@ def _sound(condensation: Condensation[Any]) -> bool:
 def _summed(
     pending: Sequence[tuple[int, Tensors]], interrupted: bool, world: World
 ) -> tuple[list[tuple[int, dict[str, float]]], bool]:
-    """Losses of all classes, and whether any process was asked to stop: one exchange."""
+    """Sum the losses over processes, and return whether any of them was asked to stop."""
     parts = [loss.detach().double() for _, losses in pending for loss in losses.values()]
-    own = torch.stack([*parts, torch.full_like(parts[0], interrupted)]).cpu()
-    *values, asked = world.sum(own).tolist()
-    given = iter(values)
-    return [(i, {name: next(given) for name in losses}) for i, losses in pending], asked > 0
+    numbers = torch.stack([*parts, torch.full_like(parts[0], interrupted)]).cpu()
+    *sums, stops = world.sum(numbers).tolist()
+    values = iter(sums)
+    return [(i, {name: next(values) for name in losses}) for i, losses in pending], stops > 0
 
 
 def _log(
     directory: RunDirectory, found: Sequence[tuple[int, dict[str, float]]], seconds: float
 ) -> str:
-    """Append losses to the metrics; returns the last ones in words."""
+    """Append losses to the metrics, and return the last ones as text."""
     lines = []
     values: dict[str, float] = {}
     for iteration, values in found:
@@ -361,7 +363,7 @@ def _log(
 
 
 def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
-    """Of the condensation, with what they must agree with."""
+    """The checkpoints of the condensation, with their stamp."""
     stamp = {
         "config": identity(context.config),
         "data_fingerprint": context.train.fingerprint,
@@ -373,7 +375,7 @@ def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
 def _save(
     state: PixelState, header: dict[str, Any], checkpoints: Checkpoints, world: World
 ) -> None:
-    """Store the rows of all processes in one checkpoint, which rank 0 writes."""
+    """Store the rows of all processes in one checkpoint, written by rank 0."""
     tensors = {}
     for name, tensor in state.tensors().items():
         whole = tensor if name in state.shared() else world.gather(tensor)
@@ -384,18 +386,18 @@ def _save(
 
 
 def _restore(state: PixelState, checkpoints: Checkpoints, world: World) -> tuple[int, float, int]:
-    """Load rank 0's checkpoint into ``state``, each process its own rows.
+    """Load the checkpoint on rank 0 into ``state``, whose rows are those of each process's classes.
 
     A checkpoint holds the rows of all classes, so another number of processes can resume from it.
 
     Returns:
-        The next iteration, the seconds spent so far, and how often it went back to a good state.
+        The next iteration, the seconds spent so far, and how often it has returned to a good state.
     """
     tensors, header = (checkpoints.latest() if world.is_rank_zero else None) or ({}, None)
     header = world.broadcast_object(header)
     if header is None:
         if checkpoints.numbers():
-            log("none of the checkpoints is whole; starting from the first step")
+            log("no checkpoint is intact; starting from the first step")
         return 0, 0.0, 0
     for name, tensor in state.tensors().items():
         if name in state.shared():

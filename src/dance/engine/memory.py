@@ -1,8 +1,8 @@
 """How many classes fit into memory at once.
 
-What a step needs beside its state is linear in the images that are forwarded together. The bytes of
-one image are measured, not assumed, since they depend on network, kernels and precision: one
-forward of one image and one of two, and what autograd keeps of them for the backward pass.
+Apart from its state, the memory of a step is linear in the number of images of one forward pass.
+The bytes of one image are measured, since they depend on network, kernels and precision: what
+autograd saves for the backward pass of one image is compared with that of two.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dance.core.memory import amount
 from dance.core.rng import keyed_generator
 from dance.networks import Network
 
-_WORK = 2
-"""Largest maps of an image that live beside what is kept: one and its gradient, in work."""
-_PICTURES = 4
-"""Float copies of an image's pixels: decoded, standardised, augmented, in the network's layout."""
+_WORK_TENSORS = 2
+"""Tensors in use beside the saved ones, each of the size of the largest: a map and its gradient."""
+_PIXEL_COPIES = 4
+"""Float copies of the pixels: decoded, standardised, augmented, in the network's layout."""
 
 
 @dataclass(frozen=True)
 class ImageCost:
-    """Memory of one image in a forward pass of many, in bytes.
+    """Bytes of memory for one more image in a forward pass.
 
     Attributes:
-        gradient: up to the gradient of the image's pixels.
+        gradient: with the gradient of the pixels.
         forward: without gradients.
     """
 
@@ -43,25 +43,24 @@ def image_cost(
     *,
     bfloat16: bool = False,
 ) -> ImageCost:
-    """Measure one image.
+    """Measure the memory of one image.
 
     On a CPU this is within a factor of 1.5 (ConvNet with gradients) or 2.5 (others) of what the
-    process then takes, scratch space and losses of the allocator included
-    (tests/unit/engine/test_memory.py).
+    process takes, including scratch space and fragmentation (tests/unit/engine/test_memory.py).
 
     Args:
         network: skeleton, in evaluation mode.
         channels: C of the image.
         resolution: H = W in pixels.
-        device: where.
-        bfloat16: arithmetic of the network.
+        device: where it is measured.
+        bfloat16: whether the network computes in bfloat16.
     """
     fresh = network.initial(keyed_generator(0, "memory"))
     state = {name: tensor.to(device) for name, tensor in fresh.items()}
     weights = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
 
-    def kept(count: int) -> list[int]:
-        """Bytes of each tensor that autograd keeps of some images."""
+    def saved(count: int) -> list[int]:
+        """Bytes of each tensor that autograd saves for ``count`` images."""
         sizes: dict[int, int] = {}
 
         def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -81,30 +80,29 @@ def image_cost(
         del found
         return list(sizes.values())
 
-    one, two = kept(1), kept(2)
-    gradient = (
-        sum(two) - sum(one) + _WORK * max(two) // 2 + _PICTURES * 4 * channels * resolution**2
-    )
+    one, two = saved(1), saved(2)
+    gradient = sum(two) - sum(one) + _WORK_TENSORS * max(two) // 2
+    gradient += _PIXEL_COPIES * 4 * channels * resolution**2
     return ImageCost(gradient, gradient // 2)
 
 
-def fitting(limit: int, beside: int, per_class: int, classes: int) -> int:
-    """Classes that can be forwarded together.
+def fitting(limit: int, fixed: int, per_class: int, classes: int) -> int:
+    """Number of classes that can go through one forward pass.
 
     Args:
-        limit: bytes in all.
-        beside: bytes that are needed however few classes there are.
-        per_class: bytes of one class more.
-        classes: no more than these.
+        limit: bytes in total.
+        fixed: bytes that do not depend on this number.
+        per_class: bytes for each class.
+        classes: largest number.
 
     Raises:
         ConfigError: not even one class fits.
     """
-    chunk = (limit - beside) // per_class
+    chunk = (limit - fixed) // per_class
     if chunk < 1:
         raise ConfigError(
             f"memory must hold at least one class: a class takes {amount(per_class)} at once "
-            f"beside {amount(beside)} for the rest, and there are {amount(limit)}; raise "
+            f"beside {amount(fixed)} for the rest, and there are {amount(limit)}; raise "
             "--memory-limit, use more processes, or take a smaller ipc, factor, network or size"
         )
     return max(1, min(classes, chunk))

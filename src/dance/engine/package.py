@@ -24,20 +24,20 @@ def package(
     learning_rate: float | None = None,
     rows: torch.Tensor | None = None,
 ) -> CondensedSet:
-    """A self-describing set; runs of the same settings give equal ones.
+    """Make a self-describing set; runs of the same settings give equal ones.
 
     Args:
         pixels: (K*ipc,C,S,S) stored images, class-major.
         context: of the run.
-        method: that made them (None: the run's).
-        decoder: of the stored images (None: the run's).
+        method: that made them (None: that of the run).
+        decoder: of the stored images (None: that of the run).
         space: of ``pixels``.
-        learning_rate: that was learned with them.
-        rows: (n,) int64 of the training images that these are copies of; the file then holds their
-            own 8 bits.
+        learning_rate: that was learned with them, if any.
+        rows: (n,) int64, rows of the training images of which these are copies; the file then
+            stores them with 8 bits per value, without loss.
     """
     config, train = context.config, context.train
-    maker = method or context.method
+    method = method or context.method
     levels, pixels = None, pixels.detach().float().cpu()
     whitened = space == "normalized" and train.normalization.whitening is not None
     if rows is not None:
@@ -59,7 +59,7 @@ def package(
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,
             "train_images": context.train_images,
-            "label": maker.title,
+            "label": method.title,
             "config": to_plain(config),
             "config_hash": digest(identity(config)),
             "seed": config.seed,

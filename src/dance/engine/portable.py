@@ -1,4 +1,4 @@
-"""Runs without real images: what a file of experts and bank allows, and what it does not."""
+"""Runs without real images, from a file of experts and bank."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dance.experts.portable import Portable, portable_header, read_portable
 from dance.methods import METHODS, Banked
 
 _MADE_WITH = ("method", "seed", "precision", "network", "experts")
-"""Settings outside of ``options`` that decide experts and bank."""
+"""Settings outside of ``options`` on which experts and bank depend."""
 _REAL = ("random", "whole")
-"""Baselines that are made of real images."""
+"""Baselines that need real images."""
 
 
 def banked(config: RunConfig) -> Banked:
-    """The method of a run, which can match with a bank.
+    """The method of a run, if it supports a bank.
 
     Raises:
-        ConfigError: it cannot, whatever its settings.
+        ConfigError: it does not.
     """
     method = config.make_method()
     if not isinstance(method, Banked):
@@ -30,10 +30,10 @@ def banked(config: RunConfig) -> Banked:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide experts and bank, as nested plain data.
+    """The settings on which experts and bank depend, as nested plain data.
 
     Raises:
-        ConfigError: the method has no use for a bank.
+        ConfigError: the method does not use a bank.
     """
     method = banked(config)
     if not method.bank_draws():
@@ -44,12 +44,12 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def _no_bank(config: RunConfig) -> ConfigError:
-    """That a run's method does not ask for a bank, with what would."""
+    """An error that the method does not use a bank, with the options that do."""
     ways = []
     for name in METHODS.names():
         if issubclass(kind := METHODS.get(name), Banked):
-            asked = kind.bank_options.items()
-            flags = [f"--{key.replace('_', '-')} {value}" for key, value in asked]
+            options = kind.bank_options.items()
+            flags = [f"--{key.replace('_', '-')} {value}" for key, value in options]
             ways.append(" and ".join([f"--method {name}", *flags]))
     return ConfigError(
         f"a bank needs a method that matches with one: got {config.method} with these options; "
@@ -58,10 +58,10 @@ def _no_bank(config: RunConfig) -> ConfigError:
 
 
 def starting_point(config: RunConfig, header: dict[str, Any]) -> RunConfig:
-    """A configuration with the settings of a bank's file in place of its own.
+    """A configuration in which the settings of a bank's file replace those of ``config``.
 
     Raises:
-        ConfigError: it is for another method.
+        ConfigError: the file is for another method.
     """
     made = header["settings"]
     if config.method != made["method"]:
@@ -71,16 +71,16 @@ def starting_point(config: RunConfig, header: dict[str, Any]) -> RunConfig:
         )
     baselines = [name for name in config.evaluation.baselines if name not in _REAL]
     length = {banked(config).bank_length: header["entries"]}
-    own = {"init": "noise", "evaluation": {"baselines": baselines}, "options": length}
-    return build_run(merge(made, own), base=config)
+    changes = {"init": "noise", "evaluation": {"baselines": baselines}, "options": length}
+    return build_run(merge(made, changes), base=config)
 
 
 def open_portable(config: RunConfig) -> Portable | None:
-    """The file of experts and bank that ``config.data`` names; None where it names images.
+    """The file of experts and bank that ``config.data`` names; None if it names images.
 
     Raises:
         ConfigError: the run needs real images, or other experts or features than the file holds.
-        ArtifactError: the file is damaged or something else.
+        ArtifactError: the file is damaged or of another kind.
     """
     header = portable_header(config.data)
     if header is None:
@@ -135,7 +135,7 @@ def need_images(data: str, what: str) -> None:
     """
     try:
         portable = portable_header(data) is not None
-    except ArtifactError:  # whoever loads it as images says what it is not
+    except ArtifactError:  # the error of loading it as images says more
         return
     if portable:
         raise ConfigError(

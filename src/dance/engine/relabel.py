@@ -5,11 +5,11 @@
 2. Each length with each temperature labels the decoded images: the mean over the teachers of
    softmax(logits / temperature), unaugmented. New networks are trained on them by a short protocol
    and tested on the held-out images. The pair with the best mean is taken; of equals, the first.
-3. Experts of that length, trained on all training images, give the labels that are kept.
+3. Experts of that length, trained on all training images, give the final labels.
 
 The labels are static: the same for every augmentation of an image. The set itself was condensed
-with the held-out images, so accuracies on them are no estimate of anything; they only tell the
-candidates apart, which all have that advantage.
+with the held-out images, so accuracies on them are biased; they only rank the candidates, for which
+the bias is the same.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from dance.networks import NetworkConfig
 ORIGIN = "soft_labels"
 """Key of the provenance entry that describes the labels of a set."""
 CHOICE = "quick-v1"
-"""The protocol by which teachers are compared."""
+"""The protocol with which teachers are compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Relabeller:
-    """The experts of one data set as teachers.
+    """Makes soft labels with the experts of one data set as teachers.
 
     Attributes:
         train: real training images, on any device.
         network: of the teachers, and of the networks that choose among them.
         experts: recipe of the teachers.
-        config: which are tried.
-        seed: of everything that is drawn.
+        config: which teachers are tried.
+        seed: of all random numbers.
         precision: ``float32`` or ``bfloat16``.
         device: where networks are trained.
-        world: processes that share the work; each calls everything here.
+        world: processes that share the work; all of them must call each method.
         directory: of the checkpoints.
     """
 
@@ -69,12 +69,12 @@ class Relabeller:
     world: World
     directory: Path
 
-    def asked(self) -> dict[str, Any]:
-        """What decides the labels of a set, as plain data."""
-        recipe = {name: part for name, part in to_plain(self.experts).items() if name != "count"}
+    def settings(self) -> dict[str, Any]:
+        """The settings on which the labels of a set depend, as plain data."""
+        experts = {name: part for name, part in to_plain(self.experts).items() if name != "count"}
         return {
             "teacher": to_plain(self.config),
-            "experts": recipe,
+            "experts": experts,
             "network": to_plain(self.network),
             "seed": self.seed,
             "precision": self.precision,
@@ -84,7 +84,7 @@ class Relabeller:
         """The set with the requested labels; unchanged if it has them.
 
         Raises:
-            ConfigError: the set is whitened, and experts are not.
+            ConfigError: the set is whitened.
             ArtifactError: an expert or a checkpoint is of other code or cannot be written.
         """
         if condensed.normalization.whitening is not None:
@@ -92,13 +92,13 @@ class Relabeller:
                 "labels must be hard for a whitened set: got soft, and experts see images that are "
                 "not whitened; use --labels hard"
             )
-        asked = digest(self.asked())
+        requested = digest(self.settings())
         origin = condensed.provenance.get(ORIGIN, {})
-        if condensed.soft_labels is not None and origin.get("asked") == asked:
+        if condensed.soft_labels is not None and origin.get("asked") == requested:
             return condensed
         epochs, temperature, accuracies = self._choose(condensed.hard())
         chosen: dict[str, Any] = {
-            "asked": asked,
+            "asked": requested,
             "teachers": self.config.count,
             "epochs": epochs,
             "temperature": temperature,
@@ -108,15 +108,15 @@ class Relabeller:
             ],
         }
         if accuracies:
-            chosen["chosen_on"] = f"{len(self._parts[1].labels)} held-out training images"
+            chosen["chosen_on"] = f"{len(self._split[1].labels)} held-out training images"
         return self.labelled(condensed, chosen)
 
     def labelled(self, condensed: CondensedSet, chosen: dict[str, Any]) -> CondensedSet:
-        """A set with the labels of the teachers that were chosen before, for it or another one.
+        """Label a set with teachers that were chosen before, for this or another set.
 
         Args:
             condensed: the set.
-            chosen: entry about the labels for the provenance of a relabelled set.
+            chosen: entry about the labels in the provenance of a relabelled set.
         """
         states = self._teachers(self.train, chosen["epochs"])
         soft = self._labels(condensed, states, chosen["temperature"])
@@ -131,12 +131,12 @@ class Relabeller:
         return self.config.tried(self.experts.epochs)
 
     @cached_property
-    def _parts(self) -> tuple[ImageSet, ImageSet]:
-        """Training images of the teachers that are tried, and the held-out ones."""
+    def _split(self) -> tuple[ImageSet, ImageSet]:
+        """Training images of the teachers that are compared, and the held-out images."""
         return train_val_split(self.train, self.seed)
 
     def _teachers(self, train: ImageSet, epochs: int) -> list[dict[str, torch.Tensor]]:
-        """Weights of experts trained for so long, on the device; those on disk are taken."""
+        """Weights of experts trained for ``epochs``, on the device; missing ones are trained."""
         training = NetworkTraining(
             train,
             network_for(self.network, train),
@@ -154,7 +154,7 @@ class Relabeller:
     def _labels(
         self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], temperature: float
     ) -> torch.Tensor:
-        """(m,K) float32 on the CPU."""
+        """Soft labels (m,K) float32 on the CPU."""
         return mean_probabilities(
             condensed.images().to(self.device),
             network_for(self.network, self.train),
@@ -164,30 +164,30 @@ class Relabeller:
         ).cpu()
 
     def _choose(self, condensed: CondensedSet) -> tuple[int, float, list[float]]:
-        """Epochs and temperature that train best, and the accuracy of all that were tried."""
+        """The best epochs and temperature, and the accuracies of all pairs that were tried."""
         world, tried = self.world, self._tried
         if len(tried) == 1:
             return *tried[0], []
-        rest, held = self._parts
+        train, held_out = self._split
         stamp = {
-            "asked": self.asked(),
+            "asked": self.settings(),
             "set": checksum({"pixels": condensed.pixels}, condensed.decoder.pack()),
             "data_fingerprint": self.train.fingerprint,
         }
-        made = Checkpoints(self.directory, "relabel", stamp)
-        found = made.latest() if world.is_rank_zero else None
+        checkpoints = Checkpoints(self.directory, "relabel", stamp)
+        found = checkpoints.latest() if world.is_rank_zero else None
         accuracies: list[float] = world.broadcast_object(found[1] if found else [])
         states: list[dict[str, torch.Tensor]] = []
         last = None
         for place, (epochs, temperature) in list(enumerate(tried))[len(accuracies) :]:
             if epochs != last:
-                states, last = self._teachers(rest, epochs), epochs
+                states, last = self._teachers(train, epochs), epochs
             labels = world.broadcast(self._labels(condensed, states, temperature))
             part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
             row = Checkpoints(self.directory, f"teacher-{place}{part}", {**stamp, "place": place})
             score = score_set(
                 replace(condensed, soft_labels=labels),
-                held.to(self.device),
+                held_out.to(self.device),
                 network_for(self.network, self.train),
                 self.network.name,
                 EvaluationConfig(
@@ -203,7 +203,7 @@ class Relabeller:
             accuracies.append(score.last.mean)
             if world.is_rank_zero:
                 numbers = torch.tensor(accuracies)
-                made.save(len(accuracies), {"accuracies": numbers}, accuracies)
+                checkpoints.save(len(accuracies), {"accuracies": numbers}, accuracies)
             row.clear()
         best = max(range(len(tried)), key=accuracies.__getitem__)
         epochs, temperature = tried[best]
@@ -212,5 +212,5 @@ class Relabeller:
             f"({100 * accuracies[best]:.1f} % of the held-out training images)"
         )
         if world.is_rank_zero:
-            made.clear()
+            checkpoints.clear()
         return epochs, temperature, accuracies

@@ -1,4 +1,4 @@
-"""Everything about a configuration that can be known to be wrong before work begins."""
+"""Checks of a configuration, before work begins, that concern several of its sections."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dance.methods import METHODS
 
 
 def _check_whitening(config: RunConfig) -> None:
-    """Refuse what does not work with whitened images.
+    """Refuse settings that do not work with whitened images.
 
     Raises:
-        ConfigError: it must be changed, or whitening be none.
+        ConfigError: there is one.
     """
-    able = [name for name in METHODS.names() if METHODS.get(name).whitens]
+    allowed = [name for name in METHODS.names() if METHODS.get(name).whitens]
     must = {
-        f"method must be one of {', '.join(able)}": (config.method in able, config.method),
+        f"method must be one of {', '.join(allowed)}": (config.method in allowed, config.method),
         "factor must be 1": (config.factor == 1, config.factor),
         "labels must be hard": (config.labels == "hard", config.labels),
         "evaluation.baselines must not name whole": (
@@ -25,10 +25,10 @@ def _check_whitening(config: RunConfig) -> None:
             ", ".join(config.evaluation.baselines),
         ),
     }
-    for words, (holds, got) in must.items():
+    for rule, (holds, got) in must.items():
         if not holds:
             raise ConfigError(
-                f"{words} with whitened images: got {got}; change it or use --whitening none"
+                f"{rule} with whitened images: got {got}; change it or use --whitening none"
             )
 
 
@@ -42,15 +42,16 @@ def check(config: RunConfig) -> None:
     method.check_experts(config.experts.count)
     if config.whitening != "none":
         _check_whitening(config)
-    asked, kept = method.trajectory_epochs(), config.trajectories
-    if asked and kept.count < 1:
+    epochs, trajectories = method.trajectory_epochs(), config.trajectories
+    if epochs and trajectories.count < 1:
         raise ConfigError(
-            f"trajectories.count must be at least 1 for {config.method}: got {kept.count}"
+            f"trajectories.count must be at least 1 for {config.method}: got {trajectories.count}"
         )
-    if asked > kept.epochs:
+    if epochs > trajectories.epochs:
         raise ConfigError(
-            f"trajectories.epochs must be at least {asked} for {config.method} with these options: "
-            f"got {kept.epochs}; raise it, or lower options.{method.trajectory_option}"
+            f"trajectories.epochs must be at least {epochs} for {config.method} with these "
+            f"options: got {trajectories.epochs}; raise it, or lower "
+            f"options.{method.trajectory_option}"
         )
     resolution = config.source.size
     if resolution is None and config.data in KNOWN:

@@ -1,4 +1,4 @@
-"""The directory of one run: its files, whose it is, and how far it got."""
+"""The directory of one run: its files, its settings and its progress."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dance.engine.config import RunConfig
 _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
 )  # fmt: skip
-"""Settings that do not change the stored images: of the machine, and of the scores."""
+"""Settings that do not change the stored images: those of the machine and of the scores."""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide the condensed set, as plain data."""
+    """The settings on which the condensed set depends, as plain data."""
     plain = to_plain(config)
     plain["source"] = {
         name: plain["source"][name] for name in ("size", "skip_bad", "statistics", "test_fraction")
@@ -64,11 +64,11 @@ class RunDirectory:
         return self.snapshots / f"{step:06}.safetensors"
 
     def claim(self, config: RunConfig) -> None:
-        """Make the directory for this configuration, or take it up again.
+        """Make the directory for this configuration, or reuse that of a run of the same settings.
 
         Raises:
-            ArtifactError: it holds a run that other settings decided, or files that are no run's,
-                or cannot be written.
+            ArtifactError: it contains a run of other settings or other files, or it cannot be
+                written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ArtifactError(f"--output must be a folder: {self.path} is a file")
@@ -84,7 +84,7 @@ class RunDirectory:
         write_text(self.config, to_yaml(to_plain(config)))
 
     def begun(self) -> bool:
-        """Whether a run was claimed here, however far it got."""
+        """Whether this is the directory of a run, finished or not."""
         return self.config.exists()
 
     def _refuse_other(self, config: RunConfig) -> None:
@@ -102,7 +102,7 @@ class RunDirectory:
             )
 
     def costs_so_far(self) -> dict[str, Any]:
-        """Seconds and memory written by the phases that are over."""
+        """Seconds and memory of the phases that are finished."""
         return dict(read_json(self.costs)) if self.costs.exists() else {}
 
     def add_costs(self, **costs: Any) -> None:
@@ -114,24 +114,24 @@ class RunDirectory:
         return read_scores(self.scores) if self.scores.exists() else []
 
     def write_scores(self, scores: Sequence[Score]) -> None:
-        """Store the scores in place of those before."""
+        """Store the scores, replacing earlier ones."""
         write_json(self.scores, [score.to_plain() for score in scores])
 
     def finish(self) -> None:
-        """Mark the run as done, after which it needs no checkpoints."""
+        """Mark the run as done, and remove its checkpoints."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         if not self.done.exists():
             write_text(self.done, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget lines from ``step`` on, which an interrupted run wrote after its checkpoint."""
+        """Remove lines from ``step`` on, which an interrupted run wrote after its checkpoint."""
         if not self.metrics.exists():
             return
-        kept = []
+        earlier = []
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] < step:
-                    kept.append(line + "\n")
+                    earlier.append(line + "\n")
             except (ValueError, KeyError):
                 break
-        write_text(self.metrics, "".join(kept))
+        write_text(self.metrics, "".join(earlier))

@@ -1,4 +1,4 @@
-"""Scores of a run and of a stored set; test images are loaded here, after the set is finished."""
+"""Scoring of runs and stored sets; test images are loaded only here, for finished sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dance.core.files import checksum
 from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
-from dance.engine.context import RunContext, named_network, network_for, own_device
+from dance.engine.context import RunContext, local_device, named_network, network_for
 from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.relabel import ORIGIN, Relabeller
@@ -36,16 +36,16 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     """Score the condensed set with every network and the baselines with the first.
 
     Scores that exist are skipped. Each is written when it is complete, and networks in training are
-    checkpointed. If soft labels are asked for, they are made first, and the baselines get labels of
-    the same teachers.
+    checkpointed. Soft labels, if requested, are made first, and the baselines get labels of the
+    same teachers.
     """
     config, world = context.config, context.world
     condensed = _from_rank_zero(directory.condensed, world)
     made_from = condensed.provenance.get("data_fingerprint")
     if made_from != context.train.fingerprint:
         raise ArtifactError(
-            f"{directory.condensed} must be scored on the data that it is of: {config.data} "
-            "has changed since; choose another --output"
+            f"{directory.condensed} must be scored on the data of which it was made: "
+            f"{config.data} has changed since; choose another --output"
         )
     if context.portable is not None:
         if world.is_rank_zero:
@@ -69,12 +69,12 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     first, baselines = config.networks[0], config.evaluation.baselines
 
     def compare(subject: str, label: str, path: Path) -> None:
-        if board.held(subject, first):
+        if board.has(subject, first):
             return
-        beside = _from_rank_zero(path, world)
+        baseline = _from_rank_zero(path, world)
         if teacher is not None:
-            beside = teacher.labelled(beside, condensed.provenance[ORIGIN])
-        board.add(subject, label, first, beside)
+            baseline = teacher.labelled(baseline, condensed.provenance[ORIGIN])
+        board.add(subject, label, first, baseline)
 
     if "initial" in baselines and isinstance(context.method, Condenser):
         compare("initial", "Initial stored images", directory.initial)
@@ -90,11 +90,10 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
 
 
 def _from_rank_zero(path: Path, world: World) -> CondensedSet:
-    """A condensed set that rank 0 has on its disk."""
-    held = load_set(path) if world.is_rank_zero else None
-    if world.size == 1 and held is not None:
-        return held
-    tensors, header = held.pack() if held else ({}, {})
+    """Load a condensed set on rank 0, and broadcast it."""
+    if world.size == 1:
+        return load_set(path)
+    tensors, header = load_set(path).pack() if world.is_rank_zero else ({}, {})
     return unpack(world.broadcast_tensors(tensors), world.broadcast_object(header))
 
 
@@ -117,7 +116,7 @@ def _relabeller(context: RunContext, directory: RunDirectory) -> Relabeller:
 def _relabelled(
     teacher: Relabeller, condensed: CondensedSet, directory: RunDirectory
 ) -> CondensedSet:
-    """The run's set with soft labels, stored with them."""
+    """The set of the run with soft labels, which are stored in its file."""
     started = time.monotonic()
     found = teacher.relabelled(condensed)
     if found is not condensed and teacher.world.is_rank_zero:
@@ -151,7 +150,7 @@ class Scoreboard:
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
         """Score one set on one network, unless that row exists."""
         config = self._context.config
-        if self.held(subject, network):
+        if self.has(subject, network):
             return
         norm = PROTOCOLS.get(config.evaluation.protocol).norm
         shape = named_network(network, config.network, norm)
@@ -178,13 +177,13 @@ class Scoreboard:
             checkpoints=checkpoints,
             world=self._context.world,
         )
-        self._keep(replace(score, asked=self._asked))
+        self._store(replace(score, asked=self._asked))
         checkpoints.clear()
 
     def add_whole(self) -> None:
         """Test the experts: networks trained on the whole real set."""
         context, config = self._context, self._context.config
-        if self.held("whole", config.network.name):
+        if self.has("whole", config.network.name):
             return
         experts = context.pool().ensure(config.experts.count)
         seconds = sum(expert.header["seconds"] for expert in experts)
@@ -200,16 +199,16 @@ class Scoreboard:
             seeds=[expert.index for expert in experts],
             bfloat16=context.bfloat16,
         )
-        kept = ("index", "train_accuracy", "epochs", "seconds")
+        names = ("index", "train_accuracy", "epochs", "seconds")
         rows = [
-            {name: expert.header[name] for name in kept} | {"test_accuracy": accuracy}
+            {name: expert.header[name] for name in names} | {"test_accuracy": accuracy}
             for expert, accuracy in zip(experts, score.last.values, strict=True)
         ]
         if context.world.is_rank_zero:
             self._directory.add_costs(experts=rows)
-        self._keep(score)
+        self._store(score)
 
-    def held(self, subject: str, network: str) -> bool:
+    def has(self, subject: str, network: str) -> bool:
         """Whether that row exists."""
         return any(
             score.subject == subject
@@ -218,7 +217,7 @@ class Scoreboard:
             for score in self.scores
         )
 
-    def _keep(self, score: Score) -> None:
+    def _store(self, score: Score) -> None:
         self.scores.append(score)
         if not self._context.world.is_rank_zero:
             return
@@ -228,12 +227,12 @@ class Scoreboard:
 
 
 def _asked(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> Asked:
-    """The settings of a row, by which it is recognised.
+    """The settings of a row, which identify it.
 
     Args:
-        config: protocol and its changes.
+        config: protocol and changes to it.
         seed: of the networks.
-        soft: the set whose soft labels, or labels of whose teachers, are learned (None: hard ones).
+        soft: the set with the soft labels, or with labels of the same teachers (None: hard labels).
     """
     return Asked(
         protocol=config.protocol,
@@ -255,7 +254,7 @@ def _checkpoints(
     precision: str,
     world: World,
 ) -> Checkpoints:
-    """The checkpoints of one row; another number of networks or epochs is another row.
+    """The checkpoints of one row; they differ for other numbers of networks or epochs.
 
     Each process has checkpoints of its own networks. With another number of processes, the row is
     started again.
@@ -275,10 +274,10 @@ def _checkpoints(
 
 
 def _select_random(context: RunContext, directory: RunDirectory) -> None:
-    """Store a random selection of as many real images per class as the set stores."""
+    """Store a random selection of real images, as many per class as the condensed set has."""
     if directory.random.exists():
         return
-    context = context.alone()
+    context = context.single_process()
     method = METHODS.get(_RANDOM)
     selector = method(method.Config())
     assert isinstance(selector, Coreset)
@@ -300,14 +299,14 @@ def evaluate(
     labels: str = "hard",
     teacher: TeacherConfig | None = None,
 ) -> list[Score]:
-    """Score a stored set; the scores are stored in its file and, in a run, in ``scores.json`` too.
+    """Score a stored set; the scores are stored in its file and, for a run, in ``scores.json``.
 
-    An interrupted scoring is resumed by the same call.
+    The same call resumes an interrupted scoring.
 
     Args:
         target: run directory or condensed set.
-        config: protocol and its changes.
-        networks: names; the set's own network keeps the depth and norm it was condensed with.
+        config: protocol and changes to it.
+        networks: names; the network of the set has the depth and norm of the condensation.
         source: how the data set is read.
         seed: of the networks.
         device: where to train them.
@@ -327,10 +326,10 @@ def evaluate(
     made = condensed.provenance.get("config", {})
     name = data or made.get("data")
     if name is None:
-        raise ConfigError(f"{path} does not say which data it is of: name it with --data")
+        raise ConfigError(f"{path} does not say of which data it was made: name it with --data")
     need_images(name, "scoring")
     world = join()
-    place = own_device(device, world)
+    place = local_device(device, world)
     statistics = (made.get("source") or {}).get("statistics", source.statistics)
     source = replace(source, size=condensed.resolution, statistics=statistics)
     test = world.in_turn(lambda: load(name, "test", source)).to(place)
@@ -340,21 +339,21 @@ def evaluate(
             f"{path} has {list(condensed.classes)[:5]}…, {name} has {list(test.classes)[:5]}…; "
             "name the right data with --data"
         )
-    own = build(NetworkConfig, made.get("network", {}))
-    beside = RunDirectory(path.parent)
-    begun = beside.checkpoints if beside.begun() else path.with_name(f"{path.name}.checkpoints")
+    matching_network = build(NetworkConfig, made.get("network", {}))
+    run = RunDirectory(path.parent)
+    folder = run.checkpoints if run.begun() else path.with_name(f"{path.name}.checkpoints")
     learned = condensed.hard()
     if labels == "soft":
         relabeller = Relabeller(
             train=world.in_turn(lambda: load(name, "train", source)),
-            network=own,
+            network=matching_network,
             experts=build(ExpertConfig, made.get("experts", {})),
             config=teacher or TeacherConfig(),
             seed=made.get("seed", seed),
             precision=precision,
             device=place,
             world=world,
-            directory=begun,
+            directory=folder,
         )
         learned = condensed = relabeller.relabelled(condensed)
         if world.is_rank_zero:
@@ -362,9 +361,9 @@ def evaluate(
     asked = _asked(config, seed, condensed if labels == "soft" else None)
     scores = []
     for network in networks:
-        shape = named_network(network, own, PROTOCOLS.get(config.protocol).norm)
+        shape = named_network(network, matching_network, PROTOCOLS.get(config.protocol).norm)
         checkpoints = _checkpoints(
-            begun,
+            folder,
             learned,
             test,
             subject="condensed",
@@ -387,15 +386,15 @@ def evaluate(
             world=world,
         )
         if test.fingerprint != condensed.provenance.get("data_fingerprint"):
-            note = "scored on data with another fingerprint than it was made from"
+            note = "scored on data with another fingerprint than that of which it was made"
             score = replace(score, notes=(*score.notes, note))
         scores.append(replace(score, asked=asked))
         condensed.scores = _replaced(condensed.scores, scores[-1].lasting())
         if not world.is_rank_zero:
             continue
         condensed.save(path)
-        if beside.begun():
-            beside.write_scores(_replaced(beside.scores_so_far(), scores[-1]))
+        if run.begun():
+            run.write_scores(_replaced(run.scores_so_far(), scores[-1]))
         checkpoints.clear()
     return scores
 

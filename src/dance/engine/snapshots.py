@@ -1,4 +1,4 @@
-"""Snapshots: the condensed set as it is after chosen steps of a run, each stored as a set."""
+"""Snapshots: the condensed set after chosen steps of a run, each stored as a set."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from dance.core.errors import ConfigError
 _EVERY = re.compile(r"every:(\d+)")
 
 
-def snapshot_steps(asked: str | Sequence[int | str], iterations: int) -> frozenset[int]:
+def snapshot_steps(requested: str | Sequence[int | str], iterations: int) -> frozenset[int]:
     """The steps after which a snapshot is stored.
 
     Args:
-        asked: numbers of steps, and ``every:N`` for each multiple of N; none of either for no
-            snapshot.
-        iterations: steps of the run. The last step's snapshot is the finished set.
+        requested: numbers of steps, and ``every:N`` for each multiple of N; empty for no snapshot.
+        iterations: steps of the run. The snapshot of the last step is the finished set.
 
     Raises:
-        ConfigError: one is no such number, or lies beyond the run.
+        ConfigError: one of them is not a step of the run.
     """
     steps: set[int] = set()
-    for word in [asked] if isinstance(asked, str) else asked:
-        text = str(word).strip()
+    for item in [requested] if isinstance(requested, str) else requested:
+        text = str(item).strip()
         interval = _EVERY.fullmatch(text)
         number = int(interval[1]) if interval else int(text) if text.isdecimal() else 0
         if not 1 <= number <= iterations:
