@@ -1,4 +1,4 @@
-"""Complete configurations, each with its source and what to expect; and what a command means."""
+"""Recipes: complete configurations, each with its source and its expected accuracy."""
 
 from dance.recipes.base import RECIPES, Recipe
 from dance.recipes.quick import quick_settings

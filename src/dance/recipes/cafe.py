@@ -1,9 +1,10 @@
 """CAFE and CAFE+DSA at their published settings, and the numbers of DANCE's Table 1.
 
 Wang, Zhao et al., CAFE: Learning to Condense Dataset by Aligning Features (CVPR 2022). The settings
-are those of the released code, which is for CIFAR-10 alone; whether they made the numbers is not
-known. A bare command scores by ``dance-v1``, as for every method; the recipes as the paper does:
-DC's training without augmentation for twice as long, DSA's with it.
+are those of the released code, which is only for CIFAR-10; it is not known whether the published
+numbers were made with them. A command without a recipe scores by ``dance-v1``, as for every method;
+the recipes score as the paper: CAFE by DC's training, without augmentation and for twice as many
+epochs, and CAFE+DSA by DSA's.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from dance.recipes.base import QUICK, SETTINGS
 from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _EPOCHS = 601
-"""Of scoring without augmentation: DC's 301 with another 300."""
+"""Epochs of the training without augmentation: DC's 301 and another 300."""
 
 
 def cafe_config(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
-    """CAFE for images of ``resolution`` pixels; only the augmentation of digits depends on them.
+    """CAFE for images of ``resolution`` pixels; images of digits are not mirrored.
 
     Args:
-        method: cafe, which begins at noise, or cafe_dsa, which begins at real images.
+        method: cafe, which starts from noise, or cafe_dsa, which starts from real images.
         data: name or path.
         ipc: images per class.
         resolution: H = W of the images in pixels.

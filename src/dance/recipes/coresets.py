@@ -1,9 +1,10 @@
-"""Selections of real images: their settings, and the recipes of the rows of the tables.
+"""Selections of real images: their settings, and recipes for published numbers.
 
-Nobody published settings for these rows, only rules (:mod:`dance.methods.herding`). The features
-are those of one expert, trained as DANCE's experts are. Numbers of the DANCE paper's Table 1 are
-copied there from earlier tables and were made without augmentation by the protocol of DC, so the
-recipes score by ``dc-v1``; a bare command scores by ``dance-v1`` as for every other method.
+No settings of these numbers were published, only the rules (:mod:`dance.methods.herding`). The
+features are those of one expert, trained like DANCE's experts. The numbers in Table 1 of the DANCE
+paper were copied from earlier tables and were made without augmentation by the protocol of DC, so
+the recipes score by ``dc-v1``; a command without a recipe scores by ``dance-v1``, as for every
+method.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _METHODS = ("random", "herding", "k_center", "k_means")
 
 
 def coreset_config(method: str, data: str, ipc: int, resolution: int) -> RunConfig:
-    """A selection for images of ``resolution`` pixels, with one expert where one is needed.
+    """A selection for images of ``resolution`` pixels, with one expert if it needs one.
 
     Args:
         method: random, herding, k_center or k_means.
@@ -38,7 +39,7 @@ def coreset_config(method: str, data: str, ipc: int, resolution: int) -> RunConf
 
 
 def _published(method: str, protocol: str, data: str, ipc: int, resolution: int) -> RunConfig:
-    """The settings under the protocol that the published number is nearest to."""
+    """The settings with the protocol nearest to that of the published numbers."""
     return by_protocol(coreset_config(method, data, ipc, resolution), protocol)
 
 

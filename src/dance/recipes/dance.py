@@ -1,7 +1,7 @@
-"""DANCE at the settings of the paper's tables, by image side, and the accuracies published there.
+"""DANCE at the settings of the paper's tables, by resolution, and the accuracies published there.
 
 Zhang et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation (IJCAI 2024), section
-4.1 and the settings released with it. Every value that is not set here is the default of its class.
+4.1 and the released settings. Values that are not set here are the defaults of their classes.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PAPER = "DANCE (Zhang et al., IJCAI 2024)"
 _SMALL = 64
 """Largest resolution in pixels that the paper calls low."""
 _TINY = 16
-"""Resolution in pixels below which images are not divided into cells, since a cell of a few pixels
-is not recognisable, and the learning rate of the pixels is lower: with the published one the pixels
-of digits leave [0,1] by twice its width."""
+"""Resolution in pixels below which images are not divided into cells, since cells of a few pixels
+are not recognisable, and the learning rate of the pixels is lower: with the published one, pixels
+of the digits exceed [0,1] by twice its width."""
 
 _UNPUBLISHED = {"digits": (1, 10)}
 """Data sets that no paper reports, and their images per class."""
@@ -30,11 +30,11 @@ _UNPUBLISHED = {"digits": (1, 10)}
 
 @SETTINGS.register("dance")
 def dance_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """The paper's settings for images of ``resolution`` pixels, a rule for every other set too.
+    """The paper's settings for images of ``resolution`` pixels, also for sets that it does not use.
 
     Args:
         data: name or path.
-        ipc: images per class; the step on the pixels grows with it by itself.
+        ipc: images per class; the method scales the step on the pixels with it.
         resolution: H = W of the images in pixels.
     """
     settings = METHODS.get("dance").Config
@@ -48,11 +48,11 @@ def dance_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 QUICK.register("dance")({"options": {"real_targets": "bank"}})
-"""A bank was measured to lose nothing at these sizes (docs/results/bank.md)."""
+"""With a bank, the measured accuracy is not lower at these sizes (docs/results/bank.md)."""
 
 
 def _shallow_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """The same with a ConvNet of three blocks, which the released code takes for TinyImageNet."""
+    """The same with a ConvNet of three blocks, as in the released code for TinyImageNet."""
     config = dance_config(data, ipc, resolution)
     return replace(config, network=replace(config.network, depth=3))
 
@@ -60,8 +60,8 @@ def _shallow_config(data: str, ipc: int, resolution: int) -> RunConfig:
 def _literal_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """Algorithm 1 as printed.
 
-    All real images and no augmentation in Eq. 4, the mean over the whole set in Eq. 5, one plain
-    gradient step for each loss, and a start at random real images.
+    It uses all real images and no augmentation in Eq. 4, the mean over the whole set in Eq. 5, one
+    plain gradient step for each loss, and random real images as initial images.
     """
     config = dance_config(data, ipc, resolution)
     options = replace(
@@ -80,7 +80,7 @@ def _quick_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 def _add(data: str, ipc: int, source: str, expect: str) -> None:
-    """The recipe that the bare command means, and its quick variant."""
+    """Register the recipe with the settings of the command, and its quick variant."""
     command = f"dance condense {data} --ipc {ipc}"
     add("dance", data, ipc, dance_config, source, expect, command=command)
     add(

@@ -1,10 +1,10 @@
-"""DataDAM at its published settings in three readings, and the numbers of DANCE's tables.
+"""DataDAM in three variants of its published settings, and the numbers of DANCE's tables.
 
-Sajedi et al., DataDAM (ICCV 2023). Paper and released code disagree, and the numbers are those of
-the code as far as its authors answered: with batch norm. ``datadam-<data>-ipc<n>`` is that form;
-on whitened images for CIFAR, as users infer and the authors did not contradict; ``-code`` the
-released code as it is; ``-paper`` the paper's table: instance norm, attention power 4, 8000
-iterations.
+Sajedi et al., DataDAM (ICCV 2023). Paper and released code disagree. As far as its authors have
+answered, the numbers were made by the code, with batch norm. ``datadam-<data>-ipc<n>`` is this
+variant, for CIFAR on whitened images, as users inferred and the authors did not contradict;
+``-code`` is the released code without changes; ``-paper`` has the paper's settings: instance norm,
+attention power 4, 8000 iterations.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from dance.recipes.rows import (
 _LARGE_IPC = 50
 """Images per class above which the learning rate is ten times as large."""
 _LARGE = 128
-"""Side in pixels from which the embedding weighs twice as much."""
+"""Smallest resolution in pixels at which the weight of the embedding is twice as large."""
 
 _WHITENED = ("cifar10", "cifar100")
 
 
 @SETTINGS.register("datadam")
 def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """DataDAM as released for images of ``resolution`` pixels, its network with batch norm.
+    """DataDAM as released for images of ``resolution`` pixels, with batch norm.
 
     Args:
         data: name or path.
-        ipc: images per class; above 50 the steps are larger.
+        ipc: images per class; above 50 the learning rate is higher.
         resolution: H = W of the images in pixels.
     """
     options = METHODS.get("datadam").Config()
@@ -56,13 +56,13 @@ def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 def published_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """The same as the published numbers were made, as far as that is known; CIFAR is whitened."""
+    """The settings of the published numbers, as far as they are known; CIFAR is whitened."""
     config = _code(data, ipc, resolution)
     return replace(config, whitening="zca_standardised") if data in _WHITENED else config
 
 
 def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """The same as the paper's table has it, with instance norm; scored as DSA is."""
+    """The settings in the paper, with instance norm; scored by DSA's protocol."""
     config = datadam_config(data, ipc, resolution)
     options = replace(config.options, power=4, iterations=8000)
     config = replace(config, network=NetworkConfig(), options=options)
@@ -80,5 +80,5 @@ for _source in ("dance_table_1", "dance_table_2"):
     for _row in table(_source).select(method="datadam"):
         _data, _ipc = str(_row.where["data"]), int(_row.where["ipc"])
         for _preset, _config in (("code", _code), ("paper", paper_config)):
-            _from = f"{_PAPER}, as its {_preset} has it"
+            _from = f"{_PAPER}, settings of its {_preset}"
             add("datadam", _data, _ipc, _config, _from, _NONE, suffix=f"-{_preset}")

@@ -1,9 +1,9 @@
 """DC and DSA at their published settings, and the numbers of DANCE's Table 1.
 
 Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching (ICLR 2021), and Zhao & Bilen,
-Dataset Condensation with Differentiable Siamese Augmentation (ICML 2021), with their released
-program. A bare command scores by ``dance-v1``, as for every method; the recipes by ``dc-v1`` and
-``dsa-v1``, which are their own.
+Dataset Condensation with Differentiable Siamese Augmentation (ICML 2021), and their released
+program. A command without a recipe scores by ``dance-v1``, as for every method; the recipes score
+by ``dc-v1`` and ``dsa-v1``, the protocols of the papers.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from dance.recipes.base import QUICK, SETTINGS
 from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _NETWORKS = 1000
-"""K, random networks that the images are matched under."""
+"""Number of random networks with which the images are matched (K in the paper)."""
 
 
 @SETTINGS.register("dc")
 def dc_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """DC: 1000 networks, and as many steps of the images under each as the images per class ask.
+    """DC: 1000 networks, with a number of steps for each that depends on the images per class.
 
     Args:
         data: name or path.
         ipc: images per class.
-        resolution: H = W of the images in pixels; nothing depends on it.
+        resolution: H = W of the images in pixels; it has no effect.
     """
     options = METHODS.get("dc").Config(iterations=_NETWORKS * outer_steps(ipc))
     return without_experts(
@@ -37,12 +37,12 @@ def dc_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 @SETTINGS.register("dsa")
 def dsa_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """DSA: as DC, from real images, augmented; digits are not mirrored.
+    """DSA: DC from real images and with augmentation; images of digits are not mirrored.
 
     Args:
         data: name or path.
         ipc: images per class.
-        resolution: H = W of the images in pixels; nothing depends on it.
+        resolution: H = W of the images in pixels; it has no effect.
     """
     options = METHODS.get("dsa").Config(iterations=_NETWORKS * outer_steps(ipc))
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))

@@ -1,8 +1,8 @@
 """DM at its published settings, and the numbers of DANCE's tables.
 
 Zhao & Bilen, Dataset Condensation with Distribution Matching (WACV 2023), and the released
-commands. A bare command scores by ``dance-v1``, as for every method; the recipes by ``dsa-v1``,
-which is DM's own.
+commands. A command without a recipe scores by ``dance-v1``, as for every method; the recipes score
+by ``dsa-v1``, the protocol of the paper.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _LARGE_IPC = 100
 
 @SETTINGS.register("dm")
 def dm_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """DM for images of ``resolution`` pixels; nothing but the digits' augmentation depends on them.
+    """DM for images of ``resolution`` pixels; images of digits are not mirrored.
 
     Args:
         data: name or path.
-        ipc: images per class; from 100 on, CIFAR-10 takes larger steps.
+        ipc: images per class; from 100 on, the learning rate for CIFAR-10 is higher.
         resolution: H = W of the images in pixels.
     """
     options = METHODS.get("dm").Config()

@@ -1,8 +1,8 @@
 """DREAM at its published settings, and the numbers of DANCE's Table 1.
 
 Liu et al., DREAM: Efficient Dataset Distillation by Representative Matching (ICCV 2023), and the
-settings released with it. A bare command scores by ``dance-v1``, as for every method; the recipes
-by ``idc-v1``, which DREAM shares.
+released settings. A command without a recipe scores by ``dance-v1``, as for every method; the
+recipes score by ``idc-v1``, also the protocol of DREAM.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 _TINY_IMAGENET = {"real_batch": 64, "network_batch": 64, "network_images": 1000}
 _TINY_IMAGENET_LARGE_IPC, _TINY_IMAGENET_RATE = 50, 1e-7
-"""From 50 images per class TinyImageNet takes steps 5000 times smaller, as released."""
+"""Images per class from which TinyImageNet has this 5000 times lower learning rate, as released."""
 
 
 @SETTINGS.register("dream")
 def dream_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """DREAM for images of ``resolution`` pixels; above 64, where it has none, CIFAR's settings.
+    """DREAM for images of ``resolution`` pixels; CIFAR's settings for more than 64 pixels.
 
     Args:
         data: name or path.
-        ipc: images per class; the step on the stored images grows with it by itself.
+        ipc: images per class; the method scales the step on the stored images with it.
         resolution: H = W of the images in pixels.
     """
     changes = scaled_options(resolution) | dict(KNOWN_DATA.get(data, {}))

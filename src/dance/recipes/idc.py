@@ -1,8 +1,8 @@
-"""IDC at its published settings, the numbers of DANCE's Table 1, and IDC-I, which is factor 1.
+"""IDC at its published settings, the numbers of DANCE's Table 1, and IDC-I, with factor 1.
 
 Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization (ICML 2022), and the
-settings released with it. A bare command scores by ``dance-v1``, as for every method; the recipes
-by ``idc-v1``, which is IDC's own.
+released settings. A command without a recipe scores by ``dance-v1``, as for every method; the
+recipes score by ``idc-v1``, the protocol of the paper.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
     },
     "fashion_mnist": {"distance": "l1", "learning_rate": 1e-5, "network_images": 500},
 }  # fmt: skip
-"""What differs from the settings of CIFAR-10 and CIFAR-100, for IDC and DREAM."""
-_SHRUNK_MNIST: Mapping[str, Any] = {"augmentation": "color_crop", "cutmix": 0.0}
-"""MNIST in factor 2, whose strokes cutting would lose."""
+"""Differences to the settings of CIFAR-10 and CIFAR-100, for IDC and DREAM."""
+_MNIST: Mapping[str, Any] = {"augmentation": "color_crop", "cutmix": 0.0}
+"""MNIST at factor 2, without operations that would cut off strokes."""
 _LARGE: Mapping[str, Any] = {
     "iterations": 50_000,
     "distance": "l1",
@@ -40,41 +40,39 @@ _LARGE: Mapping[str, Any] = {
 _LARGE_NETWORK = NetworkConfig(name="resnet_ap10")
 _BOUND = 20
 """Images per class from which large images are decoded at several factors while condensing."""
-_SMALL_SIDE, _TINY_SIDE = 64, 16
-"""Largest resolution that is not large; smallest one whose images are shrunk into cells."""
+_SMALL, _TINY = 64, 16
+"""Largest resolution of small images; smallest resolution of images that are shrunk to cells."""
 _TINY_RATE = 0.05
-"""Step on images below 16 pixels, which no paper has: under the published one their distance does
-not fall."""
+"""Learning rate for images below 16 pixels, which no paper uses; with the published one, their
+distance does not decrease."""
 
 
 def scaled_options(resolution: int) -> dict[str, Any]:
-    """What differs for images too small for any paper, for IDC and DREAM."""
-    return (
-        {}
-        if resolution >= _TINY_SIDE
-        else {"learning_rate": _TINY_RATE, "reference_resolution": resolution}
-    )
+    """Settings for images below 16 pixels, for IDC and DREAM; empty for larger ones."""
+    if resolution >= _TINY:
+        return {}
+    return {"learning_rate": _TINY_RATE, "reference_resolution": resolution}
 
 
 def factor_for(resolution: int) -> int:
-    """Cells along a side: 3 for large images, 2 for small ones, 1 for very small ones."""
-    return 3 if resolution > _SMALL_SIDE else 2 if resolution >= _TINY_SIDE else 1
+    """The factor: 3 for large images, 2 for small ones, 1 for very small ones."""
+    return 3 if resolution > _SMALL else 2 if resolution >= _TINY else 1
 
 
 @SETTINGS.register("idc")
 def idc_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """IDC for images of ``resolution`` pixels; above 64 the settings of ImageNet-10, else of CIFAR.
+    """IDC for images of ``resolution`` pixels: above 64 the settings of ImageNet-10, else of CIFAR.
 
     Args:
         data: name or path.
-        ipc: images per class; the step on the stored images grows with it by itself.
+        ipc: images per class; the method scales the step on the stored images with it.
         resolution: H = W of the images in pixels.
     """
     factor, network = factor_for(resolution), NetworkConfig()
     changes = scaled_options(resolution) | dict(KNOWN_DATA.get(data, {}))
     if data == "mnist":
-        changes |= _SHRUNK_MNIST
-    if resolution > _SMALL_SIDE:
+        changes |= _MNIST
+    if resolution > _SMALL:
         changes, network = dict(_LARGE), _LARGE_NETWORK
         if ipc >= _BOUND:
             changes["decoding"] = "bound"

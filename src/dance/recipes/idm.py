@@ -1,9 +1,9 @@
 """IDM at the settings of its released command list, and the numbers of DANCE's Table 1.
 
 Zhao, Li, Qin & Yu, Improved Distribution Matching (CVPR 2023). The command list is the only
-complete source; other data take CIFAR-10's row of the nearest images per class, with 256 real
-images a class. A bare command scores by ``dance-v1``, as for every method; the recipes by
-``dsa-v1`` with 5 networks, which is IDM's own evaluation.
+complete source; other data use CIFAR-10's settings for the nearest number of images per class, with
+256 real images per class. A command without a recipe scores by ``dance-v1``, as for every method;
+the recipes score by ``dsa-v1`` with 5 networks, as the paper does.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _COMMANDS: Mapping[str, Mapping[int, Mapping[str, Any]]] = {
         50: {"ce_weight": 0.8, "model_steps": 50, "meter_interval": 1000},
     },
 }
-"""What differs from the defaults. CIFAR-100 with 50 images per class trains its queue 40 steps, as
-the authors later advise; their list has 10."""
+"""Differences to the defaults. For CIFAR-100 with 50 images per class, networks in the queue are
+trained for 40 steps, as the authors advised later; their list has 10."""
 _LARGE: Mapping[str, Any] = {
     "ce_weight": 3.0,
     "real_batch": 128,
@@ -51,15 +51,15 @@ _LARGE: Mapping[str, Any] = {
     "meter_interval": 1000,
 }
 """For images above 64 pixels: the commands of a set of 100 classes of ImageNet at 224 pixels."""
-_SMALL_SIDE, _TINY_SIDE = 64, 16
-"""Largest resolution that is not large; smallest one whose images are shrunk into quarters."""
+_SMALL, _TINY = 64, 16
+"""Largest resolution of small images; smallest resolution of images that are shrunk to quarters."""
 _TINY_DEPTH = 3
-"""Blocks for TinyImageNet, where all others take 4."""
+"""Blocks of the ConvNet for TinyImageNet, for which other methods use 4."""
 
 
 @SETTINGS.register("idm")
 def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """IDM for images of ``resolution`` pixels; very small images are kept whole.
+    """IDM for images of ``resolution`` pixels; very small images are not shrunk to quarters.
 
     Args:
         data: name or path.
@@ -68,7 +68,7 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """
     known = _COMMANDS.get(data, {10: {}, 50: _COMMANDS["cifar10"][50]})
     row = dict(known[min(known, key=lambda number: abs(number - ipc))])
-    if data not in _COMMANDS and resolution > _SMALL_SIDE:
+    if data not in _COMMANDS and resolution > _SMALL:
         row = dict(_LARGE)
     options = METHODS.get("idm").Config(**row)
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
@@ -77,7 +77,7 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
         data=data,
         method="idm",
         ipc=ipc,
-        factor=2 if resolution >= _TINY_SIDE else 1,
+        factor=2 if resolution >= _TINY else 1,
         init="collage",
         network=NetworkConfig(depth=depth),
         options=options,

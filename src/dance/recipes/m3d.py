@@ -1,7 +1,7 @@
-"""M3D at settings chosen here, and its numbers as later papers list them.
+"""M3D at settings that were chosen for this library, and its numbers in later papers.
 
 Zhang et al., M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy (AAAI 2024). Of its
-settings only that stored images are factored as IDC's is known; see :mod:`dance.methods.m3d`.
+settings, only the factor is known, which is IDC's; see :mod:`dance.methods.m3d`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dance.recipes.base import SETTINGS
 from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
-_TINY_SIDE = 16
+_TINY_RESOLUTION = 16
 """Smallest resolution for which the learning rate was chosen on CIFAR-10."""
 _TINY: Mapping[str, Any] = {"learning_rate": 0.1}
-"""For smaller images, chosen on held-out training images of the digits."""
+"""Settings for smaller images, chosen on held-out training images of the digits."""
 
 
 @SETTINGS.register("m3d")
@@ -28,11 +28,11 @@ def m3d_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
     Args:
         data: name or path.
-        ipc: images per class; the step on the pixels grows with it by itself.
+        ipc: images per class; the method scales the step on the pixels with it.
         resolution: H = W of the images in pixels.
     """
     config = dance_config(data, ipc, resolution)
-    options = METHODS.get("m3d").Config(**(_TINY if resolution < _TINY_SIDE else {}))
+    options = METHODS.get("m3d").Config(**(_TINY if resolution < _TINY_RESOLUTION else {}))
     return without_experts(replace(config, method="m3d", options=options))
 
 

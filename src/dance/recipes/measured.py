@@ -1,4 +1,4 @@
-"""What this project has measured of each method, as its pages of results say."""
+"""The tables in docs/results with measurements of a method."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FILE = Path(__file__).with_name("measured.yaml")
 
 @dataclass(frozen=True, order=True)
 class Measurement:
-    """One row of a table.
+    """A table that has a row for the method.
 
     Attributes:
         data: name of the data set.
         ipc: images per class.
-        page: page of the repository's docs and heading of the table.
+        page: page and heading of the table in the documentation of the repository.
     """
 
     data: str
@@ -27,17 +27,17 @@ class Measurement:
 
 
 def measured(method: str) -> list[Measurement]:
-    """The first table for each data set and number of images per class, in their order."""
+    """The first table for each data set and number of images per class, in ascending order."""
     found: dict[tuple[str, int], Measurement] = {}
-    for each, methods in _tables():
+    for measurement, methods in _tables():
         if method in methods:
-            found.setdefault((each.data, each.ipc), each)
+            found.setdefault((measurement.data, measurement.ipc), measurement)
     return sorted(found.values())
 
 
 @cache
 def _tables() -> list[tuple[Measurement, tuple[str, ...]]]:
     return [
-        (Measurement(own["data"], own["ipc"], page), tuple(own["methods"]))
-        for page, own in read_yaml(_FILE).items()
+        (Measurement(facts["data"], facts["ipc"], page), tuple(facts["methods"]))
+        for page, facts in read_yaml(_FILE).items()
     ]

@@ -1,14 +1,15 @@
-"""MTT at its published settings, and its numbers, of which two versions circulate.
+"""MTT at its published settings, and its numbers, of which there are two versions.
 
 Cazenavette et al., Dataset Distillation by Matching Training Trajectories (CVPR 2022): the released
-commands as DC-Bench got them from the author. The table in the repository has a row for CIFAR-10
-with 10 images per class that diverges, as its author confirmed; what is here works. CIFAR-10 with 1
-and 10 images and CIFAR-100 with 1 and 50 are whitened, as published; other sets of their size are
-not, and take what others published for CIFAR-10 without whitening.
+commands that DC-Bench received from the author. The table in the repository has other settings for
+CIFAR-10 with 10 images per class, which diverge, as its author has confirmed. CIFAR-10 with 1 and
+10 images and CIFAR-100 with 1 and 50 are whitened, as published; other sets of their size are not,
+and use the settings that others published for CIFAR-10 without whitening.
 
 The numbers are those of the paper, the highest of the evaluations while condensing; those of
-DANCE's Table 1 are another benchmark's (``published/mtt.yaml`` and ``published/dance_table_1.yaml``
-say more). Runs are scored by ``mtt-v1``, which trains at the learning rate that the set brings.
+DANCE's Table 1 are from another benchmark (see ``published/mtt.yaml`` and
+``published/dance_table_1.yaml``). Runs are scored by ``mtt-v1``, which trains at the learning rate
+that is stored in the set.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dance.recipes.rows import augmentation_for, by_protocol, published_rows, wi
 
 _TINY_RATES = {"learning_rate": 10_000.0, "step_size_learning_rate": 1e-4}
 _WHITE = {"cifar10": (1, 10), "cifar100": (1, 50)}
-"""Rows that are whitened."""
+"""Data sets and numbers of images per class that are whitened."""
 _CIFAR10: Mapping[int, Mapping[str, Any]] = {
     1: {
         "student_steps": 50,
@@ -57,16 +58,17 @@ _IMAGENET: Mapping[int, Mapping[str, Any]] = {
 _DIGITS: Mapping[int, Mapping[str, Any]] = {
     1: {"learning_rate": 30.0, "step_size": 0.03, "start_epochs": 10},
 }
-"""Ours; with the published step the pixels of these small images leave their range by far."""
-_SMALL, _MIDDLE = 32, 64
-"""Largest resolutions in pixels with the settings without whitening and of TinyImageNet."""
+"""Chosen for this library: with the published learning rate, the pixels of these small images leave
+their range by far."""
+_SMALL, _MEDIUM = 32, 64
+"""Largest resolutions in pixels for the settings without whitening, and for TinyImageNet's."""
 
 
 @SETTINGS.register("mtt")
 def mtt_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """MTT for images of ``resolution`` pixels.
 
-    Sets that are not in its table take the row of one of that size, at the largest published
+    Sets that are not in its table use the settings of one of that size, at the largest published
     number of images per class that is not above ``ipc``.
 
     Args:
@@ -75,7 +77,7 @@ def mtt_config(data: str, ipc: int, resolution: int) -> RunConfig:
         resolution: H = W of the images in pixels.
     """
     rows = _rows(data, resolution)
-    nearest = max(each for each in rows if each <= max(1, ipc))
+    nearest = max(number for number in rows if number <= max(1, ipc))
     options = METHODS.get("mtt").Config(**rows[nearest])
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
     config = RunConfig(data=data, method="mtt", ipc=ipc, init="random", options=options)
@@ -93,7 +95,7 @@ def _rows(data: str, resolution: int) -> Mapping[int, Mapping[str, Any]]:
         return known[data]
     if resolution <= _SMALL:
         return _PLAIN
-    return _TINY if resolution <= _MIDDLE else _IMAGENET
+    return _TINY if resolution <= _MEDIUM else _IMAGENET
 
 
 for _source in ("mtt", "dance_table_2"):

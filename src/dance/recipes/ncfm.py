@@ -1,11 +1,11 @@
-"""NCFM as released and as the paper describes it, and the numbers of both rows of its tables.
+"""NCFM as released and as described in the paper, and the numbers for both in its tables.
 
 Wang et al., Dataset Distillation with Neural Characteristic Function: A Minmax Perspective (CVPR
 2025). ``ncfm-<data>-ipc<n>`` is the released code with hard labels, whose numbers are the row
-"fixed frequencies" of the paper's ablation where it has one; its main table has soft labels or
-fine-tuning in many cells. ``-paper`` is the minmax of the text, with learned frequencies, random
-real batches and no decay of the pixels, whose numbers are the row "with psi"; no released code
-computes that, and its other settings are not known.
+"fixed frequencies" of the paper's ablation, if it has one; many numbers of its main table were made
+with soft labels or fine-tuning. ``-paper`` is the minmax problem of the text, with learned
+frequencies, random real batches and no weight decay of the pixels, whose numbers are the row "with
+psi"; no released code computes it, and its other settings are not known.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from dance.recipes.published import table
 from dance.recipes.rows import add, by_protocol
 
 _LARGE = 64
-"""Side in pixels above which experts train for longer."""
+"""Resolution in pixels above which experts are trained for more epochs."""
 
 
 @SETTINGS.register("ncfm")
 def ncfm_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """NCFM as released for images of ``resolution`` pixels, at factor 2 for 128 pixels too.
+    """NCFM as released for images of ``resolution`` pixels, at factor 2 also for 128 pixels.
 
-    Those that are too small to be shared, by DANCE's rule, are kept whole.
+    Images that DANCE does not divide into cells, because they are too small, are not divided.
 
     Args:
         data: name or path.
-        ipc: images per class; 10 of CIFAR-100 have another optimiser.
+        ipc: images per class; CIFAR-100 with 10 has another optimiser.
         resolution: H = W of the images in pixels.
     """
     options = METHODS.get("ncfm").Config()
@@ -46,7 +46,7 @@ def ncfm_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """The same as the paper's text has it, where it says something; what it leaves out is kept."""
+    """The settings in the text of the paper, and the released ones where it has none."""
     config = ncfm_config(data, ipc, resolution)
     options = replace(
         config.options, sampling="learned", frequencies=1024, real="random", weight_decay=0.0
@@ -77,5 +77,5 @@ for _row in _main.numbers:
     add("ncfm", _data, _ipc, _released, f"{_PAPER}, as released", _expect)
     if _hard:
         _expect = f"{_hard['learned']} with hard labels; {_soft}"
-        add("ncfm", _data, _ipc, _paper, f"{_PAPER}, as the paper has it", _expect, "-paper")
+        add("ncfm", _data, _ipc, _paper, f"{_PAPER}, settings of the paper", _expect, "-paper")
 QUICK.register("ncfm")({"options": {"real_batch": 128, "frequencies": 1024}})

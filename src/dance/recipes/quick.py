@@ -1,7 +1,7 @@
-"""Quick variants: runs of minutes on two cores, to try things.
+"""Quick variants: runs of minutes on two cores, for trying out a method.
 
-They are not expected to reach the number of any paper. What is here is the same for all methods;
-the other settings that a method shortens are registered with its recipes.
+They are not expected to reach published numbers. The settings here are the same for all methods;
+further ones for a method are registered with its recipes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dance.core.config import merge, settings
+from dance.data.known import KNOWN
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.base import QUICK
@@ -23,24 +24,35 @@ _COMMON: Mapping[str, Any] = {
     "evaluation": {"protocol": "quick-v1", "repeats": 3},
     "teacher": _TEACHER,
 }
-_DIGITS: Mapping[str, Any] = {
+_TINY: Mapping[str, Any] = {
     "experts": {"count": 3, "epochs": 20},
     "options": {"iterations": 200},
     "evaluation": {"protocol": "quick-v1", "repeats": 5},
     "teacher": _TEACHER,
 }
-"""The digits are so small that more of everything fits in the same time."""
+"""For tiny data sets, which allow more training in the same time."""
+_TINY_PIXELS = 1_000_000
+"""Number of pixels of all training images of a known data set below which it is tiny."""
 
 
 def quick_settings(method: str = RunConfig.method, data: str = "") -> dict[str, Any]:
-    """What a quick variant changes, as plain settings over those of a method for a data set.
+    """The plain settings that a quick variant changes.
 
     Args:
-        method: name of the method; iterations are shortened where it has any.
-        data: name or path; empty: any but the digits.
+        method: name of the method; settings that it does not have are left out.
+        data: name or path; empty for any data set that is not tiny.
     """
-    common = _DIGITS if data == "digits" else _COMMON
-    found = merge(common, QUICK.get(method) if method in QUICK else {})
+    found = merge(
+        _TINY if _is_tiny(data) else _COMMON, QUICK.get(method) if method in QUICK else {}
+    )
     known = {setting.name for setting in settings(METHODS.get(method).Config)}
     found["options"] = {name: value for name, value in found["options"].items() if name in known}
     return found
+
+
+def _is_tiny(data: str) -> bool:
+    """Whether networks train on this data set in seconds; assumed false for unknown sets."""
+    if data not in KNOWN:
+        return False
+    known = KNOWN.get(data)
+    return known.train[1] * known.size**2 < _TINY_PIXELS

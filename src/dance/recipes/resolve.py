@@ -67,7 +67,7 @@ def resolve(
 
 
 def generic(data: str, method: str, ipc: int, resolution: int) -> RunConfig:
-    """The rule for images of ``resolution`` pixels: the method's own, else DANCE's.
+    """The settings for images of ``resolution`` pixels: those of the method, else DANCE's.
 
     Raises:
         ConfigError: unknown method.
@@ -154,7 +154,7 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
 
 
 def _resolution(data: str, source: DataConfig) -> int:
-    """Resolution in pixels; sets that are not known are opened to find it (and cached)."""
+    """Resolution in pixels; unknown data sets are loaded to find it."""
     if source.size is not None:
         return source.size
     return KNOWN.get(data).size if data in KNOWN else load(data, "train", source).resolution

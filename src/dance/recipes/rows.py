@@ -1,4 +1,4 @@
-"""Functions that the recipes of published rows share."""
+"""Functions for the recipes of published numbers."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def published_rows(method: str, paper: str, source: str, config: Settings) -> No
 
 
 def augmentation_for(data: str, strategy: str) -> str:
-    """The strategy, without ``flip`` for a set whose classes a mirror changes."""
+    """The strategy, without ``flip`` if mirroring changes the classes of the data set."""
     return strategy if is_mirrored(data) else without(strategy, "flip")
 
 
 def by_own_statistics(config: RunConfig) -> RunConfig:
     """The configuration with a known set standardised by its own mean and standard deviation."""
-    own = config.data in KNOWN and KNOWN.get(config.data).own_constants is not None
-    source = replace(config.source, statistics="own") if own else config.source
-    return replace(config, source=source)
+    if config.data not in KNOWN or KNOWN.get(config.data).own_constants is None:
+        return config
+    return replace(config, source=replace(config.source, statistics="own"))
 
 
 def without_experts(config: RunConfig) -> RunConfig:
-    """The configuration without the row of the whole set, which is expensive to train."""
-    kept = tuple(name for name in config.evaluation.baselines if name != "whole")
-    return replace(config, evaluation=replace(config.evaluation, baselines=kept))
+    """The configuration without the score of the whole set, which is expensive to compute."""
+    baselines = tuple(name for name in config.evaluation.baselines if name != "whole")
+    return replace(config, evaluation=replace(config.evaluation, baselines=baselines))
 
 
 def by_protocol(config: RunConfig, protocol: str, repeats: int | None = None) -> RunConfig:

@@ -1,8 +1,8 @@
-"""TGDD at the settings known of it, and its numbers as others list them.
+"""TGDD at the settings that are known, and its numbers as reported by others.
 
-Trajectory-guided dataset distillation (AAAI 2026): DANCE's settings, its experts kept at every
-epoch, and the paper's weight of the cross-entropy as a reader of it reports; the numbers are from
-there too, and were not checked against the paper.
+Trajectory-guided dataset distillation (AAAI 2026): DANCE's settings, with its experts stored after
+each epoch, and the paper's weight of the cross-entropy. This weight and the numbers are from a
+reader's report, and were not compared with the paper.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 _LARGE_IPC = 50
-"""Images per class from which the cross-entropy weighs less."""
+"""Images per class from which the weight of the cross-entropy is lower."""
 
 
 @SETTINGS.register("tgdd")
 def tgdd_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """TGDD for images of ``resolution`` pixels: what depends on it is DANCE's.
+    """TGDD for images of ``resolution`` pixels, with the settings of DANCE for these.
 
     Args:
         data: name or path.
-        ipc: images per class; from 50 on the cross-entropy weighs 0.5, before 2.5.
+        ipc: images per class; the weight of the cross-entropy is 0.5 from 50 on, else 2.5.
         resolution: H = W of the images in pixels.
     """
     config = dance_config(data, ipc, resolution)

@@ -1,9 +1,8 @@
-"""Published numbers, one YAML file for each table, with where they are from and what is wrong.
+"""Published numbers, one YAML file for each table, with their origin and known errors.
 
-Every file says of its table: ``paper``, ``cite`` (how a sentence names it), ``quantity``,
-``protocol``, ``statistic``, known ``errata``, and by method, or by method and data, the ``origins``
-of rows that the paper took from elsewhere. ``rows`` holds the numbers as printed, nested by
-``keys``; ``fixed`` holds what is the same for all. A cell that the paper leaves empty is not there.
+Each file has the fields of :class:`Table`, and the numbers: ``rows`` contains them as printed,
+nested by ``keys``, and ``fixed`` the values of further keys, which are the same for all numbers.
+Cells that are empty in the paper are left out.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class Number:
     """One number of a table.
 
     Attributes:
-        where: what it belongs to, such as method, data and ipc (``all`` for a whole set).
-        mean: as printed, in the table's unit.
-        std: standard deviation as printed; None where the table has none.
+        where: keys and values, such as method, data and ipc (``all`` for a whole set).
+        mean: as printed, in the unit of the table.
+        std: standard deviation as printed; None if the table has none.
     """
 
     where: Mapping[str, str | int]
@@ -35,7 +34,7 @@ class Number:
     std: float | None = None
 
     def __str__(self) -> str:
-        """Mean and deviation.
+        """Mean and standard deviation.
 
         >>> str(Number({}, 70.8, 0.2)), str(Number({}, 82.0))
         ('70.8 ± 0.2', '82.0')
@@ -49,13 +48,13 @@ class Table:
 
     Attributes:
         paper: title, authors, venue.
-        cite: how a sentence names the table.
-        quantity: what the numbers are, with their unit.
-        protocol: how they were measured, as far as known.
-        statistic: over what they are taken, and whether anything was chosen on test data.
-        errata: what is known to be wrong or misleading in it.
-        origins: by method, or by method and data: where rows that are not the paper's are from.
-        numbers: all of them, in the order of the file.
+        cite: name of the table within a sentence.
+        quantity: measured quantity, with its unit.
+        protocol: of the measurement, as far as it is known.
+        statistic: over which results it is computed, and whether any were chosen on test data.
+        errata: known errors and misleading parts.
+        origins: by method, or by method and data, the origin of numbers from other papers.
+        numbers: in the order of the file.
     """
 
     paper: str
@@ -68,7 +67,7 @@ class Table:
     numbers: tuple[Number, ...]
 
     def select(self, **where: str | int) -> list[Number]:
-        """The numbers that belong to what is given, such as ``method="dm", data="cifar10"``."""
+        """The numbers with given values of keys, such as ``method="dm", data="cifar10"``."""
         return [
             number
             for number in self.numbers
@@ -76,7 +75,7 @@ class Table:
         ]
 
     def source(self, method: str, data: str) -> str:
-        """The table and, where the row is from elsewhere, its origin: the end of a sentence."""
+        """The table and, if the numbers are from another paper, their origin, as a phrase."""
         origin = self.origins.get(method, "")
         if not isinstance(origin, str):
             origin = origin.get(data, "")
@@ -84,13 +83,13 @@ class Table:
 
 
 def names() -> list[str]:
-    """The tables that there are."""
+    """Names of all tables."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 @cache
 def table(name: str) -> Table:
-    """The table in ``<name>.yaml`` of this package.
+    """Read the table in ``<name>.yaml`` of this package.
 
     Raises:
         ConfigError: no such table.
