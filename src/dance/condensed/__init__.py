@@ -1,4 +1,4 @@
-"""The condensed set: its container, its decoders, its first pixels and its files."""
+"""The condensed set: its container, its decoders, its initial pixels and its files."""
 
 from dance.condensed.container import CondensedSet, load_set
 from dance.condensed.dataset import CondensedDataset

@@ -1,4 +1,4 @@
-"""The condensed set and its file: what to train on, how to read it, its origin and its scores."""
+"""The condensed set and its file: images and labels, how to use them, origin and scores."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from dance.data.normalization import Normalization
 
 KIND = "condensed set"
 FORMAT = 1
-"""Version of the file's layout, docs/file-format.md; raised with every change of it."""
+"""Version of the file format (docs/file-format.md), raised with each change of it."""
 _HEADER = (
     "format", "origin", "classes", "counts", "space", "decoder", "normalization", "provenance",
     "scores",
 )  # fmt: skip
 _OPTIONAL_TENSORS = ("soft_labels", "whitening", "source_rows")
 _FLOAT_BYTES = 4
-"""Of a stored float32."""
+"""Bytes of a stored float32."""
 _TOLERANCE = 1e-3
-"""By how much the probabilities of an image may miss 1."""
+"""Largest difference between 1 and the sum of the probabilities of an image."""
 
 Space = Literal["unit", "normalized"]
 Origin = Literal["made", "imported"]
@@ -46,26 +46,25 @@ class CondensedSet:
 
     Attributes:
         pixels: (n, C, S, S) float32, the stored images in ``space``, class by class.
-        labels: (n,) int64, rising: every class has at least one stored image.
+        labels: (n,) int64, ascending; every class has at least one stored image.
         classes: K names; the index is the label.
-        normalization: from pixels to network input; unseen images must go through it too. ZCA
-            makes the file larger by 4*D*D bytes with D = C*S*S, 38 MB for colour images of 32
-            pixels.
+        normalization: from pixels to network input, also for test images. ZCA makes the file larger
+            by 4*D*D bytes with D = C*S*S, 38 MB for colour images of 32 pixels.
         decoder: from stored images to the images that networks see.
         space: of the stored pixels: ``unit`` is [0, 1] (values may leave it slightly),
             ``normalized`` is network input.
         origin: ``made`` by this library, or ``imported`` from the files of another program.
-        provenance: where it came from (data set, fingerprint, configuration and its hash, seed,
+        provenance: how it was made (data set, fingerprint, configuration and its hash, seed,
             version, method), as plain JSON data.
-        scores: what networks trained on it reached.
-        learning_rate: learned with the pixels, for networks that are trained on them; None where
+        scores: of networks that were trained on it.
+        learning_rate: learned with the pixels, for networks that are trained on them; None if
             none was learned.
         soft_labels: (m, K) float32, class probabilities (not logits) of each of
-            :meth:`images`, each row summing to 1; None where there are only hard labels.
-        pixel_range: of pixels that the file holds in 8 bits, all of which lie on its levels; None
-            where it holds float32.
-        source_rows: (n,) int64, the row of the real training set that each stored image is a copy
-            of; None where they are no copies.
+            :meth:`images`, each row summing to 1; None if there are only hard labels.
+        pixel_range: of pixels that the file stores in 8 bits, all of which lie on its levels; None
+            if it stores float32.
+        source_rows: (n,) int64, for each stored image the row of the real training set of which it
+            is a copy; None if the images are not copies.
 
     Raises:
         ConfigError: the parts do not fit each other; the message says what must hold.
@@ -102,11 +101,11 @@ class CondensedSet:
 
     @property
     def ipc(self) -> int:
-        """Stored images per class; of the largest class where they differ."""
+        """Stored images per class; those of the largest class if classes differ."""
         return max(self.counts)
 
     def rows(self, label: int) -> slice:
-        """Where the stored images of a class lie."""
+        """The rows of the stored images of a class."""
         first = sum(self.counts[:label])
         return slice(first, first + self.counts[label])
 
@@ -121,10 +120,10 @@ class CondensedSet:
         return self.pixels.shape[1]
 
     def decode(self, classes: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """Images as pictures, before they are normalized.
+        """Decode stored images, without normalizing them.
 
         Args:
-            classes: labels of the wanted classes, in the wanted order; None for all.
+            classes: labels of the classes to decode, in the order of the result; None for all.
 
         Returns:
             (m, C, S, S) float32 in unit space, not clamped, and their labels (m,) int64;
@@ -132,11 +131,10 @@ class CondensedSet:
         """
         pixels, labels, counts = self._unit(), self.labels, list(self.counts)
         if classes is not None:
-            wanted = list(classes)
             parts = pixels.split(counts)
-            pixels = torch.cat([pixels[:0], *(parts[label] for label in wanted)])
-            counts = [counts[label] for label in wanted]
-            labels = labels.new_tensor(wanted).repeat_interleave(labels.new_tensor(counts))
+            pixels = torch.cat([pixels[:0], *(parts[label] for label in classes)])
+            counts = [counts[label] for label in classes]
+            labels = labels.new_tensor(list(classes)).repeat_interleave(labels.new_tensor(counts))
         return self.decoder.decode(pixels, counts), self.decoder.labels(labels)
 
     def images(self) -> Tensor:
@@ -157,23 +155,23 @@ class CondensedSet:
     def dataset(self, augment: str | None = None, seed: int = 0) -> CondensedDataset:
         """A dataset for a ``DataLoader``: items are network input and its label.
 
-        The label is an int, or (K,) float32 probabilities where the set has soft labels
-        (:meth:`hard` leaves them out); PyTorch's cross-entropy takes both.
+        The label is an int, or (K,) float32 probabilities if the set has soft labels (:meth:`hard`
+        removes them); PyTorch's cross-entropy accepts both.
 
         Args:
             augment: strategy of :mod:`dance.augment.siamese`, with new random parameters at every
-                draw; None for none.
+                access; None for none.
             seed: of the augmentation.
         """
         labels = self.targets() if self.soft_labels is None else self.soft_labels.detach()
         return CondensedDataset(self.images().detach().cpu(), labels.cpu(), augment, seed)
 
     def stored_images(self) -> tuple[Tensor, Tensor]:
-        """What is stored, in unit space: (n, C, S, S), not clamped, and labels (n,)."""
+        """The stored images in unit space, (n, C, S, S), not clamped, and their labels (n,)."""
         return self._unit(), self.labels
 
     def to_uint8(self, decoded: bool = False) -> Tensor:
-        """Images for people: clamped to [0, 1] and rounded to 8 bits, on the CPU.
+        """Images to look at: clamped to [0, 1] and rounded to 8 bits, on the CPU.
 
         Args:
             decoded: the decoded images instead of the stored images.
@@ -182,20 +180,20 @@ class CondensedSet:
         return (unit.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
 
     def eight_bit(self) -> CondensedSet:
-        """The same set with every pixel on the nearest of 256 levels, as its file then holds it.
+        """The same set with each pixel rounded to one of 256 levels, so that its file uses 8 bits.
 
-        :meth:`PixelRange.of` chooses the levels. The soft labels are those of the set before, whose
-        images these nearly are; its scores are dropped.
+        :meth:`PixelRange.of` chooses the levels. Soft labels are kept, though they were made for
+        the exact images; scores are removed.
         """
         levels = PixelRange.of(self.pixels)
         pixels = levels.to_floats(levels.to_bytes(self.pixels.detach()))
         return replace(self, pixels=pixels, pixel_range=levels, scores=[])
 
     def storage_bytes(self) -> int:
-        """The budget that tables compare, in bytes: stored pixels and soft labels, as in the file.
+        """The size that tables compare, in bytes: stored pixels and soft labels, as in the file.
 
         Hard labels follow from the counts of the classes, and the constants of the normalization
-        from the data set; neither counts.
+        from the data set, so neither is included.
         """
         soft = 0 if self.soft_labels is None else _FLOAT_BYTES * self.soft_labels.numel()
         return self.pixels.numel() * (_FLOAT_BYTES if self.pixel_range is None else 1) + soft
@@ -204,13 +202,13 @@ class CondensedSet:
         """Write one self-describing file without pickle, atomically.
 
         Raises:
-            ArtifactError: it cannot be written; nothing half-written stays.
+            ArtifactError: it cannot be written; no incomplete file is left.
         """
         tensors, header = self.pack()
         write_tensors(Path(path), tensors, header, KIND)
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain data that :func:`unpack` takes: body and header of the file."""
+        """Tensors and plain data for :func:`unpack`: body and header of the file."""
         normalization, constants = self.normalization.pack()
         header: dict[str, Any] = {
             "format": FORMAT,
@@ -250,8 +248,7 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
         path: a file written by :meth:`CondensedSet.save`.
 
     Raises:
-        ArtifactError: missing, damaged, no condensed set, or written by a newer version of the
-            format.
+        ArtifactError: missing, damaged, not a condensed set, or of a newer version of the format.
     """
     tensors, header = read_tensors(Path(path), KIND)
     version = header.get("format") if isinstance(header, dict) else None
@@ -271,7 +268,7 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
 
 
 def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> CondensedSet:
-    """A set from what :meth:`CondensedSet.pack` gives.
+    """Make a set from the result of :meth:`CondensedSet.pack`.
 
     Raises:
         ConfigError: a part is missing, unknown or of another type, or they do not fit each other.
@@ -314,7 +311,7 @@ def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Condense
 def _check_parts(
     what: str, parts: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]
 ) -> None:
-    """Raise ConfigError unless all required parts are there, and no unknown one."""
+    """Raise ConfigError if a required part is missing, or a part is unknown."""
     if missing := [name for name in required if name not in parts]:
         raise ConfigError(f"its {what} lacks {', '.join(missing)}")
     if unknown := sorted(set(parts) - {*required, *optional}):
@@ -346,8 +343,8 @@ def _check(condensed: CondensedSet) -> None:
         raise ConfigError(
             f"pixels must be float32 and labels int64: got {pixels.dtype} and {labels.dtype}"
         )
-    held = labels.unique_consecutive().tolist() if labels.ndim == 1 else []
-    if labels.shape != pixels.shape[:1] or held != list(range(len(classes))):
+    distinct = labels.unique_consecutive().tolist() if labels.ndim == 1 else []
+    if labels.shape != pixels.shape[:1] or distinct != list(range(len(classes))):
         raise ConfigError(
             f"labels must run class by class from 0 to {len(classes) - 1}, one for each of "
             f"{len(pixels)} images: got {labels.tolist()[:8]}… of shape {tuple(labels.shape)}"
@@ -363,8 +360,7 @@ def _check(condensed: CondensedSet) -> None:
     if not isinstance(condensed.provenance, dict):
         raise ConfigError(f"provenance must be a mapping: got {condensed.provenance!r}")
     try:
-        described = [classes, condensed.provenance]
-        json.dumps(described, ensure_ascii=False).encode()
+        json.dumps([classes, condensed.provenance], ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"class names and provenance must be plain JSON data in valid Unicode: {error}"

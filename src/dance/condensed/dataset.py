@@ -12,14 +12,14 @@ from dance.core import rng
 
 
 class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
-    """Network input with its labels, with new random augmentation at every draw.
+    """Network input with its labels, with new random augmentation at every access.
 
-    The t-th draw of item i is augmented by a pure function of (seed, i, t). How often each item was
-    drawn is kept in shared memory, so that the workers of a loader, persistent or not, in any
-    number, give the same images.
+    The augmentation at the t-th access to item i is a pure function of (seed, i, t). The numbers of
+    accesses are in shared memory, so any number of workers of a loader, persistent or not, returns
+    the same images.
 
     Args:
-        images: (n, C, S, S) float, network input, on the CPU when a loader has workers.
+        images: (n, C, S, S) float, network input, on the CPU if a loader has workers.
         labels: (n,) int64, or (n, K) float32 probabilities.
         augment: strategy of :mod:`dance.augment.siamese`, such as ``"color_crop_flip"``; None for
             none.
@@ -36,10 +36,10 @@ class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
         self._labels: list[int] | Tensor = labels.tolist() if labels.ndim == 1 else labels
         self._augment = augment
         self._seed = seed
-        self._draws = torch.zeros(len(images), dtype=torch.int64)
+        self._accesses = torch.zeros(len(images), dtype=torch.int64)
         if augment is not None:
-            parse(augment)  # an unknown operation is refused here, not in a worker
-            self._draws.share_memory_()
+            parse(augment)  # raises for an unknown operation here, not in a worker
+            self._accesses.share_memory_()
 
     def __len__(self) -> int:
         """Number of decoded images."""
@@ -51,11 +51,11 @@ class CondensedDataset(Dataset[tuple[Tensor, int | Tensor]]):
         if self._augment is None:
             return image, label
         index %= len(self)
-        generator = rng.keyed_generator(self._seed, "dataset", index, int(self._draws[index]))
-        self._draws[index] += 1
+        generator = rng.keyed_generator(self._seed, "dataset", index, int(self._accesses[index]))
+        self._accesses[index] += 1
         parameters = siamese.draw(self._augment, 1, image.shape[-1], generator)
         return siamese.apply(image.unsqueeze(0), parameters).squeeze(0), label
 
     def set_epoch(self, epoch: int) -> None:
-        """Continue as if every item had been drawn ``epoch`` times, as a resumed training must."""
-        self._draws.fill_(epoch)
+        """Continue as after ``epoch`` accesses to every item, to resume a training."""
+        self._accesses.fill_(epoch)

@@ -1,4 +1,4 @@
-"""The pixels that a condensation starts from."""
+"""The initial pixels of a condensation."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def initial_pixels(
     seed: int,
     classes: range | None = None,
 ) -> Tensor:
-    """Stored images to start from: real images, or noise.
+    """Initial stored images, made of real images or of noise.
 
-    A stored image has l x l cells, counted row by row; cell k of stored image j of a class receives
-    the class's real image number k * ipc + j (modulo the size of the class when ipc * l^2 exceeds
-    it), brought to the cell's size by nearest-neighbour interpolation (the "mix" start of IDC and
+    A stored image has l x l cells, counted row by row. Cell k of stored image j of a class receives
+    the real image number k * ipc + j of the class (modulo its size if ipc * l^2 exceeds it), which
+    is resized to the cell by nearest-neighbour interpolation (the "mix" initialisation of IDC and
     DANCE).
 
-    Each image is put exactly where :meth:`Decoder.decode` cuts. The authors' code
-    spreads the remainder over the first rows and columns instead, which is the same grid for every
-    setting of the paper and off by one pixel against its own decoder for a factor of 3 on sides
-    such as 28 and 64.
+    The cells are exactly those of :meth:`Decoder.decode`. The authors' code distributes the
+    remainder over the first rows and columns instead. This gives the same grid in every setting of
+    the paper, but differs by one pixel from its own decoder for a factor of 3 and resolutions such
+    as 28 and 64.
 
     Args:
         train: real images.
         ipc: stored images per class.
-        decoder: of the stored images, with l cells along a side.
+        decoder: of the stored images, with l x l cells.
         rule: ``first`` takes a class's images in dataset order (the authors' code), ``random``
             takes them in a random order (the paper), ``collage`` too, but shrinks them bilinearly
             without antialiasing (Zhao et al. 2023, IDM), ``noise`` takes uniform noise, ``normal``
             noise that is N(0,1) when it is standardised (Zhao et al. 2021).
         seed: of the random order and of the noise.
-        classes: labels to make stored images for (none: all K).
+        classes: labels of the classes (None: all K).
 
     Returns:
         (K * ipc, C, S, S) float32 in unit space on the images' device, class by class.

@@ -18,7 +18,7 @@ float32 then tells the levels from each other."""
 
 @dataclass(frozen=True)
 class PixelRange:
-    """From float pixels to bytes and back: pixel = low + byte / 255 * (high - low).
+    """Conversion between float pixels and bytes: pixel = low + byte / 255 * (high - low).
 
     Attributes:
         low: of byte 0, per channel.
@@ -49,15 +49,15 @@ class PixelRange:
 
     @staticmethod
     def unit(channels: int) -> PixelRange:
-        """[0, 1]: images as all formats of 8 bits have them."""
+        """The range [0, 1] of ordinary 8-bit images."""
         return PixelRange((0.0,) * channels, (1.0,) * channels)
 
     @staticmethod
     def of(pixels: Tensor) -> PixelRange:
         """The range for pixels (n, C, S, S).
 
-        It is [0, 1] if all of them lie there, so that PNG holds the same levels, and else from the
-        least to the greatest value of each channel.
+        It is [0, 1] if all of them lie there, so that PNG has the same levels, and otherwise ranges
+        from the lowest to the highest value of each channel.
         """
         flat = pixels.detach().transpose(0, 1).flatten(1)
         low, high = flat.amin(1), flat.amax(1)
@@ -67,12 +67,12 @@ class PixelRange:
         return PixelRange(tuple(low.tolist()), tuple(torch.maximum(high, low + least).tolist()))
 
     def to_bytes(self, pixels: Tensor) -> Tensor:
-        """The nearest levels of pixels (n, C, S, S) float32, as uint8."""
+        """Nearest levels, uint8, of pixels (n, C, S, S) float32."""
         low, span = self._constants(pixels.device)
         return ((pixels - low) / span * _LEVELS).round().clamp(0, _LEVELS).to(torch.uint8)
 
     def to_floats(self, levels: Tensor) -> Tensor:
-        """Pixels (n, C, S, S) float32 of levels as uint8."""
+        """Pixels (n, C, S, S) float32 of levels, uint8."""
         low, span = self._constants(levels.device)
         return levels.float() / _LEVELS * span + low
 

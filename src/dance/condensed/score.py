@@ -1,4 +1,4 @@
-"""Score: what networks trained on a set reached, kept beside it and inside its file."""
+"""Score: the test results of networks trained on a set, stored in its file and in its run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dance.core.files import read_json
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _OPTIONAL = ("asked", "seconds", "peak_memory_bytes", "device")
-"""Fields that are left out of plain data where there is nothing to tell."""
-_LONGEST = 60
+"""Fields that are left out of plain data if they are None."""
+_MAX_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
 
 
@@ -25,9 +25,9 @@ class Statistic:
     """One accuracy over the trained networks; fractions from 0 to 1.
 
     Attributes:
-        values: one of each network, in the order of the seeds.
+        values: one for each network, in the order of the seeds.
         mean: of the values.
-        std: standard deviation of the sample (n-1); 0 for one network.
+        std: sample standard deviation (n-1); 0 for one network.
         ci95: the 95 % confidence interval of the mean; None for one network.
     """
 
@@ -44,10 +44,10 @@ class Statistic:
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class BestStatistic(Statistic):
-    """The accuracy at the epoch that was best on the test images: optimistic.
+    """The accuracy at the epoch that was best on the test images, which is optimistic.
 
     Attributes:
-        epochs: that were best, one of each network.
+        epochs: the best epoch of each network.
     """
 
     epochs: tuple[int, ...]
@@ -68,12 +68,12 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Asked:
-    """What a score was asked for, by which it is recognised when the command is repeated.
+    """The requested settings of a score, which identify it when the command is repeated.
 
     Attributes:
-        protocol: name.
-        repeats: networks (None: the protocol's number).
-        epochs: of each (None: the protocol's number).
+        protocol: its name.
+        repeats: number of networks (None: that of the protocol).
+        epochs: of each network (None: those of the protocol).
         seed: of the networks.
         labels: digest of the settings of soft labels; None for hard ones.
     """
@@ -87,16 +87,16 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class Score:
-    """What R networks of one architecture, trained on one set by one protocol, reached.
+    """Test results of R networks of one architecture, trained on one set by one protocol.
 
     Attributes:
-        subject: ``condensed``, ``initial``, ``random`` or ``whole``: what they were trained on.
+        subject: the set: ``condensed``, ``initial``, ``random`` or ``whole``.
         label: name of the row in tables.
-        labels: that they learned.
-        protocol: name; with the epochs where these are not the protocol's.
-        statistic: what ``last`` is, in words.
-        network: architecture.
-        parameters: numbers in one network.
+        labels: on which they were trained.
+        protocol: its name, and the number of epochs if it is not that of the protocol.
+        statistic: description of ``last``.
+        network: name of the architecture.
+        parameters: number of parameters of a network.
         epochs: of training.
         seeds: of the networks.
         last: after the last epoch.
@@ -104,16 +104,16 @@ class Score:
         per_class: (K,) accuracy of each class after the last epoch, fractions over all networks.
         confusion: (K, K) test images over all networks; rows are the true classes.
         curve: test accuracy by epoch.
-        test_images: number.
+        test_images: number of test images.
         train_images: number of decoded images.
         storage_bytes: of the pixels and soft labels as the set stores them.
-        dataset: whose test images these are.
+        dataset: name of the data set of the test images.
         data_fingerprint: of that data set.
-        notes: what a reader must know.
-        asked: what was asked for; None where networks were only tested.
-        seconds: that training and tests took; None inside a set.
-        peak_memory_bytes: of the process or GPU; None inside a set or where not known.
-        device: where it was done; None inside a set.
+        notes: for readers of the score.
+        asked: requested settings; None if networks were only tested.
+        seconds: of training and tests; None in the file of a set.
+        peak_memory_bytes: of the process or GPU; None in the file of a set, or if not known.
+        device: where it was measured; None in the file of a set.
     """
 
     subject: str
@@ -142,7 +142,7 @@ class Score:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that there is as much of everything as there are networks, classes and tests."""
+        """Check that the lengths agree with the numbers of networks, classes and tests."""
         networks, classes = len(self.seeds), len(self.per_class)
         for name, values in (
             ("last.values", self.last.values),
@@ -151,7 +151,7 @@ class Score:
             ("curve.accuracy", self.curve.accuracy),
         ):
             if len(values) != networks:
-                raise ValueError(f"{name} must have {networks} entries, one a network")
+                raise ValueError(f"{name} must have {networks} entries, one per network")
         if any(len(line) != len(self.curve.epochs) for line in self.curve.accuracy):
             raise ValueError("an accuracy curve and its epochs must have the same length")
         if any(len(row) != classes for row in (self.confusion, *self.confusion)):
@@ -169,15 +169,15 @@ class Score:
 
     @property
     def setting(self) -> str:
-        """What rows must share beside the network to be compared: the protocol and the labels."""
+        """Protocol and kind of labels; only rows in which they are equal can be compared."""
         return self.protocol if self.labels == "hard" else f"{self.protocol}, {self.labels} labels"
 
     def lasting(self) -> Score:
-        """What is kept inside a set: all but measurements, which differ between equal runs."""
+        """The score for the file of a set: without costs, which differ between equal runs."""
         return replace(self, seconds=None, peak_memory_bytes=None, device=None)
 
     def to_plain(self) -> dict[str, Any]:
-        """JSON data that :meth:`from_plain` takes."""
+        """JSON data for :meth:`from_plain`."""
         plain: dict[str, Any] = _READER.dump_python(self, mode="json")
         return {
             name: value
@@ -187,10 +187,10 @@ class Score:
 
     @staticmethod
     def from_plain(plain: object) -> Score:
-        """Read strictly: nothing is converted, missing or unknown.
+        """Read strictly: no value may be of another type, missing or unknown.
 
         Raises:
-            ConfigError: it is no score; the message names the first thing that is wrong.
+            ConfigError: the data is not a score; the message names the first fault.
         """
         try:
             return _READER.validate_json(json.dumps(plain))
@@ -207,7 +207,7 @@ def scores_from_plain(plain: object) -> list[Score]:
     """Read a list of scores.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the data is not such a list.
     """
     if not isinstance(plain, list):
         raise ConfigError(f"scores must be a list: got {_shown(plain)}")
@@ -218,7 +218,7 @@ def read_scores(path: Path) -> list[Score]:
     """Read a ``scores.json``.
 
     Raises:
-        ArtifactError: it cannot be read, or holds something else.
+        ArtifactError: it cannot be read, or does not contain scores.
     """
     plain = read_json(path)
     try:
@@ -236,4 +236,4 @@ def _first(error: ValidationError) -> str:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

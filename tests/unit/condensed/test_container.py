@@ -136,7 +136,7 @@ NAN = torch.full((6, 3, 6, 6), torch.nan)
         ({"classes": ()}, "class names"),
         ({"classes": ("a", "b", 3)}, "class names"),
         ({"classes": ("a", "b", "\udcff")}, "valid Unicode"),
-        ({"normalization": Normalization((0.5,), (0.5,))}, "one number a channel"),
+        ({"normalization": Normalization((0.5,), (0.5,))}, "one number per channel"),
         ({"decoder": Grid(4)}, "factor must"),
         ({"space": "log"}, "'unit' or 'normalized'"),
         ({"scores": [made_score(4)]}, "the 3 classes of the set: got one of 4"),

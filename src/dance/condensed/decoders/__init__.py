@@ -15,16 +15,16 @@ def of_factor(factor: int) -> Decoder:
     """The decoder of a run with this ``factor``: the identity for 1, else the grid.
 
     Raises:
-        ConfigError: it is no whole number of at least 1.
+        ConfigError: it is not an integer of at least 1.
     """
     return DECODERS.get("identity" if factor == 1 else "grid")(factor)
 
 
 def unpack(header: object) -> Decoder:
-    """A decoder from what :meth:`Decoder.pack` gives.
+    """Make a decoder from the result of :meth:`Decoder.pack`.
 
     Raises:
-        ConfigError: no such decoder, or not its parameters.
+        ConfigError: there is no such decoder, or it has other parameters.
     """
     if not isinstance(header, Mapping) or not isinstance(header.get("name"), str):
         raise ConfigError(f"a decoder must be a mapping with a name: got {header!r}")

@@ -1,4 +1,4 @@
-"""What a decoder is."""
+"""The base class of decoders."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from dance.core.registry import Registry
 
 @dataclass(frozen=True)
 class Decoder(ABC):
-    """From stored images to the images that networks see: pure, differentiable, without state.
+    """Maps stored images to the images that networks see: differentiable, without state.
 
-    A subclass is a frozen dataclass. Its fields are its parameters, whole numbers of at least 1,
-    which the file of a set states beside its name.
+    A subclass is a frozen dataclass. Its fields are its parameters, integers of at least 1, which
+    are stored with its name in the file of a set.
 
     Attributes:
-        factor: l, the cells along a side of a stored image; the initial stored images hold l * l
-            real ones.
+        factor: l; an initial stored image consists of l x l cells with a real image each.
         name: in files and in the registry.
-        source: where it is from.
+        source: publication or code in which it was introduced.
     """
 
     factor: int = 1
@@ -38,7 +37,7 @@ class Decoder(ABC):
         """Check the parameters.
 
         Raises:
-            ConfigError: one is no whole number of at least 1.
+            ConfigError: one is not an integer of at least 1.
         """
         for parameter in self.parameter_names():
             value = getattr(self, parameter)
@@ -58,7 +57,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def images(self, stored: int) -> int:
-        """Decoded images of a class with so many stored images."""
+        """Number of decoded images of a class with ``stored`` stored images."""
 
     @abstractmethod
     def decode(self, pixels: Tensor, counts: Sequence[int] | None = None) -> Tensor:
@@ -66,10 +65,10 @@ class Decoder(ABC):
 
         Args:
             pixels: (n, C, S, S) float in unit space.
-            counts: stored images of each class, in order (none: all are of one class).
+            counts: number of stored images of each class, in order (None: all are of one class).
 
         Returns:
-            (m, C, S, S) of the same dtype, class by class, m as :meth:`images` says.
+            (m, C, S, S) of the same dtype, class by class; m is given by :meth:`images`.
 
         Raises:
             ConfigError: the parameters do not fit the resolution.
@@ -86,21 +85,21 @@ class Decoder(ABC):
         return torch.repeat_interleave(classes, torch.tensor(images, device=labels.device))
 
     def cell(self, resolution: int) -> int:
-        """Side of a cell in pixels, ceil(S / l); the last ones may reach over the edge."""
+        """Height and width of a cell in pixels, ceil(S / l); the last ones may exceed the image."""
         return -(-resolution // self.factor)
 
     def pads(self, resolution: int) -> bool:
-        """Whether :meth:`decode` adds pixels of its own, which are grey in unit space."""
+        """Whether :meth:`decode` pads stored images, with grey pixels in unit space."""
         return resolution % self.factor != 0
 
     def check(self, resolution: int) -> None:
-        """Refuse a factor that leaves cells of a stored image without a real pixel.
+        """Refuse a factor for which a cell of a stored image would have no pixel.
 
         Args:
-            resolution: S, of the stored images, in pixels.
+            resolution: S, of the stored images in pixels.
 
         Raises:
-            ConfigError: the factor does not fit; the message names those that do.
+            ConfigError: the factor does not fit; the message lists those that do.
         """
         if _fits(self.factor, resolution):
             return
@@ -110,7 +109,7 @@ class Decoder(ABC):
             if _fits(factor, resolution)
         ]
         raise ConfigError(
-            "factor must leave every cell of a stored image at least 2 pixels of side: "
+            "factor must leave every cell of a stored image at least 2 pixels wide: "
             f"got factor {self.factor} for images of {resolution} x {resolution} pixels; "
             f"use one of {', '.join(fitting or ['1'])}"
         )
@@ -118,12 +117,12 @@ class Decoder(ABC):
     def encode_initial(
         self, images: Tensor, index: Tensor, shrink: Literal["nearest", "bilinear"] = "nearest"
     ) -> Tensor:
-        """Stored images whose cells hold real images.
+        """Make stored images whose cells contain real images.
 
         Args:
             images: (N, C, S, S) uint8.
             index: (n, l * l) int64, the image of each cell, row by row.
-            shrink: how an image is brought to the size of its cell.
+            shrink: interpolation from the size of an image to that of its cell.
 
         Returns:
             (n, C, S, S) float32 in unit space.
@@ -132,9 +131,9 @@ class Decoder(ABC):
         stored = images.new_zeros((len(index), *images.shape[1:]), dtype=torch.float32)
         for k in range(self.factor**2):
             top, left = k // self.factor * cell, k % self.factor * cell
-            spot = stored[:, :, top : top + cell, left : left + cell]
+            target = stored[:, :, top : top + cell, left : left + cell]
             real = images[index[:, k]].float() / 255
-            spot.copy_(functional.interpolate(real, size=spot.shape[-2:], mode=shrink))
+            target.copy_(functional.interpolate(real, size=target.shape[-2:], mode=shrink))
         return stored
 
 

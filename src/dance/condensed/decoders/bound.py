@@ -1,4 +1,4 @@
-"""Every stored image at the largest factor that a bound on the images allows (IDC's "bound")."""
+"""Each stored image at the largest factor that a bound on the images allows (IDC's "bound")."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dance.condensed.decoders.grid import Grid
 
 @dataclass(frozen=True)
 class Bound(Decoder):
-    """Each stored image at one factor, so that a class does not decode to more than ``bound``.
+    """Each stored image at one factor, so that a class has at most ``bound`` decoded images.
 
-    From ``factor`` down to 2, the next stored images of a class are read at that factor, as many as
-    fit when each stored image that is left, these included, has one picture set aside; the rest is
-    read whole.
+    From ``factor`` down to 2, as many of the remaining stored images of a class are decoded at that
+    factor as fit into the bound, in which one image is reserved for each remaining stored image,
+    including these. The others are decoded at factor 1.
 
     Attributes:
-        bound: decoded images of a class at most, unless it stores more.
+        bound: largest number of decoded images of a class, unless it has more stored images.
     """
 
     bound: int = 128
@@ -29,31 +29,31 @@ class Bound(Decoder):
     source = "Kim et al. 2022, released code"
 
     def images(self, stored: int) -> int:
-        """At most ``bound``, but never fewer than are stored."""
-        return sum(count * factor**2 for factor, count in self._shares(stored))
+        """At most ``bound``, but at least ``stored``."""
+        return sum(count * factor**2 for factor, count in self._segments(stored))
 
     def decode(self, pixels: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-        """Of each class, stored image after stored image; see :meth:`Decoder.decode`."""
-        found = []
-        for own in pixels.split(list(counts or [len(pixels)])):
-            shares = self._shares(len(own))
-            for (factor, _), part in zip(
-                shares, own.split([count for _, count in shares]), strict=True
-            ):
-                found.append(Grid(factor).decode(part))
-        return torch.cat(found)
+        """For each class, stored image after stored image; see :meth:`Decoder.decode`."""
+        decoded = []
+        for stored in pixels.split(list(counts or [len(pixels)])):
+            segments = self._segments(len(stored))
+            parts = stored.split([count for _, count in segments])
+            decoded += [
+                Grid(factor).decode(part) for (factor, _), part in zip(segments, parts, strict=True)
+            ]
+        return torch.cat(decoded)
 
-    def _shares(self, stored: int) -> list[tuple[int, int]]:
-        """How many stored images of a class are read at which factor, as (factor, images)."""
-        shares, left, room = [], stored, self.bound
+    def _segments(self, stored: int) -> list[tuple[int, int]]:
+        """Factor and number of each run of stored images of a class with the same factor."""
+        segments, remaining, bound = [], stored, self.bound
         for factor in range(self.factor, 0, -1):
-            count = max(0, room - left) // factor**2 if factor > 1 else left
-            count = min(count, left)
+            fitting = max(0, bound - remaining) // factor**2 if factor > 1 else remaining
+            count = min(fitting, remaining)
             if count:
-                shares.append((factor, count))
-                left -= count
-                room -= count * factor**2
-        return shares
+                segments.append((factor, count))
+                remaining -= count
+                bound -= count * factor**2
+        return segments
 
 
 DECODERS.register(Bound.name)(Bound)

@@ -1,4 +1,4 @@
-"""The grid: a stored image holds l x l small pictures (IDC's "single", which DANCE uses)."""
+"""The grid: a stored image consists of l x l small images (IDC's "single", used by DANCE)."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from torch.nn import functional
 from dance.condensed.decoders.base import DECODERS, Decoder
 
 PADDING = 0.5
-"""Grey in unit space, put right of and below an image whose side the factor does not divide."""
+"""Grey in unit space, right of and below an image whose resolution the factor does not divide."""
 
 
 @dataclass(frozen=True)
 class Grid(Decoder):
-    """Every stored image is cut in l x l cells, each of which is enlarged to its size.
+    """Each stored image is cut into l x l cells, which are enlarged to the size of the image.
 
     Enlarging is bilinear with ``align_corners=False`` and no antialiasing. The authors' code puts
-    all first cells first; here the cells of one stored image stay together, row by row, so that
-    classes stay together too.
+    the first cells of all images first; here the cells of one stored image are consecutive, row by
+    row, so that the images of a class are, too.
     """
 
     name = "grid"
     source = "Kim et al. 2022, section 4.1"
 
     def images(self, stored: int) -> int:
-        """L * l times as many."""
+        """``stored`` times l * l."""
         return stored * self.factor**2
 
     def decode(self, pixels: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Cut and enlarge; see :meth:`Decoder.decode`.
 
-        The right and bottom edge is padded with 0.5 where the factor does not divide the side.
+        The right and bottom edges are padded with 0.5 if the factor does not divide the resolution.
         Channels-last input gives channels-last output.
 
         Returns:
-            (n * l * l, C, S, S); entry ``(i * l + row) * l + column`` is that cell of stored image
-            i.
+            (n * l * l, C, S, S); entry ``(i * l + row) * l + column`` is the cell at ``row`` and
+            ``column`` of stored image i.
         """
         factor = self.factor
         if factor == 1:

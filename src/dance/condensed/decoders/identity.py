@@ -1,4 +1,4 @@
-"""The identity: a stored image is what networks see."""
+"""The identity: networks see the stored images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Identity(Decoder):
             raise ConfigError(f"decoder 'identity' must have factor 1: got {self.factor}")
 
     def images(self, stored: int) -> int:
-        """As many as are stored."""
+        """``stored``."""
         return stored
 
     def decode(self, pixels: Tensor, counts: Sequence[int] | None = None) -> Tensor:

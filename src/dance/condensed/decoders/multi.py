@@ -1,4 +1,4 @@
-"""Every stored image at several factors (IDC's "multi")."""
+"""Each stored image at several factors (IDC's "multi")."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Multi(Decoder):
     source = "Kim et al. 2022, released code"
 
     def images(self, stored: int) -> int:
-        """1 + 4 + ... + l * l times as many."""
+        """``stored`` times 1 + 4 + ... + l * l."""
         return stored * sum(factor**2 for factor in range(1, self.factor + 1))
 
     def decode(self, pixels: Tensor, counts: Sequence[int] | None = None) -> Tensor:
-        """Of each class, factor after factor; see :meth:`Decoder.decode`."""
+        """For each class, factor after factor; see :meth:`Decoder.decode`."""
         return torch.cat(
             [
-                Grid(factor).decode(own)
-                for own in pixels.split(list(counts or [len(pixels)]))
+                Grid(factor).decode(stored)
+                for stored in pixels.split(list(counts or [len(pixels)]))
                 for factor in range(1, self.factor + 1)
             ]
         )

@@ -1,4 +1,4 @@
-"""Exports of a condensed set to formats that other tools read; each module registers its own."""
+"""Exports of a condensed set to formats that other tools read; each module registers one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dance.core.registry import Registry
 
 @dataclass(frozen=True)
 class Rounding:
-    """What 8 bits cost, over all pixels of an export; pixels are in [0, 1].
+    """The error of rounding the pixels of an export, which are in [0, 1], to 8 bits.
 
     Attributes:
         largest: largest absolute difference between an exported and a stored pixel.
         rms: root of the mean squared difference.
-        clipped: share of the pixels outside [0, 1], which 8 bits cannot hold.
+        clipped: fraction of the pixels outside [0, 1], which are clipped.
     """
 
     largest: float
@@ -45,15 +45,15 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Content:
-    """What a format writes.
+    """The data that a format writes.
 
     Attributes:
         images: (n, C, S, S) float32 in unit space on the CPU, not clamped.
         labels: (n,) int64, class by class.
-        decoder: that is still to be applied: the identity when the images are decoded.
+        decoder: of the images: the identity if they are decoded.
         source: the condensed set, for names, normalisation and provenance.
-        rounding: what 8 bits cost.
-        soft: (n, K) float32 probabilities of decoded images; None where the set has none.
+        rounding: error of rounding to 8 bits.
+        soft: (n, K) float32 probabilities of decoded images; None if the set has none.
     """
 
     images: Tensor
@@ -70,13 +70,13 @@ class Content:
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of export.
+    """An export format.
 
     Attributes:
-        write: fills an empty folder, or writes the file at the path it is given.
+        write: fills an empty folder, or writes the file, at the given path.
         is_folder: whether that path is a folder.
         eight_bit: whether pixels are rounded to 8 bits.
-        numbers: whether it holds soft labels and a learned learning rate.
+        numbers: whether it contains soft labels and a learned learning rate.
     """
 
     write: Callable[[Content, Path], None]
@@ -87,13 +87,13 @@ class Format:
 
 @dataclass(frozen=True)
 class Exported:
-    """What :func:`export` wrote.
+    """The result of :func:`export`.
 
     Attributes:
         path: the file or folder.
-        kind: of export.
-        images: their number.
-        rounding: what 8 bits cost; None where pixels were written as floats, exactly.
+        kind: name of the format.
+        images: number of images.
+        rounding: error of rounding to 8 bits; None if pixels were written as floats.
     """
 
     path: Path
@@ -117,26 +117,26 @@ def export(
     Args:
         condensed: the set.
         kind: name of a format, such as ``"parquet"``, ``"folder"``, ``"npz"`` or ``"pt"``.
-        destination: folder (``parquet``, ``folder``) or file (``npz``, ``pt``) to make; must not
-            exist, or be an empty folder in the first case.
+        destination: folder (``parquet``, ``folder``) or file (``npz``, ``pt``) to write; it must
+            not exist, except for an empty folder.
         stored_images: write the stored images instead of the decoded images.
 
     Raises:
-        ConfigError: unknown kind, or the destination is taken.
+        ConfigError: unknown kind, or the destination exists.
         ArtifactError: the destination cannot be written.
     """
-    form = FORMATS.get(kind)
+    format_ = FORMATS.get(kind)
     place = Path(destination).resolve()
-    _check_free(place, form.is_folder, kind)
+    _check_free(place, format_.is_folder, kind)
     content = _content(condensed, stored_images)
-    if form.is_folder:
-        _write_folder(place, lambda folder: form.write(content, folder))
+    if format_.is_folder:
+        _write_folder(place, lambda folder: format_.write(content, folder))
     else:
-        write_atomic(place, lambda file: form.write(content, file))
-    rounding = content.rounding if form.eight_bit else None
+        write_atomic(place, lambda file: format_.write(content, file))
+    rounding = content.rounding if format_.eight_bit else None
     count = len(content.images)
     log(f"exported {count} images to {destination}: {rounding or 'float32, exactly as stored'}")
-    if lost := _lost(condensed, content, form):
+    if lost := _lost(condensed, content, format_):
         log(f"left out, since {lost}")
     return Exported(place, kind, count, rounding)
 
@@ -156,12 +156,12 @@ def _content(condensed: CondensedSet, stored_images: bool) -> Content:
     return Content(images, labels, decoder, condensed, rounding, soft)
 
 
-def _lost(condensed: CondensedSet, content: Content, form: Format) -> str:
-    """Which parts of the set the export does not hold and why; empty where it holds all."""
+def _lost(condensed: CondensedSet, content: Content, format_: Format) -> str:
+    """The parts of the set that the export does not contain, and why; empty if there are none."""
     parts = []
     if condensed.soft_labels is not None and content.soft is None:
         return "they are of the decoded images and not of stored images: the soft labels"
-    if not form.numbers:
+    if not format_.numbers:
         parts += ["the soft labels"] if condensed.soft_labels is not None else []
         parts += ["the learned learning rate"] if condensed.learning_rate is not None else []
     return f"class folders hold images only: {' and '.join(parts)}" if parts else ""
@@ -184,7 +184,7 @@ def _check_free(place: Path, is_folder: bool, kind: str) -> None:
 
 
 def _write_folder(place: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder beside the place, then rename it: a reader sees all of it or nothing."""
+    """Fill a temporary folder and rename it, so that a reader sees all of it or nothing."""
     temporary: Path | None = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
-"""Plain arrays: ``.npz`` for NumPy and ``.pt`` for PyTorch, floats exactly as stored.
+"""Plain arrays: ``.npz`` for NumPy and ``.pt`` for PyTorch, with exact float pixels.
 
-Both hold ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes`` (names
-in label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and ``factor``,
-which is 1 unless stored images were exported; where the set has them ``soft_labels`` (n, K) float32
-probabilities, of decoded images only, and ``learning_rate``. If networks see ZCA-whitened pixels,
-``whitening_mean`` (D,) and ``whitening_matrix`` (D,D) float32 are the transform, which replaces
-mean and std: network input is (flat image - whitening_mean) @ whitening_matrix, D = C*S*S, in the
-order channel, row, column. Both are read without unpickling
-(``numpy.load(allow_pickle=False)``, ``torch.load(weights_only=True)``), and the same set gives the
-same bytes.
+Both contain ``images`` (n, C, S, S) float32 in unit space, ``labels`` (n,) int64, ``classes``
+(names in label order), ``mean`` and ``std`` (C,) float32 for ``(images - mean) / std``, and
+``factor``, which is 1 unless stored images were exported; if the set has them, ``soft_labels``
+(n, K) float32 probabilities, only of decoded images, and ``learning_rate``. If networks see
+ZCA-whitened pixels, ``whitening_mean`` (D,) and ``whitening_matrix`` (D,D) float32 are the
+transform, which replaces mean and std: network input is
+(flat image - whitening_mean) @ whitening_matrix, with D = C*S*S in the order channel, row, column.
+Both are read without unpickling (``numpy.load(allow_pickle=False)``,
+``torch.load(weights_only=True)``), and the same set gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from dance.condensed.formats.whitening import whitening_arrays
 
 def write_npz(content: Content, path: Path) -> None:
     """Write a NumPy archive."""
-    beside: dict[str, Any] = {name: np.asarray(part) for name, part in _beside(content).items()}
-    beside.update(whitening_arrays(content))
+    optional: dict[str, Any] = {name: np.asarray(part) for name, part in _optional(content).items()}
+    optional.update(whitening_arrays(content))
     with path.open("wb") as file:  # given a path, numpy would append a suffix to its name
         np.savez(
             file,
@@ -37,7 +37,7 @@ def write_npz(content: Content, path: Path) -> None:
             mean=np.array(content.source.normalization.mean, dtype=np.float32),
             std=np.array(content.source.normalization.std, dtype=np.float32),
             factor=np.array(content.decoder.factor),
-            **beside,
+            **optional,
         )
 
 
@@ -50,7 +50,7 @@ def write_pt(content: Content, path: Path) -> None:
         "mean": torch.tensor(content.source.normalization.mean),
         "std": torch.tensor(content.source.normalization.std),
         "factor": content.decoder.factor,
-        **_beside(content),
+        **_optional(content),
         **{name: torch.from_numpy(part) for name, part in whitening_arrays(content).items()},
     }
     buffer = io.BytesIO()  # given a path, torch would write the file's name into the file
@@ -58,8 +58,8 @@ def write_pt(content: Content, path: Path) -> None:
     path.write_bytes(buffer.getbuffer())
 
 
-def _beside(content: Content) -> dict[str, Any]:
-    """What only some sets have."""
+def _optional(content: Content) -> dict[str, Any]:
+    """The parts that only some sets have."""
     rate, parts = content.source.learning_rate, {}
     if content.soft is not None:
         parts["soft_labels"] = content.soft.contiguous()

@@ -1,4 +1,4 @@
-"""Class folders of PNG files, as torchvision's ``ImageFolder``, Keras and this library read."""
+"""Class folders of PNG files, for torchvision's ``ImageFolder``, Keras and this library."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from dance.condensed.formats.whitening import write_whitening
 MAPPING = "classes.json"
 """File of the export that maps folders to class names, in label order."""
 
-_LONGEST = 80
-"""Bytes of a folder's name; file systems allow 255, whole paths on Windows 260."""
+_MAX_BYTES = 80
+"""Longest name of a folder; file systems allow 255 bytes, and whole paths on Windows 260."""
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""Names that Windows keeps for devices, with any extension."""
+"""Names that Windows reserves for devices, with any extension."""
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
-"""Names that readers take for a split instead of a class (CIFAR-100 has trains)."""
+"""Names that readers interpret as a split instead of a class (CIFAR-100 has trains)."""
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
-    """One safe folder name per class, each a single path component and unlike all others.
+    """One safe and unique folder name per class, each a single path component.
 
-    Letters and digits of any script, space, ``. _ - + , ( )`` are kept and the rest becomes ``_``.
-    Names differ even where upper and lower case or composed and decomposed accents are the same.
+    Letters and digits of any script, space, ``. _ - + , ( )`` are kept, and the rest becomes ``_``.
+    Names differ even if upper and lower case, or composed and decomposed accents, are not
+    distinguished.
 
     >>> folder_names(["cat", "Cat", "../../x", "", "train"])
     ['cat', 'Cat_2', 'x', 'class', 'train_']
@@ -47,7 +48,7 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 
 def _safe(name: str) -> str:
     name = re.sub(r"[^\w .+,()-]+", "_", unicodedata.normalize("NFC", name))
-    name = name.encode()[:_LONGEST].decode(errors="ignore").strip(" .").lstrip("-_ .") or "class"
+    name = name.encode()[:_MAX_BYTES].decode(errors="ignore").strip(" .").lstrip("-_ .") or "class"
     if _DEVICES.fullmatch(name) or name.casefold() in _SPLITS:
         return f"{name}_"
     return name
@@ -70,11 +71,11 @@ def write_folder(content: Content, folder: Path) -> None:
         names = [f"{label:0{width}d}_{name}" for label, name in enumerate(names)]
     for name in names:
         (folder / name).mkdir()
-    taken = [0] * len(names)
+    counts = [0] * len(names)
     labels = content.labels.tolist()
     for label, png in zip(labels, encode(content.to_uint8()), strict=True):
-        (folder / names[label] / f"{taken[label]:05d}.png").write_bytes(png)
-        taken[label] += 1
+        (folder / names[label] / f"{counts[label]:05d}.png").write_bytes(png)
+        counts[label] += 1
     mapping = json.dumps(dict(zip(names, classes, strict=True)), indent=1, ensure_ascii=False)
     (folder / MAPPING).write_text(mapping + "\n", encoding="utf-8")
     write_whitening(content, folder)

@@ -1,7 +1,7 @@
 """Parquet in the Hugging Face image layout, with a dataset card.
 
 ``datasets.load_dataset(folder)`` opens it with ``Image`` and ``ClassLabel`` features, and so does
-``load_dataset("parquet", data_files=...)``, because the file's own schema names them.
+``load_dataset("parquet", data_files=...)``, because they are in the schema of the file.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from dance.core.format import markdown_rows, mean_std, span
 from dance.data.normalization import Normalization
 
 FILE = "data/train-00000-of-00001.parquet"
-"""The hub's name for the only shard of a train split."""
+"""Name of the only shard of a train split on the hub."""
 _ROWS = 100
-"""Rows of a group: what the hub recommends for images, so that its viewer can page."""
+"""Rows of a row group, as the hub recommends for images."""
 
 
 def write_parquet(content: Content, folder: Path) -> None:
@@ -61,7 +61,7 @@ def write_parquet(content: Content, folder: Path) -> None:
 
 
 def _normalized(normalization: Normalization) -> str:
-    """What is done to the pixels before a network sees them."""
+    """Text about the normalization of the pixels."""
     mean, std = _numbers(normalization.mean), _numbers(normalization.std)
     if normalization.whitening is not None:
         return (
@@ -75,7 +75,7 @@ def _normalized(normalization: Normalization) -> str:
 
 
 def _training(content: Content) -> list[str]:
-    """What else is to be known for training on the images, as a section of the card."""
+    """The section of the card about soft labels and learning rate, if there are any."""
     lines = []
     if content.soft is not None:
         lines += ["`soft_label` holds the class probabilities that experts give each image."]
@@ -86,7 +86,7 @@ def _training(content: Content) -> list[str]:
 
 
 def distinct(classes: Sequence[str]) -> list[str]:
-    """Class names of which no two are the same, as ``ClassLabel`` demands.
+    """Unique class names, as ``ClassLabel`` requires.
 
     >>> distinct(["crane", "crane"])
     ['crane', 'crane (2)']
@@ -102,10 +102,10 @@ def distinct(classes: Sequence[str]) -> list[str]:
 
 
 def card(content: Content, names: Sequence[str]) -> str:
-    """The dataset card: YAML for the hub, then what a person must know to use the images.
+    """The dataset card: YAML for the hub, then text about the images and their use.
 
     Args:
-        content: what is exported.
+        content: data of the export.
         names: distinct class names in label order.
     """
     source, origin = content.source, content.source.provenance
@@ -114,7 +114,7 @@ def card(content: Content, names: Sequence[str]) -> str:
     counts = torch.bincount(content.labels).tolist()
     per_class = span(min(counts), max(counts))
     factor = content.decoder.factor
-    shown = "decoded images" if factor == 1 else f"stored images of {factor}² pictures"
+    shown = "decoded images" if factor == 1 else f"stored images of {factor}² small images"
     colour = "grey" if source.channels == 1 else "RGB"
     lines = [
         f"# {_plain(title)}",
@@ -156,7 +156,7 @@ def card(content: Content, names: Sequence[str]) -> str:
 
 
 def _front_matter(title: str, names: Sequence[str], count: int, soft: bool) -> str:
-    """The card's YAML; dumped, not formatted, so that no name can break out of it."""
+    """The card's YAML, made by a YAML writer, so that all names are escaped."""
     labels = {"names": {str(label): name for label, name in enumerate(names)}}
     features: list[dict[str, Any]] = [
         {"name": "image", "dtype": "image"},
@@ -182,13 +182,13 @@ def _front_matter(title: str, names: Sequence[str], count: int, soft: bool) -> s
 
 
 def _scores(scores: Sequence[Score]) -> list[str]:
-    """Lines of the tables of scores, those with soft labels apart; none without scores."""
+    """Lines of the tables of scores, separate for hard and soft labels; empty without scores."""
     kinds = dict.fromkeys(score.labels for score in scores)
     lines = []
     for kind in kinds:
         title = "## Scores" if kind == "hard" else f"## Scores with {_plain(kind)} labels"
-        own = [score for score in scores if score.labels == kind]
-        lines += [title, "", *_table(own), ""]
+        rows = [score for score in scores if score.labels == kind]
+        lines += [title, "", *_table(rows), ""]
     return lines
 
 
@@ -212,9 +212,9 @@ def _label_rows(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _plain(value: object) -> str:
-    """Text of unknown origin as one line of Markdown that neither marks up nor runs.
+    """Text of unknown origin as one line of Markdown, with markup and HTML escaped.
 
-    A bar is left to :func:`~dance.core.format.markdown_rows`, since only tables know it.
+    Bars are escaped by :func:`~dance.core.format.markdown_rows`, since only tables interpret them.
     """
     text = " ".join(str(value).split())
     return re.sub(r"([\\`*_{}\[\]()#+!~-])", r"\\\1", html.escape(text, quote=False))

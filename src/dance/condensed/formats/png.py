@@ -12,7 +12,7 @@ from dance.core.progress import track
 
 
 def encode(images: Tensor) -> Iterator[bytes]:
-    """PNG files of images, one by one.
+    """Encode images as PNG files, one after the other.
 
     Args:
         images: (n, C, S, S) uint8, C 1 (grey) or 3 (RGB).
