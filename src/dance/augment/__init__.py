@@ -13,4 +13,4 @@ def _parsed(strategy: str) -> str:
 
 
 Strategy = Annotated[str, AfterValidator(_parsed)]
-"""Names of operations joined by underscores, such as ``"color_crop"``; empty: none."""
+"""Names of operations joined by underscores, such as ``"color_crop"``; empty for none."""

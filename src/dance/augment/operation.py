@@ -1,10 +1,9 @@
-"""Augmentation operations: what one is, where it is registered, how a strategy names it.
+"""The base class and the registry of augmentation operations, and strategies, which name them.
 
-One operation is one class in one file: which parameters it has, how they are drawn, and how images
-are transformed with them. A new file of :mod:`dance.augment.operations`, or of another distribution
-under the entry-point group of that name, is all that a new operation needs; strategies name it, and
-the chain of :mod:`dance.augment.siamese` and the single operations of :mod:`dance.augment.single`
-both apply it.
+An operation is one class in one file, which draws parameters and transforms images with them. To
+add one, add a file to :mod:`dance.augment.operations`, or to another distribution under the
+entry-point group of that name. Then strategies can name it, and both the chain of
+:mod:`dance.augment.siamese` and the single operations of :mod:`dance.augment.single` can apply it.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class Operation(ABC):
         Args:
             count: n: classes for siamese use, images otherwise.
             resolution: H = W of the images in pixels.
-            generator: keyed generator on the CPU. What is taken from it, and in which order, is
-                part of every result.
+            generator: keyed generator on the CPU. Results change if other numbers, or the same in
+                another order, are drawn from it.
 
         Returns:
             (n, ...) on the CPU, one row for each transformation.
@@ -70,7 +69,7 @@ def parse(strategy: str) -> frozenset[str]:
     """The operations that a strategy such as ``"color_crop_cutout"`` names; ``""`` names none.
 
     Raises:
-        ConfigError: an unknown operation.
+        ConfigError: an operation is unknown.
     """
     names = frozenset(strategy.split("_")) if strategy else frozenset()
     known = OPERATIONS.names()
@@ -90,5 +89,5 @@ def without(strategy: str, operation: str) -> str:
 
 def ordered(names: Iterable[str], order: Sequence[str] = ORDER) -> list[str]:
     """The names in the given order; those that are not in it follow alphabetically."""
-    places = {name: place for place, name in enumerate(order)}
-    return sorted(names, key=lambda name: (places.get(name, len(places)), name))
+    positions = {name: position for position, name in enumerate(order)}
+    return sorted(names, key=lambda name: (positions.get(name, len(positions)), name))

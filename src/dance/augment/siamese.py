@@ -1,14 +1,14 @@
 """Differentiable siamese augmentation (Zhao & Bilen 2021b, in the form of Kim et al. 2022).
 
-Two pure functions. :func:`draw` makes one parameter set per image or per class from a keyed
-generator, on the CPU; :func:`apply` transforms images with them. The siamese property, that real
-and synthetic images of a class get the same transformation, is ``draw(..., count=K).take(owner)``
-with the class of each image as ``owner``.
+:func:`draw` draws the parameters of one transformation per image or per class from a keyed
+generator, on the CPU, and :func:`apply` transforms images with them. For the siamese property, by
+which real and synthetic images of a class are transformed in the same way, use
+``draw(..., count=K).take(labels)`` with the class of each image.
 
 All operations (:mod:`dance.augment.operations`) act on *standardised* images, where 0 is the mean
 colour of the data set, in the order of :data:`~dance.augment.operation.ORDER`. ``flip``, ``color``
-and ``cutout`` are applied whenever the strategy names them; of the others one is drawn for the
-whole call. Gradients flow to the images.
+and ``cutout`` are applied whenever the strategy names them; of the other operations, one is drawn
+for the whole call. Gradients flow to the images.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Draw:
 
     Attributes:
         parameters: (n, ...) of each operation that is applied, by its name, in the order of
-            application; the docstring of the operation says what they are.
+            application; see the docstring of the operation.
     """
 
     parameters: Mapping[str, torch.Tensor]
 
     def take(self, rows: torch.Tensor) -> Draw:
-        """Parameters by row: (m,) int64 into the n drawn, such as the class of each image."""
+        """The parameters of some rows, (m,) int64, such as the class of each image."""
         return self.like([p[rows] for p in self.tensors()])
 
     def to(self, device: torch.device) -> Draw:
@@ -65,8 +65,8 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
     names = ordered(parse(strategy))
     pool = [name for name in names if not OPERATIONS.get(name).always]
     chosen = pool[int(torch.randint(len(pool), (), generator=generator))] if pool else None
-    kept = [name for name in names if name == chosen or name not in pool]
-    return Draw({name: OPERATIONS.get(name).draw(count, resolution, generator) for name in kept})
+    applied = [name for name in names if name == chosen or name not in pool]
+    return Draw({name: OPERATIONS.get(name).draw(count, resolution, generator) for name in applied})
 
 
 def apply(images: torch.Tensor, parameters: Draw) -> torch.Tensor:
@@ -79,6 +79,6 @@ def apply(images: torch.Tensor, parameters: Draw) -> torch.Tensor:
     Returns:
         (n,C,H,W), differentiable with respect to ``images``.
     """
-    for name, own in parameters.parameters.items():
-        images = OPERATIONS.get(name).apply(images, own)
+    for name, tensor in parameters.parameters.items():
+        images = OPERATIONS.get(name).apply(images, tensor)
     return images

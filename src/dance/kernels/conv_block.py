@@ -51,7 +51,8 @@ def conv_block(
         padding: rows and columns of zeros on each side of ``x``, at least 1.
 
     Returns:
-        (n,O,H',W') in the dtype of ``x``, with H' = (H + 2*padding - 2) // 2, and W' alike.
+        (n,O,H',W') in the dtype of ``x``, with H' = (H + 2*padding - 2) // 2; W' is computed from W
+        in the same way.
     """
     if conv_block_supports(x, weight, padding):
         save = torch.is_grad_enabled()

@@ -16,11 +16,11 @@ class _Resampled(Operation):
 
     @staticmethod
     def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-        """Sample at the transformed position of each pixel; the image borders are at +-1."""
+        """Sample at the transformed position of each pixel; the image borders are at -1 and 1."""
         theta = functional.pad(parameters, (0, 1)).to(images.dtype)
-        places = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
         return functional.grid_sample(
-            images, places, mode="bilinear", padding_mode="zeros", align_corners=False
+            images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
 
 

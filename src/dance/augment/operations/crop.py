@@ -8,7 +8,7 @@ import torch
 
 from dance.augment.operation import OPERATIONS, Operation
 
-_REACH = 0.125
+_MAX_SHIFT = 0.125
 """Largest shift as a fraction of the resolution."""
 
 
@@ -22,8 +22,8 @@ class Crop(Operation):
     @staticmethod
     def draw(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
         """The shift of each image along both axes."""
-        reach = int(resolution * _REACH + 0.5)
-        return torch.randint(-reach, reach + 1, (count, 2), generator=generator)
+        largest = int(resolution * _MAX_SHIFT + 0.5)
+        return torch.randint(-largest, largest + 1, (count, 2), generator=generator)
 
     @staticmethod
     def apply(images: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ def _move(images: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 class _Shift(torch.autograd.Function):
     """A shift with zero fill.
 
-    Its adjoint is the opposite shift, which saves the slow scatter of an indexed read.
+    Its adjoint is the opposite shift, which is faster than the scatter of autograd.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Blank a square."""
+"""Set a square of the image to 0."""
 
 from __future__ import annotations
 
