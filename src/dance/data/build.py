@@ -34,8 +34,8 @@ class DecodingPlan:
     Attributes:
         located: the source, with the classes that are taken from it.
         new_labels: maps each label of the source that is kept to its label in the set.
-        held_out: (n,) bool, True for the train records that go to the test split; None where the
-            source has a test split of its own.
+        held_out: (n,) bool, True for the train records that form the test split; None if the
+            source has a test split.
         resolution: height and width S of the square images, in pixels.
         channels: C, 1 or 3.
         skip_bad: leave out images that cannot be used, instead of stopping at the first one.

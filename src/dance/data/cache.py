@@ -3,7 +3,7 @@
 ``<cache>/images/<key>/`` holds ``<split>_images.npy``, ``<split>_labels.npy`` and ``meta.json``.
 The folder is built under a temporary name, while a lock is held, and then renamed, so a process
 that is killed leaves no incomplete set under the final name. Of two processes that need the same
-set, one builds it and the other waits for it; where the file system has no locks, both build it and
+set, one builds it and the other waits for it; if the file system has no locks, both build it and
 the first one to finish puts its folder in place. Everything in the cache can be deleted at any
 time. A cache that cannot be written to is an error, because each run would otherwise decode all
 images again; sets that are already in such a cache can still be read.
@@ -186,7 +186,7 @@ def _load_verified(folder: Path) -> CacheEntry | None:
             if _digest(folder / name) != digest:
                 raise ValueError(f"{name} does not match its size and checksum")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log(f"the cached images in {folder} are damaged ({error}); they are made anew")
+        log(f"the cached images in {folder} are damaged ({error}); they are decoded again")
         return None
     return CacheEntry(folder, meta)
 
@@ -234,6 +234,5 @@ def _report_write_errors() -> Iterator[None]:
 def _unwritable(reason: str) -> str:
     return (
         f"cannot write the cache of decoded images in {entry_folder()}: {reason}; free some space, "
-        "or set DANCE_CACHE "
-        "to a folder that can be written"
+        "or set DANCE_CACHE to a folder that can be written"
     )

@@ -23,7 +23,7 @@ def check_same_classes(name: str, train: Sequence[str], test: Sequence[str]) -> 
     differences += [f"only test has {list_some(only_test)}"] if only_test else []
     raise DataError(
         f"train and test split of {name} must have the same classes: "
-        + ("; ".join(differences) or "theirs are ordered differently")
+        + ("; ".join(differences) or "their orders differ")
     )
 
 
@@ -51,7 +51,7 @@ def check_classes(
         classes: K names.
         train: (n,) int64, labels of the train images.
         least: number of train images that each class must have.
-        why: words that follow this number in the message.
+        why: text that follows this number in the message.
 
     Raises:
         DataError: there are fewer than two classes, or a class has fewer than ``least`` images.

@@ -23,8 +23,8 @@ class DataConfig:
     skip_bad: Annotated[bool, Option(short="--skip-bad")] = False
     """Leave out images that cannot be used, and list them, instead of stopping at the first one."""
     statistics: Literal["shared", "own"] = "shared"
-    """Mean and standard deviation that standardise a known set: shared, which most codes of the
-    field take (for CIFAR-100 those of CIFAR-10), or own, which are of the set itself."""
+    """Mean and standard deviation with which a known set is standardised: shared (those of most
+    codes of the field; for CIFAR-100 they are those of CIFAR-10), or own (those of the set)."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of every class that is held out for testing if the data set has no test split."""
     label_column: Annotated[str | None, Option(short="--label-column", metavar="NAME")] = None

@@ -26,7 +26,7 @@ FORMATS = tuple(
         PpmImageFile,
     )
 )  # fmt: skip
-"""The readers of Pillow that are used; each further one would be code that a file can attack."""
+"""The readers of Pillow that are used; others are not exposed to files from outside."""
 MAX_PIXELS = 89_478_485
 """Larger images are refused before they are decoded; it is Pillow's own bound for a suspected
 decompression bomb."""
@@ -89,7 +89,7 @@ def decode(record: Record, size: int, channels: int) -> Pixels:
 
 @contextmanager
 def _opened(record: Record) -> Iterator[Image.Image]:
-    """Open an image and read its header; errors in the block become errors that name the record."""
+    """Open an image and read its header; errors in the block are raised with the record's name."""
     content = record.content
     assert not isinstance(content, np.ndarray)
     try:
@@ -106,9 +106,7 @@ def _opened(record: Record) -> Iterator[Image.Image]:
         raise BadImageError(
             f"{record.where} is damaged, or no {', '.join(FORMATS)} image"
         ) from error
-    except (
-        Exception
-    ) as error:  # a damaged file can make Pillow's readers raise an exception of any type
+    except Exception as error:  # Pillow raises exceptions of any type for damaged files
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise BadImageError(f"{record.where} cannot be read: {reason}") from error
 
@@ -116,8 +114,8 @@ def _opened(record: Record) -> Iterator[Image.Image]:
 def _too_large(where: str, size: tuple[int, int] | None = None) -> str:
     got = f": it has {size[0]} x {size[1]}" if size else ""
     return (
-        f"{where} must have at most {MAX_PIXELS:,} pixels, more may be a decompression bomb{got}; "
-        "scale it down"
+        f"{where} must have at most {MAX_PIXELS:,} pixels, since more may be a decompression "
+        f"bomb{got}; scale it down"
     )
 
 

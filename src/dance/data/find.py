@@ -14,7 +14,7 @@ from dance.data.known import KNOWN, Known
 from dance.data.sources import SOURCES, Source
 
 IMAGENET_FOLDER = "imagenet"
-"""Folder under the data root that holds all of ImageNet-1K, of which the subsets are parts."""
+"""Folder under the data root with ImageNet-1K, from which its subsets are read."""
 _ELSEWHERE = ("digits", "folder", "hub")
 """Layouts that the message about an unknown file does not name, or names already."""
 
@@ -26,7 +26,7 @@ class LocatedSource:
     Attributes:
         source: reads the records.
         name: of the image set.
-        keep: K labels of the source; class k of the set is label ``keep[k]`` of the source.
+        keep: K labels; class k of the set has label ``keep[k]`` in the source.
         classes: K class names, index = label in the set.
         known: the published facts about the set, if it was requested by its name.
         notes: remarks for readers of scores, such as class names that differ from the published
@@ -89,9 +89,8 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
     except DataError as error:
         raise DataError(
             f"data set {known.name!r} is not here. Three ways to it: (1) put its parquet files or "
-            "class folders into "
-            f"<root>/{known.name}/ and pass --data-root or set DANCE_DATA_ROOT (now "
-            f"{root or 'not set'}); "
+            f"class folders into <root>/{known.name}/ and pass --data-root or set DANCE_DATA_ROOT "
+            f"(now {root or 'not set'}); "
             "(2) pip install 'dance[hf]' and let it be fetched, without --offline; "
             f"(3) give the path of a folder, .parquet or .npz file instead of the name. [{error}]"
         ) from error
@@ -114,9 +113,8 @@ def _with_published_classes(known: Known, source: Source) -> LocatedSource:
     if labels is None:
         note = (
             f"the classes of this copy of {known.name} are not the {known.count} published ones: "
-            "it has "
-            f"{len(source.classes)}, such as {source.classes[0]!r}; scores cannot be held against "
-            "published ones"
+            f"it has {len(source.classes)}, such as {source.classes[0]!r}; scores cannot be "
+            "compared with published ones"
         )
         every_label = tuple(range(len(source.classes)))
         notes = (*source.notes, note)

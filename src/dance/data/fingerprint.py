@@ -25,8 +25,7 @@ from dance.data.parallel import ordered_map
 from dance.data.sources import Record
 
 VERSION = 2
-"""Part of every key and fingerprint; raised when the same bytes are decoded or split
-differently."""
+"""Part of every key and fingerprint; raise it if the same bytes give other images or splits."""
 COMMON_RESOLUTIONS = (28, 32, 64, 128, 224)
 
 
@@ -37,9 +36,9 @@ class Survey:
     Attributes:
         content: hex, hash of all bytes.
         shortest: smallest shorter side of any image in pixels.
-        longest: greatest shorter side.
+        longest: largest shorter side.
         typical: their median.
-        grey: all images are grey.
+        grey: whether all images are grey.
     """
 
     content: str
@@ -128,6 +127,6 @@ def _examine_record(record: Record) -> tuple[int, bool] | BadImageError:
 
 
 def fingerprint(*parts: object) -> str:
-    """32 hex digits of anything JSON can hold."""
+    """Hash of JSON data, 32 hex digits."""
     text = json.dumps([VERSION, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

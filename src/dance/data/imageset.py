@@ -20,15 +20,14 @@ class ImageSet:
         images: (N, C, H, W) uint8, H == W, C 1 (grey) or 3 (RGB), in dataset order (class folders:
             by class, then by file name; parquet and npz: row order). May be memory-mapped.
         labels: (N,) int64, 0 <= label < K.
-        classes: K names, index = label, verbatim as the source gives them: data, never parts of a
-            path.
+        classes: K names, index = label, unchanged from the source; never use them in a path.
         normalization: from pixels to network input, with the field's constants for known names,
             else those of the train split.
-        name: such as ``"cifar10"``, or the folder's or file's name.
+        name: such as ``"cifar10"``, or that of the folder or file.
         split: ``"train"`` or ``"test"``.
         fingerprint: hex, of the pixels and labels of both splits, the class names and the
-            normalization; the same for both splits, and in whichever layout the images lie.
-        notes: what a reader of scores must know (differs from the published counts, held-out test
+            normalization; the same for both splits and for all layouts of the same images.
+        notes: for readers of scores (counts that differ from the published ones, a held-out test
             split, …).
 
     Raises:
@@ -102,10 +101,10 @@ class ImageSet:
         )
 
     def only(self, classes: range) -> ImageSet:
-        """The images of some classes, in the same order; labels and class names stay those of all.
+        """The images of some classes, in the same order, with the same labels and class names.
 
-        :meth:`rows` of other classes is then empty. Of a memory-mapped set only these images are
-        read, and none of them yet if their rows are contiguous, as with class folders.
+        :meth:`rows` of other classes is then empty. From a memory-mapped set only these images are
+        read, and only when they are used if their rows are contiguous, as with class folders.
 
         Args:
             classes: consecutive labels, such as ``range(3, 6)``; may be empty.

@@ -25,7 +25,7 @@ from dance.data.normalization import Normalization
 from dance.data.sources import Labels
 
 _MAX_LISTED = 10
-"""Most bad images that a note describes one by one."""
+"""Largest number of bad images that a note lists."""
 
 
 def load(
@@ -152,13 +152,13 @@ def _mean_and_std(
 
 
 def _notes(located: LocatedSource, entry: CacheEntry, held_out: float | None) -> Iterator[str]:
-    """Remarks that a reader of scores must know.
+    """Notes for readers of scores.
 
     Args:
         located: the source.
         entry: the decoded set.
-        held_out: fraction of each class that is held out for testing; None where the source has a
-            test split.
+        held_out: fraction of each class that is held out for testing; None if the source has a test
+            split.
     """
     yield from located.notes
     train, test = (sum(entry.meta["counts"][split]) for split in SPLITS)

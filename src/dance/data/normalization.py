@@ -1,4 +1,4 @@
-"""Normalization: how pixels become the input of a network, and how they come back."""
+"""Normalization: from pixels to the input of a network, and back."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from dance.core.errors import ConfigError
 from dance.data.whitening import ZCA, ZCA_STANDARDISED, Whitening
 
 STANDARDISE = "standardise"
-"""Its name in files, beside those of whitening."""
+"""Its name in files; the names of whitening are in :mod:`dance.data.whitening`."""
 _NAMES = (STANDARDISE, ZCA, ZCA_STANDARDISED)
 _TENSOR = "whitening"
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Standardisation by channel, or ZCA whitening in its place.
+    """Standardisation by channel, or ZCA whitening.
 
     Attributes:
         mean: per channel, of pixels in [0, 1].
         std: per channel, of pixels in [0, 1].
-        whitening: replaces mean and std where networks are to see whitened images; mean and std
-            are then kept for what must know them, such as noise of the data's deviation.
+        whitening: used instead of mean and std, if it is not None; mean and std are then still
+            used elsewhere, such as for noise with the statistics of the data.
 
     Raises:
-        ConfigError: a mean or a std is not finite, or a std not above 0.
+        ConfigError: a mean or std is not finite, or a std is not above 0.
     """
 
     mean: tuple[float, ...]
@@ -46,23 +46,23 @@ class Normalization:
                 raise ConfigError(f"{name} must hold one finite number per channel: got {values}")
         if len(self.mean) != len(self.std):
             raise ConfigError(
-                f"mean and std must have one number a channel: got {self.mean}, {self.std}"
+                f"mean and std must have one number per channel: got {self.mean}, {self.std}"
             )
         if any(value <= 0 for value in self.std):
             raise ConfigError(f"std must be positive in every channel: got {self.std}")
 
     def check(self, image: torch.Tensor) -> None:
-        """Refuse images that this is not for.
+        """Refuse images of another shape.
 
         Args:
             image: one of them, (C,S,S).
 
         Raises:
-            ConfigError: they have other channels, or are not of the size that whitening is for.
+            ConfigError: they have other channels, or another size than the whitening.
         """
         if len(self.mean) != len(image):
             raise ConfigError(
-                f"mean and std must have one number a channel ({len(image)}): got {self.mean}, "
+                f"mean and std must have one number per channel ({len(image)}): got {self.mean}, "
                 f"{self.std}"
             )
         if self.whitening is not None and len(self.whitening.mean) != image.numel():
@@ -117,7 +117,7 @@ class Normalization:
         return replace(self, whitening=self.whitening.to(device))
 
     def pack(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Plain data and tensors that :meth:`unpack` takes, for the header and body of a file.
+        """Plain data and tensors for :meth:`unpack`: header and body of a file.
 
         Returns:
             ``name`` (``standardise``, ``zca`` or ``zca_standardised``), ``mean`` and ``std``; and

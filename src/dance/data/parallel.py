@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CHUNK = 32
-"""Items that a thread takes at a time, so that the queue costs little beside the decoding."""
+"""Items that a thread takes at a time, so that the queue takes little time."""
 _MAX_THREADS = 16
 
 

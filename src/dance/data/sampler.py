@@ -15,7 +15,7 @@ class ClassSampler:
     Each class is read in a random order that is shuffled again at the start of every pass; an
     incomplete last batch of a pass is dropped. A class that is not larger than a batch gives all of
     its images at every step, in the order of the set: no random order is drawn, so that sums over
-    them are equal to the last bit at every step.
+    them are bitwise equal at every step.
 
     Args:
         train: the set to read from.

@@ -8,9 +8,9 @@ S = U diag(s) U^T,
 MTT's released code fits this on pixels in [0,1] (``zca``). There 0.1 is larger than most of s, so
 only the leading directions become white; the others grow by a factor of about 3.16. DataDAM's code
 fits it on standardised pixels (``zca_standardised``), with a covariance about 16 times as large:
-of CIFAR-10's 3,072 directions 771 have s above 0.1, and 129 in [0,1]. Standardising, x -> (x-m)/d
-by channel, then whitening is one such map of pixels in [0,1], with diag(1/d) W in place of W, which
-is what is stored. A matrix takes D*D*4 bytes: 38 MB for colour images of 32 pixels.
+771 of CIFAR-10's 3,072 directions have s above 0.1, instead of 129. Standardising, x -> (x-m)/d by
+channel, and then whitening is the same map of pixels in [0,1] with diag(1/d) W in place of W, and
+this matrix is stored. A matrix takes D*D*4 bytes: 38 MB for colour images of 32 pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHUNK_SIZE = 2000
 """Number of images that are averaged in one operation."""
 _KIND = "whitening"
 ZCA, ZCA_STANDARDISED = "zca", "zca_standardised"
-"""Names of the two ways to fit, as options and files have them."""
+"""Names of the two ways to fit, in options and files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ class Whitening:
 
     Attributes:
         mean: mu (D,) float32, of pixels in [0,1].
-        matrix: W (D,D) float32; symmetric where it was fitted on pixels in [0,1].
-        name: ``zca``, or ``zca_standardised`` where it was fitted on standardised pixels.
+        matrix: W (D,D) float32; symmetric if it was fitted on pixels in [0,1].
+        name: ``zca``, or ``zca_standardised`` if it was fitted on standardised pixels.
     """
 
     mean: torch.Tensor
@@ -70,7 +70,7 @@ class Whitening:
 
     @staticmethod
     def unpack(packed: torch.Tensor, name: str = ZCA) -> Whitening:
-        """The whitening that :meth:`pack` turned into ``packed`` (1+D,D), with its name.
+        """Make a whitening from the result of :meth:`pack`, (1+D,D), and its name.
 
         Raises:
             ConfigError: it has another shape or dtype.
@@ -83,14 +83,14 @@ class Whitening:
 
 
 def fit(images: torch.Tensor, std: Sequence[float] | None = None) -> Whitening:
-    """Mean and whitening matrix of images.
+    """Fit mean and whitening matrix to images.
 
     Args:
         images: (n,C,S,S) uint8, n at least 2.
         std: d by channel, to fit on standardised pixels (None: on pixels in [0,1]).
 
     Returns:
-        On the device of the images.
+        The whitening, on the device of the images.
 
     Raises:
         ConfigError: the images are too large.
@@ -98,7 +98,7 @@ def fit(images: torch.Tensor, std: Sequence[float] | None = None) -> Whitening:
     size = images[0].numel()
     if size > _LARGEST:
         raise ConfigError(
-            f"whitening needs images of at most {_LARGEST} numbers (colour images of 36 pixels): "
+            f"whitening needs images of at most {_LARGEST} values (colour images of 36 pixels): "
             f"got {size}; use --whitening none, or a smaller --size"
         )
     device, count = images.device, len(images)
@@ -108,7 +108,7 @@ def fit(images: torch.Tensor, std: Sequence[float] | None = None) -> Whitening:
     mean /= count
     covariance = torch.zeros(size, size, dtype=torch.float64, device=device)
     for part in images.split(_CHUNK_SIZE):
-        # Without the mean, float32 loses no digits that matter.
+        # float32 is precise enough once the mean is subtracted.
         centred = (part.flatten(1).double() / 255 - mean).float()
         covariance += centred.T @ centred
     covariance /= count - 1
@@ -152,7 +152,7 @@ def fit_cached(
                 return Whitening.unpack(tensors["whitening"], name).to(images.device)
         except (ArtifactError, KeyError) as error:
             log(f"{error}; fitting it again")
-    log(f"whitening: fitting {shape[0]:,} images of {images[0].numel():,} numbers")
+    log(f"whitening: fitting {shape[0]:,} images of {images[0].numel():,} values")
     found = fit(images, std)
     write_tensors(path, {"whitening": found.pack()}, about, _KIND)
     return found

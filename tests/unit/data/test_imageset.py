@@ -64,7 +64,7 @@ def test_cannot_be_changed():
         ({"labels": torch.tensor(LABELS, dtype=torch.int32)}, "int32"),
         ({"labels": torch.tensor([0, 1, 2, 4, 0, 0])}, "0..3: got 0..4"),
         ({"labels": torch.tensor([0, 1, 2, -1, 0, 0])}, "got -1..2"),
-        ({"normalization": Normalization((0.5,), (0.2,))}, "one number a channel"),
+        ({"normalization": Normalization((0.5,), (0.2,))}, "one number per channel"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(changes, said):

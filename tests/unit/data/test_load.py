@@ -285,7 +285,7 @@ def test_splits_of_different_classes_are_refused(tmp_path, class_folder, parquet
         load(str(tmp_path / "set"), "train")
     for name, classes in (("train", "xy"), ("test", "yx")):
         parquet(tmp_path / "rows" / f"{name}.parquet", pixels(2), [0, 1], classes)
-    with pytest.raises(DataError, match="ordered differently"):
+    with pytest.raises(DataError, match="their orders differ"):
         load(str(tmp_path / "rows"), "train")
 
 

@@ -64,7 +64,7 @@ def test_packed_is_unpacked(name: str) -> None:
 @pytest.mark.parametrize(
     ("mean", "std", "words"),
     [
-        ((0.5,), (0.2, 0.2), "one number a channel"),
+        ((0.5,), (0.2, 0.2), "one number per channel"),
         ((0.5,), (0.0,), "positive"),
         ((float("nan"),), (1.0,), "mean must hold one finite"),
         ((0.5,), (float("inf"),), "std must hold one finite"),

@@ -88,5 +88,5 @@ def test_it_is_fitted_once_and_fitted_again_when_the_file_is_damaged(
 
 
 def test_large_images_are_refused() -> None:
-    with pytest.raises(ConfigError, match="at most 4096 numbers"):
+    with pytest.raises(ConfigError, match="at most 4096 values"):
         fit(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))

@@ -1,9 +1,9 @@
-"""The data sets that have a name: what is known of each, in one place.
+"""The data sets that have a name, with all facts about each of them.
 
-A file of this package registers sets, and so does a module of another distribution under the
-entry-point group ``dance.data.known``. Constants are the field's (DANCE, IDC and DC code);
-CIFAR-100 is standardised with CIFAR-10's, as the codes of DANCE, MTT, CAFE, DC and DSA do; DM's,
-DataDAM's and IDM's take its own.
+The files of this package register sets, as may modules of other distributions under the
+entry-point group ``dance.data.known``. Constants are those of the field (code of DANCE, IDC and
+DC). CIFAR-100 is standardised with the constants of CIFAR-10, as in the code of DANCE, MTT, CAFE,
+DC and DSA; the code of DM, DataDAM and IDM uses those of CIFAR-100.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Known:
     """A published data set.
 
     Attributes:
-        name: what users call it.
-        train: fewest and most train images of a complete copy.
-        test: test images of a complete copy; 0: there is no test split, ``train`` counts all.
+        name: under which users request it.
+        train: smallest and largest number of train images of a complete copy.
+        test: number of test images of a complete copy; 0 if there is no test split, and ``train``
+            is the number of all images.
         count: K.
-        classes: names, index = label; empty: as the copy names them (copies of TinyImageNet differ
-            in that).
+        classes: names, index = label; empty: those of the copy (copies of TinyImageNet differ).
         constants: mean and std per channel, of pixels in [0, 1]; None: computed.
-        own_constants: mean and std of the set itself, where the field's codes differ; None: there
-            is one pair only.
+        own_constants: mean and std of the set itself, if some codes of the field use them instead
+            of ``constants``; None if there is only one pair.
         size: default resolution in pixels.
         location: download location, used if no folder contains the set.
         wordnet: ids of the classes, index = label; the folders of a copy may have these names.
@@ -65,9 +65,9 @@ class Known:
         unnamed = tuple(classes) == tuple(map(str, range(self.count)))
         if len(classes) == self.count and (unnamed or not self.classes):
             return tuple(range(self.count))
-        own = {_plain(name): label for label, name in reversed(list(enumerate(classes)))}
+        by_name = {_plain(name): label for label, name in reversed(list(enumerate(classes)))}
         found = [
-            next((own[_plain(name)] for name in aliases if _plain(name) in own), None)
+            next((by_name[_plain(name)] for name in aliases if _plain(name) in by_name), None)
             for aliases in zip(*filter(None, (self.wordnet, self.classes)), strict=True)
         ]
         labels = tuple(label for label in found if label is not None)
@@ -76,20 +76,20 @@ class Known:
         return self.imagenet if self.imagenet and len(classes) == 1000 else None
 
     def difference(self, train: int, test: int) -> str:
-        """What to say about a copy with so many images; empty if it is complete."""
+        """A note about a copy with these numbers of images; empty if it is complete."""
         fewest, most = self.train
         if fewest <= train <= most and test == self.test:
             return ""
         expected = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
         return (
             f"this copy of {self.name} differs from the published set: {train:,} train and "
-            f"{test:,} test images instead of {expected} and {self.test:,}; scores cannot be held "
-            "against published ones"
+            f"{test:,} test images instead of {expected} and {self.test:,}; scores cannot be "
+            "compared with published ones"
         )
 
 
 def _plain(name: str) -> str:
-    """First synonym, letters and digits only."""
+    """The first synonym, reduced to lower-case letters and digits."""
     return re.sub("[^a-z0-9]", "", name.split(",")[0].lower())
 
 
@@ -97,17 +97,17 @@ KNOWN: Registry[Known] = Registry("data set", "dance.data.known")
 
 
 def register(*sets: Known) -> None:
-    """File data sets under their names.
+    """Register data sets under their names.
 
     Raises:
-        ConfigError: a name is taken.
+        ConfigError: a name is registered twice.
     """
     for known in sets:
         KNOWN.register(known.name)(known)
 
 
 def is_mirrored(data: str) -> bool:
-    """Whether mirroring keeps the classes of a data set: of a known one as it says, else assumed.
+    """Whether mirroring preserves the classes of a data set; assumed for unknown sets.
 
     >>> is_mirrored("cifar10"), is_mirrored("digits"), is_mirrored("photos")
     (True, False, True)

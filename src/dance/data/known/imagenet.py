@@ -9,7 +9,7 @@ from __future__ import annotations
 from dance.data.known import Channels, Known, register
 
 CONSTANTS: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation per channel of ImageNet-1K, which TinyImageNet shares."""
+"""Mean and standard deviation per channel of ImageNet-1K, also used for TinyImageNet."""
 
 
 def _subset(name: str, train: tuple[int, int], listing: str) -> Known:
@@ -24,7 +24,7 @@ def _subset(name: str, train: tuple[int, int], listing: str) -> Known:
 
 
 _TEN_OF_IMAGENET = (7320, 13000)
-"""ImageNet-1K has 732 to 1,300 train images a class."""
+"""ImageNet-1K has 732 to 1,300 train images per class."""
 
 _FRUIT = """
 n07753275 953 pineapple

@@ -1,4 +1,4 @@
-"""Sets of up to 64 pixels."""
+"""Data sets of at most 64 pixels."""
 
 from __future__ import annotations
 
