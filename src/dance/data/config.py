@@ -30,3 +30,6 @@ class DataConfig:
     label_column: Annotated[str | None, Option(short="--label-column", metavar="NAME")] = None
     """Column, or key of a JSON file, that holds the label of each image (none: the only one that is
     called label, labels, fine_label, class, category or target)."""
+    test_split: Annotated[str | None, Option(short="--test-split", metavar="NAME")] = None
+    """Split that serves for testing, by the name of its folder or file (none: test, else the
+    validation split)."""

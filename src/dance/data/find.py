@@ -60,7 +60,7 @@ def find(source: str, config: DataConfig) -> LocatedSource:
     opened = _open(source, config)
     if opened is not None:
         every_label = tuple(range(len(opened.classes)))
-        return LocatedSource(opened, opened.name, every_label, opened.classes, notes=opened.notes)
+        return LocatedSource(opened, opened.name, every_label, opened.classes)
     if Path(source).exists():
         raise DataError(
             f"cannot tell what {source} is: it must be a folder with one folder of images per "
@@ -117,10 +117,9 @@ def _with_published_classes(known: Known, source: Source) -> LocatedSource:
             "compared with published ones"
         )
         every_label = tuple(range(len(source.classes)))
-        notes = (*source.notes, note)
-        return LocatedSource(source, known.name, every_label, source.classes, known, notes)
+        return LocatedSource(source, known.name, every_label, source.classes, known, (note,))
     classes = known.classes or tuple(source.classes[label] for label in labels)
-    return LocatedSource(source, known.name, labels, classes, known, source.notes)
+    return LocatedSource(source, known.name, labels, classes, known)
 
 
 def _open(location: str, config: DataConfig) -> Source | None:
@@ -141,7 +140,15 @@ def _open(location: str, config: DataConfig) -> Source | None:
         )
     if not found and Path(location).is_dir():
         found = [SOURCES.get("folder")]
-    return found[0].open(location, config) if found else None
+    if not found:
+        return None
+    opened = found[0].open(location, config)
+    if config.test_split is not None and not opened.chooses_test:
+        raise DataError(
+            f"--test-split must choose among several splits: {opened.name} has none to choose "
+            "from; leave it out"
+        )
+    return opened
 
 
 def _titles() -> str:

@@ -166,6 +166,7 @@ def _notes(located: LocatedSource, entry: CacheEntry, held_out: float | None) ->
         difference = located.known.difference(*((train + test, 0) if held_out else (train, test)))
         if difference:
             yield difference
+    yield from located.source.notes
     if held_out is not None:
         yield (
             f"no test split: {held_out:.0%} of every class ({test:,} of {train + test:,} images) "

@@ -20,14 +20,14 @@ _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
 )  # fmt: skip
 """Settings that do not change the stored images: those of the machine and of the scores."""
+_OF_THE_DATA = ("size", "skip_bad", "statistics", "test_fraction", "test_split")
+"""Settings of the source on which the images depend."""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings on which the condensed set depends, as plain data."""
     plain = to_plain(config)
-    plain["source"] = {
-        name: plain["source"][name] for name in ("size", "skip_bad", "statistics", "test_fraction")
-    }
+    plain["source"] = {name: plain["source"][name] for name in _OF_THE_DATA}
     return {name: value for name, value in plain.items() if name not in _NO_EFFECT}
 
 

@@ -330,8 +330,13 @@ def evaluate(
     need_images(name, "scoring")
     world = join()
     place = local_device(device, world)
-    statistics = (made.get("source") or {}).get("statistics", source.statistics)
-    source = replace(source, size=condensed.resolution, statistics=statistics)
+    of_the_set = made.get("source") or {}
+    source = replace(
+        source,
+        size=condensed.resolution,
+        statistics=of_the_set.get("statistics", source.statistics),
+        test_split=source.test_split or (None if data else of_the_set.get("test_split")),
+    )
     test = world.in_turn(lambda: load(name, "test", source)).to(place)
     if test.classes != condensed.classes:
         raise ConfigError(

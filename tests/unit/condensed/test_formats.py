@@ -154,6 +154,23 @@ def test_hostile_names_stay_inside_and_apart(tmp_path: Path) -> None:
     assert all(len(list((root / name).iterdir())) == 4 for name in mapping)
 
 
+@pytest.mark.parametrize("classes", [("zebra", "ant", "train"), HOSTILE[:-1]])
+def test_names_and_order_survive_our_own_reader(
+    classes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DANCE_CACHE", str(tmp_path / "cache"))
+    condensed = make(classes)
+    export(condensed, "folder", tmp_path / "out")
+    half = DataConfig(test_fraction=0.5)
+    train, test = (load(str(tmp_path / "out"), split, half) for split in ("train", "test"))
+    assert train.classes == classes
+    read = torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels])
+    ours = condensed.to_uint8(decoded=True).flatten(1)
+    for label in range(len(classes)):
+        exported = {bytes(image) for image in ours[label * 8 : label * 8 + 8].tolist()}
+        assert {bytes(x) for x in read[0][read[1] == label].flatten(1).tolist()} == exported
+
+
 names = st.text(max_size=12) | st.sampled_from(HOSTILE)
 
 

@@ -11,16 +11,13 @@ from pathlib import Path
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
 from dance.condensed.formats.whitening import write_whitening
-
-MAPPING = "classes.json"
-"""File of the export that maps folders to class names, in label order."""
+from dance.data.class_folders import MAPPING
+from dance.data.splits import split_of_folder
 
 _MAX_BYTES = 80
 """Longest name of a folder; file systems allow 255 bytes, and whole paths on Windows 260."""
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows reserves for devices, with any extension."""
-_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
-"""Names that readers interpret as a split instead of a class (CIFAR-100 has trains)."""
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:
@@ -49,7 +46,7 @@ def folder_names(classes: Sequence[str]) -> list[str]:
 def _safe(name: str) -> str:
     name = re.sub(r"[^\w .+,()-]+", "_", unicodedata.normalize("NFC", name))
     name = name.encode()[:_MAX_BYTES].decode(errors="ignore").strip(" .").lstrip("-_ .") or "class"
-    if _DEVICES.fullmatch(name) or name.casefold() in _SPLITS:
+    if _DEVICES.fullmatch(name) or split_of_folder(name):
         return f"{name}_"
     return name
 

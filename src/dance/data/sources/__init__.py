@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from dance.core.registry import Registry
 from dance.data.config import DataConfig
+from dance.data.scan import folders as folders
 
 Labels = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
@@ -48,12 +49,14 @@ class Source(ABC):
         classes: class names, index = label, as the source spells them.
         splits: ``("train",)`` or ``("train", "test")``.
         notes: what is left out, merged or reinterpreted, one sentence each, for readers of scores.
+        chooses_test: whether ``--test-split`` can choose one of several splits.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    chooses_test: bool = False
 
     @abstractmethod
     def labels(self, split: str, keep: Collection[int]) -> Labels:
@@ -120,15 +123,6 @@ def starts(path: Path, count: int) -> bytes:
         return b""
     with path.open("rb") as file:
         return file.read(count)
-
-
-def folders(path: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without those that start with a dot."""
-    return sorted(
-        entry.name
-        for entry in os.scandir(path)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
 
 
 def _sha256(path: Path) -> bytes:

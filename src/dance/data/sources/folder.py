@@ -1,24 +1,18 @@
-"""A folder of class folders, with or without ``train/`` and ``test/`` (or ``val/``) above them."""
+"""A folder of class folders, with or without split folders such as ``train`` and ``test``."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.checks import check_same_classes
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders
-
-TEST_NAMES = ("test", "val", "valid", "validation")
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm"}
-)
-_TINY_ANNOTATIONS = "val_annotations.txt"
+from dance.data.checks import list_some
+from dance.data.class_folders import arrange, has_table, read_table, refuse_sets_in_classes
+from dance.data.scan import Scan, folders, holds_image, scan
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source
 
 
 def _is_class_folders(location: str) -> bool:
@@ -26,36 +20,38 @@ def _is_class_folders(location: str) -> bool:
     path = Path(location)
     if not path.is_dir():
         return False
-    with_images = (name for name in folders(path) if _holds_image(path / name))
+    with_images = (name for name in folders(path) if holds_image(path / name))
     return next(with_images, None) is not None and next(with_images, None) is not None
 
 
 class Folder(Source):
-    """Class folders with images at any depth; the label of a class is its position by name.
+    """Class folders with images at any depth, with or without split folders above them.
 
-    The images of a class are sorted by path. The archive of TinyImageNet, in which ``val/`` holds
-    one folder and a table of labels, can be read as it was published. Names that start with a dot,
-    and files without the suffix of an image, are ignored.
+    :mod:`dance.data.class_folders` says which folders are splits and classes, and
+    :mod:`dance.data.scan` which files are images. The images of a class are sorted by path.
+    TinyImageNet's ``val/``, one folder and a table of labels, is read as it is published. Names
+    that start with a dot, and the folders of operating systems, are ignored.
+
+    Args:
+        root: the folder.
+        test_split: name of the split for testing that the user chose.
 
     Raises:
-        DataError: the folder is empty, or the splits have different classes.
+        DataError: there are no class folders, they can be read in two ways, or the splits have
+            different classes.
     """
 
-    def __init__(self, root: Path) -> None:
+    chooses_test = True
+
+    def __init__(self, root: Path, test_split: str | None = None) -> None:
         self.name = root.resolve().name or "data"
         self._root = root
-        top = folders(root)
-        self._parts = {"train": root / "train" if "train" in top else root}
-        self.classes = tuple(folders(self._parts["train"]))
-        if not self.classes:
-            raise DataError(
-                f"{root} must hold one folder of images per class (or train/ and test/ with such "
-                "folders), "
-                f"parquet files or be an .npz file: it holds {_listing(root)}"
-            )
-        if "train" in top:
-            self._find_test(top)
-        self.splits = tuple(self._parts)
+        self._arranged = arrange(root, test_split)
+        self.classes = self._arranged.classes
+        self.splits = tuple(self._arranged.parts)
+        self.notes = self._arranged.notes
+        self._scans: dict[tuple[str, int], Scan] = {}
+        self._owned: dict[tuple[int, int], Path] = {}
         for name in self.classes:
             if name != name.encode("utf-8", "replace").decode():
                 raise DataError(
@@ -63,8 +59,10 @@ class Folder(Source):
                 )
 
     def labels(self, split: str, keep: Collection[int]) -> Labels:
-        """See :class:`Source`."""
-        return np.array([label for label, _ in self._images(split, keep)], dtype=np.int64)
+        """See :class:`Source`; afterwards the notes say what is left out of these classes."""
+        labels = np.array([label for label, _ in self._images(split, keep)], dtype=np.int64)
+        self.notes = (*self._arranged.notes, *self._remarks())
+        return labels
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`."""
@@ -79,77 +77,73 @@ class Folder(Source):
             for label, path in self._images(split, keep)
         ]
 
-    def _find_test(self, top: list[str]) -> None:
-        for name in (name for name in TEST_NAMES if name in top):
-            part = self._root / name
-            classes = folders(part)
-            if (part / _TINY_ANNOTATIONS).is_file():
-                classes = sorted({label for _, label in self._annotated(part)})
-            elif classes == ["images"]:
-                continue  # the test images of TinyImageNet have no labels
-            check_same_classes(self.name, self.classes, classes)
-            self._parts["test"] = part
-            return
-
     def _images(self, split: str, keep: Collection[int]) -> Iterator[tuple[int, Path]]:
-        part = self._parts[split]
-        if (part / _TINY_ANNOTATIONS).is_file():
-            position = {name: label for label, name in enumerate(self.classes)}
-            pairs = sorted((position[name], path) for path, name in self._annotated(part))
-            yield from (pair for pair in pairs if pair[0] in keep)
+        part = self._arranged.parts[split]
+        if has_table(part):
+            yield from (pair for pair in self._tabled if pair[0] in keep)
             return
-        for label, name in enumerate(self.classes):
+        for label in range(len(self.classes)):
             if label in keep:
-                if label not in self._listed.setdefault(split, {}):
-                    self._listed[split][label] = _image_files(part / name)
-                yield from ((label, path) for path in self._listed[split][label])
+                yield from ((label, path) for path in self._scan(split, label).images)
 
     @cached_property
-    def _listed(self) -> dict[str, dict[int, list[Path]]]:
-        """Image files by split and class; a class is listed when it is first requested."""
-        return {}
+    def _tabled(self) -> list[tuple[int, Path]]:
+        labels = {name: label for label, name in enumerate(self._arranged.folders)}
+        return read_table(self._arranged.parts["test"], labels)
 
-    @staticmethod
-    def _annotated(part: Path) -> Iterator[tuple[Path, str]]:
-        """Files and class names in TinyImageNet's table (file, class, bounding box)."""
-        for line in (part / _TINY_ANNOTATIONS).read_text(encoding="utf-8").splitlines():
-            file, label, *_ = line.split("\t")
-            yield part / "images" / Path(file).name, label
+    def _scan(self, split: str, label: int) -> Scan:
+        """What lies in a class folder, which is read when it is first needed."""
+        if (split, label) not in self._scans:
+            folder = self._arranged.parts[split] / self._arranged.folders[label]
+            found = scan(folder)
+            inside = {path.name for path in found.identities.values() if path.parent == folder}
+            refuse_sets_in_classes(folder, inside, self._arranged.folders)
+            for identity, path in found.identities.items():
+                if identity in self._owned:
+                    raise DataError(
+                        "every image must belong to one class of one split: "
+                        f"{self._owned[identity]} and {path} are the same folder; remove the link"
+                    )
+            self._owned |= found.identities
+            self._scans[split, label] = found
+        return self._scans[split, label]
+
+    def _remarks(self) -> Iterator[str]:
+        """What is left out of the classes that were read, and which folders are merged."""
+        scans = [self._scans[key] for key in sorted(self._scans)]
+        merged = [found for found in scans if len(found.folders) > 1]
+        if merged:
+            yield (
+                f"the images of {_count(len(merged), 'class folder')} lie in several folders, "
+                f"which are read as one, such as {self._some(merged[0].folders)}"
+            )
+        if others := [path for found in scans for path in found.others]:
+            yield (
+                f"{_count(len(others), 'file')} in the class folders are no images or are hidden, "
+                f"and are left out: {self._some(others)}"
+            )
+
+        if has_table(part := self._arranged.parts.get("test", self._root)):
+            tabled = {path for _, path in self._tabled}
+            if unlisted := [path for path in scan(part).images if path not in tabled]:
+                yield (
+                    f"{_count(len(unlisted), 'image')} of the test split are not in its table of "
+                    f"labels, and are left out: {self._some(unlisted)}"
+                )
+
+    def _some(self, paths: Sequence[Path]) -> str:
+        names = [path.relative_to(self._root).as_posix() for path in paths]
+        return list_some(names)
 
 
-def _holds_image(path: Path) -> bool:
-    return any(
-        Path(name).suffix.lower() in IMAGE_SUFFIXES
-        for _, _, names in os.walk(path)
-        for name in names
-    )
-
-
-def _image_files(path: Path) -> list[Path]:
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(path, onerror=_refuse)
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-        if not any(part.startswith(".") for part in Path(parent).relative_to(path).parts)
-    )
-
-
-def _refuse(error: OSError) -> None:
-    raise error
-
-
-def _listing(path: Path) -> str:
-    names = sorted(entry.name for entry in os.scandir(path))
-    return (
-        ", ".join(repr(name) for name in names[:5]) + (", …" if len(names) > 5 else "") or "nothing"
-    )
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 SOURCES.register("folder")(
     Layout(
         title="class folders",
         recognises=_is_class_folders,
-        open=lambda location, config: Folder(Path(location)),
+        open=lambda location, config: Folder(Path(location), config.test_split),
     )
 )

@@ -1,0 +1,282 @@
+"""Decide which folders are splits and which are classes; what is ambiguous is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dance.core.errors import DataError
+from dance.data.checks import check_same_classes, list_some
+from dance.data.scan import folders, holds_image, images_in, unreadable
+from dance.data.splits import choose_test, split_of_folder
+
+MAPPING = "classes.json"
+"""File that maps class folders to class names, in label order, as the folder export writes it."""
+_TABLE = "val_annotations.txt"
+"""TinyImageNet's table of the labels of its val/ folder, which has no class folders."""
+_HEAPS = ("images", "image", "imgs", "img", "data", "all", "unknown", "unlabeled", "unlabelled")
+"""Names of folders that hold the images of a split without labels."""
+_TO_CHOOSE = (
+    f"; for splits give --test-split NAME, for classes write {MAPPING} beside the folders: "
+    '{"folder": "class", …}'
+)
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """How a folder is read.
+
+    Attributes:
+        parts: by split (``"train"``, ``"test"``), the folder that holds its class folders.
+        folders: K names of class folders, index = label.
+        classes: K class names, index = label.
+        notes: what is left out or reinterpreted.
+    """
+
+    parts: Mapping[str, Path]
+    folders: tuple[str, ...]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
+    """Find the splits and the classes in a folder.
+
+    The class folders lie in the folder itself, or in split folders (:mod:`dance.data.splits`); a
+    split folder may hold one folder of its own name, which then holds the class folders. Classes
+    are sorted by the names of their folders, unless ``classes.json`` gives names and order.
+
+    Args:
+        root: the folder.
+        test_split: name of the split for testing that the user chose.
+
+    Raises:
+        DataError: there are no class folders, the folders can be read in two ways, or the splits
+            have different classes.
+    """
+    base = _inner(root)
+    top = folders(base)
+    mapping = _read_mapping(base)
+    if test_split is None and mapping is not None and set(mapping) == set(top):
+        parts, notes = {"train": base}, list[str]()
+    else:
+        parts, notes = _find_parts(root, base, top, test_split)
+    names = folders(parts["train"])
+    if not names:
+        raise DataError(
+            f"{root} must hold one folder of images per class (or train/ and test/ with such "
+            f"folders), parquet files or be an .npz file: it holds {_listing(parts['train'])}"
+        )
+    if "test" in parts and not has_table(parts["test"]):
+        check_same_classes(root.name, names, folders(parts["test"]))
+    for part in dict.fromkeys((base, *parts.values())):
+        loose = sum(1 for _ in images_in(part))
+        if loose:
+            place = "" if part == root else f" in {part.relative_to(root).as_posix()!r}"
+            notes.append(
+                f"{loose:,} image{'s' * (loose > 1)}{place} beside the class folders: left out"
+            )
+    classes, ignored = _named(names, [base, parts["train"]])
+    return ClassFolders(parts, *classes, (*notes, *ignored))
+
+
+def has_table(part: Path) -> bool:
+    """Whether a split is TinyImageNet's ``val/``, with a table of labels and no class folders."""
+    return (part / _TABLE).is_file()
+
+
+def read_table(part: Path, labels: Mapping[str, int]) -> list[tuple[int, Path]]:
+    """Labels and files in TinyImageNet's table (file, class, bounding box), sorted.
+
+    Args:
+        part: the ``val/`` folder.
+        labels: label of each class folder.
+
+    Raises:
+        DataError: a line of the table is no such row, or names an unknown class or a file twice.
+    """
+    table = part / _TABLE
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} must be UTF-8 text: {error}; fetch it again") from error
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, rest = line.partition("\t")
+        label = rest.partition("\t")[0]
+        file = name.replace("\\", "/").rpartition("/")[2]
+        if not file or label not in labels or file in found:
+            why = (
+                f"it names {file!r} twice" if file in found
+                else f"no folder of train/ is called {label!r}" if file and label
+                else "it is no such row"
+            )  # fmt: skip
+            raise DataError(
+                f"line {number} of {table} must hold a file and its class, separated by tabs: "
+                f"{why}: {line[:80]!r}; fetch the file again"
+            )
+        found[file] = labels[label]
+    return sorted((label, part / "images" / file) for file, label in found.items())
+
+
+def refuse_sets_in_classes(folder: Path, inside: Collection[str], classes: Collection[str]) -> None:
+    """Refuse a class folder that holds splits, or the folders of other classes once more.
+
+    Args:
+        folder: of one class.
+        inside: names of the folders in it.
+        classes: names of all class folders.
+
+    Raises:
+        DataError: its images would be merged into one class.
+    """
+    if len({split_of_folder(name) for name in inside} - {None}) > 1:
+        raise DataError(
+            f"split folders must hold class folders: {folder} holds {list_some(sorted(inside))}; "
+            "put them above the class folders"
+        )
+    if len(again := sorted(set(inside) & set(classes))) > 1:
+        raise DataError(
+            f"{folder} can be read in two ways: as one class, or as a set of its own, since it "
+            f"holds the classes {list_some(again)}, as does {folder.parent}; move one of them away"
+        )
+
+
+def _find_parts(
+    root: Path, base: Path, top: Sequence[str], test_split: str | None
+) -> tuple[dict[str, Path], list[str]]:
+    """The folders that hold the class folders, by split, and what is to be said about it."""
+    kinds = {name: split_of_folder(name) or "" for name in top}
+    asked = test_split if kinds.get(test_split or "", "train") != "train" else None
+    train = [name for name in top if kinds[name] == "train"]
+    if asked is not None and not train and len(top) == 2:
+        train = [name for name in top if name != asked]
+    others = [name for name in top if not kinds[name] and name not in (*train, asked)]
+    if not any(kinds.values()) and asked is None:
+        if test_split is not None:
+            choose_test(str(root), {}, test_split)
+        _refuse_equal_folders(root, base, top)
+        return {"train": base}, []
+    if len(train) > 1 or (asked is not None and not train):
+        raise DataError(
+            f"{root} must have one train split: {list_some(train or others)} could be it; rename "
+            "the folders so that one is called train"
+        )
+    inner = folders(_inner(base / train[0])) if train else []
+    if not inner:
+        if test_split is None and _is_class_called_train(base, top, kinds):
+            return {"train": base}, [f"{train[0]!r} is a class, as the folders beside it are"]
+        raise _two_readings(root, top, kinds, inner)
+    candidates = {name: kind for name, kind in kinds.items() if kind and name not in train}
+    if asked is not None:
+        candidates.setdefault(asked, "")
+    unused = [name for name in others if holds_image(base / name)]
+    if unused and not candidates:
+        raise _two_readings(root, top, kinds, inner)
+    parts, notes = {"train": _inner(base / train[0])}, []
+    for name in [name for name in candidates if not _has_labels(_inner(base / name), inner)]:
+        del candidates[name]
+        notes.append(f"the images in {name!r} have no labels and are not used")
+    chosen, said = choose_test(str(root), candidates, test_split)
+    if chosen is not None:
+        parts["test"] = _inner(base / chosen)
+    notes = [*said, *notes]
+    if unused:
+        notes.append(f"no splits, and not used, are the folders {list_some(unused)}")
+    return parts, notes
+
+
+def _inner(folder: Path) -> Path:
+    """The folder that is meant where a folder holds nothing but one of its own name."""
+    inside = folders(folder)
+    same = len(inside) == 1 and inside[0].lower() == folder.resolve().name.lower()
+    if not same or not folders(folder / inside[0]) or next(images_in(folder), None):
+        return folder
+    return folder / inside[0]
+
+
+def _has_labels(part: Path, classes: Sequence[str]) -> bool:
+    """Whether a split has class folders, and not just images or one folder with all of them."""
+    inside = folders(part)
+    if has_table(part) or len(inside) > 1 or set(inside) & set(classes):
+        return True
+    if not inside:
+        return next(images_in(part), None) is None
+    return inside[0].lower() not in _HEAPS and split_of_folder(inside[0]) is None
+
+
+def _is_class_called_train(base: Path, top: Sequence[str], kinds: Mapping[str, str]) -> bool:
+    """Whether ``train`` is a class: it and all neighbours hold images, and no other is a split."""
+    splits = [name for name in top if kinds[name]]
+    return (
+        len(top) > 1
+        and [name.lower() for name in splits] == ["train"]
+        and all(next(images_in(base / name), None) for name in top)
+    )
+
+
+def _two_readings(
+    root: Path, top: Sequence[str], kinds: Mapping[str, str], inner: Sequence[str]
+) -> DataError:
+    splits = [name for name in top if kinds[name]]
+    classes = f"the classes {list_some(inner)}" if inner else "no class folders in a train split"
+    return DataError(
+        f"{root} can be read in two ways: {list_some(splits)} as splits, with {classes}; or "
+        f"{list_some(top)} as classes{_TO_CHOOSE}"
+    )
+
+
+def _refuse_equal_folders(root: Path, base: Path, top: Sequence[str]) -> None:
+    """Refuse folders of unknown names that all hold the same folders, as splits do."""
+    if len(top) < 2:
+        return
+    inner = folders(base / top[0])
+    if len(inner) > 1 and all(folders(base / name) == inner for name in top[1:]):
+        within = {kind for name in inner if (kind := split_of_folder(name))}
+        reading = (
+            "splits within classes, which are not read: split folders must hold class folders"
+            if len(within) > 1
+            else f"splits with the classes {list_some(inner)}; or as classes whose images lie in "
+            "folders of equal names"
+        )
+        raise DataError(
+            f"all folders in {root} ({list_some(top)}) hold the same folders ({list_some(inner)}), "
+            f"so they can be read as {reading}{_TO_CHOOSE}"
+        )
+
+
+def _named(
+    names: Sequence[str], places: Sequence[Path]
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]]:
+    """Class folders and class names in label order; a note if a mapping does not fit."""
+    notes = []
+    for place in dict.fromkeys(places):
+        mapping = _read_mapping(place)
+        if mapping is not None and set(mapping) == set(names):
+            return (tuple(mapping), tuple(mapping.values())), ()
+        if (place / MAPPING).exists():
+            notes.append(
+                f"{MAPPING} is ignored, as it is not a list of the class folders with a name for "
+                "each: the classes have the names of their folders, in this order"
+            )
+    return (tuple(names), tuple(names)), tuple(notes[:1])
+
+
+def _read_mapping(place: Path) -> dict[str, str] | None:
+    """Class names by folder; None if there is no file, or one of something else."""
+    path = place / MAPPING
+    if unreadable(path) is not None:
+        return None
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(mapping, dict) or not all(isinstance(x, str) for x in mapping.values()):
+        return None
+    return mapping if len(set(mapping.values())) == len(mapping) else None
+
+
+def _listing(path: Path) -> str:
+    return list_some(sorted(entry.name for entry in path.iterdir())) or "nothing"

@@ -1,0 +1,101 @@
+"""Names of splits: the one table that readers and writers of class folders and parquet files share.
+
+A folder called like a split is never a class, with one exception: ``train`` may be one (the
+vehicle), if it lies among other class folders and holds images itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from dance.core.errors import DataError
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+"""Names of the train, validation and test split, in any case."""
+_KINDS = {name: kind for kind, names in SPLIT_NAMES.items() for name in names}
+ANY_NAME = "|".join(sorted(_KINDS, key=len, reverse=True))
+"""Regular expression of all names, to be matched in lower case."""
+_FOLDER = re.compile(
+    rf"(?:(?:seg|data|dataset|image|images|imgs)[-_ .])?({ANY_NAME})"
+    r"(?:[-_ .]?(?:set|data|dataset|images|imgs|split|folder))?"
+)
+
+
+def kind_of_split(name: str) -> str | None:
+    """The split that a word means: ``"train"``, ``"val"``, ``"test"`` or None.
+
+    >>> kind_of_split("Validation"), kind_of_split("dev"), kind_of_split("trains")
+    ('val', 'val', None)
+    """
+    return _KINDS.get(name.lower())
+
+
+def split_of_folder(name: str) -> str | None:
+    """The split that a folder of this name holds, also where words such as ``set`` are added.
+
+    >>> split_of_folder("Testing"), split_of_folder("training_set"), split_of_folder("seg_test")
+    ('test', 'train', 'test')
+    >>> split_of_folder("test_tube"), split_of_folder("train_")
+    (None, None)
+    """
+    match = _FOLDER.fullmatch(name.lower())
+    return _KINDS[match[1]] if match else None
+
+
+def choose_test(
+    where: str, kinds: Mapping[str, str], asked: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """Choose the split that serves for testing.
+
+    It is the one that is asked for; else the test split; else the validation split.
+
+    Args:
+        where: names the set in messages.
+        kinds: names of all splits with labels but the train split, each with ``"test"``, ``"val"``
+            or, for names that are in no table, ``""``.
+        asked: what the user chose: a name, or a word that means the kind of exactly one split.
+
+    Returns:
+        The name of the test split, or None if there is none, and what is to be said about it.
+
+    Raises:
+        DataError: the split that is asked for is not there, or there are several test splits.
+
+    >>> choose_test("photos", {"dev": "val"}, None)
+    ('dev', ("there is no test split, so the validation split 'dev' is the test split",))
+    """
+    if asked is not None:
+        chosen = [name for name in kinds if name == asked] or [
+            name for name, kind in kinds.items() if kind and kind == split_of_folder(asked)
+        ]
+        if len(chosen) != 1:
+            raise DataError(
+                f"--test-split must name one split with labels of {where} beside train: got "
+                f"{asked!r}; there {'is' if len(kinds) == 1 else 'are'} {_list(kinds) or 'none'}"
+            )
+    else:
+        tests = [name for name, kind in kinds.items() if kind == "test"]
+        chosen = tests or [name for name, kind in kinds.items() if kind == "val"]
+    if len(chosen) > 1:
+        raise DataError(
+            f"{where} must have one test split: {_list(chosen)} could be it; choose one with "
+            "--test-split NAME"
+        )
+    notes = [f"the split {name!r} is not used" for name in kinds if name not in chosen]
+    if chosen and asked is not None:
+        notes.insert(0, f"the split {chosen[0]!r} is the test split, as --test-split asks")
+    elif chosen and kinds[chosen[0]] == "val":
+        notes.insert(
+            0,
+            f"there is no test split, so the validation split {chosen[0]!r} is the test split",
+        )
+    return (chosen[0] if chosen else None), tuple(notes)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
