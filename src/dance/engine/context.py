@@ -16,6 +16,7 @@ from dance.core import memory
 from dance.core.code import outside_digest
 from dance.core.world import World, join
 from dance.data import ImageSet, load
+from dance.data.known import KNOWN
 from dance.data.whitening import fit_cached
 from dance.engine.config import RunConfig
 from dance.engine.memory import fitting, image_cost
@@ -285,8 +286,10 @@ def local_device(name: str, world: World) -> torch.device:
 
 
 def network_for(config: NetworkConfig, images: ImageSet) -> Network:
-    """The skeleton for these images."""
-    return build(config, images.channels, images.resolution, images.num_classes, images.name)
+    """The skeleton for these images; their data set decides the layout of a ResNet by default."""
+    if config.layout is None and images.name in KNOWN:
+        config = replace(config, layout=KNOWN.get(images.name).resnet_layout)
+    return build(config, images.channels, images.resolution, images.num_classes)
 
 
 def named_network(name: str, config: NetworkConfig, norm: Norm | None = None) -> NetworkConfig:

@@ -10,7 +10,7 @@ random generator is never used.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
@@ -59,7 +59,7 @@ class NetworkConfig:
     over 3x3 with stride 2, as described in the DANCE paper; max: maximum over 2x2; none: no
     pooling."""
     layout: Literal["cifar", "imagenet"] | None = None
-    """Widths and depths of a ResNet (none: cifar for data sets named so, otherwise imagenet)."""
+    """Widths and depths of a ResNet (none: cifar for CIFAR-10 and CIFAR-100, else imagenet)."""
     activation: Literal["relu", "leaky", "sigmoid"] = "relu"
     """Activation of a ConvNet: relu, leaky (ReLU with slope 0.01) or sigmoid."""
 
@@ -213,9 +213,7 @@ class Network(nn.Module):
         return tensor.uniform_(-bound, bound, generator=generator)
 
 
-def build(
-    config: NetworkConfig, channels: int, resolution: int, classes: int, dataset: str = ""
-) -> Network:
+def build(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """Build the network that ``config`` describes, on the meta device.
 
     Args:
@@ -223,15 +221,11 @@ def build(
         channels: C of the images, 1 or 3.
         resolution: H = W of the images in pixels.
         classes: K, number of logits.
-        dataset: name of the data set; it decides the layout of a ResNet if the configuration does
-            not.
 
     Raises:
         ConfigError: unknown name, or images too small for the network.
     """
     builder = NETWORKS.get(config.name)
-    if config.layout is None:
-        config = replace(config, layout="cifar" if dataset.startswith("cifar") else "imagenet")
     try:
         with torch.device("meta"):
             return builder(config, channels, resolution, classes)

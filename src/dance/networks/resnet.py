@@ -1,9 +1,9 @@
 """ResNet-10, ResNet-18 and ResNet-AP-10 in IDC's form (Kim et al. 2022; He et al. 2016).
 
 Basic blocks of two 3x3 convolutions without bias. The layout ``cifar`` has widths 32, 64, 128 and
-256 and (depth - 2) // 6 blocks per stage; the layout ``imagenet`` has widths 64, 128, 256 and 512
-and the block counts of He et al. The stem depends on the resolution: up to 64 pixels a 3x3
-convolution with stride 1; up to 128 pixels the same followed by pooling; above that a 7x7
+256 and (depth - 2) // 6 blocks per stage; the layout ``imagenet``, the default, has widths 64, 128,
+256 and 512 and the block counts of He et al. The stem depends on the resolution: up to 64 pixels a
+3x3 convolution with stride 1; up to 128 pixels the same followed by pooling; above that a 7x7
 convolution followed by pooling. ResNet-AP replaces every stride by average pooling.
 """
 

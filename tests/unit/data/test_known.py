@@ -1,5 +1,7 @@
 """Published sets: their class lists, and copies that are renamed, reordered, cut out, different."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from dance.core.errors import DataError
 from dance.data import DataConfig, load
 from dance.data.find import find
 from dance.data.known import KNOWN, is_mirrored
+from dance.engine.context import network_for
+from dance.networks import NetworkConfig
 
 SUBSETS = [known for known in map(KNOWN.get, KNOWN.names()) if known.imagenet]
 
@@ -41,6 +45,16 @@ def test_every_set_has_as_many_classes_as_it_says():
 def test_digits_alone_change_their_class_in_a_mirror():
     assert [name for name in KNOWN.names() if not is_mirrored(name)] == ["digits", "mnist", "svhn"]
     assert is_mirrored("some/folder/digits")
+
+
+def test_cifar_alone_has_the_small_resnets():
+    small = [name for name in KNOWN.names() if KNOWN.get(name).resnet_layout == "cifar"]
+    assert small == ["cifar10", "cifar100"]
+    sizes = []
+    for name in ("cifar10", "svhn", "photos"):
+        images = replace(load("digits", "train"), name=name)
+        sizes.append(network_for(NetworkConfig(name="resnet10"), images).embedding_size)
+    assert sizes == [256, 512, 512]
 
 
 def test_digits_are_the_values_of_scikit_learn():

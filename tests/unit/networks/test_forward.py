@@ -147,7 +147,7 @@ def resnet(state: State, x: Tensor, counts: tuple[int, ...], average: bool) -> T
     ],
 )
 def test_resnet(name, average, counts) -> None:
-    network = build(NetworkConfig(name=name), 3, 16, 5, "cifar10")
+    network = build(NetworkConfig(name=name, layout="cifar"), 3, 16, 5)
     state, x = weights(network), noise(2, 3, 16, 16)
     torch.testing.assert_close(network.embed(state, x), resnet(state, x, counts, average))
 
@@ -273,9 +273,8 @@ def test_mlp() -> None:
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_logits_embedding_and_stages_are_of_one_network(name, norm) -> None:
     resolution = 32 if name == "vgg11" else 16
-    network = build(
-        NetworkConfig(name=name, norm=norm, width=8), 3, resolution, 5, "cifar10"
-    ).eval()
+    config = NetworkConfig(name=name, norm=norm, width=8, layout="cifar")
+    network = build(config, 3, resolution, 5).eval()
     state, x = weights(network), noise(3, 3, resolution, resolution)
     features = network.embed(state, x)
     weight, bias = state["classifier.weight"], state["classifier.bias"]

@@ -13,14 +13,14 @@ from dance.networks import NETWORKS, NetworkConfig, State, build
 
 
 def drawn(name: str, norm: str = "batch", seed: int = 0) -> State:
-    network = build(NetworkConfig(name=name, norm=norm), 3, 32, 10, "cifar10")
+    network = build(NetworkConfig(name=name, norm=norm, layout="cifar"), 3, 32, 10)
     return network.initial(keyed_generator(seed, "weights"))
 
 
 @pytest.mark.parametrize("name", NETWORKS.names())
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_every_tensor_has_its_distribution(name, norm) -> None:
-    network = build(NetworkConfig(name=name, norm=norm), 3, 32, 10, "cifar10")
+    network = build(NetworkConfig(name=name, norm=norm, layout="cifar"), 3, 32, 10)
     state = network.initial(keyed_generator(0, "weights"))
     for prefix, module in network.named_modules():
         for own, skeleton in module.named_parameters(recurse=False):
@@ -76,7 +76,7 @@ def test_a_state_is_a_function_of_the_key_alone(name) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS.names())
 def test_a_state_is_in_module_order(name) -> None:
-    network = build(NetworkConfig(name=name, norm="batch"), 3, 32, 10, "cifar10")
+    network = build(NetworkConfig(name=name, norm="batch", layout="cifar"), 3, 32, 10)
     state = network.initial(keyed_generator(0, "weights"))
     parameters = [key for key, _ in network.named_parameters()]
     buffers = [key for key, _ in network.named_buffers()]

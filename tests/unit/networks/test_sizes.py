@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dance.core.errors import ConfigError
+from dance.data.known import KNOWN
 from dance.networks import NETWORKS, Network, NetworkConfig, build
 
 
@@ -57,7 +58,8 @@ def test_convnet(channels, resolution, classes, depth, maps, total, encoder) -> 
     ],
 )
 def test_resnets(name, dataset, channels, resolution, classes, maps, total, norm) -> None:
-    network = build(NetworkConfig(name=name, norm=norm), channels, resolution, classes, dataset)
+    config = NetworkConfig(name=name, norm=norm, layout=KNOWN.get(dataset).resnet_layout)
+    network = build(config, channels, resolution, classes)
     assert network.parameter_count() == total
     assert network.embedding_size == network.classifier.in_features == maps[0]
     assert tuple(on_meta(network, channels, resolution)[-1].shape[1:]) == maps

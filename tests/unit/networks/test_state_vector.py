@@ -12,7 +12,7 @@ from dance.networks.state_vector import VectorLayout, buffer_layout, parameter_l
 @pytest.mark.parametrize("name", NETWORKS.names())
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_the_views_of_a_flattened_state_are_the_state(name, norm) -> None:
-    network = build(NetworkConfig(name=name, width=4, norm=norm), 3, 32, 10, "cifar10")
+    network = build(NetworkConfig(name=name, width=4, norm=norm, layout="cifar"), 3, 32, 10)
     state = network.initial(torch.Generator().manual_seed(1))
     weights, buffers = parameter_layout(network), buffer_layout(network)
     assert list(weights.shapes) == [name for name, _ in network.named_parameters()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from dance.core.registry import Registry
 
@@ -36,6 +37,8 @@ class Known:
         wordnet: ids of the classes, index = label; the folders of a copy may have these names.
         imagenet: their positions among ImageNet-1K's classes; empty: not a subset of it.
         mirrored: whether a mirror image shows the same class, as it does not for digits.
+        resnet_layout: widths and depths of a ResNet for it, as in IDC's code
+            (:attr:`dance.networks.NetworkConfig.layout`).
     """
 
     name: str
@@ -50,6 +53,7 @@ class Known:
     wordnet: tuple[str, ...] = ()
     imagenet: tuple[int, ...] = ()
     mirrored: bool = True
+    resnet_layout: Literal["cifar", "imagenet"] = "imagenet"
 
     def match(self, classes: Sequence[str]) -> tuple[int, ...] | None:
         """Labels of a copy in the published order.

@@ -42,7 +42,7 @@ register(
     ),
     Known(
         name="cifar10", train=(50000, 50000), test=10000, size=32, constants=_CIFAR,
-        location="hf:uoft-cs/cifar10",
+        location="hf:uoft-cs/cifar10", resnet_layout="cifar",
         classes=(
             "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
             "truck",
@@ -51,7 +51,7 @@ register(
     Known(
         name="cifar100", train=(50000, 50000), test=10000, count=100, size=32, constants=_CIFAR,
         own_constants=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-        location="hf:uoft-cs/cifar100",
+        location="hf:uoft-cs/cifar100", resnet_layout="cifar",
         classes=tuple(_CIFAR100.split()),
     ),
     Known(
