@@ -208,7 +208,7 @@ class IDMCondensation(DistributionMatching[IDMState]):
         config, network = self._config, self._queue[place]
         labels = self.task.train.labels[rows].to(self.task.device)
         gradient, logits = network.gradient(self._input.real(rows), labels)
-        # The penalty is added before the gradient: another order would round the sum differently.
+        # The sum is (m v + w theta) + g; the order of flat_sgd_step would round it differently.
         network.velocity.mul_(config.model_momentum)
         network.velocity.add_(network.weights, alpha=config.model_weight_decay)
         rate = config.model_learning_rate

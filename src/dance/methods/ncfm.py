@@ -347,6 +347,7 @@ class NCFMCondensation(DistributionMatching[NCFMState]):
         """
         config, weights, velocity = self._config, self.state.sampler, self.state.sampler_velocity
         assert weights is not None and velocity is not None
+        # flat_sgd_step with a scaled gradient would round the sum twice: other last bits.
         velocity.mul_(config.sampler_momentum)
         velocity.add_(gradient, alpha=1 / self.task.train.num_classes)
         weights.add_(velocity, alpha=config.sampler_learning_rate)

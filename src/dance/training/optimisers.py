@@ -73,8 +73,10 @@ def flat_sgd_step(
 ) -> None:
     """One step of SGD on one tensor, such as all weights of a network end to end.
 
-    The penalty is added after the gradient, (m v + g) + w theta, where :func:`sgd_step` adds
-    m v + (g + w theta): with a penalty the two agree up to rounding only.
+    There are two functions because the penalty is added after the gradient here, (m v + g) +
+    w theta, and before it in :func:`sgd_step`, m v + (g + w theta), which rounds differently: with
+    one of them for all, the last bits of every result of IDC and DREAM, or of every network in the
+    evaluation, would change. Without a penalty both give the same bits.
 
     Args:
         weights: theta, of any shape; changed in place.
