@@ -50,10 +50,10 @@ def test_digits_alone_change_their_class_in_a_mirror():
 def test_cifar_alone_has_the_small_resnets():
     small = [name for name in KNOWN.names() if KNOWN.get(name).resnet_layout == "cifar"]
     assert small == ["cifar10", "cifar100"]
-    sizes = []
+    sizes, config = [], NetworkConfig(name="resnet10", norm="batch")
     for name in ("cifar10", "svhn", "photos"):
         images = replace(load("digits", "train"), name=name)
-        sizes.append(network_for(NetworkConfig(name="resnet10"), images).embedding_size)
+        sizes.append(network_for(config, images).embedding_size)
     assert sizes == [256, 512, 512]
 
 
