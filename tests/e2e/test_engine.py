@@ -491,7 +491,7 @@ class TestEvaluate:
         (score,) = evaluate(copy, self.CONFIG, ["convnet"], source=DataConfig())
         assert score.protocol == "quick-v1, 1 epochs" and score.subject == "condensed"
         assert not [note for note in score.notes if "fingerprint" in note]
-        assert read_json(copy / "scores.json") == [*before, score.to_plain()]
+        assert read_json(copy / "scores.json") == [*before, score.sealed()]
         assert load_set(copy / "condensed.safetensors").scores == lasting([before[0], score])
 
     def test_a_file_alone(self, copy, tmp_path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -20,7 +20,7 @@ from dance.condensed.decoders.identity import IDENTITY
 from dance.condensed.pixel_range import PixelRange
 from dance.condensed.score import Score, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import read_tensors, write_tensors
+from dance.core.files import checksum, locked, read_tensors, write_tensors
 from dance.data.normalization import Normalization
 
 KIND = "condensed set"
@@ -30,6 +30,8 @@ _HEADER = (
     "format", "origin", "classes", "counts", "space", "decoder", "normalization", "provenance",
     "scores",
 )  # fmt: skip
+_BESIDE = ("origin", "provenance", "scores")
+"""Entries of the header that do not change what networks are trained on."""
 _OPTIONAL_TENSORS = ("soft_labels", "whitening", "source_rows")
 _FLOAT_BYTES = 4
 """Bytes of a stored float32."""
@@ -198,6 +200,17 @@ class CondensedSet:
         soft = 0 if self.soft_labels is None else _FLOAT_BYTES * self.soft_labels.numel()
         return self.pixels.numel() * (_FLOAT_BYTES if self.pixel_range is None else 1) + soft
 
+    def digest(self) -> str:
+        """SHA-256 of what networks are trained on: all but provenance and scores, in hex."""
+        tensors, header = self.pack()
+        parts = {name: part for name, part in header.items() if name not in _BESIDE}
+        return checksum(tensors, parts)
+
+    def was_scored_by(self, score: Score) -> bool:
+        """Whether the networks of a score were trained on this set, with or without soft labels."""
+        learned = self if score.labels == "soft" else self.hard()
+        return score.set_digest == learned.digest()
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write one self-describing file without pickle, atomically.
 
@@ -265,6 +278,25 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
         return unpack(tensors, header)
     except ConfigError as error:
         raise ArtifactError(f"{path} holds no usable condensed set: {error}") from error
+
+
+def update_set(path: Path, change: Callable[[CondensedSet], CondensedSet]) -> CondensedSet:
+    """Change a stored set, so that no change by another process at the same time is lost.
+
+    Args:
+        path: of the file.
+        change: from the set as it is stored now to the one that replaces it.
+
+    Returns:
+        The new set.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or cannot be written.
+    """
+    with locked(path.with_name(f".{path.name}"), "writing this set"):
+        changed = change(load_set(path))
+        changed.save(path)
+    return changed
 
 
 def unpack(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> CondensedSet:
@@ -357,8 +389,7 @@ def _check(condensed: CondensedSet) -> None:
         raise ConfigError(f"a whitened set must have factor 1: got {condensed.decoder.factor}")
     if condensed.origin not in get_args(Origin):
         raise ConfigError(f"origin must be 'made' or 'imported': got {condensed.origin!r}")
-    if not isinstance(condensed.provenance, dict):
-        raise ConfigError(f"provenance must be a mapping: got {condensed.provenance!r}")
+    _check_provenance(condensed.provenance)
     try:
         json.dumps([classes, condensed.provenance], ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
@@ -396,6 +427,29 @@ def _check(condensed: CondensedSet) -> None:
             f"source_rows must be ({len(labels)},) int64 from 0: got {tuple(rows.shape)} "
             f"{rows.dtype}"
         )
+
+
+_PROVENANCE: dict[str, type] = {
+    "dataset": str, "data_fingerprint": str, "train_images": int, "label": str, "method": str,
+    "config": dict, "config_hash": str, "seed": int, "version": str, "notes": list,
+    "soft_labels": dict,
+}  # fmt: skip
+"""Types of the entries that this library reads; there may be others."""
+
+
+def _check_provenance(provenance: object) -> None:
+    """Raise ConfigError unless the entries that are read have their types."""
+    if not isinstance(provenance, dict):
+        raise ConfigError(f"provenance must be a mapping: got {provenance!r:.200}")
+    for name, kind in _PROVENANCE.items():
+        entry = provenance.get(name)
+        if name in provenance and type(entry) is not kind:
+            raise ConfigError(
+                f"{name} in the provenance must be of type {kind.__name__}: got {entry!r:.200}"
+            )
+    notes = provenance.get("notes", [])
+    if not all(isinstance(note, str) for note in notes):
+        raise ConfigError(f"notes in the provenance must be text: got {notes!r:.200}")
 
 
 def _check_soft(soft: Tensor, images: int, classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import read_json
+from dance.core.files import checksum, read_json, write_json
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-_OPTIONAL = ("asked", "seconds", "peak_memory_bytes", "device")
+_SEAL = "sha256"
+"""Entry of a row of ``scores.json`` that is its checksum."""
+_OPTIONAL = ("set_digest", "asked", "seconds", "peak_memory_bytes", "device")
 """Fields that are left out of plain data if they are None."""
 _MAX_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
@@ -109,6 +112,8 @@ class Score:
         storage_bytes: of the pixels and soft labels as the set stores them.
         dataset: name of the data set of the test images.
         data_fingerprint: of that data set.
+        set_digest: of the set that the networks were trained on (:meth:`CondensedSet.digest`);
+            None for real images.
         notes: for readers of the score.
         asked: requested settings; None if networks were only tested.
         seconds: of training and tests; None in the file of a set.
@@ -135,6 +140,7 @@ class Score:
     storage_bytes: int
     dataset: str
     data_fingerprint: str
+    set_digest: str | None = None
     notes: tuple[str, ...] = ()
     asked: Asked | None = None
     seconds: float | None = None
@@ -185,19 +191,38 @@ class Score:
             if value is not None or name not in _OPTIONAL
         }
 
+    def sealed(self) -> dict[str, Any]:
+        """JSON data with a checksum, ``sha256``, which :meth:`from_plain` verifies."""
+        plain = self.to_plain()
+        return {**plain, _SEAL: checksum({}, plain)}
+
     @staticmethod
     def from_plain(plain: object) -> Score:
         """Read strictly: no value may be of another type, missing or unknown.
 
+        Args:
+            plain: what :meth:`to_plain` or :meth:`sealed` returns.
+
         Raises:
-            ConfigError: the data is not a score; the message names the first fault.
+            ConfigError: the data is not a score, or does not match its checksum; the message
+                names the first fault.
         """
+        seal = None
+        if isinstance(plain, dict) and _SEAL in plain:
+            plain = dict(plain)
+            seal = plain.pop(_SEAL)
         try:
-            return _READER.validate_json(json.dumps(plain))
+            score: Score = _READER.validate_json(json.dumps(plain))
         except ValidationError as error:
             raise ConfigError(_first(error)) from error
         except (TypeError, ValueError) as error:
             raise ConfigError(f"a score must be plain JSON data: {error}") from error
+        if seal is not None and seal != score.sealed()[_SEAL]:
+            raise ConfigError(
+                f"the row of {score.label} on {score.network} was edited: it does not match its "
+                "checksum"
+            )
+        return score
 
 
 _READER = TypeAdapter(Score)
@@ -218,13 +243,30 @@ def read_scores(path: Path) -> list[Score]:
     """Read a ``scores.json``.
 
     Raises:
-        ArtifactError: it cannot be read, or does not contain scores.
+        ArtifactError: it cannot be read, does not contain scores, or was edited.
     """
     plain = read_json(path)
     try:
-        return scores_from_plain(plain)
+        scores = scores_from_plain(plain)
+        if not all(_SEAL in row for row in plain):
+            raise ConfigError("every row must have its checksum, sha256")
     except ConfigError as error:
-        raise ArtifactError(f"{path} is damaged: {error}; evaluate again") from error
+        raise ArtifactError(
+            f"{path} is damaged or was edited: {error}; delete the file and evaluate again"
+        ) from error
+    return scores
+
+
+def write_scores(path: Path, scores: Sequence[Score]) -> None:
+    """Write a ``scores.json``, every row with a checksum."""
+    write_json(path, [score.sealed() for score in scores])
+
+
+def merged(scores: Sequence[Score], new: Sequence[Score]) -> list[Score]:
+    """The scores, and the new ones in place of those of the same settings."""
+    replaced = {(row.subject, row.network, row.asked) for row in new}
+    kept = [row for row in scores if (row.subject, row.network, row.asked) not in replaced]
+    return [*kept, *new]
 
 
 def _first(error: ValidationError) -> str:

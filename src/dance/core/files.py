@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -53,7 +54,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(place)
         with place.open("rb+") as written:
             os.fsync(written.fileno())
-        place.chmod(0o644)
+        place.chmod(permitted(0o666))
         place.replace(path)
         _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
@@ -64,6 +65,13 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def permitted(mode: int) -> int:
+    """The bits of a mode that the umask of this process allows."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mode & ~mask
 
 
 def _sync_folder(folder: Path) -> None:
@@ -252,39 +260,74 @@ def read_header(path: Path, kind: str) -> Json | None:
 
 
 @contextmanager
-def locked(path: Path, doing: str) -> Iterator[bool]:
-    """Hold the lock of a file or folder, waiting for a process that holds it.
+def locked(path: Path, doing: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a file or folder.
 
     The operating system releases the lock when the process that holds it is killed.
 
     Args:
-        path: what is locked. The lock is a file beside it that stays.
-        doing: what the process that holds it is doing, for the log line of one that waits.
+        path: what is locked. The lock is a file beside it, which exists while it is held.
+        doing: what the process that holds it is doing, for the message to another one.
+        wait: wait for a process that holds the lock, or refuse.
 
     Yields:
         False where the file system has no locks, as on some clusters.
 
     Raises:
-        ArtifactError: the lock's file cannot be written.
+        ArtifactError: the lock's file cannot be written; or another process holds the lock and
+            ``wait`` is false.
     """
-    with _open_lock(path.with_suffix(".lock")) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log(f"another process is {doing}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            yield False
+    place = path.with_suffix(".lock")
+    while True:
+        with _open_lock(place) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = f"another process is {doing}{_holder(file)}"
+                if not wait:
+                    raise ArtifactError(f"{holder}; wait until it ends, or stop it") from None
+                log(f"{holder}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                yield False
+                return
+            if not _is_file_at(file, place):  # the process that held the lock has removed it
+                continue
+            try:
+                _write_holder(file)
+                yield True
+            finally:
+                place.unlink(missing_ok=True)
             return
-        yield True
+
+
+def _is_file_at(file: TextIO, place: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _write_holder(file: TextIO) -> None:
+    """Write the process to its lock file; only for messages, so a full disk does not matter."""
+    with suppress(OSError):
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    text = file.read(200)
+    return f" ({text})" if text.isprintable() and text else ""
 
 
 def _open_lock(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w")
+        return path.open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise ArtifactError(
             f"cannot write {path}: {error.strerror}; free some space, choose another place with "

@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,19 +83,20 @@ def run(
     context = prepare(config, world)
     steps = _snapshot_steps(context.method, snapshots)
     initial = context.initial()
-    if world.is_rank_zero:
-        directory.claim(config)
-        _write_environment(directory, context, command)
-    if not world.broadcast_object(directory.condensed.exists()):
-        _condense(context, initial, directory, steps)
-    if world.is_rank_zero:
-        _note_missing(directory, steps)
-    score_run(context, directory)
-    if world.is_rank_zero:
-        if not directory.done.exists():
-            spent = time.monotonic() - started
-            write_json(directory.environment, read_json(directory.environment) | {"seconds": spent})
-        directory.finish()
+    with directory.exclusively() if world.is_rank_zero else nullcontext():
+        if world.is_rank_zero:
+            directory.claim(config)
+            _write_environment(directory, context, command)
+        if not world.broadcast_object(directory.condensed.exists()):
+            _condense(context, initial, directory, steps)
+        if world.is_rank_zero:
+            _note_missing(directory, steps)
+        score_run(context, directory)
+        if world.is_rank_zero:
+            if not directory.done.exists():
+                spent = {"seconds": time.monotonic() - started}
+                write_json(directory.environment, read_json(directory.environment) | spent)
+            directory.finish()
     world.barrier()
     return directory.path
 

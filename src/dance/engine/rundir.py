@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dance.condensed.score import Score, read_scores
+from dance.condensed.score import Score, merged, read_scores, write_scores
 from dance.core.config import differences, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import is_temporary, read_json, remove_leftovers, write_json, write_text
+from dance.core.files import (
+    is_temporary,
+    locked,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from dance.core.yaml_file import read_yaml, to_yaml
 from dance.engine.config import RunConfig
 
@@ -22,6 +30,8 @@ _NO_EFFECT = (
 """Settings that do not change the stored images: those of the machine and of the scores."""
 _OF_THE_DATA = ("size", "skip_bad", "statistics", "test_fraction", "test_split")
 """Settings of the source on which the images depend."""
+_LOCK = ".run"
+"""Name, without its suffix, of the file that locks a run directory."""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -36,6 +46,11 @@ def default_place(config: RunConfig) -> Path:
     name = Path(config.data).stem or "data"
     name = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)[:40]
     return Path("runs") / f"{name}-{config.method}-ipc{config.ipc}-{digest(identity(config))[:8]}"
+
+
+def _is_own(path: Path) -> bool:
+    """Whether this is a file that belongs to no run yet: a temporary one, or the lock."""
+    return is_temporary(path) or path.name == f"{_LOCK}.lock"
 
 
 class RunDirectory:
@@ -63,6 +78,15 @@ class RunDirectory:
         """File of the set as it was after ``step`` steps."""
         return self.snapshots / f"{step:06}.safetensors"
 
+    def exclusively(self) -> AbstractContextManager[bool]:
+        """Hold the directory while this process makes the run.
+
+        Raises:
+            ArtifactError: another process makes it, or the directory cannot be written.
+        """
+        self._refuse_file()
+        return locked(self.path / _LOCK, f"making the run in {self.path}", wait=False)
+
     def claim(self, config: RunConfig) -> None:
         """Make the directory for this configuration, or reuse that of a run of the same settings.
 
@@ -70,11 +94,10 @@ class RunDirectory:
             ArtifactError: it contains a run of other settings or other files, or it cannot be
                 written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise ArtifactError(f"--output must be a folder: {self.path} is a file")
+        self._refuse_file()
         if self.config.exists():
             self._refuse_other(config)
-        elif self.path.is_dir() and not all(map(is_temporary, self.path.iterdir())):
+        elif self.path.is_dir() and not all(map(_is_own, self.path.iterdir())):
             raise ArtifactError(
                 "--output must be a new or empty folder, or one with a run in it: "
                 f"{self.path} holds other files"
@@ -86,6 +109,10 @@ class RunDirectory:
     def begun(self) -> bool:
         """Whether this is the directory of a run, finished or not."""
         return self.config.exists()
+
+    def _refuse_file(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ArtifactError(f"--output must be a folder: {self.path} is a file")
 
     def _refuse_other(self, config: RunConfig) -> None:
         try:
@@ -113,9 +140,16 @@ class RunDirectory:
         """The scores in ``scores.json``; none if there is no such file."""
         return read_scores(self.scores) if self.scores.exists() else []
 
-    def write_scores(self, scores: Sequence[Score]) -> None:
-        """Store the scores, replacing earlier ones."""
-        write_json(self.scores, [score.to_plain() for score in scores])
+    def add_scores(self, new: Sequence[Score]) -> list[Score]:
+        """Store scores, in place of those of the same settings; another process may do the same.
+
+        Returns:
+            All scores that are stored now.
+        """
+        with locked(self.scores.with_name(f".{self.scores.name}"), "writing scores"):
+            scores = merged(self.scores_so_far(), new)
+            write_scores(self.scores, scores)
+        return scores
 
     def finish(self) -> None:
         """Mark the run as done, and remove its checkpoints."""

@@ -8,13 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from dance.condensed import CondensedSet, Score, load_set
-from dance.condensed.container import unpack
+from dance.condensed.container import unpack, update_set
 from dance.condensed.decoders.identity import IDENTITY
-from dance.condensed.score import Asked
+from dance.condensed.score import Asked, merged
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import checksum
 from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
@@ -49,7 +48,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         )
     if context.portable is not None:
         if world.is_rank_zero:
-            directory.write_scores(directory.scores_so_far())
+            directory.add_scores([])
         if not directory.scores_so_far():
             log(
                 f"not scored: {config.data} holds no test images; where they are, run "
@@ -84,9 +83,10 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         compare("random", "Random selection", directory.random)
     if "whole" in baselines:
         board.add_whole()
-    condensed.scores = [score.lasting() for score in board.scores if score.subject == "condensed"]
     if world.is_rank_zero:
-        condensed.save(directory.condensed)
+        _store_scores(
+            directory.condensed, [row for row in board.scores if row.subject == "condensed"]
+        )
 
 
 def _from_rank_zero(path: Path, world: World) -> CondensedSet:
@@ -120,7 +120,7 @@ def _relabelled(
     started = time.monotonic()
     found = teacher.relabelled(condensed)
     if found is not condensed and teacher.world.is_rank_zero:
-        found.save(directory.condensed)
+        _relabel(directory.condensed, found)
         spent = directory.costs_so_far().get("labels_seconds", 0.0)
         directory.add_costs(labels_seconds=spent + time.monotonic() - started)
     return found
@@ -218,10 +218,10 @@ class Scoreboard:
         )
 
     def _store(self, score: Score) -> None:
-        self.scores.append(score)
+        self.scores = merged(self.scores, [score])
         if not self._context.world.is_rank_zero:
             return
-        self._directory.write_scores(self.scores)
+        self.scores = self._directory.add_scores([score])
         seconds = sum(row.seconds or 0.0 for row in self.scores if row.subject != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
 
@@ -259,13 +259,11 @@ def _checkpoints(
     Each process has checkpoints of its own networks. With another number of processes, the row is
     started again.
     """
-    tensors, header = condensed.pack()
-    facts = {name: part for name, part in header.items() if name not in ("provenance", "scores")}
     stamp = {
         "asked": asdict(asked),
         "network": to_plain(network),
         "precision": precision,
-        "set": checksum(tensors, facts),
+        "set": condensed.digest(),
         "data_fingerprint": test.fingerprint,
     }
     part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
@@ -362,7 +360,7 @@ def evaluate(
         )
         learned = condensed = relabeller.relabelled(condensed)
         if world.is_rank_zero:
-            condensed.save(path)
+            _relabel(path, condensed)
     asked = _asked(config, seed, condensed if labels == "soft" else None)
     scores = []
     for network in networks:
@@ -394,17 +392,48 @@ def evaluate(
             note = "scored on data with another fingerprint than that of which it was made"
             score = replace(score, notes=(*score.notes, note))
         scores.append(replace(score, asked=asked))
-        condensed.scores = _replaced(condensed.scores, scores[-1].lasting())
         if not world.is_rank_zero:
             continue
-        condensed.save(path)
+        _store_scores(path, scores[-1:])
         if run.begun():
-            run.write_scores(_replaced(run.scores_so_far(), scores[-1]))
+            run.add_scores(scores[-1:])
         checkpoints.clear()
     return scores
 
 
-def _replaced(scores: Sequence[Score], new: Score) -> list[Score]:
-    """The scores and ``new``, which replaces one of the same settings."""
-    same = (new.subject, new.network, new.asked)
-    return [row for row in scores if (row.subject, row.network, row.asked) != same] + [new]
+def _store_scores(path: Path, scores: Sequence[Score]) -> None:
+    """Store scores in the file of their set.
+
+    Raises:
+        ArtifactError: the file was replaced by another set while this one was scored.
+    """
+    new = [score.lasting() for score in scores]
+
+    def add(stored: CondensedSet) -> CondensedSet:
+        if not all(stored.was_scored_by(score) for score in new):
+            raise _replaced(path)
+        return replace(stored, scores=merged(stored.scores, new))
+
+    update_set(path, add)
+
+
+def _relabel(path: Path, labelled: CondensedSet) -> None:
+    """Store a set with its soft labels, and keep the scores that its file holds by now.
+
+    Raises:
+        ArtifactError: the file was replaced by another set meanwhile.
+    """
+
+    def change(stored: CondensedSet) -> CondensedSet:
+        if stored.hard().digest() != labelled.hard().digest():
+            raise _replaced(path)
+        return replace(labelled, scores=stored.scores)
+
+    update_set(path, change)
+
+
+def _replaced(path: Path) -> ArtifactError:
+    return ArtifactError(
+        f"{path} must stay as it is while it is scored: it was replaced by another set; run the "
+        "command again"
+    )

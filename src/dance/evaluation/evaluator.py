@@ -89,6 +89,7 @@ def score_set(
         seeds=plan.seeds,
         train_images=len(plan.training),
         storage_bytes=condensed.storage_bytes(),
+        set_digest=condensed.digest(),
         seconds=seconds,
         notes=[*condensed.provenance.get("notes", []), *_rate_notes(plan.protocol, condensed)],
     )

@@ -15,6 +15,9 @@ from dance.condensed.score import read_scores
 from dance.core.errors import ArtifactError
 from dance.core.files import read_json
 
+_ENVIRONMENT: dict[str, tuple[type, ...]] = {"seconds": (int, float), "command": (list,)}
+"""Types of entries of ``environment.json`` that are not only shown as text or number."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -42,20 +45,24 @@ def read_run(directory: Path) -> Run:
     if not directory.is_dir():
         raise ArtifactError(f"a report needs a run directory: there is none at {directory}")
     condensed = load_set(directory / "condensed.safetensors")
-    initial = directory / "initial.safetensors"
-    scores = _scores(directory, condensed)
+    initial, random = (
+        load_set(path) if (path := directory / f"{name}.safetensors").exists() else None
+        for name in ("initial", "random")
+    )
+    sets = {"condensed": condensed, "initial": initial, "random": random}
+    scores = _scores(directory, sets)
     config_text, config = _config(directory / "config.yaml")
     notes = [str(note) for note in condensed.provenance.get("notes") or ()]
     notes += [note for score in scores for note in score.notes]
     return Run(
         directory=directory,
         condensed=condensed,
-        initial=load_set(initial) if initial.exists() else None,
+        initial=initial,
         scores=scores,
         losses=_losses(directory / "metrics.jsonl"),
         config=config,
         config_text=config_text,
-        environment=_mapping(directory / "environment.json"),
+        environment=_environment(directory / "environment.json"),
         costs=_costs(directory / "costs.json"),
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -70,6 +77,15 @@ def _mapping(path: Path) -> Mapping[str, Any]:
             f"{path} is damaged: it must hold a JSON object; delete it and run again"
         )
     return content
+
+
+def _environment(path: Path) -> Mapping[str, Any]:
+    environment = _mapping(path)
+    for name, value in environment.items():
+        kinds = _ENVIRONMENT.get(name, (str, int, float))
+        if value is not None and not isinstance(value, kinds):
+            raise ArtifactError(f"{path} is damaged: {name} must not be {value!r:.100}")
+    return environment
 
 
 def _costs(path: Path) -> Mapping[str, Any]:
@@ -99,16 +115,29 @@ def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
     return text, content
 
 
-def _scores(directory: Path, condensed: CondensedSet) -> tuple[Score, ...]:
-    path = directory / "scores.json"
-    if not path.exists():
-        return tuple(condensed.scores)
-    scores = read_scores(path)
+def _scores(directory: Path, sets: Mapping[str, CondensedSet | None]) -> tuple[Score, ...]:
+    """The scores of the run, which must be those of its sets.
+
+    Args:
+        directory: of the run.
+        sets: by subject; None where the run has none.
+    """
+    path, condensed = directory / "scores.json", sets["condensed"]
+    assert condensed is not None
+    scores = read_scores(path) if path.exists() else condensed.scores
     for score in scores:
         if score.num_classes != condensed.num_classes:
             raise ArtifactError(
                 f"{path} is damaged: a score is of {score.num_classes} classes, and the set of "
                 f"{condensed.num_classes}; evaluate again"
+            )
+        trained_on = sets.get(score.subject)
+        relabelled = score.labels == "soft" and score.subject != "condensed"  # not in its file
+        if trained_on is not None and not relabelled and not trained_on.was_scored_by(score):
+            raise ArtifactError(
+                f"{directory / score.subject}.safetensors must be the set that was scored: the "
+                f"score of {score.label} on {score.network} is of another one; restore the file, "
+                "or delete scores.json and evaluate again"
             )
     return tuple(scores)
 

@@ -45,7 +45,7 @@ def everything() -> CondensedSet:
         source_rows=torch.arange(4),
     ).eight_bit()
     asked = Asked(protocol="p", repeats=1, epochs=None, seed=0)
-    return replace(condensed, scores=[made_score(2, asked=asked)])
+    return replace(condensed, scores=[made_score(2, asked=asked, set_digest=condensed.digest())])
 
 
 def opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

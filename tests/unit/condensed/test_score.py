@@ -73,5 +73,8 @@ def test_what_is_wrong_is_said_in_one_message(change: Any, words: str, tmp_path:
 def test_a_file_without_scores_is_named(content: Any, tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(ArtifactError, match=r"scores\.json is damaged: .*; evaluate again"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"scores\.json is damaged or was edited: .*; delete the file and evaluate again",
+    ):
         read_scores(path)

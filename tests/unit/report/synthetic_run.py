@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -13,6 +14,7 @@ import yaml
 
 from dance.condensed import CondensedSet, Score
 from dance.condensed.decoders import of_factor
+from dance.condensed.score import write_scores
 from dance.data.normalization import Normalization
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -116,8 +118,8 @@ def write_run(
             score("random", 0.55, len(classes), storage=final.numel(), seed=3),
             score("whole", 0.96, len(classes), seed=4),
         ]
-    for name, pixels in (("initial", initial), ("condensed", final)):
-        CondensedSet(
+    sets = {
+        name: CondensedSet(
             pixels=pixels,
             labels=labels,
             classes=tuple(classes),
@@ -131,8 +133,18 @@ def write_run(
                 "train_images": 1437,
                 "notes": list(notes),
             },
-            scores=[Score.from_plain(score).lasting() for score in scores],
-        ).save(directory / f"{name}.safetensors")
+        )
+        for name, pixels in (("initial", initial), ("condensed", final))
+    }
+    digests = {name: made.digest() for name, made in sets.items()}
+    rows = [
+        replace(Score.from_plain(row), set_digest=digests.get(str(row["subject"])))
+        for row in scores
+    ]
+    for name, made in sets.items():
+        made.scores = [row.lasting() for row in rows]
+        made.save(directory / f"{name}.safetensors")
+    write_scores(directory / "scores.json", rows)
     config = {"data": "digits", "method": "dance", "ipc": ipc, "factor": factor, "seed": 0}
     (directory / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = {
@@ -181,6 +193,6 @@ def write_run(
             if step % 5 == 0:
                 line["calibration"] = 0.9 - 0.01 * step
             file.write(json.dumps(line) + "\n")
-    for name, content in (("environment", environment), ("costs", costs), ("scores", scores)):
+    for name, content in (("environment", environment), ("costs", costs)):
         (directory / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return directory

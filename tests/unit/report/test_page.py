@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dance.condensed import load_set
+from dance.condensed import Score, load_set
+from dance.condensed.score import write_scores
 from dance.core.errors import ArtifactError
 from dance.core.format import ABSENT
 from dance.report import build
@@ -263,8 +264,33 @@ def test_damaged_parts_are_named_and_leave_the_old_page(tmp_path, write_run, nam
 
 def test_a_score_of_other_classes_is_refused(tmp_path, write_run, score):
     run_dir = write_run(tmp_path / "run")
-    (run_dir / "scores.json").write_text(json.dumps([score("condensed", 0.5, 9)]))
+    write_scores(run_dir / "scores.json", [Score.from_plain(score("condensed", 0.5, 9))])
     with pytest.raises(ArtifactError, match="a score is of 9 classes, and the set of 10"):
+        build(run_dir)
+
+
+def test_an_edited_score_is_refused(tmp_path, write_run):
+    run_dir = write_run(tmp_path / "run")
+    path = run_dir / "scores.json"
+    rows = json.loads(path.read_text())
+    rows[0]["last"]["mean"] += 0.01
+    path.write_text(json.dumps(rows))
+    with pytest.raises(ArtifactError, match=r"row of DANCE on convnet was edited.*evaluate again"):
+        build(run_dir)
+    del rows[0]["sha256"]
+    path.write_text(json.dumps(rows))
+    with pytest.raises(ArtifactError, match="every row must have its checksum"):
+        build(run_dir)
+
+
+@pytest.mark.parametrize("name", ["condensed", "initial"])
+def test_a_set_in_the_place_of_the_scored_one_is_refused(tmp_path, write_run, name):
+    run_dir = write_run(tmp_path / "run")
+    path = run_dir / f"{name}.safetensors"
+    replaced = load_set(path)
+    replaced.pixels[0, 0, 0, 0] += 0.25
+    replaced.save(path)
+    with pytest.raises(ArtifactError, match=rf"{name}.safetensors must be the set that was scored"):
         build(run_dir)
 
 
