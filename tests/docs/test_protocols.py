@@ -25,28 +25,28 @@ def test_every_protocol_is_there() -> None:
 
 @pytest.mark.parametrize("name", PROTOCOLS.names())
 def test_values(name: str) -> None:
-    own = PROTOCOLS.get(name)
-    fit = own.schedule(100, 10, 32)
-    tests = own.test_epochs(fit.epochs, 32)
+    protocol = PROTOCOLS.get(name)
+    training = protocol.schedule(100, 10, 32)
+    tests = protocol.test_epochs(training.epochs, 32)
     every = f"every {tests[0]}" if len(tests) > 4 else len(tests) if len(tests) > 1 else "last"
     milestones = (
-        fit.milestone_epochs()
-        if own.steps is None
-        else [f"at {fit.milestones[0]}", fit.milestones[1]]
+        training.milestone_epochs()
+        if protocol.steps is None
+        else [f"at {training.milestones[0]}", training.milestones[1]]
     )
     assert table()[name] == {
-        "epochs": str(fit.epochs) if own.steps is None else f"{own.steps} steps",
-        "batch": str(fit.batch_size),
-        "optimiser": {"sgd": "SGD", "adamw": "AdamW"}[fit.optimiser],
-        "learning rate": "the set's" if own.learned_rate else f"{fit.learning_rate:g}",
-        "momentum": f"{fit.momentum:g}",
-        "weight decay": f"{fit.weight_decay:g}",
-        "rate falls by": f"{fit.gamma:g}",
+        "epochs": str(training.epochs) if protocol.steps is None else f"{protocol.steps} steps",
+        "batch": str(training.batch_size),
+        "optimiser": {"sgd": "SGD", "adamw": "AdamW"}[training.optimiser],
+        "learning rate": "the set's" if protocol.learned_rate else f"{training.learning_rate:g}",
+        "momentum": f"{training.momentum:g}",
+        "weight decay": f"{training.weight_decay:g}",
+        "learning rate is multiplied by": f"{training.gamma:g}",
         "from epoch": ", ".join(map(str, milestones)),
-        "momentum is then": "lost" if fit.reset_momentum else "kept",
-        "augmentation": fit.augmentation_mode,
-        "CutMix": f"{fit.cutmix:g}",
-        "norm of a ConvNet": own.norm or "the set's",
-        "networks": str(own.networks(32)),
+        "momentum is then": "reset" if training.reset_momentum else "kept",
+        "augmentation": training.augmentation_mode,
+        "CutMix": f"{training.cutmix:g}",
+        "norm of a ConvNet": protocol.norm or "the set's",
+        "networks": str(protocol.networks(32)),
         "tests": str(every),
     }
