@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dance.augment import Strategy
 from dance.core.checkpoints import Tensors
 from dance.core.config import AtLeastOne, Count, configuration
-from dance.core.world import World
-from dance.experts.store import NetworkStore, NetworkTraining
+from dance.experts.store import NetworkTraining, Pool
 from dance.networks import State
 from dance.training import TrainerConfig
 
@@ -59,10 +56,10 @@ class FirstAndLast:
     """Keeps the weights before training and after the last epoch.
 
     Attributes:
-        epochs: of the training.
+        training: of the networks.
     """
 
-    epochs: int
+    training: NetworkTraining
     kind: str = "expert"
     in_memory: bool = True
     most_at_once: int | None = None
@@ -73,7 +70,8 @@ class FirstAndLast:
 
     def record(self, state: State, epoch: int) -> Tensors:
         """Weights and buffers before the first epoch and after the last."""
-        parts = [part for part, at in ((_INITIAL, 0), (_FINAL, self.epochs)) if at == epoch]
+        ends = {_INITIAL: 0, _FINAL: self.training.config.epochs}
+        parts = [part for part, end in ends.items() if end == epoch]
         return {f"{part}{name}": tensor for part in parts for name, tensor in state.items()}
 
     def header(self, tensors: Tensors) -> dict[str, Any]:
@@ -81,31 +79,10 @@ class FirstAndLast:
         return {}
 
 
-class ExpertPool:
-    """The experts of one training.
+class ExpertPool(Pool):
+    """The experts of one training."""
 
-    Args:
-        training: what is trained, and how.
-        directory: where pools are kept (none: the cache directory).
-        device: that is to train (none: that of the images).
-        world: the processes that train them together, each some of them.
-
-    Attributes:
-        store: their files.
-    """
-
-    def __init__(
-        self,
-        training: NetworkTraining,
-        *,
-        directory: Path | None = None,
-        device: torch.device | None = None,
-        world: World | None = None,
-    ) -> None:
-        recorder = FirstAndLast(training.config.epochs)
-        self.store = NetworkStore(
-            training, recorder, directory=directory, device=device, world=world
-        )
+    recorder = FirstAndLast
 
     def ensure(self, count: int) -> list[Expert]:
         """Experts 0 to count-1: read what is there and sound, train what is missing.
@@ -129,7 +106,7 @@ class ExpertPool:
 
 
 def interpolate(initial: State, final: State, lam: float) -> State:
-    """The mid model  lam * initial + (1 - lam) * final  (Zhang et al. 2024, Eq. 3).
+    """The mid encoder  lam * initial + (1 - lam) * final  (Zhang et al. 2024, Eq. 3).
 
     Args:
         initial: weights and buffers before training.

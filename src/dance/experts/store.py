@@ -1,13 +1,14 @@
 """Trained networks on disk: each trained once, found again, resumed, and shared by processes.
 
-A :class:`NetworkStore` is given the training and a :class:`Recorder`, which says what is kept of a
-network: the first and last weights of an expert, or the weights of every epoch of a trajectory.
+A :class:`NetworkStore` is given the training and a :class:`Recorder`, which decides what is kept of
+a network: the first and last weights of an expert, or the weights of every epoch of a trajectory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
@@ -39,7 +40,7 @@ from dance.networks import Network, NetworkConfig, State
 from dance.training import Trainer, TrainerConfig, TrainingData
 
 _RECORD = "record."
-"""Names of what a recorder keeps, beside the trainer's own tensors in a checkpoint, begin so."""
+"""Prefix of a recorder's tensors in a checkpoint, beside the trainer's own."""
 
 _Checkpoint = tuple[Tensors, dict[str, Any]]
 
@@ -81,7 +82,7 @@ class NetworkTraining:
         }
 
     def trainer(self, indices: Collection[int], device: torch.device) -> Trainer:
-        """The networks with these numbers before their first step, on a device."""
+        """A trainer of the networks with these numbers before their first step, on a device."""
         seeds = [key(self.seed, "expert", index) for index in indices]
         initial = [self.network.initial(keyed_generator(seed, "weights")) for seed in seeds]
         train = self.train.to(device)
@@ -105,7 +106,7 @@ class Recorder(Protocol):
 
     @property
     def in_memory(self) -> bool:
-        """Whether what was kept is read with a file; if not, its reader reads it part by part."""
+        """Whether reading a file loads its tensors; if not, each is read when it is needed."""
         ...
 
     @property
@@ -114,20 +115,20 @@ class Recorder(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What tells these files from those of other recorders, as plain data."""
+        """Plain data that only the files of this recorder are identified by."""
         ...
 
     def record(self, state: State, epoch: int) -> Tensors:
-        """What to keep of a network after so many epochs, by names that no other epoch has.
+        """What to keep of a network after an epoch, by names that no other epoch has.
 
         Args:
             state: its weights and buffers.
-            epoch: 0 before training.
+            epoch: number of finished epochs, 0 before training.
         """
         ...
 
     def header(self, tensors: Tensors) -> dict[str, Any]:
-        """What the header of a file says of all that was kept."""
+        """Entries of a file's header that describe all that was kept."""
         ...
 
 
@@ -161,6 +162,7 @@ class NetworkStore:
         world: the processes that train them together, each some of them.
 
     Attributes:
+        training: what is trained.
         directory: of this store's files.
     """
 
@@ -173,12 +175,12 @@ class NetworkStore:
         device: torch.device | None = None,
         world: World | None = None,
     ) -> None:
-        self._training, self._recorder = training, recorder
+        self.training, self._recorder = training, recorder
         self._device = device or training.train.images.device
         self._world = world or World()
         self._identity = {**training.identity(), **recorder.identity()}
         text = json.dumps(self._identity, sort_keys=True)
-        name = f"{_plain(training.train.name)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        name = f"{_file_name(training.train.name)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self.directory = (directory or cache_dir() / "experts") / name
 
     def path(self, index: int) -> Path:
@@ -234,9 +236,9 @@ class NetworkStore:
         return StoredNetwork(index, tensors, header, path, trained_now=False)
 
     def _train_missing(self, held: Collection[int], count: int) -> Iterator[StoredNetwork]:
-        """Train this process's part of what no process of this run has.
+        """Train this process's part of the networks that no process of this run has.
 
-        What another run is training is waited for, not trained again.
+        It waits for a network that another run is training, and does not train it again.
 
         Args:
             held: numbers of those that are sound on this disk.
@@ -289,7 +291,7 @@ class NetworkStore:
         return Checkpoints(self.directory, f"partial-{index:03d}", self._identity)
 
     def _groups(self, indices: list[int]) -> Iterator[dict[int, _Checkpoint | None]]:
-        """Those to train at once, which stand at the same step, with their checkpoints.
+        """The groups to train at once, each at one step, with their checkpoints.
 
         Members of one group are saved one after another, so a kill leaves some a save ahead: the
         step that most of them have goes first.
@@ -312,7 +314,7 @@ class NetworkStore:
         """Train some networks at once, from their checkpoints where they have some."""
         recorder, indices = self._recorder, list(begun)
         members = [_Member() for _ in indices]
-        trainer = self._training.trainer(indices, self._device)
+        trainer = self.training.trainer(indices, self._device)
         first, last = indices[0] + 1, indices[-1] + 1
         name = f"{recorder.kind} {first}" + (f"-{last}" if last > first else "")
         held = [checkpoint for checkpoint in begun.values() if checkpoint is not None]
@@ -323,7 +325,7 @@ class NetworkStore:
         else:
             self._record(members, trainer)
         checkpoints = [self._checkpoints(index) for index in indices]
-        epochs = self._training.config.epochs
+        epochs = self.training.config.epochs
         total = epochs * trainer.steps_per_epoch()
 
         def save(_: Checkpoints) -> None:
@@ -357,7 +359,7 @@ class NetworkStore:
             yield replace(self._load(index), trained_now=True)
 
     def _record(self, members: list[_Member], trainer: Trainer) -> None:
-        """Keep what the recorder wants of every member at the end of an epoch."""
+        """Record every member at the end of an epoch."""
         for place, member in enumerate(members):
             kept = self._recorder.record(trainer.state(place), trainer.epoch)
             member.tensors |= {name: tensor.cpu() for name, tensor in kept.items()}
@@ -367,7 +369,7 @@ class NetworkStore:
         header = {
             **self._identity,
             "index": index,
-            "epochs": self._training.config.epochs,
+            "epochs": self.training.config.epochs,
             "train_accuracy": member.accuracies[-1],
             "train_accuracies": member.accuracies,
             "seconds": member.spent + seconds,
@@ -378,9 +380,40 @@ class NetworkStore:
         write_tensors(path, member.tensors, header, self._recorder.kind)
 
 
+class Pool(ABC):
+    """The networks of one training as their readers take them: base of experts and trajectories.
+
+    Args:
+        training: what is trained, and how.
+        directory: where pools are kept (none: the cache directory).
+        device: that is to train (none: that of the images).
+        world: the processes that train them together, each some of them.
+
+    Attributes:
+        store: their files.
+    """
+
+    @staticmethod
+    @abstractmethod
+    def recorder(training: NetworkTraining) -> Recorder:
+        """What is kept of the networks of a training."""
+
+    def __init__(
+        self,
+        training: NetworkTraining,
+        *,
+        directory: Path | None = None,
+        device: torch.device | None = None,
+        world: World | None = None,
+    ) -> None:
+        self.store = NetworkStore(
+            training, self.recorder(training), directory=directory, device=device, world=world
+        )
+
+
 @dataclass
 class _Member:
-    """What a network in training has beside what its trainer holds.
+    """A network in training: everything but the tensors of its trainer.
 
     Attributes:
         tensors: what the recorder has kept so far.
@@ -410,6 +443,6 @@ class _Member:
         return state_dict | kept, header
 
 
-def _plain(name: str) -> str:
+def _file_name(name: str) -> str:
     """A data set's name as part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)[:40]

@@ -19,9 +19,8 @@ from dance.core.checkpoints import Tensors
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Probability, configuration
 from dance.core.files import digest_of, read_part
 from dance.core.rng import keyed_generator
-from dance.core.world import World
 from dance.experts.pool import ExpertConfig
-from dance.experts.store import NetworkStore, NetworkTraining
+from dance.experts.store import NetworkTraining, Pool
 from dance.networks import Network, State
 from dance.networks.state_vector import parameter_layout
 from dance.training.trainer import Milestone
@@ -97,32 +96,26 @@ def untrained(network: Network, epochs: int) -> HeldTrajectories:
     return HeldTrajectories(torch.stack([layout.flatten(state) for state in fresh])[None])
 
 
+@dataclass(frozen=True, eq=False)
 class StoredTrajectories:
     """Trajectories on disk.
 
-    Args:
-        files: each with its header.
+    Attributes:
+        headers: of each file.
         epochs: E.
     """
 
-    def __init__(self, files: Mapping[Path, Mapping[str, Any]], epochs: int) -> None:
-        self._files = [(path, list(header["digests"])) for path, header in files.items()]
-        self._seconds = sum(float(header["seconds"]) for header in files.values())
-        self._epochs = epochs
-
-    @property
-    def epochs(self) -> int:
-        """E."""
-        return self._epochs
+    headers: Mapping[Path, Mapping[str, Any]]
+    epochs: int
 
     @property
     def seconds(self) -> float:
         """Seconds that their training took."""
-        return self._seconds
+        return sum(float(header["seconds"]) for header in self.headers.values())
 
     def __len__(self) -> int:
         """Number of networks."""
-        return len(self._files)
+        return len(self.headers)
 
     def weights(self, number: int, epoch: int) -> torch.Tensor:
         """One snapshot (P,), read from its file and checked.
@@ -130,8 +123,8 @@ class StoredTrajectories:
         Raises:
             ArtifactError: the file is missing or damaged.
         """
-        path, digests = self._files[number]
-        return read_part(path, _KIND, _name(epoch), digests[epoch])
+        path, header = list(self.headers.items())[number]
+        return read_part(path, _KIND, _name(epoch), header["digests"][epoch])
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +132,10 @@ class EveryEpoch:
     """Keeps the parameters, flat, before training and after every epoch.
 
     Attributes:
-        network: skeleton.
+        training: of the networks.
     """
 
-    network: Network
+    training: NetworkTraining
     kind: str = _KIND
     in_memory: bool = False
     most_at_once: int | None = 10
@@ -150,12 +143,12 @@ class EveryEpoch:
 
     def identity(self) -> dict[str, Any]:
         """The order in which the parameters lie in a snapshot."""
-        shapes = parameter_layout(self.network).shapes
+        shapes = parameter_layout(self.training.network).shapes
         return {"layout": [[name, list(shape)] for name, shape in shapes.items()]}
 
     def record(self, state: State, epoch: int) -> Tensors:
         """The snapshot of the epoch, (P,)."""
-        return {_name(epoch): parameter_layout(self.network).flatten(state)}
+        return {_name(epoch): parameter_layout(self.training.network).flatten(state)}
 
     def header(self, tensors: Tensors) -> dict[str, Any]:
         """A digest of each snapshot, which is checked when it is read."""
@@ -163,35 +156,14 @@ class EveryEpoch:
         return {"digests": [digest_of(tensors[name]) for name in names]}
 
 
-class TrajectoryPool:
+class TrajectoryPool(Pool):
     """The trajectories of one training.
 
     Random numbers are drawn as for experts, so a trajectory of 60 epochs begins as one of 50; they
-    are separate files all the same, as for experts.
-
-    Args:
-        training: what is trained, and how.
-        directory: where pools are kept (none: the cache directory).
-        device: that is to train (none: that of the images).
-        world: the processes that train them together, each some of them.
-
-    Attributes:
-        store: their files.
+    are separate files, as for experts.
     """
 
-    def __init__(
-        self,
-        training: NetworkTraining,
-        *,
-        directory: Path | None = None,
-        device: torch.device | None = None,
-        world: World | None = None,
-    ) -> None:
-        self._epochs = training.config.epochs
-        recorder = EveryEpoch(training.network)
-        self.store = NetworkStore(
-            training, recorder, directory=directory, device=device, world=world
-        )
+    recorder = EveryEpoch
 
     def ensure(self, count: int) -> StoredTrajectories:
         """Trajectories 0 to count-1: find what is there, train what is missing.
@@ -202,8 +174,8 @@ class TrajectoryPool:
         Raises:
             ArtifactError: a file cannot be written, or a trajectory was begun by other code.
         """
-        found = self.store.ensure(count)
-        return StoredTrajectories({one.path: one.header for one in found}, self._epochs)
+        headers = {found.path: found.header for found in self.store.ensure(count)}
+        return StoredTrajectories(headers, self.store.training.config.epochs)
 
 
 def _name(epoch: int) -> str:
