@@ -1,6 +1,7 @@
 """Configuration classes: from plain data and back, strictly; nothing is guessed or ignored.
 
-An unknown key names its neighbours; a wrong type, or a value out of range, says what must be there.
+The message for an unknown key names similar keys; that for a wrong type, or a value out of range,
+what is allowed.
 Plain data is what YAML and JSON hold: mappings, lists, text, numbers, truth values and null. A
 configuration class is the only home of a setting: its type, its range, its default, its short name
 on the command line, and the string under it that explains it.
@@ -107,7 +108,7 @@ class Option:
 
     Attributes:
         short: another name, such as ``--size``.
-        metavar: stands for the value in help texts; empty: as the type says.
+        metavar: stands for the value in help texts; empty: that of the type.
         names: where the value, or each of several, must be the name of a member.
     """
 
@@ -233,7 +234,7 @@ def _refusal(cls: type, error: ValidationError, where: str = "") -> str:
     place, kind = _within(place, setting.kind, inner[:-1] if problem == "missing" else inner)
     shown = format_value(list(value) if isinstance(value, tuple) else value)
     got = f"got {'none' if value == () else shown}"
-    if problem == "value_error":  # of one field, and says what must hold
+    if problem == "value_error":  # raised by a validator of one field
         return f"{place} {found['ctx']['error']}: {got}"
     if problem == "too_short":
         least = found["ctx"]["min_length"]

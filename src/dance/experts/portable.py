@@ -1,7 +1,7 @@
-"""Experts and bank in one file: all that condensing needs where the real images may not go.
+"""Experts and bank in one file: all that condensing needs where real images are not allowed.
 
 The file holds mean features, network weights and what describes the data, and no image. These are
-statistics of the images all the same: nothing is guaranteed about what they give away.
+statistics of the images nevertheless: what they reveal about single images is not bounded.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ KIND = "portable bank"
 FORMAT = 1
 """Version of the file's layout; raised when an older library could no longer read a new file."""
 _SUFFIX = ".safetensors"
-_LONGEST = 1 << 16
-"""No image has a longer side."""
-_KEPT = ("train_accuracy", "epochs", "seconds")
+_MAX_RESOLUTION = 1 << 16
+"""Height and width in pixels above which a header is taken to be damaged."""
+_HEADER_FIELDS = ("train_accuracy", "epochs", "seconds")
 """Fields of an expert's header that are copied to the file."""
 
 
@@ -79,7 +79,7 @@ class Portable:
         ):
             raise ArtifactError(
                 f"{self.path} must hold weights of its own network and (N,{shape[0]},{shape[1]}) "
-                f"float32 features: got features of {tuple(self.means.shape)}; make it anew"
+                f"float32 features: got features of {tuple(self.means.shape)}; make it again"
             )
 
     def ensure(self, count: int) -> list[Expert]:
@@ -135,7 +135,7 @@ def write_portable(
         "settings": dict(settings),
         "entries": len(means),
         "seconds": seconds,
-        "experts": [{name: e.header.get(name) for name in _KEPT} for e in experts],
+        "experts": [{name: e.header.get(name) for name in _HEADER_FIELDS} for e in experts],
     }
     write_tensors(path, tensors, header, KIND)
 
@@ -151,9 +151,9 @@ def check_output(path: Path) -> None:
 
 
 def portable_header(data: str) -> dict[str, Any] | None:
-    """What a file of :func:`write_portable` says of itself; None where ``data`` is something else.
+    """The header of a file of :func:`write_portable`; None where ``data`` is something else.
 
-    Nothing but the header is read, so that commands can look.
+    Only the header is read, so that commands can look quickly.
 
     Raises:
         ArtifactError: a safetensors file of another kind, or of a newer format.
@@ -173,12 +173,12 @@ def portable_header(data: str) -> dict[str, Any] | None:
             f"{FORMAT}: upgrade dance"
         )
     if not _described(header):
-        raise ArtifactError(f"{path} lacks a part of a {KIND} in its header: make it anew")
+        raise ArtifactError(f"{path} lacks a part of a {KIND} in its header: make it again")
     return header
 
 
 def _described(header: Mapping[str, Any]) -> bool:
-    """Whether a header has what is read of it before the file is."""
+    """Whether a header has the entries that are used before the tensors are read."""
     data, settings = header.get("data"), header.get("settings")
     if not isinstance(data, dict) or not isinstance(settings, dict):
         return False
@@ -186,7 +186,7 @@ def _described(header: Mapping[str, Any]) -> bool:
     return (
         isinstance(shape, list)
         and len(shape) == 3
-        and all(type(size) is int and 0 < size <= _LONGEST for size in shape)
+        and all(type(size) is int and 0 < size <= _MAX_RESOLUTION for size in shape)
         and type(header.get("entries")) is int
         and isinstance(settings.get("method"), str)
         and isinstance(settings.get("options"), dict)
@@ -201,8 +201,8 @@ def read_portable(path: Path) -> Portable:
     """
     tensors, header = read_tensors(path, KIND)
     try:
-        data, abouts = header["data"], header["experts"]
-        states: list[tuple[dict[str, torch.Tensor], ...]] = [({}, {}) for _ in abouts]
+        data, headers = header["data"], header["experts"]
+        states: list[tuple[dict[str, torch.Tensor], ...]] = [({}, {}) for _ in headers]
         for place, tensor in tensors.items():
             if place != "means":
                 _, number, part, name = place.split(".", 3)
@@ -218,8 +218,8 @@ def read_portable(path: Path) -> Portable:
             notes=(*data["notes"], f"condensed from mean features and experts in {path.name}"),
         )
         experts = [
-            Expert(place, initial, final, about, path, trained_now=False)
-            for place, ((initial, final), about) in enumerate(zip(states, abouts, strict=True))
+            Expert(place, initial, final, own, path, trained_now=False)
+            for place, ((initial, final), own) in enumerate(zip(states, headers, strict=True))
         ]
         counts, settings = tuple(data["counts"]), dict(header["settings"])
         means, seconds = tensors["means"], float(header["seconds"])

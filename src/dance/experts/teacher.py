@@ -18,7 +18,7 @@ from dance.training import TrainingData
 from dance.training.trainer import probabilities
 
 _IMAGES_PER_HELD_OUT = 10
-"""One image of so many belongs to the validation split."""
+"""Of this many images of a class, one belongs to the validation split."""
 
 
 def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -52,7 +52,7 @@ class TeacherConfig:
         Args:
             epochs: of the experts.
         """
-        lengths = dict.fromkeys(max(1, round(part * epochs)) for part in self.lengths)
+        lengths = dict.fromkeys(max(1, round(fraction * epochs)) for fraction in self.lengths)
         return [
             (length, temperature)
             for length in lengths
@@ -83,19 +83,19 @@ def train_val_split(train: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
             )
         order = torch.randperm(len(own), generator=keyed_generator(seed, "held out", label))
         rows.append(own[order[: max(1, len(own) // _IMAGES_PER_HELD_OUT)]])
-    held = torch.zeros(len(train.labels), dtype=torch.bool)
-    held[torch.cat(rows)] = True
+    held_out = torch.zeros(len(train.labels), dtype=torch.bool)
+    held_out[torch.cat(rows)] = True
 
-    def part(chosen: torch.Tensor, words: str) -> ImageSet:
+    def part(chosen: torch.Tensor, description: str) -> ImageSet:
         place = chosen.nonzero()[:, 0].to(train.labels.device)
         return replace(
             train,
             images=train.images[place],
             labels=train.labels[place],
-            fingerprint=f"{train.fingerprint}, {words} that seed {seed} draws",
+            fingerprint=f"{train.fingerprint}, {description} that seed {seed} draws",
         )
 
-    return part(~held, "without the tenth"), part(held, "the tenth")
+    return part(~held_out, "without the tenth"), part(held_out, "the tenth")
 
 
 def mean_probabilities(
@@ -118,8 +118,8 @@ def mean_probabilities(
     Returns:
         (n,K) float32, each row summing to 1.
     """
-    nothing = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    data = TrainingData(images, nothing)
+    unused_labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    data = TrainingData(images, unused_labels)
     found = [
         probabilities(network, state, data, temperature, bfloat16=bfloat16) for state in states
     ]

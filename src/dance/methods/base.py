@@ -1,6 +1,6 @@
 """What a method is.
 
-A method is an immutable configuration that says what it needs. A *condenser* optimises stored
+A method is an immutable configuration that declares what it needs. A *condenser* optimises stored
 images: :meth:`Condenser.start` returns a :class:`Condensation`, which holds everything that is made
 for one run and whose :meth:`Condensation.step` is one iteration of the paper's algorithm box. A
 *coreset* selects real images. Both are found by the registry; the engine, the command line and the
@@ -228,7 +228,7 @@ class Condensation(ABC, Generic[S]):
 
 
 class Method(ABC):
-    """Base of all methods: an immutable configuration and what it says about itself.
+    """Base of all methods: an immutable configuration, and what the method declares of itself.
 
     Attributes:
         title: the name as tables print it.

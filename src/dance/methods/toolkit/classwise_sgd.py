@@ -80,8 +80,8 @@ class ClassSGD:
         if self._drifts:
             each = len(pixels) // max(1, len(own))
             earlier = torch.arange(own.start, own.stop).repeat_interleave(each).view(-1, 1, 1, 1)
-            self._earlier = self._kept(earlier)
-            self._later = self._kept(classes - 1 - earlier)
+            self._earlier = self._drift_factors(earlier)
+            self._later = self._drift_factors(classes - 1 - earlier)
 
     def before(self) -> None:
         """Apply to every class the steps of the classes before it."""
@@ -97,7 +97,7 @@ class ClassSGD:
         if self._drifts:
             self._drift(*self._later)
 
-    def _kept(self, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _drift_factors(self, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The effect of the steps of other classes; ``steps`` is their number, (k*ipc,1,1,1).
 
         Returns:

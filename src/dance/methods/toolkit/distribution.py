@@ -180,7 +180,7 @@ class SyntheticImages:
     ) -> None:
         self._task, self._pixels, self._optimiser = task, pixels, optimiser
         self._input = NetworkInput(task, space)
-        self._kept = task.shape.decoded if kept is None else kept
+        self._images_per_class = task.shape.decoded if kept is None else kept
         self._chunk = chunk or task.chunk
         self._chunks = self._cut()
 
@@ -224,17 +224,17 @@ class SyntheticImages:
         None if all images are kept; then nothing is drawn.
         """
         each, own = self._task.shape.decoded, self._task.classes
-        if self._kept == each:
+        if self._images_per_class == each:
             return None
         every = torch.rand(self._task.train.num_classes, each, generator=generator)
-        chosen = every[own.start : own.stop].argsort(1)[:, : self._kept]
+        chosen = every[own.start : own.stop].argsort(1)[:, : self._images_per_class]
         place = torch.arange(len(own)) % self._chunk
         (rows,) = send([(chosen + place[:, None] * each).flatten()], self._task.device)
         return rows
 
     def _cut(self) -> list[Chunk]:
         """Split the own classes into chunks."""
-        own, ipc, kept = self._task.classes, self._task.ipc, self._kept
+        own, ipc, kept = self._task.classes, self._task.ipc, self._images_per_class
         chunks = []
         for first in range(0, len(own), self._chunk):
             labels = own[first : first + self._chunk]
