@@ -88,9 +88,9 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
         opened = _open(known.location, config)
     except DataError as error:
         raise DataError(
-            f"data set {known.name!r} is not here. Three ways to it: (1) put its parquet files or "
-            f"class folders into <root>/{known.name}/ and pass --data-root or set DANCE_DATA_ROOT "
-            f"(now {root or 'not set'}); "
+            f"data set {known.name!r} is not here. Three ways to it: (1) put its parquet files, "
+            f"class folders or published files into <root>/{known.name}/ and pass --data-root or "
+            f"set DANCE_DATA_ROOT (now {root or 'not set'}); "
             "(2) pip install 'dance[hf]' and let it be fetched, without --offline; "
             f"(3) give the path of a folder, .parquet or .npz file instead of the name. [{error}]"
         ) from error
@@ -99,12 +99,12 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
 
 
 def _candidate_folders(known: Known, root: Path) -> Iterator[Path]:
-    """Folders that may hold a known set, the most specific one first."""
+    """Folders and files that may hold a known set, the most specific one first."""
     subset = known.location.rpartition(":")[2]
-    names = [f"{known.name}/{subset}", known.name]
+    names = [f"{known.name}/{subset}", known.name, *known.published]
     if known.imagenet:
         names.append(IMAGENET_FOLDER)
-    yield from (path for path in map(root.joinpath, names) if path.is_dir())
+    yield from (path for path in map(root.joinpath, names) if path.exists())
 
 
 def _with_published_classes(known: Known, source: Source) -> LocatedSource:

@@ -36,6 +36,8 @@ class Known:
         location: download location, used if no folder contains the set.
         wordnet: ids of the classes, index = label; the folders of a copy may have these names.
         imagenet: their positions among ImageNet-1K's classes; empty: not a subset of it.
+        published: names that its own files or folders have below the data root, as torchvision
+            leaves them.
         mirrored: whether a mirror image shows the same class, as it does not for digits.
         resnet_layout: widths and depths of a ResNet for it, as in IDC's code
             (:attr:`dance.networks.NetworkConfig.layout`).
@@ -52,6 +54,7 @@ class Known:
     location: str
     wordnet: tuple[str, ...] = ()
     imagenet: tuple[int, ...] = ()
+    published: tuple[str, ...] = ()
     mirrored: bool = True
     resnet_layout: Literal["cifar", "imagenet"] = "imagenet"
 

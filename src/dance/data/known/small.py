@@ -26,10 +26,12 @@ register(
     Known(
         name="mnist", train=(60000, 60000), test=10000, classes=_DIGITS, size=28,
         constants=((0.1307,), (0.3081,)), location="hf:ylecun/mnist", mirrored=False,
+        published=("MNIST",),
     ),
     Known(
         name="fashion_mnist", train=(60000, 60000), test=10000, size=28,
         constants=((0.2861,), (0.3530,)), location="hf:zalando-datasets/fashion_mnist",
+        published=("FashionMNIST",),
         classes=(
             "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
             "Bag", "Ankle boot",
@@ -39,10 +41,12 @@ register(
         name="svhn", train=(73257, 73257), test=26032, classes=_DIGITS, size=32,
         constants=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         location="hf:ufldl-stanford/svhn:cropped_digits", mirrored=False,
+        published=("train_32x32.mat",),
     ),
     Known(
         name="cifar10", train=(50000, 50000), test=10000, size=32, constants=_CIFAR,
         location="hf:uoft-cs/cifar10", resnet_layout="cifar",
+        published=("cifar-10-batches-py",),
         classes=(
             "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
             "truck",
@@ -52,10 +56,11 @@ register(
         name="cifar100", train=(50000, 50000), test=10000, count=100, size=32, constants=_CIFAR,
         own_constants=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
         location="hf:uoft-cs/cifar100", resnet_layout="cifar",
+        published=("cifar-100-python",),
         classes=tuple(_CIFAR100.split()),
     ),
     Known(
         name="tiny_imagenet", train=(100000, 100000), test=10000, count=200, size=64,
-        constants=IMAGENET, location="hf:zh-plus/tiny-imagenet",
+        constants=IMAGENET, location="hf:zh-plus/tiny-imagenet", published=("tiny-imagenet-200",),
     ),
 )  # fmt: skip

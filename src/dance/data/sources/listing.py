@@ -1,0 +1,293 @@
+"""A table of files and labels: a CSV file, or ``metadata.csv`` or ``.jsonl`` beside the images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dance.core.errors import DataError
+from dance.data.config import DataConfig
+from dance.data.labels import number
+from dance.data.scan import scan
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders
+from dance.data.splits import choose_test, kind_of_split, split_of_folder
+from dance.data.tables import columns
+
+_METADATA = ("metadata.csv", "metadata.jsonl")
+_SUFFIXES = (".csv", ".tsv", ".jsonl")
+_FILE_COLUMNS = ("file_name", "filename", "file", "filepath", "path", "image_path", "image", "img")
+_DELIMITERS = ",;\t|"
+_MAX_BYTES = 2**30
+_MAX_LISTED = 3
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of a table: where it is, its file and the first part of its path, label, split."""
+
+    where: str
+    path: Path
+    top: str
+    label: str
+    split: str | None
+
+
+def _tables(path: Path) -> dict[str, list[Path]]:
+    """By folder, the tables of a location; "" is the location itself."""
+    if path.is_file():
+        return {"": [path]} if path.suffix.lower() in _SUFFIXES else {}
+    if not path.is_dir():
+        return {}
+    here = _metadata(path)
+    if here:
+        return {"": here}
+    below = {name: _metadata(path / name) for name in folders(path) if split_of_folder(name)}
+    found = {name: tables for name, tables in below.items() if tables}
+    return found if any(split_of_folder(name) == "train" for name in found) else {}
+
+
+def _metadata(folder: Path) -> list[Path]:
+    return [folder / name for name in _METADATA if (folder / name).is_file()]
+
+
+class Listing(Source):
+    """The images that tables name, with their labels, in the order of the lines.
+
+    A table is CSV, with the delimiter that its header has most often, or a JSON object a line. A
+    column called ``file_name`` (``file``, ``path``, ...) holds the path of each image, relative to
+    the folder of the table and inside it. Labels are text; see :func:`dance.data.labels.named`.
+    The rows of one table are divided into splits by its column ``split``, or else by the first
+    folder of their paths if all of these are names of splits.
+
+    Raises:
+        DataError: a table cannot be read, a column is missing or could be two, a path leads out of
+            the folder, a file is missing, or is listed twice with two labels.
+    """
+
+    chooses_test = True
+
+    def __init__(self, name: str, tables: dict[str, Path], whole: bool, config: DataConfig) -> None:
+        self.name = name
+        self._tables = tuple(tables.values())
+        notes: list[str] = []
+        parts: dict[str, list[_Row]] = {}
+        for folder, table in tables.items():
+            parts[folder] = _rows(table, config, notes)
+            if whole:
+                _count_unlisted(table, {row.path for row in parts[folder]}, notes)
+        if list(parts) == [""]:
+            parts = _divided(self._tables[0], parts[""], notes)
+        rows = _chosen(self._tables[0], parts, config.test_split, notes)
+        rows = {split: _present(rows[split], config, notes) for split in rows}
+        if not rows.get("train"):
+            raise DataError(f"{self._tables[0]} must list images to train on: it lists none")
+        texts = {split: [row.label for row in part] for split, part in rows.items()}
+        labelled = number(str(self._tables[0]), texts)
+        self._rows = rows
+        self.classes, self._labels = labelled.classes, labelled.labels
+        self.notes = (*labelled.notes, *notes)
+        self.splits = tuple(split for split in ("train", "test") if split in rows)
+
+    def labels(self, split: str, keep: Collection[int]) -> Labels:
+        """See :class:`Source`."""
+        labels = self._labels[split]
+        return labels[np.isin(labels, list(keep))]
+
+    def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
+        """See :class:`Source`."""
+        for row, label in zip(self._rows[split], self._labels[split].tolist(), strict=True):
+            if label in keep:
+                yield Record(str(row.path), label, row.path)
+
+    def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
+        """All image files; the labels that are part of a key cover the content of the tables."""
+        return [
+            (f"{split}/{label}/{number}", row.path)
+            for split in self.splits
+            for number, (row, label) in enumerate(
+                zip(self._rows[split], self._labels[split].tolist(), strict=True)
+            )
+            if label in keep
+        ]
+
+
+def open_listing(location: str, config: DataConfig) -> Source:
+    """Open a CSV or JSON lines file, or a folder with ``metadata.csv`` or ``metadata.jsonl``."""
+    path = Path(location)
+    tables: dict[str, Path] = {}
+    for folder, found in _tables(path).items():
+        if len(found) > 1:
+            raise DataError(
+                f"{found[0].parent} must hold one table: it holds {found[0].name} and "
+                f"{found[1].name}; move one of them away"
+            )
+        tables[folder] = found[0]
+    name = path.stem if path.is_file() else path.resolve().name
+    return Listing(name, tables, path.is_dir(), config)
+
+
+def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
+    """The images of a table."""
+    rows: list[_Row] = []
+    first: dict[str, _Row] = {}
+    names: tuple[str, str] | None = None
+    for where, entries in _entries(table):
+        names = names or columns(list(entries), str(table), config.label_column, _FILE_COLUMNS)
+        file, label = _text(entries, names[0], where), _text(entries, names[1], where)
+        inside = os.path.normpath(file)
+        parts = Path(inside).parts
+        if "\0" in file or not parts or parts[0] == ".." or Path(inside).is_absolute():
+            raise DataError(
+                f"{where} must name a file inside {table.parent}, relative to it: it names "
+                f"{file[:200]!r}"
+            )
+        split = None
+        if "split" in entries and "split" not in names:
+            split = _text(entries, "split", where).strip().lower()
+        row = _Row(where, table.parent / inside, parts[0], label, split)
+        before = first.setdefault(inside, row)
+        if before.label != label:
+            raise DataError(
+                f"{where} labels {file!r} as {label[:80]!r}, and {before.where} as "
+                f"{before.label[:80]!r}: an image must have one label"
+            )
+        rows.append(row)
+    if repeated := len(rows) - len(first):
+        notes.append(f"{table.name} lists {repeated:,} files again, which count as often")
+    return rows
+
+
+def _divided(table: Path, rows: list[_Row], notes: list[str]) -> dict[str, list[_Row]]:
+    """The rows of one table by split: its own column, else the first folders, else all train."""
+    tops = {row.top for row in rows}
+    kinds = {split_of_folder(top) for top in tops}
+    if rows and all(row.split is not None for row in rows):
+        by = [row.split or "" for row in rows]
+    elif "train" in kinds and None not in kinds and len(kinds) > 1:
+        by = [row.top for row in rows]
+        notes.append(f"the splits of {table.name} are the first folders of its paths")
+    else:
+        return {"train": rows}
+    parts: dict[str, list[_Row]] = {}
+    for split, row in zip(by, rows, strict=True):
+        parts.setdefault(split, []).append(row)
+    return parts
+
+
+def _chosen(
+    table: Path, parts: dict[str, list[_Row]], asked: str | None, notes: list[str]
+) -> dict[str, list[_Row]]:
+    """The rows of the train and of the test split among parts of any names."""
+    kinds = {name: kind_of_split(name) or split_of_folder(name) or "" for name in parts}
+    train = [name for name, kind in kinds.items() if kind == "train"]
+    if len(train) != 1:
+        raise DataError(
+            f"{table} must have one train split: it has {', '.join(map(repr, parts)) or 'none'}; "
+            "call one of them train"
+        )
+    others = {name: kind for name, kind in kinds.items() if kind != "train"}
+    test, said = choose_test(str(table), others, asked)
+    notes += said
+    return {"train": parts[train[0]]} | ({"test": parts[test]} if test is not None else {})
+
+
+def _present(rows: list[_Row], config: DataConfig, notes: list[str]) -> list[_Row]:
+    """The rows whose file exists; others are refused, or left out with ``skip_bad``."""
+    present = [row for row in rows if row.path.is_file()]
+    if len(present) == len(rows):
+        return rows
+    missing = [row for row in rows if not row.path.is_file()]
+    shown = "; ".join(f"{row.path} ({row.where})" for row in missing[:_MAX_LISTED])
+    if not config.skip_bad:
+        raise DataError(
+            f"every file that a table lists must be there: {len(missing):,} are missing: {shown}; "
+            "copy them there, or leave them out with --skip-bad"
+        )
+    notes.append(f"{len(missing):,} files that the table lists are missing and left out: {shown}")
+    return present
+
+
+def _text(entries: dict[str, Any], name: str, where: str) -> str:
+    """A cell as text; of JSON also a whole number."""
+    value = entries.get(name)
+    if isinstance(value, list):
+        raise DataError(
+            f"every image must have one label: {name!r} of {where} holds several, as sets with "
+            "several labels for an image do; choose a key of single labels with --label-column"
+        )
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        shown = "nothing" if value is None else type(value).__name__
+        raise DataError(f"{name!r} of {where} must be text or a whole number: it is {shown}")
+    return str(value)
+
+
+def _entries(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a table, each with where it is and its cells by column.
+
+    Raises:
+        DataError: the file is too large, or a line cannot be read.
+    """
+    if table.stat().st_size > _MAX_BYTES:
+        raise DataError(f"{table} must be a table of at most {_MAX_BYTES:,} bytes")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            if table.suffix.lower() == ".jsonl":
+                for count, line in enumerate(file, start=1):
+                    if line.strip():
+                        yield _json(line, f"line {count} of {table}")
+                return
+            head = file.readline(2**16)
+            delimiter = max(_DELIMITERS, key=head.count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            header = next(reader, [])
+            if len(set(header)) < len(header):
+                raise DataError(f"{table} must have columns of different names: it has {header}")
+            for cells in reader:
+                where = f"line {reader.line_num} of {table}"
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    raise DataError(
+                        f"{where} must have {len(header)} cells, as the header: it has {len(cells)}"
+                    )
+                yield where, dict(zip(header, cells, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read as a table in UTF-8: {error}") from error
+
+
+def _json(line: str, where: str) -> tuple[str, dict[str, Any]]:
+    try:
+        entries = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} must be a JSON object: {error}") from error
+    if not isinstance(entries, dict):
+        raise DataError(f"{where} must be a JSON object: it is a {type(entries).__name__}")
+    return where, entries
+
+
+def _count_unlisted(table: Path, listed: set[Path], notes: list[str]) -> None:
+    """Note how many images in the folder of a table it does not list."""
+    unlisted = len(set(scan(table.parent).images) - listed)
+    if unlisted:
+        notes.append(
+            f"{unlisted:,} images that {table.name} does not list, but which lie beside it or "
+            "below, are not used"
+        )
+
+
+SOURCES.register("listing")(
+    Layout(
+        title="a table of files and labels (.csv, .jsonl)",
+        recognises=lambda location: bool(_tables(Path(location))),
+        open=open_listing,
+        published=True,
+    )
+)
