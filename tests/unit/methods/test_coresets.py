@@ -226,7 +226,7 @@ def test_classes_are_chosen_from_by_themselves(name, channels) -> None:
         alone = method.select(replace(given, classes=range(label, label + 1)))
         assert torch.equal(alone, chosen[label])
         rows = given.train.rows(label)
-        found = features(given.network, given.experts[0][1], given.train, rows, given.device)
+        found = features(given, given.experts[0][1], rows)
         picked = method.pick(found, 3, keyed_generator(given.seed, "select", label))
         assert torch.equal(rows[picked], chosen[label])
 
@@ -239,10 +239,7 @@ def test_the_expert_is_the_one_asked_for(name, by_hand) -> None:
     found = []
     for number in range(3):
         rows = make(name, expert=number).select(given)
-        features_of = given.experts[number][1]
-        standard = features(
-            given.network, features_of, given.train, given.train.rows(1), given.device
-        )
+        standard = features(given, given.experts[number][1], given.train.rows(1))
         assert rows[4:].tolist() == given.train.rows(1)[by_hand(standard, 4)].tolist()
         found.append(tuple(rows.tolist()))
     assert len(set(found)) > 1

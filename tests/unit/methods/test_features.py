@@ -18,7 +18,7 @@ def test_are_the_embeddings_of_standardised_images_in_evaluation_mode(norm, chan
     state = given.experts[0][1]
     rows = torch.randperm(140, generator=torch.Generator().manual_seed(0))[:101]
     network = given.network.train()  # it must not matter
-    found = features(network, state, train, rows, torch.device("cpu"))
+    found = features(given, state, rows)
     assert network.training
     mean, std = (
         torch.tensor(v, dtype=torch.float64).view(-1, 1, 1)
@@ -32,12 +32,10 @@ def test_are_the_embeddings_of_standardised_images_in_evaluation_mode(norm, chan
 def test_arithmetic_is_of_the_weights_dtype_and_results_are_float64() -> None:
     train = image_set((20, 20))
     given = task(train=train, dtype=torch.float32)
-    found = features(
-        given.network, given.experts[0][1], train, torch.arange(40), torch.device("cpu")
-    )
+    found = features(given, given.experts[0][1], torch.arange(40))
     assert found.dtype == torch.float64
     assert torch.equal(found, found.float().double())
-    none = features(given.network, given.experts[0][1], train, torch.arange(0), torch.device("cpu"))
+    none = features(given, given.experts[0][1], torch.arange(0))
     assert none.shape == (0, given.network.embedding_size)
 
 
@@ -49,9 +47,7 @@ def test_an_image_has_the_same_features_in_any_company() -> None:
         dtype=torch.float32,
     )
     rows = torch.arange(170)
-    whole = features(given.network, given.experts[0][1], given.train, rows, torch.device("cpu"))
+    whole = features(given, given.experts[0][1], rows)
     for start, stop in ((0, 1), (3, 40), (60, 170)):
-        part = features(
-            given.network, given.experts[0][1], given.train, rows[start:stop], torch.device("cpu")
-        )
+        part = features(given, given.experts[0][1], rows[start:stop])
         torch.testing.assert_close(part, whole[start:stop], rtol=1e-5, atol=1e-5)

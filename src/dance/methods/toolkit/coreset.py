@@ -1,7 +1,7 @@
 """Selection by features, one class after the other: the base of herding, k-means and K-Center.
 
-Features are those of an expert (:func:`features`). The features of a class
-are computed, used and freed before those of the next, so that memory is that of the largest class.
+Features are those of an expert (:func:`features`). The features of a class are computed, used and
+freed before those of the next, so that memory is that of the largest class.
 
 Scores are float64. Which of two images has the lower score must not depend on the order of a sum,
 so scores that differ by less than 1e-12 of the largest summand count as equal, and of equal scores
@@ -10,7 +10,6 @@ the first image in the order of the data set is chosen. Copies of an image are s
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 
 import torch
@@ -18,9 +17,10 @@ import torch
 from dance.core.config import Count, configuration
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.data.imageset import ImageSet
 from dance.methods.base import CondensationTask, Coreset
-from dance.networks import Network, State
+from dance.methods.toolkit.images import NetworkInput
+from dance.methods.toolkit.network import TaskNetwork
+from dance.networks import State
 
 _BATCH = {"cpu": 64, "cuda": 1024}
 """Images per forward pass: what fits the cache of a CPU, or fills a GPU."""
@@ -77,19 +77,12 @@ class FeatureCoreset(Coreset):
         Raises:
             ConfigError: a class has fewer than ipc images, or there is no such expert.
         """
-        number = self.config.expert
         self.check_experts(len(task.experts))
+        _, state = task.experts[self.config.expert]
         classes = {label: self.rows(task, label) for label in task.classes}
         chosen = [torch.empty(0, dtype=torch.int64)]
         for label, rows in classes.items():
-            class_features = features(
-                task.network,
-                task.experts[number][1],
-                task.train,
-                rows,
-                task.device,
-                bfloat16=task.bfloat16,
-            )
+            class_features = features(task, state, rows)
             generator = keyed_generator(task.seed, "select", label)
             chosen.append(rows[self.pick(class_features, task.ipc, generator)])
             del class_features  # free the memory before the next class is forwarded
@@ -106,41 +99,26 @@ def first_least(scores: torch.Tensor, size: float) -> int:
     return int((scores <= scores.min() + _EQUAL * size).to(torch.uint8).argmax())
 
 
-def features(
-    network: Network,
-    state: State,
-    train: ImageSet,
-    rows: torch.Tensor,
-    device: torch.device,
-    *,
-    bfloat16: bool = False,
-) -> torch.Tensor:
-    """Embeddings of some images, without augmentation, in evaluation mode.
+def features(task: CondensationTask, state: State, rows: torch.Tensor) -> torch.Tensor:
+    """Embeddings of real images, without augmentation, in evaluation mode.
 
     The images are read and forwarded in batches, which depend on ``rows`` alone, so that memory
     holds the input of one batch only.
 
     Args:
-        network: skeleton.
-        state: weights, on ``device``, which decide the dtype of the arithmetic.
-        train: training set.
+        task: with the images and the network.
+        state: weights of the network, on the device.
         rows: (n,) int64 rows of the images in the training set.
-        device: where the network computes.
-        bfloat16: run the network's arithmetic in bfloat16.
 
     Returns:
-        (n,D) float64 on ``device``: flattened, not normalised.
+        (n,D) float64 on the device: flattened, not normalised.
     """
-    skeleton = copy.deepcopy(network).eval()
-    dtype = next(tensor.dtype for tensor in state.values() if tensor.is_floating_point())
-    found = torch.empty(len(rows), network.embedding_size, dtype=torch.float64, device=device)
-    rows = rows.to(train.images.device)
-    batch = _BATCH.get(device.type, _BATCH["cpu"])
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+    network, inputs = TaskNetwork(task), NetworkInput(task)
+    size = task.network.embedding_size
+    found = torch.empty(len(rows), size, dtype=torch.float64, device=task.device)
+    batch = _BATCH.get(task.device.type, _BATCH["cpu"])
+    with torch.no_grad():
         for start in range(0, len(rows), batch):
             part = slice(start, start + batch)
-            images = train.images[rows[part]].to(device)
-            images = train.normalization.apply_bytes(images, dtype)
-            images = images.contiguous(memory_format=torch.channels_last)
-            found[part] = skeleton.embed(state, images).double()
+            found[part] = network.embed(state, inputs.real(rows[part])).double()
     return found
