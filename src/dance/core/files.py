@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,6 +30,10 @@ Json = Any
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _TEMPORARY = re.compile(r"\..+\.(\d+)-\w+")
 """Folder in which a file is being written: ``.<final name>.<process id>-<letters>``."""
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+)  # fmt: skip
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -133,6 +138,29 @@ def write_json(path: Path, content: Json) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def special_kind(mode: int) -> str | None:
+    """What a file is that is not a regular one, such as ``"a named pipe"``; None for a regular one.
+
+    Args:
+        mode: ``st_mode`` of the file.
+    """
+    if stat.S_ISREG(mode):
+        return None
+    return next((kind for test, kind in _SPECIAL if test(mode)), "something else")
+
+
+def check_openable(path: Path) -> None:
+    """Refuse what must not be opened, since reading a pipe, a socket or a device may never end.
+
+    Raises:
+        OSError: there is nothing at ``path``, or something else than a file or folder.
+    """
+    mode = path.stat().st_mode
+    kind = special_kind(mode)
+    if kind is not None and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+
+
 def read_json(path: Path) -> Json:
     """Read JSON.
 
@@ -140,6 +168,7 @@ def read_json(path: Path) -> Json:
         ArtifactError: the file is missing or not JSON.
     """
     try:
+        check_openable(path)
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
@@ -190,6 +219,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         ArtifactError: missing, truncated, altered, or of another kind; the message names the file.
     """
     try:
+        check_openable(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             about = json.loads((file.metadata() or {}).get("dance", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -226,6 +256,7 @@ def read_part(path: Path, kind: str, name: str, expected: str) -> torch.Tensor:
         ArtifactError: missing, truncated or altered; the message names the file.
     """
     try:
+        check_openable(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             tensor: torch.Tensor = file.get_tensor(name)
     except FileNotFoundError as error:
@@ -252,6 +283,7 @@ def read_header(path: Path, kind: str) -> Json | None:
     The checksum is not verified: use :func:`read_tensors` to use the content.
     """
     try:
+        check_openable(path)
         with safe_open(path, framework="pt", device="cpu") as file:
             about = json.loads((file.metadata() or {}).get("dance", "{}"))
             return about["header"] if about.get("kind") == kind else None

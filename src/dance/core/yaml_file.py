@@ -11,6 +11,7 @@ import yaml
 
 from dance.core.config import format_value, to_plain
 from dance.core.errors import ConfigError
+from dance.core.files import check_openable
 
 
 def to_yaml(plain: Any) -> str:
@@ -49,6 +50,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or as :func:`from_yaml`.
     """
     try:
+        check_openable(path)
         return from_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error

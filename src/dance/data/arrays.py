@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ class Arrays(Source):
     ) -> None:
         self.name, self.classes, self.splits, self.notes = name, classes, tuple(splits), notes
         self._splits = dict(splits)
+        if max(_highest(images) for images, _ in splits.values()) == 1:
+            self._splits = {
+                split: (images * np.uint8(255), labels)
+                for split, (images, labels) in splits.items()
+            }
+            self.notes = (*notes, "the pixels are only 0 and 1, and are read as black and white")
         self._read = tuple(read)
         for split, (images, labels) in splits.items():
             if len(images) != len(labels):
@@ -77,7 +83,8 @@ def image_array(name: str, images: Array) -> Pixels:
     Args:
         name: of the array, for messages.
         images: (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, uint8 or floats in
-            [0, 1], which are rounded to the nearest of 256 levels.
+            [0, 1], which are rounded to the nearest of 256 levels. Where both axes could be C,
+            :func:`axis_notes` says which is taken.
 
     Raises:
         DataError: the array has another shape or type, or values out of range.
@@ -86,12 +93,13 @@ def image_array(name: str, images: Array) -> Pixels:
         raise DataError(
             f"{name} must be (N, H, W), (N, H, W, C) or (N, C, H, W): got shape {images.shape}"
         )
-    if images.ndim == 4 and images.shape[3] not in _CHANNELS:
-        if images.shape[1] not in _CHANNELS:
+    if images.ndim == 4:
+        if not {images.shape[1], images.shape[3]} & set(_CHANNELS):
             raise DataError(
                 f"{name} must have 1, 3 or 4 channels, last or second: got shape {images.shape}"
             )
-        images = np.moveaxis(images, 1, 3)
+        if not _are_last(images.shape):
+            images = np.moveaxis(images, 1, 3)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if np.issubdtype(images.dtype, np.floating):
@@ -99,6 +107,39 @@ def image_array(name: str, images: Array) -> Pixels:
     if images.dtype != np.uint8:
         raise DataError(f"{name} must be uint8, or floats in [0, 1]: got {images.dtype}")
     return np.ascontiguousarray(images)
+
+
+def axis_notes(name: str, images: Array) -> tuple[str, ...]:
+    """What is to be said about the channels of an array that :func:`image_array` takes.
+
+    >>> axis_notes("x", np.zeros((9, 3, 4, 4)))
+    ('x has shape (9, 3, 4, 4): the second axis is taken for channels, as the others are equal',)
+    """
+    shape = images.shape
+    if len(shape) != 4 or shape[1] not in _CHANNELS or shape[3] not in _CHANNELS:
+        return ()
+    last = _are_last(shape)
+    sides = shape[1:3] if last else shape[2:]
+    told_apart = sides[0] == sides[1] and shape[1] != shape[3]
+    why = "as the others are equal" if told_apart else "as it is in most files"
+    axis = "last" if last else "second"
+    return (f"{name} has shape {shape}: the {axis} axis is taken for channels, {why}",)
+
+
+def _are_last(shape: Sequence[int]) -> bool:
+    """Whether the channels of (N, H, W, C) or (N, C, H, W) are last.
+
+    Where both could be, the reading with square images is right; where both or none are square, the
+    channels are last.
+    """
+    first, last = shape[1] in _CHANNELS, shape[3] in _CHANNELS
+    if first and last:
+        return not (shape[2] == shape[3] and shape[1] != shape[2])
+    return last
+
+
+def _highest(pixels: Pixels) -> int:
+    return int(pixels.max()) if pixels.size else 0
 
 
 def label_array(name: str, labels: Array, count: int) -> Raw:

@@ -38,6 +38,7 @@ class DecodingPlan:
             source has a test split.
         resolution: height and width S of the square images, in pixels.
         channels: C, 1 or 3.
+        bits: significant bits of 16-bit grey images.
         skip_bad: leave out images that cannot be used, instead of stopping at the first one.
     """
 
@@ -46,12 +47,13 @@ class DecodingPlan:
     held_out: npt.NDArray[np.bool_] | None
     resolution: int
     channels: int
+    bits: int
     skip_bad: bool
 
     def decode(self, record: Record) -> tuple[Record, Pixels | BadImageError]:
         """The record with its pixels (C, S, S) uint8, or with the error that explains its fault."""
         try:
-            return record, decode(record, self.resolution, self.channels)
+            return record, decode(record, self.resolution, self.channels, self.bits)
         except BadImageError as error:
             return record, error
 
@@ -67,8 +69,9 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
 
     Returns:
         The content of ``meta.json``: name, resolution, channels, mean and standard deviation per
-        channel of the train pixels in [0, 1], images per class of each split, the images that
-        were skipped, with the reasons, and the digest of all pixels and labels.
+        channel of the train pixels in [0, 1], the highest level of a train pixel, images per class
+        of each split, the images that were skipped, with the reasons, and the digest of all pixels
+        and labels.
 
     Raises:
         DataError: an image cannot be used, or a class has too few images left.
@@ -122,6 +125,7 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
         "channels": plan.channels,
         "mean": mean,
         "std": std,
+        "brightest": int(np.flatnonzero(histogram.sum(axis=0))[-1]),
         "counts": counts,
         "skipped": skipped,
         "content": [digests[split].hexdigest() for split in SPLITS],

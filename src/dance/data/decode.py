@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
@@ -17,15 +21,16 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dance.core.errors import DataError
+from dance.data.scan import unreadable
 from dance.data.sources import Pixels, Record
 
 FORMATS = tuple(
     str(kind.format)
     for kind in (
         JpegImageFile, PngImageFile, WebPImageFile, GifImageFile, BmpImageFile, TiffImageFile,
-        PpmImageFile,
+        PpmImageFile, Jpeg2KImageFile,
     )
-)  # fmt: skip
+) + (("AVIF",) if find_spec("PIL._avif") else ())  # fmt: skip
 """The readers of Pillow that are used; others are not exposed to files from outside."""
 MAX_PIXELS = 89_478_485
 """Larger images are refused before they are decoded; it is Pillow's own bound for a suspected
@@ -34,6 +39,9 @@ decompression bomb."""
 _WIDE_GREY = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 """Modes of grey images with more than 8 bits per pixel."""
 _GREY = _WIDE_GREY | {"1", "L", "LA", "La"}
+_WIDE_INTEGER = _WIDE_GREY - {"F"}
+_ANIMATED = frozenset({"GIF", "WEBP", "PNG", "TIFF", "AVIF"})
+"""Formats of several frames; a JPEG with several pictures holds previews of the first."""
 _ALPHA = frozenset({"RGBA", "RGBa", "LA", "La", "PA"})
 
 
@@ -41,25 +49,39 @@ class BadImageError(DataError):
     """An image cannot be used; the message names it and says why."""
 
 
-def examine(record: Record) -> tuple[int, bool]:
-    """Read the length of the shorter side, and whether the image is grey, from its header alone.
+class Header(NamedTuple):
+    """What is known of an image before it is decoded.
 
-    An image is grey if its mode is 1, L, LA, or 16-bit or float grey, or if it is P and all colours
-    of the palette are grey.
+    Attributes:
+        side: the shorter side in pixels.
+        grey: the mode is 1, L, LA, or 16-bit or float grey, or it is P and all colours of the
+            palette are grey.
+        animated: it has several frames, of which the first is decoded.
+        highest: the highest value of 16-bit grey; -1 for other images.
+    """
 
-    Returns:
-        The shorter side in pixels, and True for a grey image.
+    side: int
+    grey: bool
+    animated: bool = False
+    highest: int = -1
+
+
+def examine(record: Record) -> Header:
+    """Read the header of an image; pixels are decoded for 16-bit grey only.
 
     Raises:
         BadImageError: the record holds no image, or one that is too large.
     """
     if isinstance(record.content, np.ndarray):
-        return min(record.content.shape[:2]), record.content.ndim == 2
+        return Header(min(record.content.shape[:2]), record.content.ndim == 2)
     with _opened(record) as image:
-        return min(image.size), _is_grey(image)
+        animated = image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
+        side, grey = min(image.size), _is_grey(image)
+        highest = int(np.asarray(image).max()) if image.mode in _WIDE_INTEGER else -1
+        return Header(side, grey, animated, highest)
 
 
-def decode(record: Record, size: int, channels: int) -> Pixels:
+def decode(record: Record, size: int, channels: int, bits: int = 16) -> Pixels:
     """Decode, resize and crop one image.
 
     The shorter side is resized to ``size`` (bilinear with antialiasing, on the 8-bit image, with
@@ -71,6 +93,7 @@ def decode(record: Record, size: int, channels: int) -> Pixels:
         record: the image.
         size: height and width of the result in pixels.
         channels: C, 1 or 3; 1 is for sets of grey images only.
+        bits: significant bits of 16-bit grey images, whose highest value becomes white.
 
     Returns:
         (C, size, size) uint8.
@@ -80,10 +103,10 @@ def decode(record: Record, size: int, channels: int) -> Pixels:
             cannot be converted to RGB.
     """
     if isinstance(record.content, np.ndarray):
-        image = _eight_bit(Image.fromarray(record.content), channels)
+        image = _eight_bit(Image.fromarray(record.content), channels, bits)
         return _resize_and_crop(image, size, record.where)
     with _opened(record) as encoded:
-        image = _eight_bit(ImageOps.exif_transpose(encoded), channels)
+        image = _eight_bit(ImageOps.exif_transpose(encoded), channels, bits)
         return _resize_and_crop(image, size, record.where)
 
 
@@ -92,6 +115,8 @@ def _opened(record: Record) -> Iterator[Image.Image]:
     """Open an image and read its header; errors in the block are raised with the record's name."""
     content = record.content
     assert not isinstance(content, np.ndarray)
+    if isinstance(content, Path) and (reason := unreadable(content)):
+        raise BadImageError(f"{record.where} cannot be read: {reason}")
     try:
         stream = io.BytesIO(content) if isinstance(content, bytes) else content
         with Image.open(stream, formats=FORMATS) as image:
@@ -126,10 +151,10 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY
 
 
-def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
+def _eight_bit(image: Image.Image, channels: int, bits: int) -> Image.Image:
     """Convert an image of any mode to L or RGB."""
     if image.mode in _WIDE_GREY:
-        image = _wide_grey_to_eight_bit(image)
+        image = _wide_grey_to_eight_bit(image, bits)
     if image.mode in _ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -137,13 +162,14 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _wide_grey_to_eight_bit(image: Image.Image) -> Image.Image:
-    """Scale the whole range of 16-bit or float grey to 8 bits; ``convert`` would clip at 255."""
+def _wide_grey_to_eight_bit(image: Image.Image, bits: int) -> Image.Image:
+    """Scale the range of wide or float grey to 8 bits; ``convert`` would clip at 255."""
     values = np.asarray(image)
     if image.mode == "F":
         lowest, highest, scale = 0.0, 1.0, 255.0
     else:
-        lowest, highest, scale = 0.0, 65535.0, 255.0 / 65535.0
+        lowest, highest = 0.0, float(2**bits - 1)
+        scale = 255.0 / highest
     if not lowest <= float(values.min()) <= float(values.max()) <= highest:
         raise ValueError(f"grey values must lie in {lowest:g}..{highest:g}, mode {image.mode}")
     return Image.fromarray(np.rint(values * scale).astype(np.uint8))

@@ -19,7 +19,7 @@ from dance.core.errors import ArtifactError, DataError
 from dance.core.files import read_json
 from dance.core.progress import log, track
 from dance.data.cache import entry_folder, write_memo
-from dance.data.decode import BadImageError, bad_image, examine
+from dance.data.decode import BadImageError, Header, bad_image, examine
 from dance.data.find import LocatedSource
 from dance.data.parallel import ordered_map
 from dance.data.sources import Record
@@ -39,6 +39,8 @@ class Survey:
         longest: largest shorter side.
         typical: their median.
         grey: whether all images are grey.
+        animations: number of images with several frames.
+        highest: highest value of all 16-bit grey images; -1 if there is none.
     """
 
     content: str
@@ -46,6 +48,34 @@ class Survey:
     longest: int
     typical: int
     grey: bool
+    animations: int
+    highest: int
+
+    @property
+    def bits(self) -> int:
+        """Significant bits of 16-bit grey images: the fewest of 8, 10, 12, 14, 16 that hold all.
+
+        Cameras and scanners store fewer bits in 16-bit files, whose images would else be dark.
+        """
+        if self.highest <= 0:
+            return 16
+        return next(bits for bits in (8, 10, 12, 14, 16) if self.highest < 2**bits)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said about how the images are decoded."""
+        notes = []
+        if self.animations:
+            notes.append(
+                f"{self.animations:,} image{'s have' if self.animations > 1 else ' has'} several "
+                "frames, of which the first is used"
+            )
+        if self.bits < 16:
+            notes.append(
+                f"no 16-bit image has a value above {self.highest:,}, so {self.bits} of their bits "
+                f"are read: white is {2**self.bits - 1:,}"
+            )
+        return tuple(notes)
 
     @property
     def resolution(self) -> int:
@@ -87,8 +117,7 @@ def survey(located: LocatedSource, labels: str, skip_bad: bool) -> Survey:
 
 
 def _survey(located: LocatedSource, skip_bad: bool) -> Survey:
-    resolutions: list[int] = []
-    all_grey = True
+    headers: list[Header] = []
     first_bad: BadImageError | None = None
     source = located.source
     total = sum(len(source.labels(split, located.keep)) for split in source.splits)
@@ -101,15 +130,19 @@ def _survey(located: LocatedSource, skip_bad: bool) -> Survey:
                         raise DataError(bad_image(str(result)))
                     first_bad = first_bad or result
                     continue
-                resolution, grey = result
-                resolutions.append(resolution)
-                all_grey &= grey
-    if not resolutions:
+                headers.append(result)
+    if not headers:
         raise first_bad or DataError(f"{located.name} holds no images")
+    sides = [header.side for header in headers]
     surveyed = Survey(
-        content=source.content(located.keep), shortest=min(resolutions), longest=max(resolutions),
-        typical=int(median(resolutions)), grey=all_grey,
-    )  # fmt: skip
+        content=source.content(located.keep),
+        shortest=min(sides),
+        longest=max(sides),
+        typical=int(median(sides)),
+        grey=all(header.grey for header in headers),
+        animations=sum(header.animated for header in headers),
+        highest=max(header.highest for header in headers),
+    )
     if surveyed.shortest != surveyed.longest:
         log(
             f"{located.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
@@ -119,7 +152,7 @@ def _survey(located: LocatedSource, skip_bad: bool) -> Survey:
     return surveyed
 
 
-def _examine_record(record: Record) -> tuple[int, bool] | BadImageError:
+def _examine_record(record: Record) -> Header | BadImageError:
     try:
         return examine(record)
     except BadImageError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,8 @@ from dance.data.imageset import ImageSet
 from dance.data.normalization import Normalization
 from dance.data.sources import Labels
 
+_DARK = 64
+"""Highest level of a set that is said to be dark, as 14 bits in 16-bit colour files are."""
 _MAX_LISTED = 10
 """Largest number of bad images that a note lists."""
 
@@ -57,11 +59,12 @@ def load(
     config = config or DataConfig()
     try:
         located = find(source, config)
-        entry, held_out = _decoded(located, config)
+        entry, held_out, said = _decoded(located, config)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {error.filename or source}: {reason}") from error
-    notes = tuple(_notes(located, entry, config.test_fraction if held_out else None))
+    fraction = config.test_fraction if held_out else None
+    notes = tuple(_notes(located, (*located.source.notes, *said), entry, fraction))
     for note in notes:
         _log_once(f"{located.name}: {note}")
     mean, std = _mean_and_std(located, entry, config.statistics)
@@ -79,8 +82,10 @@ def load(
     )
 
 
-def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bool]:
-    """The decoded set, and whether its test split was held out of the train split."""
+def _decoded(
+    located: LocatedSource, config: DataConfig
+) -> tuple[CacheEntry, bool, tuple[str, ...]]:
+    """The decoded set, whether its test split was held out of the train split, and notes."""
     new_labels = {old: new for new, old in enumerate(located.keep)}
     labels = {
         split: np.array(
@@ -102,9 +107,11 @@ def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bo
     resolution = config.size or (located.known.size if located.known else surveyed.resolution)
     channels = 1 if surveyed.grey else 3
     fraction = config.test_fraction if held_out else None
+    bits = surveyed.bits
     key = fingerprint(
-        surveyed.content, numbers, located.keep, located.classes, resolution, channels, fraction
-    )
+        surveyed.content, numbers, located.keep, located.classes, resolution, channels, fraction,
+        *([bits] if bits < 16 else []),
+    )  # fmt: skip
     total = sum(map(len, labels.values()))
 
     def decode_all(folder: Path) -> Json:
@@ -115,7 +122,9 @@ def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bo
         is_test = (
             None if fraction is None else hold_out(labels["train"], len(located.classes), fraction)
         )
-        plan = DecodingPlan(located, new_labels, is_test, resolution, channels, config.skip_bad)
+        plan = DecodingPlan(
+            located, new_labels, is_test, resolution, channels, bits, config.skip_bad
+        )
         with track(f"decoding {located.name}", total, "images") as task:
             return build(plan, folder, task)
 
@@ -123,7 +132,7 @@ def _decoded(located: LocatedSource, config: DataConfig) -> tuple[CacheEntry, bo
     entry = get_or_build(key, decode_all, size=total * bytes_per_image)
     if entry.meta["skipped"] and not config.skip_bad:
         raise DataError(bad_image(entry.meta["skipped"][0][1]))
-    return entry, held_out
+    return entry, held_out, surveyed.notes
 
 
 def _digest(labels: dict[str, Labels]) -> str:
@@ -151,11 +160,14 @@ def _mean_and_std(
     return tuple(entry.meta["mean"]), tuple(entry.meta["std"])
 
 
-def _notes(located: LocatedSource, entry: CacheEntry, held_out: float | None) -> Iterator[str]:
+def _notes(
+    located: LocatedSource, said: Sequence[str], entry: CacheEntry, held_out: float | None
+) -> Iterator[str]:
     """Notes for readers of scores.
 
     Args:
         located: the source.
+        said: how it was read.
         entry: the decoded set.
         held_out: fraction of each class that is held out for testing; None if the source has a test
             split.
@@ -166,7 +178,13 @@ def _notes(located: LocatedSource, entry: CacheEntry, held_out: float | None) ->
         difference = located.known.difference(*((train + test, 0) if held_out else (train, test)))
         if difference:
             yield difference
-    yield from located.source.notes
+    yield from said
+    brightest = entry.meta.get("brightest", 255)
+    if brightest < _DARK:
+        yield (
+            f"the images are dark: no pixel is above {brightest} of 255; if their files hold fewer "
+            "bits than they have room for, scale them first"
+        )
     if held_out is not None:
         yield (
             f"no test split: {held_out:.0%} of every class ({test:,} of {train + test:,} images) "

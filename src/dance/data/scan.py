@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dance.core.errors import DataError
+from dance.core.files import special_kind
 
 IMAGE_SUFFIXES = frozenset(
     {"png", "apng", "jpg", "jpeg", "jpe", "jfif", "jif", "webp", "bmp", "dib", "gif", "tif", "tiff"}
@@ -32,10 +32,6 @@ _MAGIC = re.compile(
     re.DOTALL,
 )
 """How the files of image formats begin."""
-_KINDS = (
-    (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"),
-    (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
-)  # fmt: skip
 
 
 @dataclass
@@ -102,8 +98,12 @@ def holds_image(path: Path) -> bool:
     return False
 
 
-def unreadable(path: Path) -> str | None:
-    """Why a file must not be opened as an image; None if it may be.
+def unreadable(path: Path, limit: int | None = MAX_BYTES) -> str | None:
+    """Why a file must not be opened; None if it may be.
+
+    Args:
+        path: of the file.
+        limit: most bytes that it may have (None: any number).
 
     >>> unreadable(Path("/dev/null"))
     'it is a device, not a regular file'
@@ -112,13 +112,12 @@ def unreadable(path: Path) -> str | None:
         status = path.stat()
     except OSError as error:
         return error.strerror or str(error)
-    if not stat.S_ISREG(status.st_mode):
-        kind = next((kind for test, kind in _KINDS if test(status.st_mode)), "something else")
+    if kind := special_kind(status.st_mode):
         return f"it is {kind}, not a regular file"
     if status.st_size == 0:
         return "it is empty"
-    if status.st_size > MAX_BYTES:
-        return f"it has {status.st_size:,} bytes, and at most {MAX_BYTES:,} are read"
+    if limit is not None and status.st_size > limit:
+        return f"it has {status.st_size:,} bytes, and at most {limit:,} are read"
     return None
 
 

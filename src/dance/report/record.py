@@ -13,7 +13,7 @@ import yaml
 from dance.condensed import CondensedSet, Score, load_set
 from dance.condensed.score import read_scores
 from dance.core.errors import ArtifactError
-from dance.core.files import read_json
+from dance.core.files import check_openable, read_json
 
 _ENVIRONMENT: dict[str, tuple[type, ...]] = {"seconds": (int, float), "command": (list,)}
 """Types of entries of ``environment.json`` that are not only shown as text or number."""
@@ -104,6 +104,7 @@ def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
     if not path.exists():
         return "", {}
     try:
+        check_openable(path)
         text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except OSError as error:
@@ -146,6 +147,7 @@ def _losses(path: Path) -> dict[str, list[tuple[int, float]]]:
     if not path.exists():
         return {}
     try:
+        check_openable(path)
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"cannot read {path}: {error}") from error

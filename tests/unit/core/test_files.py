@@ -279,3 +279,12 @@ class TestJson:
         for path in (tmp_path / "file", tmp_path):
             with pytest.raises(ArtifactError, match="cannot read"):
                 read_json(path)
+
+
+@pytest.mark.parametrize("read", [read_json, lambda path: read_tensors(path, "expert")])
+def test_pipes_and_devices_are_never_opened(read, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match=r"pipe.*a named pipe, not a regular file"):
+        read(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match=r"zero.*a device, not a regular file"):
+        read(Path("/dev/zero"))

@@ -70,12 +70,12 @@ def test_grey_modes_give_one_channel():
         Image.fromarray(values),
         Image.fromarray(np.stack([values, np.full_like(values, 255)], -1)),  # LA, opaque
     ):
-        assert examine(record(image)) == (2, True)
+        assert examine(record(image))[:2] == (2, True)
         assert decode(record(image), 2, 1).tolist() == [values.tolist()]
         assert decode(record(image), 2, 3).tolist() == [values.tolist()] * 3
     bits = Image.fromarray(values > 100)
     assert bits.mode == "1"
-    assert examine(record(bits)) == (2, True)
+    assert examine(record(bits))[:2] == (2, True)
     assert decode(record(bits), 2, 1).tolist() == [[[0, 0], [255, 255]]]
 
 
@@ -88,7 +88,7 @@ def test_sixteen_bit_grey_is_scaled_over_its_whole_range_not_clipped():
         record(Image.fromarray(values), "TIFF"),
         Record("pgm", 0, portable),
     ):
-        assert examine(item) == (2, True)
+        assert examine(item)[:2] == (2, True)
         assert decode(item, 2, 1).tolist() == expected
 
 
@@ -104,7 +104,7 @@ def test_transparency_becomes_white():
     image = np.zeros((1, 3, 4), np.uint8)
     image[0] = [[255, 0, 0, 255], [255, 0, 0, 51], [0, 0, 255, 0]]  # opaque, a fifth, invisible
     item = record(Image.fromarray(np.repeat(image, 3, 0)))
-    assert examine(item) == (3, False)
+    assert examine(item)[:2] == (3, False)
     expected = np.array([[255, 0, 0], [255, 204, 204], [255, 255, 255]])
     row = decode(item, 3, 3)[:, 1].T
     assert row.tolist() == expected.tolist()
@@ -114,11 +114,11 @@ def test_palettes_are_looked_up_and_grey_palettes_are_grey():
     grey = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "L").convert("P")
     grey.putpalette([10, 10, 10, 20, 20, 20, 30, 30, 30, 40, 40, 40])
     assert grey.mode == "P"
-    assert examine(record(grey)) == (2, True)
+    assert examine(record(grey))[:2] == (2, True)
     assert decode(record(grey), 2, 1).tolist() == [[[10, 20], [30, 40]]]
     colour = grey.copy()
     colour.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
-    assert examine(record(colour)) == (2, False)
+    assert examine(record(colour))[:2] == (2, False)
     assert decode(record(colour), 2, 3)[:, 0, 0].tolist() == [255, 0, 0]
     clear = record(colour, transparency=0)
     assert decode(clear, 2, 3)[:, 0, 0].tolist() == [255, 255, 255]
@@ -143,7 +143,7 @@ def test_exif_orientation_is_applied():
 
 def test_arrays_are_images_too():
     values = np.random.default_rng(0).integers(0, 256, (5, 5), dtype=np.uint8)
-    assert examine(Record("it", 0, values)) == (5, True)
+    assert examine(Record("it", 0, values))[:2] == (5, True)
     assert (decode(Record("it", 0, values), 5, 1)[0] == values).all()
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from dance.core.registry import Registry
 from dance.data.config import DataConfig
 from dance.data.scan import folders as folders
+from dance.data.scan import unreadable
 
 Labels = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
@@ -49,6 +50,7 @@ class Source(ABC):
         classes: class names, index = label, as the source spells them.
         splits: ``("train",)`` or ``("train", "test")``.
         notes: what is left out, merged or reinterpreted, one sentence each, for readers of scores.
+        largest: files of more bytes than that are not read, as no image needs them (None: any are).
         chooses_test: whether ``--test-split`` can choose one of several splits.
     """
 
@@ -56,6 +58,7 @@ class Source(ABC):
     classes: tuple[str, ...]
     splits: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    largest: int | None = None
     chooses_test: bool = False
 
     @abstractmethod
@@ -78,19 +81,24 @@ class Source(ABC):
         """
         digest = hashlib.sha256(type(self).__name__.encode())
         for _, path in self.files(keep):
-            status = path.stat()
             digest.update(os.fsencode(path.absolute()) + b"\0")
+            try:
+                status = path.stat()
+            except OSError:  # a link to nothing: an image that cannot be used
+                status = path.lstat()
             digest.update(f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
         return digest.hexdigest()
 
     def content(self, keep: Collection[int]) -> str:
-        """Hex digest of the names and bytes of all files; it is the same on every machine."""
+        """Hex digest of the names and bytes of all files; it is the same on every machine.
+
+        Of images that must not be opened, or cannot be, only the names are part of it.
+        """
         digest = hashlib.sha256(type(self).__name__.encode())
         files = self.files(keep)
         with ThreadPoolExecutor(4) as pool:
-            for (name, _), content in zip(
-                files, pool.map(_sha256, (p for _, p in files)), strict=True
-            ):
+            contents = pool.map(lambda file: _sha256(file[1], self.largest), files)
+            for (name, _), content in zip(files, contents, strict=True):
                 digest.update(os.fsencode(name) + b"\0" + content)
         return digest.hexdigest()
 
@@ -125,6 +133,11 @@ def starts(path: Path, count: int) -> bytes:
         return file.read(count)
 
 
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _sha256(path: Path, limit: int | None) -> bytes:
+    if unreadable(path, limit) is not None:
+        return b""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b""

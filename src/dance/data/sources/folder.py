@@ -11,7 +11,7 @@ import numpy as np
 from dance.core.errors import DataError
 from dance.data.checks import list_some
 from dance.data.class_folders import arrange, has_table, read_table, refuse_sets_in_classes
-from dance.data.scan import Scan, folders, holds_image, scan
+from dance.data.scan import MAX_BYTES, Scan, folders, holds_image, scan
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source
 
 
@@ -41,6 +41,7 @@ class Folder(Source):
             different classes.
     """
 
+    largest = MAX_BYTES
     chooses_test = True
 
     def __init__(self, root: Path, test_split: str | None = None) -> None:

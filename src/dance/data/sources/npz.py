@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, image_array, label_array
+from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Pixels, Source
@@ -64,12 +64,14 @@ def open_npz(location: str, config: DataConfig) -> Source:
         parts["test"] = names[2:]
     images: dict[str, Pixels] = {}
     raw: dict[str, Raw] = {}
+    axes: tuple[str, ...] = ()
     for split, (image, label) in parts.items():
+        axes += axis_notes(image, arrays[image])
         images[split] = image_array(f"{image!r} in {path}", arrays[image])
         raw[split] = label_array(f"{label!r} in {path}", arrays[label], len(images[split]))
     names_of_classes = _classes(path, arrays.get("classes"))
     labelled = number(str(path), raw, {"train": names_of_classes})
-    notes = labelled.notes
+    notes = (*labelled.notes, *axes)
     if set(_UNUSED) & arrays.keys():
         count = len(arrays.get("val_images", ()))
         notes = (*notes, f"the validation split of {path.name} ({count:,} images) is not used")
