@@ -28,7 +28,7 @@ INSTRUCTIONS: dict[str, list[str]] = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     # named, because some distributions build compilers whose default is above the baseline
     INSTRUCTIONS["baseline"] = ["-march=x86-64"]
-    INSTRUCTIONS["avx2"] = ["-march=x86-64", "-mavx2", "-mfma"]
+    INSTRUCTIONS["avx2"] = ["-march=x86-64", "-mtune=haswell", "-mavx2", "-mfma"]
     INSTRUCTIONS["avx512"] = [
         *INSTRUCTIONS["avx2"],
         *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),

@@ -7,7 +7,8 @@
  *     dL/dw = sum g h,   dL/db = sum g,   dL/dx = w / s (g - mean(g) - h mean(g h)).
  * The maps of one image of the field's networks fit into the second-level cache, so main memory is read once and
  * written once; only m and 1/s are saved for the backward pass. Sums are float32 in a fixed order, so results
- * do not depend on the number of threads.
+ * do not depend on the number of threads. Gradients are read also where they do not count, since below AVX-512 no
+ * instruction reads 16 bits under a condition.
  */
 #include <math.h>
 #include <stdint.h>
@@ -101,7 +102,8 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                         const TYPE *restrict g = gi + (u / 2 * ow + v / 2) * c;                          \
                         for (int64_t j = 0; j < k; j++) {                                                \
                             const float value = load_##NAME(q[j]);                                       \
-                            const float up = value * scale[j] + shift[j] > 0 ? load_##NAME(g[j]) : 0;    \
+                            const float given = load_##NAME(g[j]);                                       \
+                            const float up = value * scale[j] + shift[j] > 0 ? given : 0;                \
                             sb[j] += up;                                                                 \
                             sw[j] += up * (value - m[j]);                                                \
                         }                                                                                \
@@ -117,11 +119,12 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                         const TYPE *restrict q = xi + (u * wd + v) * c;                                  \
                         TYPE *restrict out = go + (u * wd + v) * c;                                      \
                         const int pooled = u < 2 * oh && v < 2 * ow;                                     \
-                        const TYPE *restrict g = gi + (pooled ? (u / 2 * ow + v / 2) * c : 0);           \
+                        const TYPE *restrict g = pooled ? gi + (u / 2 * ow + v / 2) * c : q;             \
                         const float quarter = pooled ? 0.25f : 0.0f;                                     \
                         for (int64_t j = 0; j < k; j++) {                                                \
                             const float value = load_##NAME(q[j]);                                       \
-                            const float up = value * scale[j] + shift[j] > 0 ? load_##NAME(g[j]) : 0;    \
+                            const float given = load_##NAME(g[j]);                                       \
+                            const float up = value * scale[j] + shift[j] > 0 ? given : 0;                \
                             out[j] = store_##NAME(quarter * scale[j] * up + slope[j] * value +           \
                                                   centre[j]);                                            \
                         }                                                                                \

@@ -103,3 +103,12 @@ def test_numbers_that_are_none_are_not_hidden() -> None:
     y = norm_relu_pool(x, weight, bias, EPS)
     assert y[0, 1].isnan().all()
     assert y[0, [0, 2]].isfinite().all()
+
+
+@pytest.mark.usefixtures("each_variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_map_that_fills_no_pool_has_no_output_and_no_gradient(dtype: torch.dtype) -> None:
+    tensors = [t.requires_grad_() for t in given((2, 4, 1, 3), dtype)]
+    y = norm_relu_pool(*tensors, EPS)
+    assert y.shape == (2, 4, 0, 1)
+    assert not any(t.any() for t in gradients(tensors, y, torch.ones_like(y)))
