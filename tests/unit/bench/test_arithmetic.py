@@ -23,7 +23,7 @@ def convnet(resolution: int, channels: int, width: int, depth: int) -> int:
 
 
 def test_a_convnet_has_the_operations_of_the_closed_form() -> None:
-    network = build(NetworkConfig(), 3, 32, 10, "cifar10")
+    network = build(NetworkConfig(), 3, 32, 10)
     embedding, logits = forward_operations(network, 3, 32)
     assert embedding == convnet(32, 3, 128, 3)
     assert logits == embedding + 2 * 2048 * 10

@@ -52,10 +52,7 @@ def test_all_are_there_each_with_a_quick_variant() -> None:
 def test_tiny_imagenet_has_the_paper_s_four_blocks_and_three_as_the_code(ipc: int) -> None:
     paper = RECIPES.get(f"dance-tiny-imagenet-ipc{ipc}").config()
     code = RECIPES.get(f"dance-tiny-imagenet-ipc{ipc}-code").config()
-    built = [
-        build(config.network, 3, 64, 200, "tiny_imagenet").parameter_count()
-        for config in (paper, code)
-    ]
+    built = [build(config.network, 3, 64, 200).parameter_count() for config in (paper, code)]
     assert code.network.depth == 3
     assert replace(code, network=paper.network) == paper
     assert built[0] != built[1]
