@@ -393,7 +393,7 @@ class TestResume:
         finally:
             selected.cache_clear()
         now = "none: switched off by DANCE_KERNELS=0"
-        said = f"kernels of this run so far: {before}; it goes on with {now}: results agree"
+        said = f"kernels of this run so far: {before}; it continues with {now}: results are"
         assert said in capsys.readouterr().err
         assert read_json(place / "environment.json")["kernels"] == f"{before}, then {now}"
 
@@ -491,7 +491,7 @@ class TestEvaluate:
         (score,) = evaluate(copy, self.CONFIG, ["convnet"], source=DataConfig())
         assert score.protocol == "quick-v1, 1 epochs" and score.subject == "condensed"
         assert not [note for note in score.notes if "fingerprint" in note]
-        assert read_json(copy / "scores.json") == [*before, score.sealed()]
+        assert read_json(copy / "scores.json") == [*before, score.with_checksum()]
         assert load_set(copy / "condensed.safetensors").scores == lasting([before[0], score])
 
     def test_a_file_alone(self, copy, tmp_path) -> None:

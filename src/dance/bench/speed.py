@@ -1,4 +1,4 @@
-"""``dance bench speed``: the speed of the library beside the literal reference and the machine."""
+"""``dance bench speed``: the speed of the library, the literal reference and the machine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class SpeedConfig:
     ipc: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (1, 10, 50)
     """Numbers of images per class."""
     methods: tuple[str, ...] | None = None
-    """Names of the methods to measure beside DANCE (none: all that optimise stored images)."""
+    """Names of the methods to measure in addition to DANCE (none: all that optimise stored
+    images)."""
     rounds: AtLeastOne = 5
     """Number of rounds, in each of which all entries take turns, after a warm-up round."""
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -61,7 +61,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         metavar="NAME",
         nargs="*",
         help="methods to measure (default of methods: all; of speed: all that optimise stored "
-        "images, beside DANCE)",
+        "images, in addition to DANCE)",
     )
     parser.add_argument(
         "--rounds",

@@ -1,4 +1,4 @@
-"""Score a run or a condensed file again; the scores are stored beside the set and in its file."""
+"""Score a run or a condensed file again; the scores are stored in its file and in the run."""
 
 from __future__ import annotations
 

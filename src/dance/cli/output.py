@@ -28,8 +28,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     """Print a table, at most as wide as the terminal, or 120 characters wide if there is none.
 
     Args:
-        columns: names; a column whose name starts with ``>`` is aligned right, and it does not
-            wrap; nor does one whose name starts with ``<``.
+        columns: names; columns whose names start with ``>`` or ``<`` do not wrap, and the former
+            are right-aligned.
         rows: cells.
         title: printed above the table.
     """
@@ -52,7 +52,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 
 def print_scores(scores: Sequence[Score]) -> None:
-    """Print a row for every score; scores with soft labels have a table of their own."""
+    """Print a row for every score; scores with soft labels have a separate table."""
     if not scores:
         print("Not scored.")
         return

@@ -30,7 +30,7 @@ _HEADER = (
     "format", "origin", "classes", "counts", "space", "decoder", "normalization", "provenance",
     "scores",
 )  # fmt: skip
-_BESIDE = ("origin", "provenance", "scores")
+_METADATA = ("origin", "provenance", "scores")
 """Entries of the header that do not change what networks are trained on."""
 _OPTIONAL_TENSORS = ("soft_labels", "whitening", "source_rows")
 _FLOAT_BYTES = 4
@@ -201,9 +201,9 @@ class CondensedSet:
         return self.pixels.numel() * (_FLOAT_BYTES if self.pixel_range is None else 1) + soft
 
     def digest(self) -> str:
-        """SHA-256 of what networks are trained on: all but provenance and scores, in hex."""
+        """SHA-256 in hex of the set without origin, provenance and scores."""
         tensors, header = self.pack()
-        parts = {name: part for name, part in header.items() if name not in _BESIDE}
+        parts = {name: part for name, part in header.items() if name not in _METADATA}
         return checksum(tensors, parts)
 
     def was_scored_by(self, score: Score) -> bool:

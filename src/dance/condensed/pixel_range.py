@@ -11,9 +11,9 @@ from torch import Tensor
 from dance.core.errors import ConfigError
 
 _LEVELS = 255
-_LEAST_SPAN = 2.0**-10
-"""Least span of a range, as a fraction of its greatest absolute value (of 1 if that is below 1):
-float32 then tells the levels from each other."""
+_MIN_SPAN = 2.0**-10
+"""Smallest span of a range, as a fraction of its largest absolute value (of 1 if that is below 1),
+so that its levels differ in float32."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class PixelRange:
         low, high = flat.amin(1), flat.amax(1)
         if bool((low >= 0).all()) and bool((high <= 1).all()):
             return PixelRange.unit(len(flat))
-        least = _LEAST_SPAN * torch.maximum(low.abs(), high.abs()).clamp(min=1)
-        return PixelRange(tuple(low.tolist()), tuple(torch.maximum(high, low + least).tolist()))
+        smallest = _MIN_SPAN * torch.maximum(low.abs(), high.abs()).clamp(min=1)
+        return PixelRange(tuple(low.tolist()), tuple(torch.maximum(high, low + smallest).tolist()))
 
     def to_bytes(self, pixels: Tensor) -> Tensor:
         """Nearest levels, uint8, of pixels (n, C, S, S) float32."""

@@ -15,7 +15,7 @@ from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import checksum, read_json, write_json
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-_SEAL = "sha256"
+_CHECKSUM = "sha256"
 """Entry of a row of ``scores.json`` that is its checksum."""
 _OPTIONAL = ("set_digest", "asked", "seconds", "peak_memory_bytes", "device")
 """Fields that are left out of plain data if they are None."""
@@ -191,33 +191,33 @@ class Score:
             if value is not None or name not in _OPTIONAL
         }
 
-    def sealed(self) -> dict[str, Any]:
+    def with_checksum(self) -> dict[str, Any]:
         """JSON data with a checksum, ``sha256``, which :meth:`from_plain` verifies."""
         plain = self.to_plain()
-        return {**plain, _SEAL: checksum({}, plain)}
+        return {**plain, _CHECKSUM: checksum({}, plain)}
 
     @staticmethod
     def from_plain(plain: object) -> Score:
         """Read strictly: no value may be of another type, missing or unknown.
 
         Args:
-            plain: what :meth:`to_plain` or :meth:`sealed` returns.
+            plain: what :meth:`to_plain` or :meth:`with_checksum` returns.
 
         Raises:
             ConfigError: the data is not a score, or does not match its checksum; the message
                 names the first fault.
         """
-        seal = None
-        if isinstance(plain, dict) and _SEAL in plain:
+        stored = None
+        if isinstance(plain, dict) and _CHECKSUM in plain:
             plain = dict(plain)
-            seal = plain.pop(_SEAL)
+            stored = plain.pop(_CHECKSUM)
         try:
             score: Score = _READER.validate_json(json.dumps(plain))
         except ValidationError as error:
             raise ConfigError(_first(error)) from error
         except (TypeError, ValueError) as error:
             raise ConfigError(f"a score must be plain JSON data: {error}") from error
-        if seal is not None and seal != score.sealed()[_SEAL]:
+        if stored is not None and stored != score.with_checksum()[_CHECKSUM]:
             raise ConfigError(
                 f"the row of {score.label} on {score.network} was edited: it does not match its "
                 "checksum"
@@ -248,7 +248,7 @@ def read_scores(path: Path) -> list[Score]:
     plain = read_json(path)
     try:
         scores = scores_from_plain(plain)
-        if not all(_SEAL in row for row in plain):
+        if not all(_CHECKSUM in row for row in plain):
             raise ConfigError("every row must have its checksum, sha256")
     except ConfigError as error:
         raise ArtifactError(
@@ -259,14 +259,14 @@ def read_scores(path: Path) -> list[Score]:
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """Write a ``scores.json``, every row with a checksum."""
-    write_json(path, [score.sealed() for score in scores])
+    write_json(path, [score.with_checksum() for score in scores])
 
 
 def merged(scores: Sequence[Score], new: Sequence[Score]) -> list[Score]:
-    """The scores, and the new ones in place of those of the same settings."""
+    """The scores, in which the new ones replace those of the same settings."""
     replaced = {(row.subject, row.network, row.asked) for row in new}
-    kept = [row for row in scores if (row.subject, row.network, row.asked) not in replaced]
-    return [*kept, *new]
+    others = [row for row in scores if (row.subject, row.network, row.asked) not in replaced]
+    return [*others, *new]
 
 
 def _first(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""YAML of plain data: text for people, read strictly."""
+"""YAML of plain data: written for reading by people, and parsed strictly."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from dance.core.files import check_openable
 
 
 def to_yaml(plain: Any) -> str:
-    """YAML of plain data or a dataclass: keys in order, one a line, lists in brackets."""
+    """YAML of plain data or a dataclass: keys in order, one per line, lists in brackets."""
     plain = to_plain(plain)
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def from_yaml(text: str, name: str) -> dict[str, Any]:
-    """Settings by name from YAML text, which holds plain data only.
+    """Settings by name from YAML text, which must contain only plain data.
 
     Args:
         text: the YAML.
         name: of the file, for messages.
 
     Raises:
-        ConfigError: no YAML (file and line are named), a key given twice, or no settings by name.
+        ConfigError: the text is not YAML (the message names file and line), has a key twice, or
+            does not contain settings by name.
     """
     try:
         loader = _Loader(text)
@@ -88,7 +89,7 @@ def _bracketed(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 
 
 def _escaped(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Left to itself, PyYAML writes U+0085 as it is and reads it back as a space.
+    # By default, PyYAML writes U+0085 unchanged and reads it as a space.
     style = None if text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -114,8 +114,8 @@ class ImageSet:
         inside = (self.labels >= classes.start) & (self.labels < classes.stop)
         rows = inside.nonzero()[:, 0]
         contiguous = len(rows) > 0 and int(rows[-1]) - int(rows[0]) + 1 == len(rows)
-        kept = slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows
-        return dataclasses.replace(self, images=self.images[kept], labels=self.labels[kept])
+        index = slice(int(rows[0]), int(rows[-1]) + 1) if contiguous else rows
+        return dataclasses.replace(self, images=self.images[index], labels=self.labels[index])
 
     @cached_property
     def _order(self) -> torch.Tensor:

@@ -153,8 +153,9 @@ def _mean_and_std(
     of the train images otherwise.
     """
     known = located.known
-    own = known.own_constants if known is not None and statistics == "own" else None
-    constants = own or (known.constants if known is not None else None)
+    constants = None
+    if known is not None:
+        constants = (known.own_constants if statistics == "own" else None) or known.constants
     if constants is not None and len(constants[0]) == entry.meta["channels"]:
         return constants
     return tuple(entry.meta["mean"]), tuple(entry.meta["std"])

@@ -59,8 +59,8 @@ class RunConfig:
     pixels in [0,1], as MTT does) or zca_standardised (fitted on standardised pixels, as DataDAM
     does). The transform is stored with the set."""
     store: Literal["uint8", "float32"] = "uint8"
-    """Numbers in which the stored pixels are kept: uint8 (256 levels over the range of each
-    channel) or float32. The set is scored as stored. Whitened pixels are always float32, and real
+    """Type of the pixels in the file of the set: uint8 (256 levels over the range of each channel)
+    or float32. The set is scored as stored. Whitened pixels are always float32, and real
     images that a method selects always uint8."""
     networks: Annotated[tuple[str, ...], Field(min_length=1), Option(names=NETWORKS)] = ("convnet",)
     """Names of the networks that are trained on the finished set to score it (``dance list

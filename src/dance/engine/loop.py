@@ -433,17 +433,17 @@ def _write_environment(
 
 
 def _kernels(directory: RunDirectory, now: str) -> str:
-    """The kernels of this attempt after those of the earlier ones; a change is logged."""
+    """Names of the kernels of all attempts, this one last; a change is logged."""
     try:
         before = read_json(directory.environment)["kernels"]
-    except (ArtifactError, LookupError, TypeError):  # it begins, or nobody can read it any more
+    except (ArtifactError, LookupError, TypeError):  # the first attempt, or the file is damaged
         before = None
     if not isinstance(before, str):
         return now
     if before.rpartition(", then ")[2] == now:
         return before
     log(
-        f"kernels of this run so far: {before}; it goes on with {now}: results agree to rounding, "
-        "not to the last bit"
+        f"kernels of this run so far: {before}; it continues with {now}: results are equal only up "
+        "to rounding"
     )
     return f"{before}, then {now}"

@@ -48,8 +48,8 @@ def default_place(config: RunConfig) -> Path:
     return Path("runs") / f"{name}-{config.method}-ipc{config.ipc}-{digest(identity(config))[:8]}"
 
 
-def _is_own(path: Path) -> bool:
-    """Whether this is a file that belongs to no run yet: a temporary one, or the lock."""
+def _is_ignored(path: Path) -> bool:
+    """Whether this is a temporary file or the lock, which a new run directory may contain."""
     return is_temporary(path) or path.name == f"{_LOCK}.lock"
 
 
@@ -79,10 +79,10 @@ class RunDirectory:
         return self.snapshots / f"{step:06}.safetensors"
 
     def exclusively(self) -> AbstractContextManager[bool]:
-        """Hold the directory while this process makes the run.
+        """Lock the directory while this process makes the run.
 
         Raises:
-            ArtifactError: another process makes it, or the directory cannot be written.
+            ArtifactError: another process has locked it, or the directory cannot be written.
         """
         self._refuse_file()
         return locked(self.path / _LOCK, f"making the run in {self.path}", wait=False)
@@ -97,7 +97,7 @@ class RunDirectory:
         self._refuse_file()
         if self.config.exists():
             self._refuse_other(config)
-        elif self.path.is_dir() and not all(map(_is_own, self.path.iterdir())):
+        elif self.path.is_dir() and not all(map(_is_ignored, self.path.iterdir())):
             raise ArtifactError(
                 "--output must be a new or empty folder, or one with a run in it: "
                 f"{self.path} holds other files"
@@ -141,10 +141,10 @@ class RunDirectory:
         return read_scores(self.scores) if self.scores.exists() else []
 
     def add_scores(self, new: Sequence[Score]) -> list[Score]:
-        """Store scores, in place of those of the same settings; another process may do the same.
+        """Store scores, which replace those of the same settings; safe with other processes.
 
         Returns:
-            All scores that are stored now.
+            All scores that are now stored.
         """
         with locked(self.scores.with_name(f".{self.scores.name}"), "writing scores"):
             scores = merged(self.scores_so_far(), new)

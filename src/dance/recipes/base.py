@@ -40,7 +40,7 @@ RECIPES: Registry[Recipe] = Registry("recipe", "dance.recipes")
 Settings = Callable[[str, int, int], RunConfig]
 """A function of the data, the images per class and the resolution in pixels that returns the
 published configuration of a method, or the configuration that the method's rule gives."""
-SETTINGS: Registry[Settings] = Registry("method with settings of its own", "dance.recipes")
+SETTINGS: Registry[Settings] = Registry("method with published settings", "dance.recipes")
 """Settings by method; a method that is not registered uses the data-dependent settings of DANCE."""
 
 QUICK: Registry[Mapping[str, Any]] = Registry("method with quick settings", "dance.recipes")

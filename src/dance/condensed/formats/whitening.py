@@ -1,4 +1,4 @@
-"""The ZCA transform beside exported images, for sets whose networks see whitened pixels."""
+"""Export of the ZCA transform with the images, for sets whose networks see whitened pixels."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def write_whitening(content: Content, folder: Path) -> None:
         (folder / FILE).write_bytes(buffer.getbuffer())
         log(
             "the images are the inverse of the whitened pixels that networks are trained on; "
-            f"{FILE} holds the transform"
+            f"{FILE} contains the transform"
         )
