@@ -31,7 +31,7 @@ def exchanges(world: World) -> dict[str, object]:
     collected = world.gather(rows)
     state = {"bits": torch.tensor([True, False]), "half": torch.tensor(1.5, dtype=torch.bfloat16)}
     sent = world.broadcast_tensors(state if rank == size - 1 else None, size - 1)
-    dealt = world.scatter(collected, torch.empty_like(rows))
+    scattered = world.scatter(collected, torch.empty_like(rows))
     counted = world.broadcast(torch.tensor([rank], dtype=torch.int16), 1)
     return {
         "world": [rank, size, world.local_rank, world.is_rank_zero],
@@ -40,7 +40,7 @@ def exchanges(world: World) -> dict[str, object]:
         "gather": world.all_gather(rows).tolist(),
         "empty": list(world.all_gather(torch.empty(0, 4)).shape),
         "collect": None if collected is None else collected.tolist(),
-        "dealt": torch.equal(dealt, rows),
+        "dealt": torch.equal(scattered, rows),
         "broadcast": [str(counted.dtype), counted.tolist()],
         "tell": world.broadcast_object({"who": rank, "word": "größer"}, 1),
         "silence": world.broadcast_object(None),

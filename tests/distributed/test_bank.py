@@ -28,8 +28,8 @@ def together(cache: Path, *words: str | Path) -> list[str]:
 def test_several_processes_make_the_file_and_the_synthetic_of_one(tmp_path: Path) -> None:
     files = [tmp_path / "one.safetensors", tmp_path / "many.safetensors"]
     done("bank", "digits", *MADE, "--output", files[0])
-    said = together(tmp_path / "cache", "bank", "digits", *MADE, "--output", files[1])
-    assert [bool(out) for out in said] == [True, False]  # rank 0 prints for all
+    message = together(tmp_path / "cache", "bank", "digits", *MADE, "--output", files[1])
+    assert [bool(out) for out in message] == [True, False]  # rank 0 prints for all
     (one, header), (many, other) = (read_tensors(file, "portable bank") for file in files)
     assert one.keys() == many.keys()
     for name, tensor in one.items():

@@ -30,8 +30,8 @@ def test_several_processes_make_the_labels_of_one(tmp_path: Path) -> None:
     sets = [load_set(place / "condensed.safetensors") for place in (one, many)]
     soft = [found.soft_labels for found in sets]
     assert soft[0] is not None and torch.equal(soft[0], soft[1])
-    told = [found.provenance["soft_labels"] for found in sets]
-    assert told[0] == told[1]
+    origins = [found.provenance["soft_labels"] for found in sets]
+    assert origins[0] == origins[1]
     rows = [read_json(place / "scores.json") for place in (one, many)]
     assert [row["curve"] for row in rows[0]] == [row["curve"] for row in rows[1]]
     assert [row["labels"] for row in rows[1]] == ["soft", "soft"]

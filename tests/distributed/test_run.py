@@ -160,11 +160,11 @@ def test_a_killed_process_ends_the_run_with_one_message(
     assert ended[rank][0] == -signal.SIGKILL
     code, out, err = ended[1 - rank]
     assert (code, out) == (1, "")
-    said = [line for line in err.splitlines() if line.startswith("dance:")]
-    assert len(said) == 1 and "another process of this run ended" in said[0], err
+    messages = [line for line in err.splitlines() if line.startswith("dance:")]
+    assert len(messages) == 1 and "another process of this run ended" in messages[0], err
     assert "Traceback" not in err
-    held = checkpoints(place)
-    assert 0 < held[0] < held[-1] < 150
+    stored = checkpoints(place)
+    assert 0 < stored[0] < stored[-1] < 150
     same(longer, alone(LONGER, place))
     assert [row["step"] for row in metrics(place)] == list(range(150))
 
@@ -187,9 +187,9 @@ def workers(agent: subprocess.Popen[str]) -> dict[int, int]:
     found = {}
     for child in children:
         variables = Path(f"/proc/{child}/environ").read_bytes().decode().split("\0")
-        said = dict(variable.split("=", 1) for variable in variables if "=" in variable)
-        if "RANK" in said:
-            found[int(said["RANK"])] = int(child)
+        messages = dict(variable.split("=", 1) for variable in variables if "=" in variable)
+        if "RANK" in messages:
+            found[int(messages["RANK"])] = int(child)
     return found
 
 
@@ -226,13 +226,15 @@ def test_a_stop_is_clean_and_the_same_command_finishes(
     same(longer, together(2, LONGER, place))
 
 
-def test_a_mistake_is_told_once(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_once(tmp_path: Path) -> None:
     """One that all processes make, and would all report."""
     place = tmp_path / "run"
     started = processes.start(2, "-m", "dance", *words(("--ipc=100000",), place))
     ended = processes.finish(started)
     assert all(code in (1, 2) for code, _, _ in ended), ended
-    said = [line for _, _, err in ended for line in err.splitlines() if line.startswith("dance:")]
-    assert len(said) == 1, ended
-    assert "must not exceed the size of any class" in said[0]
+    messages = [
+        line for _, _, err in ended for line in err.splitlines() if line.startswith("dance:")
+    ]
+    assert len(messages) == 1, ended
+    assert "must not exceed the size of any class" in messages[0]
     assert not place.exists()

@@ -35,14 +35,14 @@ def test_rank_0_gets_those_of_others(tmp_path: Path) -> None:
         ended = finish(start(size, "-c", SCRIPT, str(tmp_path / str(size)), "apart"))
         assert all(code == 0 for code, _, _ in ended), ended
         assert ended[0][1].split() == ["3", "3"], "rank 0 writes those of others too"
-    held = {
+    stored = {
         place.parent.parent.parent.relative_to(tmp_path).as_posix(): sorted(
             place.parent.glob("trajectory-*")
         )
         for place in tmp_path.rglob("trajectory-*.safetensors")
     }
-    is_rank_zero, other = held.pop("2/0"), held.pop("2/1")
-    (alone,) = held.values()
+    is_rank_zero, other = stored.pop("2/0"), stored.pop("2/1")
+    (alone,) = stored.values()
     assert (len(alone), len(is_rank_zero), len(other)) == (3, 3, 1)
     for one, two in zip(alone, is_rank_zero, strict=True):
         found, expected = read_tensors(two, "trajectory")[0], read_tensors(one, "trajectory")[0]

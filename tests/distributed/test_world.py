@@ -29,25 +29,25 @@ def test_exchanges_are_the_same_on_all_and_a_death_is_noticed(size: int, killed:
     if size > 2:
         assert not torch.equal(total, other), "numbers whose order does not matter show nothing"
     rows = [[rank, rank] for rank in range(size) for _ in range(rank)]
-    for rank, said in found.items():
-        assert said["world"] == [rank, size, rank, rank == 0]
-        assert said["same"]
-        assert torch.equal(torch.tensor(said["sum"]), total)
-        assert said["gather"] == rows
-        assert said["empty"] == [0, 4]
-        assert said["collect"] == (rows if rank == 0 else None)
-        assert said["dealt"]
-        assert said["broadcast"] == ["torch.int16", [1]]
-        assert said["tell"] == {"who": 1, "word": "größer"}
-        assert said["silence"] is None
-        assert said["tell_all"] == ["x" * other for other in range(size)]
-        assert said["send"] == {
+    for rank, result in found.items():
+        assert result["world"] == [rank, size, rank, rank == 0]
+        assert result["same"]
+        assert torch.equal(torch.tensor(result["sum"]), total)
+        assert result["gather"] == rows
+        assert result["empty"] == [0, 4]
+        assert result["collect"] == (rows if rank == 0 else None)
+        assert result["dealt"]
+        assert result["broadcast"] == ["torch.int16", [1]]
+        assert result["tell"] == {"who": 1, "word": "größer"}
+        assert result["silence"] is None
+        assert result["tell_all"] == ["x" * other for other in range(size)]
+        assert result["send"] == {
             "bits": ["torch.bool", [True, False]],
             "half": ["torch.bfloat16", 1.5],
         }
-        assert "another process of this run ended" in said["lost"]
-        assert said["noticed_seconds"] < 10
-    assert sum(said["reports_end"] for said in found.values()) == 1
+        assert "another process of this run ended" in result["lost"]
+        assert result["noticed_seconds"] < 10
+    assert sum(result["reports_end"] for result in found.values()) == 1
 
 
 def test_alone_every_exchange_is_the_identity() -> None:

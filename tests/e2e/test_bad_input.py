@@ -394,7 +394,7 @@ class TestDamage:
         assert not done(*words).json["experts"][0]["trained_now"]
 
     @pytest.mark.parametrize("harm", ["flip", "cut"])
-    def test_a_checkpoint_is_named_and_the_run_starts_anew(self, harm: str, run: Path) -> None:
+    def test_a_checkpoint_is_named_and_the_run_starts_again(self, harm: str, run: Path) -> None:
         sound = load_set(run / FILE).pixels
         (run / "done").unlink()
         (run / FILE).unlink()

@@ -26,9 +26,9 @@ SCORED = ("--protocol=quick-v1", "--repeats=2", "--epochs=60")
 def owner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of experts and bank, made from the digits."""
     path = tmp_path_factory.mktemp("owner") / "digits.safetensors"
-    told = done("bank", "digits", *MADE, "--output", path, "--json").json
-    assert (told["experts"], told["entries"], told["classes"]) == (2, 6, 10)
-    assert told["bytes"] == path.stat().st_size
+    written = done("bank", "digits", *MADE, "--output", path, "--json").json
+    assert (written["experts"], written["entries"], written["classes"]) == (2, 6, 10)
+    assert written["bytes"] == path.stat().st_size
     return path
 
 
@@ -92,7 +92,7 @@ def test_one_bank_serves_all_runs_of_the_experts(tmp_path: Path) -> None:
 
     cache = Path(os.environ["DANCE_CACHE"])
     others = set(cache.rglob("bank-*"))
-    for name, held, words in (
+    for name, entries, words in (
         ("one", 3, ("--ipc=1", "--bank-draws=3")),
         ("two", 3, ("--ipc=3", "--factor=2", "--bank-draws=2")),
         ("more", 5, ("--ipc=1", "--bank-draws=5")),
@@ -101,9 +101,9 @@ def test_one_bank_serves_all_runs_of_the_experts(tmp_path: Path) -> None:
         done("condense", "digits", *common, *bank, "--output", tmp_path / name)
         (mine,) = set(cache.rglob("bank-*")) - others
         tensors, header = read_tensors(mine, "feature bank")
-        assert len(tensors["means"]) == header["entries"] == held
+        assert len(tensors["means"]) == header["entries"] == entries
         costs = read_json(tmp_path / name / "costs.json")
-        share = int(words[-1][-1]) / held  # a shorter bank costs its share of the longer one
+        share = int(words[-1][-1]) / entries  # a shorter bank costs its share of the longer one
         assert costs["bank_seconds"] == pytest.approx(share * header["seconds"])
         assert costs["bank_wait_seconds"] > 0
     straight = ("--ipc=1", "--real-targets=bank", "--options.iterations=3", "--bank-draws=5")

@@ -103,7 +103,7 @@ SHORT = ("--epochs", "2", "--experts.epochs", "1", "--experts.count", "1")
 
 
 def test_methods_under_one_number_of_updates(tmp_path: Path) -> None:
-    """A row for each, with the network that is asked for whatever a recipe has; once only."""
+    """One row for each, with the requested network instead of that of the recipe."""
     words = (*SMALL, *SHORT, "--methods", "random", "dm", "datadam", "dance", "--output", tmp_path)
     outcome = done(*words, "--updates", "3")
     record = json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))

@@ -106,9 +106,9 @@ def test_it_goes_back_and_finishes(
     assert len(SEEN) == times + 1
     assert read_json(place / "costs.json")["returns"] == times
     assert f"went back to a good state {times} times" in made.provenance["notes"][-1]
-    said = capsys.readouterr().err
-    assert said.count("going back to the last good state") == times
-    assert "--options.learning_rate" in said
+    messages = capsys.readouterr().err
+    assert messages.count("going back to the last good state") == times
+    assert "--options.learning_rate" in messages
 
 
 @pytest.mark.parametrize("hidden", [False, True])

@@ -196,7 +196,7 @@ class TestDirectory:
         assert [score["storage_bytes"] for score in scores] == [1280, 1280, 1280, 1438 * 64]
         assert load_set(finished / "condensed.safetensors").scores == lasting(scores[:1])
 
-    def test_nothing_in_the_set_tells_equal_runs_apart(self, finished, tmp_path) -> None:
+    def test_sets_of_equal_runs_are_equal(self, finished, tmp_path) -> None:
         """No clock, no machine, no memory: the same settings give the same bytes."""
         again = run(CONFIG, tmp_path / "again")
         for name in ("initial", "random", "condensed"):
@@ -383,7 +383,7 @@ class TestResume:
         assert "resuming after step 4" in capsys.readouterr().err
         assert torch.equal(pixels(place), pixels(finished))
 
-    def test_other_kernels_are_said(self, tmp_path, monkeypatch, capsys) -> None:
+    def test_other_kernels_are_logged(self, tmp_path, monkeypatch, capsys) -> None:
         place = interrupted(CONFIG, tmp_path / "run", 3)
         before = read_json(place / "environment.json")["kernels"]
         monkeypatch.setenv("DANCE_KERNELS", "0")
@@ -393,8 +393,8 @@ class TestResume:
         finally:
             selected.cache_clear()
         now = "none: switched off by DANCE_KERNELS=0"
-        said = f"kernels of this run so far: {before}; it continues with {now}: results are"
-        assert said in capsys.readouterr().err
+        message = f"kernels of this run so far: {before}; it continues with {now}: results are"
+        assert message in capsys.readouterr().err
         assert read_json(place / "environment.json")["kernels"] == f"{before}, then {now}"
 
     def test_a_finished_run(self, copy) -> None:
@@ -464,10 +464,10 @@ class TestNumerics:
 class TestTestData:
     def test_condensing_needs_none(self, tmp_path, finished, monkeypatch) -> None:
         """A run whose test images cannot be read still leaves the same condensed set."""
-        asked: list[str] = []
+        splits: list[str] = []
 
         def refuse(source: str, split: str, *rest: Any) -> Any:
-            asked.append(split)
+            splits.append(split)
             raise DataError("no test images here")
 
         def only_train(source: str, split: str, *rest: Any) -> Any:
@@ -478,7 +478,7 @@ class TestTestData:
         monkeypatch.setattr(context_module, "load", only_train)
         with pytest.raises(DataError, match="no test images here"):
             run(CONFIG, tmp_path / "run")
-        assert asked == ["test"]
+        assert splits == ["test"]
         assert torch.equal(pixels(tmp_path / "run"), pixels(finished))
         assert not (tmp_path / "run" / "done").exists()
 
@@ -523,7 +523,7 @@ class TestEvaluate:
         steps = []
         with at_training_step(0, lambda: steps.append(1)):
             (other,) = evaluate(alone, replace(config, repeats=1), ["convnet"], source=DataConfig())
-        assert steps and other.repeats == 1, "what was not asked for is not gone on with"
+        assert steps and other.repeats == 1, "a checkpoint of other settings is not resumed"
         assert "resuming" not in capsys.readouterr().err
         (found,) = evaluate(alone, config, ["convnet"], source=DataConfig())
         assert "resuming scoring" in capsys.readouterr().err

@@ -66,14 +66,16 @@ def labels(place: Path) -> torch.Tensor:
 class TestWhatIsKeptBack:
     def test_a_tenth_of_every_class(self) -> None:
         train = load("digits", "train", DataConfig())
-        rest, held = train_val_split(train, 0)
-        assert (rest.counts() + held.counts()).tolist() == train.counts().tolist()
-        assert held.counts().tolist() == [count // 10 for count in train.counts().tolist()]
-        everything = torch.cat([rest.images, held.images]).flatten(1)
+        rest, held_out = train_val_split(train, 0)
+        assert (rest.counts() + held_out.counts()).tolist() == train.counts().tolist()
+        assert held_out.counts().tolist() == [count // 10 for count in train.counts().tolist()]
+        everything = torch.cat([rest.images, held_out.images]).flatten(1)
         assert torch.equal(everything.sort(0)[0], train.images.flatten(1).sort(0)[0])
-        assert not torch.equal(train_val_split(train, 1)[1].images, held.images)
+        assert not torch.equal(train_val_split(train, 1)[1].images, held_out.images)
         assert (
-            len({part.fingerprint for part in (train, rest, held, train_val_split(train, 1)[0])})
+            len(
+                {part.fingerprint for part in (train, rest, held_out, train_val_split(train, 1)[0])}
+            )
             == 4
         )
 
@@ -88,15 +90,15 @@ class TestWhatIsKeptBack:
 class TestRun:
     def test_the_labels_are_the_experts_mean(self, soft) -> None:
         condensed = load_set(soft / "condensed.safetensors")
-        told = condensed.provenance["soft_labels"]
+        origin = condensed.provenance["soft_labels"]
         train = load("digits", "train", DataConfig())
         network = network_for(CONFIG.network, train)
-        recipe = replace(CONFIG.experts, epochs=told["epochs"])
+        recipe = replace(CONFIG.experts, epochs=origin["epochs"])
         training = NetworkTraining(train, network, CONFIG.network, recipe, 0)
         experts = ExpertPool(training).ensure(2)
         assert not any(expert.trained_now for expert in experts), "others than the run's"
         answers = [
-            (network.eval().logits(expert.final, condensed.images()) / told["temperature"])
+            (network.eval().logits(expert.final, condensed.images()) / origin["temperature"])
             .double()
             .softmax(1)
             for expert in experts
@@ -107,13 +109,15 @@ class TestRun:
         assert labels(soft).shape == (40, 10)
 
     def test_the_best_of_those_tried_is_taken(self, soft) -> None:
-        told = load_set(soft / "condensed.safetensors").provenance["soft_labels"]
-        pairs = [(each["epochs"], each["temperature"]) for each in told["tried"]]
+        origin = load_set(soft / "condensed.safetensors").provenance["soft_labels"]
+        pairs = [(each["epochs"], each["temperature"]) for each in origin["tried"]]
         assert pairs == [(1, 1.0), (1, 4.0), (2, 1.0), (2, 4.0)]
-        best = max(told["tried"], key=lambda each: each["accuracy"])
-        assert (told["epochs"], told["temperature"]) == (best["epochs"], best["temperature"])
-        held = sum(count // 10 for count in load("digits", "train", DataConfig()).counts().tolist())
-        assert told["chosen_on"] == f"{held} held-out training images"
+        best = max(origin["tried"], key=lambda each: each["accuracy"])
+        assert (origin["epochs"], origin["temperature"]) == (best["epochs"], best["temperature"])
+        held_out = sum(
+            count // 10 for count in load("digits", "train", DataConfig()).counts().tolist()
+        )
+        assert origin["chosen_on"] == f"{held_out} held-out training images"
 
     def test_rows_say_so_and_count_the_labels(self, soft) -> None:
         rows = read_json(soft / "scores.json")
@@ -138,7 +142,7 @@ class TestRun:
             run(CONFIG, tmp_path / "run")
         assert torch.equal(labels(tmp_path / "run"), labels(soft))
 
-    def test_again_makes_nothing_anew(self, soft) -> None:
+    def test_repeating_it_computes_nothing(self, soft) -> None:
         files = ("condensed.safetensors", "scores.json")
         before = [(soft / name).read_bytes() for name in files]
         run(CONFIG, soft)

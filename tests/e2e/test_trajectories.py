@@ -1,4 +1,4 @@
-"""A whole run of a method that imitates trajectories: what it stores, costs and goes on from."""
+"""A whole run of a method that imitates trajectories: its files, its costs and its resumption."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ def test_whitened_data_are_whitened_everywhere(whitened: Path, finished: Path) -
 def test_a_whitened_set_is_scored_on_whitened_images(whitened: Path) -> None:
     condensed = load_set(whitened / "condensed.safetensors")
     test = load("digits", "test")
-    asked: list[torch.Tensor] = []
+    batches: list[torch.Tensor] = []
     seen = evaluator_module.predict
 
     def watching(network: object, state: object, data: TrainingData, **rest: object) -> object:
-        asked.append(data.batch(slice(3)))
+        batches.append(data.batch(slice(3)))
         return seen(network, state, data, **rest)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -148,8 +148,8 @@ def test_a_whitened_set_is_scored_on_whitened_images(whitened: Path) -> None:
         )
     assert condensed.normalization.whitening is not None
     expected = condensed.normalization.apply_bytes(test.images[:3])
-    assert all(torch.equal(images, expected) for images in asked)
-    assert asked
+    assert all(torch.equal(images, expected) for images in batches)
+    assert batches
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def locked_by_another(path: Path) -> Iterator[None]:
     """Hold a lock as another process does: a lock of flock belongs to the opened file."""
     with locked(path, "testing"):
         yield
@@ -37,7 +37,7 @@ def test_a_second_run_in_one_directory_is_refused(finished: Path, tmp_path: Path
     place = tmp_path / "run"
     shutil.copytree(finished, place)
     before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
-    with held(place / ".run"):
+    with locked_by_another(place / ".run"):
         outcome = command(*WORDS, "--output", place)
     assert outcome.code == 2
     assert f"another process is making the run in {place} (process {os.getpid()} on" in outcome.err

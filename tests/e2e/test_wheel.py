@@ -131,9 +131,9 @@ def test_without_a_compiler_the_installation_succeeds(tmp_path: Path) -> None:
     environment = {**os.environ, "CC": "/nonexistent/cc"}
     run(*pip, "--no-build-isolation", "--target", site, source, env=environment)
     assert kernels(site) == set() and (site / "dance" / "kernels" / "conv_block.c").is_file()
-    name, said = chosen(site)
+    name, message = chosen(site)
     assert name == "none: not built at the installation"
-    assert said.count("the kernels were not built") == 1
+    assert message.count("the kernels were not built") == 1
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")

@@ -36,7 +36,7 @@ def test_operations_are_as_likely_as_each_other() -> None:
     assert int((counts - 1000).abs().max()) < 120  # four standard deviations
 
 
-def test_a_class_is_transformed_alike_whoever_its_images_are() -> None:
+def test_all_images_of_a_class_are_transformed_in_the_same_way() -> None:
     drawn = single.draw(ALL, 7, 8, keyed_generator(1, "x"))
     x = images(1).expand(14, -1, -1, -1)
     owner = torch.arange(7).repeat(2)

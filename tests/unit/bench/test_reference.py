@@ -1,4 +1,4 @@
-"""What the engine is measured against does the engine's mathematics, in its own words."""
+"""The literal reference computes the same as the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks: who is asked how often, what the numbers say, and that nothing stays behind."""
+"""Timing: the order of the entries, the statistics, and that watched functions are restored."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Work:
 
 
 def test_the_stopwatch_puts_nested_time_down_to_the_outer_function() -> None:
-    work, held = Work(), dict(vars(Work))
+    work, before = Work(), dict(vars(Work))
     names = iter(["first", "second"])
     watched = [Watched(Work, "inner", "inner"), Watched(Work, "outer", lambda: next(names))]
     with Stopwatch(watched, CPU) as watch:
@@ -68,15 +68,15 @@ def test_the_stopwatch_puts_nested_time_down_to_the_outer_function() -> None:
     assert watch.seconds["inner"] >= 0.02
     assert min(watch.seconds["first"], watch.seconds["second"]) >= 0.03  # with inner's 0.02
     assert watch.seconds["rest"] >= 0.005
-    assert dict(vars(Work)) == held
+    assert dict(vars(Work)) == before
 
 
 def test_the_stopwatch_puts_the_functions_back_after_an_error() -> None:
-    held = Work.fails
+    before = Work.fails
     watched = [Watched(Work, "fails", "x")]
     with pytest.raises(ValueError, match="on purpose"), Stopwatch(watched, CPU) as watch:
         Work().fails()
-    assert Work.fails is held
+    assert Work.fails is before
     assert "x" in watch.seconds
 
 

@@ -316,9 +316,9 @@ def test_what_eight_bits_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     squares = 98 * (0.5 / 255) ** 2 + 0.25**2 + 0.5**2
     assert done.rounding.rms == pytest.approx((squares / 100) ** 0.5)
     assert done.rounding.clipped == pytest.approx(0.02)
-    said = capsys.readouterr().err
-    assert "at most 0.5000" in said
-    assert "2.00% of them lay outside [0, 1]" in said
+    message = capsys.readouterr().err
+    assert "at most 0.5000" in message
+    assert "2.00% of them lay outside [0, 1]" in message
     assert export(condensed, "npz", tmp_path / "out.npz").rounding is None
 
 

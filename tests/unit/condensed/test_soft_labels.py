@@ -47,8 +47,8 @@ def test_the_file_of_a_set_without_them_does_not_speak_of_them(tmp_path: Path) -
         "format", "origin", "classes", "counts", "space", "decoder", "normalization",
         "provenance", "scores",
     }  # fmt: skip
-    held = load_set(tmp_path / "x")
-    assert held.learning_rate is None and held.soft_labels is None
+    stored = load_set(tmp_path / "x")
+    assert stored.learning_rate is None and stored.soft_labels is None
 
 
 def test_soft_labels_count_four_bytes_a_number() -> None:

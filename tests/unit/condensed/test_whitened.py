@@ -85,17 +85,17 @@ def test_exports_carry_the_transform(
     place = tmp_path / f"out.{kind}"
     export(condensed, kind, place)
     if kind == "pt":
-        held = torch.load(place, weights_only=True)
+        stored = torch.load(place, weights_only=True)
     else:
         with np.load(place if kind == "npz" else place / "whitening.npz") as arrays:
-            held = {name: torch.from_numpy(arrays[name]) for name in arrays if name != "classes"}
-    images = held["images"] if kind in ("npz", "pt") else condensed.to_uint8().float() / 255
-    flat = images.flatten(1) - held["whitening_mean"]
+            stored = {name: torch.from_numpy(arrays[name]) for name in arrays if name != "classes"}
+    images = stored["images"] if kind in ("npz", "pt") else condensed.to_uint8().float() / 255
+    flat = images.flatten(1) - stored["whitening_mean"]
     torch.testing.assert_close(
-        flat @ held["whitening_matrix"], condensed.images().flatten(1), atol=2e-5, rtol=1e-4
+        flat @ stored["whitening_matrix"], condensed.images().flatten(1), atol=2e-5, rtol=1e-4
     )
     if kind in ("parquet", "folder"):
-        assert "whitening.npz holds the transform" in capsys.readouterr().err
+        assert "whitening.npz contains the transform" in capsys.readouterr().err
     if kind == "parquet":
         card = (place / "README.md").read_text()
         assert "(image - whitening_mean) @ whitening_matrix" in card

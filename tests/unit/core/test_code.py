@@ -45,8 +45,8 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def test_what_decides_no_result_does_not_change_it(package: Path) -> None:
-    held = digest_of(package)
-    assert len(held) == 16
+    before = digest_of(package)
+    assert len(before) == 16
     for beside in ("cli/condense.py", "report/page.py"):
         append(package, beside, "\nVALUE = 1\n")
     for other in ("py.typed", "report/style.css"):
@@ -55,7 +55,7 @@ def test_what_decides_no_result_does_not_change_it(package: Path) -> None:
     append(package, "kernels/norm_relu_pool.c", "\n/* two\n   lines */\n// and one\n")
     replace(package / "core" / "rng.py", '"""', '"""Another docstring. ')
     replace(package / "core" / "checkpoints.py", '"""Environment', '"""An environment')
-    assert digest_of(package) == held
+    assert digest_of(package) == before
 
 
 def test_what_decides_results_changes_it(package: Path) -> None:

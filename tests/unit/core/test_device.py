@@ -29,8 +29,8 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_memory_and_words() -> None:
     cpu = torch.device("cpu")
     before = devices.peak_memory(cpu)
-    held = torch.ones(16 << 20)  # 64 MiB that are really touched
+    tensor = torch.ones(16 << 20)  # 64 MiB that are really touched
     assert devices.peak_memory(cpu) >= before
-    assert devices.peak_memory(cpu) > held.numel() * 4
+    assert devices.peak_memory(cpu) > tensor.numel() * 4
     assert devices.available_memory(cpu) > 0
     assert devices.description(cpu).endswith(f", {torch.get_num_threads()} threads")

@@ -58,7 +58,7 @@ class TestTensors:
             assert torch.equal(tensors[name], tensor)
 
     def test_the_same_content_gives_the_same_bytes(self, tmp_path) -> None:
-        """Also where a dictionary's order is drawn anew for every file, as in Rust."""
+        """Even if the order of a dictionary is random, as in Rust."""
         contents = set()
         for number in range(20):
             write_tensors(tmp_path / str(number), TENSORS, HEADER, "test")

@@ -1,4 +1,4 @@
-"""Keyed generators: the same everywhere, independent of each other, apart from the global ones."""
+"""Keyed generators: equal everywhere, independent of each other and of the global ones."""
 
 from __future__ import annotations
 

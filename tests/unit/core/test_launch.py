@@ -1,4 +1,4 @@
-"""Who counts as one of several processes, and where they meet."""
+"""Which processes are one of several, and where these connect."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_two_jobs_or_steps_on_a_host_do_not_meet_at_one_port() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "variables",
     [
         {},
         {**TORCHRUN, "WORLD_SIZE": "1", "RANK": "0"},
@@ -55,12 +55,12 @@ def test_two_jobs_or_steps_on_a_host_do_not_meet_at_one_port() -> None:
         {**SRUN, "SLURM_STEP_ID": "4294967290", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"},
     ],
 )
-def test_alone(said: dict[str, str]) -> None:
-    assert launched(said) is None
+def test_alone(variables: dict[str, str]) -> None:
+    assert launched(variables) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "named"),
+    ("variables", "named"),
     [
         ({**TORCHRUN, "RANK": "4"}, "0..3"),
         ({**TORCHRUN, "RANK": "x"}, "RANK"),
@@ -69,9 +69,9 @@ def test_alone(said: dict[str, str]) -> None:
         ({**SRUN, "SLURM_STEP_NODELIST": "", "SLURM_JOB_NODELIST": ""}, "MASTER_ADDR"),
     ],
 )
-def test_refuses_what_cannot_be(said: dict[str, str], named: str) -> None:
+def test_refuses_what_cannot_be(variables: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        launched(said)
+        launched(variables)
 
 
 @pytest.mark.parametrize(

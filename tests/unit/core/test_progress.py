@@ -1,4 +1,4 @@
-"""What is said while waiting goes to stderr, in plain lines where there is no terminal."""
+"""Messages while waiting go to stderr, as plain lines if there is no terminal."""
 
 from __future__ import annotations
 

@@ -93,12 +93,12 @@ def test_work_that_was_stopped_is_resumed(tmp_path: Path, stop_at: int, seconds:
 
 def test_saves_are_made_when_they_are_due_or_asked_for(tmp_path: Path) -> None:
     saved: list[int] = []
-    for seconds, asked, expected in ((0, [], [1, 2, 3]), (1000, [], []), (1000, [2], [2])):
+    for seconds, always, expected in ((0, [], [1, 2, 3]), (1000, [], []), (1000, [2], [2])):
         saved.clear()
         checkpoints = Checkpoints(tmp_path, "work", {}, seconds)
         with resumable("working", 3, "steps", checkpoints) as work:
             for step in (1, 2, 3):
-                work.end_step(lambda _, step=step: saved.append(step), always_save=step in asked)
+                work.end_step(lambda _, step=step: saved.append(step), always_save=step in always)
         assert saved == expected
 
 

@@ -9,7 +9,7 @@ from dance.engine.snapshots import snapshot_steps
 
 
 @pytest.mark.parametrize(
-    ("asked", "steps"),
+    ("requested", "steps"),
     [
         ((), set()),
         ((3, 10), {3, 10}),
@@ -19,8 +19,8 @@ from dance.engine.snapshots import snapshot_steps
         (("10", "10"), {10}),
     ],
 )
-def test_steps(asked, steps) -> None:
-    assert snapshot_steps(asked, 10) == steps
+def test_steps(requested, steps) -> None:
+    assert snapshot_steps(requested, 10) == steps
 
 
 @pytest.mark.parametrize("word", ["0", "11", "-1", "2.5", "every:0", "every:11", "each:2", "", "²"])

@@ -217,7 +217,7 @@ class TestProtocol:
         assert found.best.epochs == tuple(1 + curve.index(max(curve)) for curve in curves)
         assert found.last.values == tuple(curve[-1] for curve in curves)
         assert found.best.mean == pytest.approx(np.mean([max(curve) for curve in curves]))
-        assert any(max(curve) > curve[-1] for curve in curves), "the two are not told apart"
+        assert any(max(curve) > curve[-1] for curve in curves), "the two are not distinguished"
 
 
 class TestSetsThatBringMore:
@@ -249,7 +249,7 @@ class TestSetsThatBringMore:
         assert [*map(list, found.confusion)] == expected.tolist()
         assert found.confusion != self.row(plain).confusion
 
-    def test_rows_are_told_apart(self) -> None:
+    def test_rows_are_distinguished(self) -> None:
         plain = condensed()
         taught = replace(plain, soft_labels=torch.full((24, 3), 1 / 3))
         hard, soft, back = (self.row(each) for each in (plain, taught, taught.hard()))

@@ -76,9 +76,9 @@ def test_a_damaged_library_is_never_loaded(
     """The next one serves, and a line says so; asked for by name, it is refused."""
     harm(folder / f"libkernels-{built}.so")
     assert selected().name != built
-    said = capsys.readouterr().err.splitlines()
-    assert f"libkernels-{built}.so" in said[0] and said[0].endswith(ENDS)
-    assert len(said) == (1 if selected().loaded else 2)
+    message = capsys.readouterr().err.splitlines()
+    assert f"libkernels-{built}.so" in message[0] and message[0].endswith(ENDS)
+    assert len(message) == (1 if selected().loaded else 2)
     selected.cache_clear()
     monkeypatch.setenv("DANCE_KERNELS", built)
     with pytest.raises(ArtifactError, match=rf"libkernels-{built}.so (must be what|cannot be)"):
@@ -123,7 +123,7 @@ def test_where_none_was_built_it_is_said_once(
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("requested", "says"),
     [
         ("avx51", "avx512, avx2, baseline or 0: got 'avx51'; did you mean 'avx512'"),
         ("sse", "got 'sse'; known: 0, avx2, avx512, baseline"),
@@ -131,9 +131,9 @@ def test_where_none_was_built_it_is_said_once(
     ],
 )
 def test_an_unknown_variant_is_refused(
-    asked: str, says: str, monkeypatch: pytest.MonkeyPatch
+    requested: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DANCE_KERNELS", asked)
+    monkeypatch.setenv("DANCE_KERNELS", requested)
     with pytest.raises(ConfigError) as refusal:
         selected()
     assert "DANCE_KERNELS must be " in str(refusal.value) and says in str(refusal.value)

@@ -150,7 +150,7 @@ class TestBuildRun:
         with pytest.raises(ConfigError, match="unknown method 'danse'; did you mean 'dance'"):
             build_run({"data": "digits", "method": "danse"})
 
-    def test_places_are_told(self) -> None:
+    def test_places_are_named(self) -> None:
         with pytest.raises(ConfigError, match=r"^run\.options\.iterations must be"):
             build_run({"data": "digits", "options": {"iterations": "x"}}, "run")
 

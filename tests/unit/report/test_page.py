@@ -1,4 +1,4 @@
-"""The page: its numbers are those of the run, nothing in it runs, and what is missing is said."""
+"""The page: its numbers are those of the run, it has no scripts, and missing parts are named."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_page_reaches_for_nothing(tmp_path, write_run):
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"),
+    ("gone", "message"),
     [
         ("metrics.jsonl", "No losses were logged."),
         ("initial.safetensors", "The initial set was not kept"),
@@ -208,11 +208,11 @@ def test_page_reaches_for_nothing(tmp_path, write_run):
         ("environment.json", "dance condense --config"),
     ],
 )
-def test_missing_parts_are_said(tmp_path, write_run, gone, said):
+def test_missing_parts_are_mentioned(tmp_path, write_run, gone, message):
     run_dir = write_run(tmp_path / "run")
-    assert said not in read(run_dir).text
+    assert message not in read(run_dir).text
     (run_dir / gone).unlink()
-    assert said in read(run_dir).text
+    assert message in read(run_dir).text
 
 
 def test_without_scores_the_page_says_how_to_evaluate(tmp_path, write_run):
