@@ -80,7 +80,7 @@ class Bank:
         """
         world = self._world
         whole, seconds, finished = (
-            self._begun(count) if world.is_rank_zero else (torch.empty(0), 0.0, 0)
+            self._latest(count) if world.is_rank_zero else (torch.empty(0), 0.0, 0)
         )
         sent = world.broadcast_tensors({_MEANS: whole[:count]} if world.is_rank_zero else None)
         entries = [row[own.start : own.stop] for row in sent[_MEANS]]
@@ -128,13 +128,13 @@ class Bank:
         write_tensors(self.path, {_MEANS: whole}, header, _KIND)
         self._checkpoints.clear()
 
-    def _begun(self, count: int) -> tuple[torch.Tensor, float, int]:
+    def _latest(self, count: int) -> tuple[torch.Tensor, float, int]:
         """The entries of the file or, where they are too few, of a checkpoint.
 
         Returns:
             The entries, the seconds that they took, and the number of entries in the file.
         """
-        means, seconds = self._stored()
+        means, seconds = self._read()
         finished, saved = len(means), self._checkpoints.numbers()
         if saved and saved[-1] <= finished:  # a kill after the last write left them
             self._checkpoints.clear()
@@ -145,7 +145,7 @@ class Bank:
                 return tensors[_MEANS], float(header["seconds"]), finished
         return means, seconds, finished
 
-    def _stored(self) -> tuple[torch.Tensor, float]:
+    def _read(self) -> tuple[torch.Tensor, float]:
         """The entries of the file; none when it is missing or damaged, which is logged."""
         if self.path.exists():
             try:

@@ -206,7 +206,7 @@ class NetworkStore:
         held = {i: found for i in range(count) if (found := self._read(i)) is not None}
         for trained in self._train_missing(held, count):
             held[trained.index] = trained
-        return [self._share(index, held.get(index)) for index in range(count)]
+        return [self._broadcast(index, held.get(index)) for index in range(count)]
 
     def _read(self, index: int, *, quiet: bool = False) -> StoredNetwork | None:
         """The stored network; none when it is missing or damaged, which is logged."""
@@ -265,7 +265,7 @@ class NetworkStore:
                 for group in self._groups([i for i in indices if others[i] is None]):
                     yield from self._train_group(group, count)
 
-    def _share(self, index: int, mine: StoredNetwork | None) -> StoredNetwork:
+    def _broadcast(self, index: int, mine: StoredNetwork | None) -> StoredNetwork:
         """One network on all processes and on rank 0's disk, from the first that has it."""
         world, path, kind = self._world, self.path(index), self._recorder.kind
         if world.size == 1 and mine is not None:

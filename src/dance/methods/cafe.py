@@ -91,7 +91,7 @@ from dance.objectives.discrimination import centre_cross_entropy
 from dance.objectives.moments import class_means
 from dance.training.optimisers import flat_sgd_step
 
-_LAYERS = 2
+_MEMORY_OF_LAYERS = 2
 """Memory of an image whose layers are all kept, as a multiple of a forward with gradients."""
 _MILESTONES = (Fraction(3, 5), Fraction(4, 5), Fraction(9, 10))
 """Fractions of all steps after which the learning rate is halved."""
@@ -196,7 +196,7 @@ class CAFECondensation(Condensation[CAFEState]):
         config, task, pixels = self._config, self.task, self.state.pixels
         classes, last = task.train.num_classes, task.network.embedding_size
         augmentation = self._augmentation.draw(iteration)
-        network = self._inner.state(own_buffers=True)
+        network = self._inner.state(copy_buffers=True)
         layers = partial(self._inner.network.call, self._layers, network)
 
         chunk = classes if self._inner.network.coupled else task.chunk
@@ -220,7 +220,7 @@ class CAFECondensation(Condensation[CAFEState]):
             if len(chunks) > 1:
                 found = self._synthetic(leaf, augmentation, layers, own)
             gradients += torch.autograd.grad(found, leaf, cotangent[own.start : own.stop])
-        rate = config.learning_rate * learning_rate_left(iteration, config.iterations)
+        rate = config.learning_rate * learning_rate_factor(iteration, config.iterations)
         flat_sgd_step(pixels, self.state.velocity, torch.cat(gradients), rate, config.momentum)
         features = (self._weights * difference.square()).sum()
         return {"features": features / classes, "discrimination": discrimination / classes}
@@ -295,7 +295,7 @@ class CAFECondensation(Condensation[CAFEState]):
         turn, train = iteration * (self._config.inner_cap + 1) + number, self.task.train
         rows = self._monitor.batch(0 if self._config.monitor == "clean" else turn)
         sizes = self._monitor.sizes()
-        network = self._inner.state(own_buffers=True)
+        network = self._inner.state(copy_buffers=True)
         hits = []
         with torch.no_grad():
             for part in self._parts(sizes):
@@ -329,10 +329,10 @@ class CAFECondensation(Condensation[CAFEState]):
         return torch.cat([self.task.initial.new_full((m.numel(),), weight) for weight, m in parts])
 
 
-def learning_rate_left(iteration: int, iterations: int) -> float:
+def learning_rate_factor(iteration: int, iterations: int) -> float:
     """The factor of the learning rate at an iteration, of ``iterations`` in all.
 
-    >>> [learning_rate_left(iteration, 10) for iteration in (0, 5, 6, 8, 9)]
+    >>> [learning_rate_factor(iteration, 10) for iteration in (0, 5, 6, 8, 9)]
     [1.0, 1.0, 0.5, 0.25, 0.125]
     """
     return 0.5 ** sum(iteration >= fraction * iterations for fraction in _MILESTONES)
@@ -365,7 +365,7 @@ class CAFE(Condenser):
         need more memory.
         """
         real = max(shape.gradient_batch, self.config.network_batch)
-        return Memory(synthetic=_LAYERS * shape.decoded, real=_LAYERS * real)
+        return Memory(synthetic=_MEMORY_OF_LAYERS * shape.decoded, real=_MEMORY_OF_LAYERS * real)
 
     def start(self, task: CondensationTask) -> CAFECondensation:
         """Begin with the initial stored images, zero-initialised network tensors and no accuracy.

@@ -81,7 +81,7 @@ from dance.methods.toolkit.inner_network import (
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import Network
 
-_INNER = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
+_INNER_EPOCHS = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
 """Epochs of inner training by images per class, as published."""
 _MAX_OUTER_STEPS = 50
 _BATCH_NORM_IMAGES = 16
@@ -131,14 +131,14 @@ def inner_epochs(ipc: int) -> int:
     >>> [inner_epochs(ipc) for ipc in (2, 10, 15, 20, 45, 50, 100)]
     [50, 50, 38, 25, 12, 10, 10]
     """
-    places = list(_INNER)
+    places = list(_INNER_EPOCHS)
     if ipc <= places[0] or ipc >= places[-1]:
-        return _INNER[places[0] if ipc <= places[0] else places[-1]]
+        return _INNER_EPOCHS[places[0] if ipc <= places[0] else places[-1]]
     low = ipc // 10 * 10
     if low == ipc:
-        return _INNER[ipc]
-    fall = _INNER[low] - _INNER[low + 10]
-    return round(_INNER[low] - fall * (ipc - low) / 10)
+        return _INNER_EPOCHS[ipc]
+    fall = _INNER_EPOCHS[low] - _INNER_EPOCHS[low + 10]
+    return round(_INNER_EPOCHS[low] - fall * (ipc - low) / 10)
 
 
 class DCCondensation(GradientMatching[InnerNetworkState]):

@@ -76,21 +76,21 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
             representatives=torch.zeros(sum(sizes), dtype=torch.int64),
         )
         super().__init__(task, config, state)
-        self._own: tuple[torch.Tensor, ...] = state.representatives.split(sizes)
+        self._representatives: tuple[torch.Tensor, ...] = state.representatives.split(sizes)
         self._interval = config.clustering_interval
         self._embedding = TaskNetwork(task)
         if config.start == "k_means":
-            state.pixels.copy_(self._start())
+            state.pixels.copy_(self._initial_pixels())
 
     def real_rows(self, label: int, iteration: int) -> torch.Tensor:
         """The representatives of a class, chosen again every ``clustering_interval`` steps."""
-        own = self._own[label]
+        own = self._representatives[label]
         if iteration % self._config.network_steps % self._interval == 0:
             generator = keyed_generator(self.task.seed, "clusters", iteration, label)
-            own.copy_(self._nearest(self.inner.state(), label, len(own), generator))
+            own.copy_(self._nearest_to_centroids(self.inner.state(), label, len(own), generator))
         return own
 
-    def _nearest(
+    def _nearest_to_centroids(
         self, network: State, label: int, clusters: int, generator: torch.Generator
     ) -> torch.Tensor:
         """Rows (clusters,) on the CPU of images of a class, each nearest to a centroid."""
@@ -103,7 +103,7 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
         chosen = representatives(torch.cat(features), clusters, generator)
         return rows[chosen].cpu()
 
-    def _start(self) -> torch.Tensor:
+    def _initial_pixels(self) -> torch.Tensor:
         """Stored images (K*ipc,C,S,S) of the representatives that an untrained network gives."""
         task, train = self.task, self.task.train
         network = self._embedding.fresh(keyed_generator(task.seed, "start network"))
@@ -111,7 +111,7 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
         index = []
         for label in task.classes:
             generator = keyed_generator(task.seed, "start clusters", label)
-            chosen = self._nearest(network, label, count, generator)
+            chosen = self._nearest_to_centroids(network, label, count, generator)
             # Cell k of stored image j has number k * ipc + j; too few images are repeated.
             cell = torch.arange(count) % len(chosen)
             index.append(chosen[cell].view(cells, task.ipc).T)

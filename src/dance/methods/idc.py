@@ -142,8 +142,9 @@ class IDCCondensation(GradientMatching[S]):
         )
         self._config = config
         self._augmentation = ChainedOperations(task, config.augmentation)
-        self._pass = math.ceil(len(task.train.labels) / config.network_batch)
-        self._steps = min(math.ceil(config.network_images / config.network_batch), self._pass)
+        self._steps_per_pass = math.ceil(len(task.train.labels) / config.network_batch)
+        steps = math.ceil(config.network_images / config.network_batch)
+        self._train_steps = min(steps, self._steps_per_pass)
         self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def step(self, iteration: int) -> Tensors:
@@ -153,11 +154,11 @@ class IDCCondensation(GradientMatching[S]):
             self.inner.renew(keyed_generator(self.task.seed, "network", number))
             self._warm_up(number)
             self.state.pixels.clamp_(0, 1)
-        network = self.inner.state(own_buffers=True)
+        network = self.inner.state(copy_buffers=True)
         loss = self.match(network, self._augmentation.draw(iteration), iteration)
         seed = self.task.seed
-        for step in range(iteration * self._steps, (iteration + 1) * self._steps):
-            order = keyed_generator(seed, "network order", step // self._pass)
+        for step in range(iteration * self._train_steps, (iteration + 1) * self._train_steps):
+            order = keyed_generator(seed, "network order", step // self._steps_per_pass)
             self._train(step, order, keyed_generator(seed, "network batch", step))
         return {"matching": loss}
 
@@ -177,9 +178,9 @@ class IDCCondensation(GradientMatching[S]):
 
     def _warm_up(self, number: int) -> None:
         """Train a new network for some passes over the real images."""
-        steps, seed = self._config.warmup_epochs * self._pass, self.task.seed
+        steps, seed = self._config.warmup_epochs * self._steps_per_pass, self.task.seed
         for step in range(number * steps, (number + 1) * steps):
-            order = keyed_generator(seed, "warm up order", step // self._pass)
+            order = keyed_generator(seed, "warm up order", step // self._steps_per_pass)
             self._train(step, order, keyed_generator(seed, "warm up batch", step))
 
     def _train(self, step: int, order: torch.Generator, generator: torch.Generator) -> None:
@@ -194,7 +195,7 @@ class IDCCondensation(GradientMatching[S]):
         if self._order[0] != order.initial_seed():
             key = order.initial_seed()
             self._order = key, torch.randperm(len(train.labels), generator=order)
-        first = step % self._pass * config.network_batch
+        first = step % self._steps_per_pass * config.network_batch
         rows = self._order[1][first : first + config.network_batch]
         drawn = siamese.draw(config.network_augmentation, len(rows), train.resolution, generator)
         images = siamese.apply(self.input.real(rows), drawn.to(self.task.device))

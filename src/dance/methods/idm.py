@@ -64,7 +64,7 @@ from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
 from dance.training.optimisers import flat_sgd_step
 
-_FIRST = 3
+_INITIAL = 3
 """Networks in the queue before the first iteration."""
 
 
@@ -152,7 +152,7 @@ class IDMCondensation(DistributionMatching[IDMState]):
             )
             for row, velocity in zip(state.networks, state.network_velocities, strict=True)
         ]
-        for number in range(_FIRST):
+        for number in range(_INITIAL):
             self._push(number)
 
     def step(self, iteration: int) -> Tensors:
@@ -162,7 +162,7 @@ class IDMCondensation(DistributionMatching[IDMState]):
             state.hits.zero_()
             state.seen.zero_()
         if iteration % config.push_interval == 0:
-            self._push(_FIRST + iteration // config.push_interval)
+            self._push(_INITIAL + iteration // config.push_interval)
         losses = self._match(iteration)
         self._train(iteration)
         return losses
@@ -225,7 +225,7 @@ class IDMCondensation(DistributionMatching[IDMState]):
 
     def _queue_length(self, iteration: int) -> int:
         """Networks in the queue after the push of an iteration."""
-        return min(_FIRST + 1 + iteration // self._config.push_interval, self._config.queue)
+        return min(_INITIAL + 1 + iteration // self._config.push_interval, self._config.queue)
 
 
 @METHODS.register("idm")

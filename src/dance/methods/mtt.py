@@ -223,7 +223,7 @@ class MTTCondensation(Condensation[MTTState]):
         batch: Batch,
         weights: torch.Tensor,
         adjoint: torch.Tensor,
-        wanted: bool,
+        with_weights: bool,
     ) -> StepGradients:
         """A :data:`StepBackward` of a batch; -a dq/dx is added to ``image_gradient``."""
         rate = self.state.learning_rate
@@ -235,15 +235,15 @@ class MTTCondensation(Condensation[MTTState]):
             x = seen[part].detach().requires_grad_()
             fraction = len(x) / len(seen)
             q, leaves = self._product(weights, x, batch.labels[part], adjoint)
-            inputs = [x, *(leaves.values() if wanted else ())]
+            inputs = [x, *(leaves.values() if with_weights else ())]
             second = torch.autograd.grad(q, inputs, materialize_grads=True)
             product += q.detach() * fraction
             gradients.append(second[0] * fraction)
-            if wanted:
+            if with_weights:
                 total += self._flat(second[1:]) * fraction
         (gradient,) = torch.autograd.grad((seen * torch.cat(gradients)).sum(), leaf)
         image_gradient.index_add_(0, batch.rows, -rate * gradient)
-        return StepGradients(product, total if wanted else None)
+        return StepGradients(product, total if with_weights else None)
 
     def _parts(self, count: int) -> list[slice]:
         """Split the images of a step into the parts that go through one forward."""

@@ -205,7 +205,7 @@ class Frequencies:
         self._with_graph, self._weights = values, weights
         self._gradient = torch.zeros_like(self.values) if self.learned else None
 
-    def collect(self, gradient: torch.Tensor) -> None:
+    def accumulate(self, gradient: torch.Tensor) -> None:
         """Add the gradient (F,D) of a class's loss with respect to the frequencies."""
         assert self._gradient is not None
         self._gradient += gradient
@@ -243,11 +243,11 @@ class NCFMCondensation(DistributionMatching[NCFMState]):
             config.real_batch,
         )
         self._encoders = Encoders(task, self.network)
-        self._first: torch.Tensor | None = None
+        self._fixed_rows: torch.Tensor | None = None
         if config.real == "first":
             every = [task.train.rows(label) for label in task.classes]
             rows = [class_rows[: config.real_batch or None] for class_rows in every]
-            self._first = torch.cat(rows).to(task.device)
+            self._fixed_rows = torch.cat(rows).to(task.device)
 
     def step(self, iteration: int) -> Tensors:
         """One iteration."""
@@ -286,7 +286,7 @@ class NCFMCondensation(DistributionMatching[NCFMState]):
 
     def drawn(self, iteration: int) -> tuple[Augmentation, torch.Tensor]:
         """The augmentation of the matching, and the rows of the real batch, on the device."""
-        augmentation, rows = self.augmentation.draw(2 * iteration), self._first
+        augmentation, rows = self.augmentation.draw(2 * iteration), self._fixed_rows
         if rows is None:
             (rows,) = send([self.real.rows(iteration)], self.task.device)
         return augmentation, rows
@@ -335,8 +335,8 @@ class NCFMCondensation(DistributionMatching[NCFMState]):
             frequencies = frequencies.detach().requires_grad_()
             real_values = characteristic(real, frequencies)
             values = characteristic(synthetic.detach(), frequencies)
-            raised = characteristic_distance(real_values, values, config.amplitude, config.phase)
-            drawn.collect(torch.autograd.grad(_SCALE * raised, frequencies)[0])
+            distance = characteristic_distance(real_values, values, config.amplitude, config.phase)
+            drawn.accumulate(torch.autograd.grad(_SCALE * distance, frequencies)[0])
         return loss.detach() + ((synthetic - leaf.detach()) * gradient).sum()
 
     def _ascend(self, gradient: torch.Tensor) -> None:

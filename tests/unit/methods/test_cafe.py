@@ -19,7 +19,7 @@ from dance.methods.cafe import (
     CAFEDSA,
     CAFECondensation,
     CAFEState,
-    learning_rate_left,
+    learning_rate_factor,
 )
 from dance.networks import NetworkConfig, State
 from unit.methods.literal import decode
@@ -281,7 +281,7 @@ def test_constant_accuracy_ends_the_loops_as_the_sheet_says() -> None:
 
 
 def test_the_rate_is_halved_three_times() -> None:
-    left = [learning_rate_left(iteration, 20) for iteration in range(20)]
+    left = [learning_rate_factor(iteration, 20) for iteration in range(20)]
     assert left == [1.0] * 12 + [0.5] * 4 + [0.25] * 2 + [0.125] * 2
 
 

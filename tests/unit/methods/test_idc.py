@@ -91,7 +91,7 @@ def test_batch_norm_runs_in_training_mode_and_matching_leaves_it_alone() -> None
     made = IDC(IDC.Config(**{**FAST, "network_learning_rate": 1e-9})).start(given)
     made.inner.renew(keyed_generator(0, "x"))
     before = made.state.network_buffers.clone()
-    made.match(made.inner.state(own_buffers=True), made._augmentation.draw(1), 1)
+    made.match(made.inner.state(copy_buffers=True), made._augmentation.draw(1), 1)
     assert torch.equal(made.state.network_buffers, before)
 
 

@@ -142,12 +142,12 @@ class Matcher:
         else:
             v = direction(self.gradients(state, images.detach(), label))
             gradient = torch.cat(
-                [self._carried(state, p, label, v) * (len(p) / len(images)) for p in parts]
+                [self._gradient_along(state, p, label, v) * (len(p) / len(images)) for p in parts]
             )
         (gradient,) = torch.autograd.grad(images, leaf, gradient)
         return found[0].value, gradient
 
-    def _carried(
+    def _gradient_along(
         self, state: State, images: torch.Tensor, label: int, v: list[torch.Tensor]
     ) -> torch.Tensor:
         """The gradient of <grad_w L, v> with respect to images."""

@@ -86,18 +86,18 @@ class InnerNetwork:
         if self.buffers is not None:
             self.buffers.copy_(self._buffer_layout.flatten(drawn))
 
-    def state(self, *, own_buffers: bool = False) -> State:
+    def state(self, *, copy_buffers: bool = False) -> State:
         """The parameters and buffers by name, as the skeleton takes them: views of the tensors.
 
         Counters of batches, which no network here reads, are copies: the skeleton has them as
         integers, and the vector of buffers has them as floats.
 
         Args:
-            own_buffers: copy all buffers, so that a forward in training mode does not move them.
+            copy_buffers: copy all buffers, so that a forward in training mode does not move them.
         """
         state = self._trained.views(self.weights)
         if self.buffers is not None:
-            buffers = self.buffers.clone() if own_buffers else self.buffers
+            buffers = self.buffers.clone() if copy_buffers else self.buffers
             state |= self._buffer_layout.views(buffers)
         return {n: t.long() if n in self._counters else t for n, t in state.items()}
 
