@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dance.core.errors import DataError
-from dance.data.labels import Raw
+from dance.data.labels import Raw, as_numbers
 from dance.data.sources import Labels, Pixels, Record, Source
 
 Array = npt.NDArray[Any]
@@ -171,7 +171,7 @@ def label_array(name: str, labels: Array, count: int) -> Raw:
         raise DataError(f"{name} must be whole numbers (int64) or text: got {labels.dtype}")
     if len(labels) and int(labels.min()) < 0:
         raise DataError(f"{name} must be 0 or more: got {int(labels.min())}")
-    return labels.astype(np.int64)
+    return as_numbers(labels, name)
 
 
 def _from_unit(name: str, images: Array) -> Pixels:

@@ -27,6 +27,20 @@ def check_same_classes(name: str, train: Sequence[str], test: Sequence[str]) -> 
     )
 
 
+def check_distinct(name: str, classes: Sequence[str]) -> None:
+    """Refuse two classes of one name.
+
+    Raises:
+        DataError: a name is given twice.
+    """
+    if len(set(classes)) < len(classes):
+        twice = sorted({name for name in classes if classes.count(name) > 1})
+        raise DataError(
+            f"every class of {name} must have a name of its own: {list_some(twice)} "
+            f"{'is' if len(twice) == 1 else 'are'} given to several; rename them"
+        )
+
+
 def check_range(name: str, split: str, labels: npt.NDArray[np.int64], num_classes: int) -> None:
     """Refuse labels outside 0..K-1.
 

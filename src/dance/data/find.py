@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dance.core.errors import DataError, nearest
 from dance.core.progress import log
+from dance.data.checks import check_distinct
 from dance.data.config import DataConfig
 from dance.data.known import KNOWN, Known
 from dance.data.sources import SOURCES, Source
@@ -143,6 +144,7 @@ def _open(location: str, config: DataConfig) -> Source | None:
     if not found:
         return None
     opened = found[0].open(location, config)
+    check_distinct(opened.name, opened.classes)
     if config.test_split is not None and not opened.chooses_test:
         raise DataError(
             f"--test-split must choose among several splits: {opened.name} has none to choose "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,10 @@ Numbers = npt.NDArray[np.int64]
 Raw = Numbers | list[str]
 """Labels of one split as a source gives them."""
 _WHOLE = re.compile(r"[0-9]{1,18}")
+
+
+_MOST = 10_000
+"""Classes that a set without class names may have whose copy has images of some of them only."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,20 @@ class Labelled:
     classes: tuple[str, ...]
     labels: dict[str, Numbers]
     notes: tuple[str, ...] = ()
+
+
+def as_numbers(values: npt.NDArray[Any], where: str) -> Numbers:
+    """Labels of any integer type as int64.
+
+    Raises:
+        DataError: a label is above the highest number of int64.
+    """
+    if values.dtype.kind == "u" and len(values) and int(values.max()) > np.iinfo(np.int64).max:
+        raise DataError(
+            f"labels must be whole numbers from 0 on, one for each class: {where} holds "
+            f"{int(values.max())}"
+        )
+    return values.astype(np.int64)
 
 
 def number(
@@ -60,6 +79,11 @@ def number(
     numbers = {split: np.asarray(found) for split, found in raw.items()}
     highest = int(numbers["train"].max(initial=-1))
     names = names or {}
+    if not names.get("train") and highest >= max(len(numbers["train"]), _MOST):
+        raise DataError(
+            f"labels of {where} must be numbered from 0 on, with images for each: the highest of "
+            f"{len(numbers['train']):,} is {highest}"
+        )
     classes = names.get("train") or tuple(str(label) for label in range(highest + 1))
     for split, found in numbers.items():
         check_range(where, split, found, len(classes))

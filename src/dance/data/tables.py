@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dance.core.errors import DataError
+from dance.data.labels import as_numbers
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category", "target")
@@ -88,7 +89,7 @@ def labels(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.int64] | list[
         )
     if text:
         return [str(value) for value in column.to_pylist()]
-    return np.asarray(column.to_numpy()).astype(np.int64)
+    return as_numbers(np.asarray(column.to_numpy()), where)
 
 
 def encoded(column: pa.ChunkedArray, where: str) -> Iterator[bytes]:

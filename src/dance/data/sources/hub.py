@@ -17,10 +17,10 @@ from dance.core.progress import log
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source
+from dance.data.splits import choose_test, kind_of_split
 from dance.data.tables import columns, labels
 
 _PREFIX = "hf:"
-_TEST_NAMES = ("test", "validation", "valid", "val")
 _BATCH = 256
 
 
@@ -30,7 +30,7 @@ def open_hub(location: str, config: DataConfig) -> Source:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise DataError(f"a set of the hub must be given as hf:owner/name: got {location!r}")
     splits = _fetch(repository, subset or None, config.offline)
-    return Hub(repository, splits, config.label_column)
+    return Hub(repository, splits, config)
 
 
 class Hub(Source):
@@ -39,15 +39,15 @@ class Hub(Source):
     Args:
         repository: such as ``"uoft-cs/cifar10"``.
         splits: a ``datasets.Dataset`` by name of the split.
-        label_column: holds the labels (None: the only column with a common name).
+        config: label column and test split that the user chose.
 
     Raises:
         DataError: the train split or a column is missing, or a label is out of range.
     """
 
-    def __init__(
-        self, repository: str, splits: dict[str, Any], label_column: str | None = None
-    ) -> None:
+    chooses_test = True
+
+    def __init__(self, repository: str, splits: dict[str, Any], config: DataConfig) -> None:
         self.name = repository.rpartition("/")[2] or "data"
         self._repository = repository
         where = f"{_PREFIX}{repository}"
@@ -56,19 +56,26 @@ class Hub(Source):
                 f"{where} must have a train split: it has {', '.join(splits) or 'none'}"
             )
         train = splits["train"]
-        self._image, self._label = columns(train.column_names, where, label_column)
-        self._data = {"train": train}
+        self._image, self._label = columns(train.column_names, where, config.label_column)
         read = {"train": self._read_labels(train)}
-        for name in _TEST_NAMES:
-            if name in splits and self._label in splits[name].column_names:
+        notes = []
+        for name in (name for name in splits if name != "train"):
+            found: Raw = np.empty(0, dtype=np.int64)
+            if self._label in splits[name].column_names:
                 found = self._read_labels(splits[name])
-                if isinstance(found, list) or (found >= 0).any():
-                    self._data["test"], read["test"] = splits[name], found
-                    break
+            if isinstance(found, list) or (found >= 0).any():
+                read[name] = found
+            else:
+                notes.append(f"the images in {name!r} have no labels and are not used")
+        kinds = {name: kind_of_split(name) or "" for name in read if name != "train"}
+        test, said = choose_test(where, kinds, config.test_split)
+        used = {"train": "train"} | ({"test": test} if test is not None else {})
+        self._data = {split: splits[name] for split, name in used.items()}
         self.splits = tuple(self._data)
         names = {split: self._names(data) for split, data in self._data.items()}
-        labelled = number(where, read, names)
-        self.classes, self._labels, self.notes = labelled.classes, labelled.labels, labelled.notes
+        labelled = number(where, {split: read[name] for split, name in used.items()}, names)
+        self.classes, self._labels = labelled.classes, labelled.labels
+        self.notes = (*labelled.notes, *said, *notes)
 
     def labels(self, split: str, keep: Collection[int]) -> Labels:
         """See :class:`Source`."""

@@ -1,10 +1,12 @@
-"""Parquet files in the Hugging Face image layout; a file's name decides its split."""
+"""Parquet files in the Hugging Face image layout; names of files and folders decide the splits."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dance.core.errors import DataError
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, starts
+from dance.data.scan import unreadable
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders, starts
+from dance.data.splits import ANY_NAME, choose_test, kind_of_split, split_of_folder
 from dance.data.tables import class_names, columns, encoded, labels
 
-_SPLIT = re.compile(r"(?:^|[-_./])(train|test|val)(?:ing|id|idation)?(?=[-_./])")
+_WORD = re.compile(rf"(?:^|(?<=[-_. ]))({ANY_NAME})(?=[-_. ]|$)")
+_SHARD = re.compile(r"(.*?)-?(\d+)-of-(\d+)")
+_SUFFIX = ".parquet"
 _MAGIC = b"PAR1"
 _BATCH = 256
 """Rows that are read at a time: a few MB of JPEG images."""
@@ -26,8 +33,8 @@ _BATCH = 256
 def _is_parquet(location: str) -> bool:
     path = Path(location)
     if path.is_dir():
-        return any(path.glob("*.parquet")) or any(path.glob("*/*.parquet"))
-    if path.suffix != ".parquet":
+        return next(_files(path), None) is not None
+    if path.suffix != _SUFFIX:
         return starts(path, 4) == _MAGIC
     return path.is_file() or any(path.parent.glob(path.name))
 
@@ -36,47 +43,110 @@ def open_parquet(location: str, config: DataConfig) -> Source:
     """Open a file, the files of a pattern such as ``photos/*.parquet``, or those in a folder."""
     path = Path(location)
     if path.is_dir():
-        files = sorted([*path.glob("*.parquet"), *path.glob("*/*.parquet")])
-        return Parquet(path.resolve().name, path, files, config.label_column)
+        return Parquet(path.resolve().name, path, sorted(_files(path)), config)
     if path.is_file():
-        return Parquet(path.stem, path.parent, [path], config.label_column)
-    files = sorted(path.parent.glob(path.name))
-    return Parquet(path.parent.resolve().name, path.parent, files, config.label_column)
+        return Parquet(path.stem, path.parent, [path], config)
+    return Parquet(
+        path.parent.resolve().name, path.parent, sorted(path.parent.glob(path.name)), config
+    )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Parquet files in a folder, in the folders in it, and in split folders in these."""
+    yield from _files_in(path)
+    for name in folders(path):
+        yield from _files_in(path / name)
+        for split in folders(path / name):
+            if split_of_folder(split):
+                yield from _files_in(path / name / split)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if path.suffix == _SUFFIX and not entry.name.startswith(".") and not path.is_dir():
+                yield path
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What the name of a file says.
+
+    Attributes:
+        path: of the file.
+        split: the name of its split as it is spelt, in lower case; None if it names none.
+        part: which of several sets it belongs to: its folders, and what precedes the split.
+    """
+
+    path: Path
+    split: str | None
+    part: tuple[str, ...]
+
+
+def _read_name(path: Path, root: Path) -> _Shard:
+    """Find the split that a file belongs to: in its name, or else in those of its folders.
+
+    Raises:
+        DataError: it names several.
+    """
+    *above, own = path.relative_to(root).with_suffix("").parts
+    part: list[str] = []
+    named: list[str] = []
+    for component in (*above, own):
+        words = list(_WORD.finditer(component.lower()))
+        if component == own and len({kind_of_split(word[1]) for word in words}) > 1:
+            raise DataError(f"{path} must be of one split: its name has several; rename it")
+        before = component[: words[0].start()].strip("-_. ") if words else component
+        if (words and not re.fullmatch(r"[-_. 0-9]*", before)) or (not words and component != own):
+            part.append(before)
+        named += [words[0][1]] if words else []
+    if words and len({kind_of_split(name) for name in named}) > 1:
+        raise DataError(
+            f"{path} must be of one split: its folder names another one than itself; move it"
+        )
+    return _Shard(path, named[-1] if named else None, tuple(part))
 
 
 class Parquet(Source):
-    """The shards of one set; if no file is named ``train*``, all of them are the train split.
+    """The shards of one set; if no file names a split, all of them are the train split.
 
     Args:
         name: of the set.
         root: folder relative to which the files are named.
         files: at least one parquet file.
-        label_column: holds the labels (None: the only column with a common name).
+        config: label column and test split that the user chose.
 
     Raises:
-        DataError: a file is damaged, a column is missing, a label is out of range, or the splits
-            have different classes.
+        DataError: a file is damaged or of several splits, there are several sets, a column is
+            missing, a label is out of range, or shards or splits have different classes.
     """
 
-    def __init__(
-        self, name: str, root: Path, files: Sequence[Path], label_column: str | None = None
-    ) -> None:
+    chooses_test = True
+
+    def __init__(self, name: str, root: Path, files: Sequence[Path], config: DataConfig) -> None:
         self.name = name
         self._root = root
-        self._label_column = label_column
-        by_split: dict[str, list[Path]] = {}
-        for file in files:
-            match = _SPLIT.search(file.relative_to(root).as_posix())
-            by_split.setdefault(match[1] if match else "", []).append(file)
-        self._shards = {"train": by_split.get("train") or list(files)}
-        read = {"train": self._read_labels(self._shards["train"])}
-        if "train" in by_split:
-            named = [by_split[split] for split in ("test", "val") if split in by_split]
-            read |= self._find_test(named)
+        self._label_column = config.label_column
+        by_split, notes = {"train": list(files)}, _alone(files[0])
+        if len(files) > 1:
+            by_split, notes = _by_split(root, [_read_name(file, root) for file in files])
+        read: dict[str, Raw] = {}
+        for split, paths in by_split.items():
+            found = self._read_labels(paths)
+            if split == "train" or isinstance(found, list) or (found >= 0).any():
+                read[split] = found
+            else:
+                notes.append(f"the images in {split!r} have no labels and are not used")
+        kinds = {split: kind_of_split(split) or "" for split in read if split != "train"}
+        test, said = choose_test(str(root), kinds, config.test_split)
+        used = {"train": "train"} | ({"test": test} if test is not None else {})
+        self._shards = {split: by_split[name] for split, name in used.items()}
         self.splits = tuple(self._shards)
-        names = {split: self._names(shards[0]) for split, shards in self._shards.items()}
-        labelled = number(name, read, names)
-        self.classes, self._labels, self.notes = labelled.classes, labelled.labels, labelled.notes
+        names = {split: self._class_names(paths) for split, paths in self._shards.items()}
+        labelled = number(name, {split: read[name] for split, name in used.items()}, names)
+        self.classes, self._labels = labelled.classes, labelled.labels
+        self.notes = (*labelled.notes, *said, *notes)
 
     def labels(self, split: str, keep: Collection[int]) -> Labels:
         """See :class:`Source`."""
@@ -107,15 +177,6 @@ class Parquet(Source):
             for path in paths
         ]
 
-    def _find_test(self, candidates: Sequence[list[Path]]) -> dict[str, Raw]:
-        """Take the first split with labels; ImageNet's published test split has -1 everywhere."""
-        for shards in candidates:
-            labels = self._read_labels(shards)
-            if len(labels) and (isinstance(labels, list) or (labels >= 0).any()):
-                self._shards["test"] = shards
-                return {"test": labels}
-        return {}
-
     def _columns(self, file: pq.ParquetFile, path: Path) -> tuple[str, str]:
         return columns(file.schema_arrow.names, str(path), self._label_column)
 
@@ -136,13 +197,100 @@ class Parquet(Source):
             )
         return [text for part in texts for text in part]
 
-    def _names(self, path: Path) -> tuple[str, ...]:
+    def _class_names(self, shards: Sequence[Path]) -> tuple[str, ...]:
+        """Class names of a split, and whether all shards have the same ones and the same columns.
+
+        Raises:
+            DataError: a shard differs from the first one of the set or of this split.
+        """
+        first = self._shards["train"][0]
+        wanted = self._described(first)[0]
+        names = self._described(shards[0])[1]
+        for path in shards:
+            columns, said = self._described(path)
+            if columns != wanted:
+                raise DataError(
+                    f"all files of {self.name} must have the same columns: {path} has "
+                    f"{' and '.join(columns)}, and {first} has {' and '.join(wanted)}"
+                )
+            if said != names:
+                raise DataError(
+                    f"all files of a split must have the same class names: {path} has "
+                    f"{list_some(said) or 'none'}, and {shards[0]} has {list_some(names) or 'none'}"
+                )
+        return names
+
+    def _described(self, path: Path) -> tuple[tuple[str, str], tuple[str, ...]]:
+        """The image and label column of a file, and its class names."""
         with _opened(path) as file:
-            return class_names(file.schema_arrow.metadata, self._columns(file, path)[1])
+            found = self._columns(file, path)
+            return found, class_names(file.schema_arrow.metadata, found[1])
+
+
+def _by_split(root: Path, shards: Sequence[_Shard]) -> tuple[dict[str, list[Path]], list[str]]:
+    """Files by split, the train split first, and what is to be said about the others.
+
+    Raises:
+        DataError: the files are of several sets, or there is no train split among the others.
+    """
+    claimed = [shard for shard in shards if shard.split is not None]
+    others = [shard.path.relative_to(root).as_posix() for shard in shards if shard.split is None]
+    if len({shard.part for shard in claimed or shards}) > 1:
+        found = sorted({"/".join(shard.part) or "." for shard in claimed or shards})
+        raise DataError(
+            f"{root} must hold one set of parquet files: it holds several, {list_some(found)}; "
+            "give the path of one, such as a folder or a pattern of file names"
+        )
+    if not claimed:
+        return {"train": [shard.path for shard in shards]}, _merged(others)
+    by_split: dict[str, list[Path]] = {}
+    for shard in claimed:
+        by_split.setdefault(shard.split or "", []).append(shard.path)
+    train = [split for split in by_split if kind_of_split(split) == "train"]
+    if len(train) != 1:
+        raise DataError(
+            f"{root} must have one train split: "
+            + (f"{list_some(train)} could be it" if train else f"it has {list_some([*by_split])}")
+            + (f" and {list_some(others)}" if others else "")
+            + "; name its files train*.parquet"
+        )
+    ordered = {"train": by_split.pop(train[0]), **by_split}
+    notes = [f"no split is named by, and not used, {list_some(others)}"] if others else []
+    for split, paths in ordered.items():
+        notes += _missing(split, paths)
+    return ordered, notes
+
+
+def _alone(path: Path) -> list[str]:
+    """What is to be said about the only file of a set: if it is called like a test split."""
+    kinds = {kind_of_split(word[1]) for word in _WORD.finditer(path.stem.lower())}
+    if not kinds or "train" in kinds:
+        return []
+    return [f"{path.name!r} alone is read as the whole set, whatever its name"]
+
+
+def _merged(names: Sequence[str]) -> list[str]:
+    """What is to be said about files without splits: nothing if only their numbers differ."""
+    if len({re.sub(r"\d+", "0", name) for name in names}) < 2:
+        return []
+    return [f"the files {list_some(names)} name no split, and are read as parts of one set"]
+
+
+def _missing(split: str, paths: Sequence[Path]) -> list[str]:
+    """What is to be said about shards that are not there, of files called ``x-00001-of-00004``."""
+    numbered = [match for path in paths if (match := _SHARD.fullmatch(path.stem))]
+    if len(numbered) < len(paths) or not paths:
+        return []
+    expected = max(int(match[3]) for match in numbered)
+    if len(paths) >= expected:
+        return []
+    return [f"the split {split!r} has {len(paths)} of {expected} files: the others are missing"]
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    if reason := unreadable(path, limit=None):
+        raise DataError(f"{path} must be a parquet file: {reason}; fetch or copy it again")
     try:
         with pq.ParquetFile(path) as file:
             yield file
