@@ -1,23 +1,37 @@
 """Dataset condensation: make a very small synthetic training set out of a large labelled image set.
 
 ``dance.condense(data, ...)`` makes a condensed set, ``dance.load(path)`` reads one and
-``dance.evaluate(path)`` scores one. They are imported when they are first used, so that the command
-line starts fast.
+``dance.evaluate(path)`` scores one. ``dance.list_methods()`` and the like give the names that these
+take. All are imported when they are first used, so that the command line starts fast.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "condense", "evaluate", "load"]
+_HOMES = {
+    "CondensedSet": "dance.condensed",
+    "DanceError": "dance.core.errors",
+    "ImageSet": "dance.data",
+    "Score": "dance.condensed",
+    "condense": "dance.api",
+    "evaluate": "dance.api",
+    "list_datasets": "dance.api",
+    "list_methods": "dance.api",
+    "list_networks": "dance.api",
+    "list_protocols": "dance.api",
+    "list_recipes": "dance.api",
+    "load": "dance.condensed",
+}
+"""The module of each public name."""
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":
-        from dance.condensed import load_set
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dance' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), "load_set" if name == "load" else name)
 
-        return load_set
-    if name in ("condense", "evaluate"):
-        from dance import api
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'dance' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted(__all__)

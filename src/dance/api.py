@@ -1,45 +1,96 @@
-"""The library in three functions: condense, evaluate, load."""
+"""The library in three functions: condense, evaluate, load; and the names that they take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from dance import engine
 from dance.condensed import CondensedSet, Score, load_set
+from dance.core.config import Setting, merge, settings
+from dance.core.errors import ConfigError, DanceError, nearest
 from dance.data import DataConfig
+from dance.data.known import KNOWN
+from dance.data.sources.memory import register
+from dance.engine import RunConfig
 from dance.evaluation import EvaluationConfig
-from dance.recipes.resolve import resolve
+from dance.evaluation.protocol import PROTOCOLS
+from dance.methods import METHODS
+from dance.networks import NETWORKS
+from dance.networks.own_module import Maker, register_maker
+from dance.recipes import RECIPES
+from dance.recipes.resolve import method_of, resolve
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Networks = str | Maker | Sequence[str | Maker]
+_ADVICE = (
+    (re.compile(r"--([a-z_]+)\.([a-z_]+)( (?=[A-Z\d])[A-Z\d.]+)?"), r'\1={"\2": ...}'),
+    (re.compile(r"dance list (\w+)"), r"dance.list_\1()"),
+    (re.compile(r"--([a-z]+(?:-[a-z]+)*)"), lambda found: f"{_python_name(found[1])}=..."),
+)
+"""Options of the command line in messages, and what they are in Python."""
 
 
+def _in_python(function: Callable[P, R]) -> Callable[P, R]:
+    """A function whose errors give advice in Python instead of options of the command line."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return function(*args, **keywords)
+        except DanceError as error:
+            message = str(error)
+            for pattern, python in _ADVICE:
+                message = pattern.sub(python, message)
+            raise type(error)(message) from error
+
+    return call
+
+
+@_in_python
 def condense(
-    data: str,
+    data: object,
     *,
+    test: object = None,
     method: str | None = None,
     ipc: int | None = None,
-    config: str | None = None,
-    output: Path | str | None = None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    networks: Networks | None = None,
+    output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     snapshots: str | Sequence[int | str] = (),
-    **settings: Any,
+    **keywords: Any,
 ) -> CondensedSet:
     """Condense a data set and score the result: ``dance condense`` from Python.
 
     Args:
-        data: name of a known data set, or path.
+        data: name of a known data set, or path; or images in memory: ``(images, labels)``, arrays
+            or tensors, a data set with a length whose items are (image, label), or an ImageSet.
+            Images are (N,H,W), (N,H,W,C) or (N,C,H,W), as uint8 or floats in [0,1].
+        test: unseen images for data in memory, in one of the same forms (None: a part of each class
+            is held out).
         method: name of the method (None: DANCE).
         ipc: number of stored images per class.
-        config: ``"quick"``, the name of a recipe, or the path of a YAML file (None: the paper's
-            settings for these images).
+        config: ``"quick"``, the name of a recipe, the path of a YAML file, or settings, nested as
+            in YAML (None: the paper's settings for these images).
+        networks: names of the networks on which the set is scored, or callables that make an
+            ``nn.Module`` (None: those of the configuration).
         output: run directory (None: ``runs/<data>-<method>-ipc<n>-<hash>``). A run that was
             interrupted there is resumed.
         resume: only resume an existing run, and refuse to start a new one.
         snapshots: steps after which a copy of the set is stored under ``snapshots/`` in the run
             directory: numbers, and ``"every:N"`` for each multiple of N. Snapshots do not change
             the result.
-        settings: any other part of the configuration, nested as in YAML, such as
-            ``options={"iterations": 500}``.
+        keywords: any other setting: a part of the configuration, nested as in YAML, such as
+            ``options={"iterations": 500}``, or a setting by its last name if only one has it, such
+            as ``iterations=500``, ``size=32`` or ``repeats=2``.
 
     Returns:
         The condensed set with its scores.
@@ -48,38 +99,51 @@ def condense(
         DanceError: the caller can remove the cause, such as a wrong setting or a missing data set;
             the message says how.
     """
-    resolved = resolve(data, method, ipc, config, settings)
-    path = None if output is None else Path(output)
-    directory = engine.run(resolved, path, resume=resume, snapshots=snapshots)
-    return load_set(directory / "condensed.safetensors")
+    base = None if config is None or isinstance(config, Mapping) else os.fspath(config)
+    plain = dict(config) if isinstance(config, Mapping) else {}
+    chosen = method_of(method or plain.get("method"), base)
+    given = merge(_placed(plain, chosen), _placed(keywords, chosen))
+    if networks is not None:
+        given["networks"] = _names(networks)
+    resolved = resolve(_location(data, test), method, ipc, base, given)
+    place = None if output is None else Path(output)
+    directory = engine.run(resolved, place, resume=resume, snapshots=snapshots)
+    return load_set(directory)
 
 
+@_in_python
 def evaluate(
-    target: Path | str,
+    target: str | os.PathLike[str] | CondensedSet,
     *,
-    networks: Sequence[str] = ("convnet",),
+    networks: Networks = ("convnet",),
     protocol: str = EvaluationConfig.protocol,
     repeats: int | None = None,
     epochs: int | None = None,
-    data: str | None = None,
+    data: object = None,
+    test: object = None,
     seed: int = 0,
     device: str = "auto",
     labels: str = "hard",
+    **source: Any,
 ) -> list[Score]:
-    """Score a stored set: ``dance evaluate`` from Python.
+    """Score a condensed set: ``dance evaluate`` from Python.
 
     Args:
-        target: run directory, or file of a condensed set; the scores are stored there, too.
-        networks: names of the architectures to train on the set.
+        target: run directory, or file of a condensed set, in which the scores are stored, too; or a
+            set, which gets the scores.
+        networks: names of the architectures to train on the set, or callables that make an
+            ``nn.Module``; one or several.
         protocol: name of the evaluation protocol.
         repeats: number of networks of each architecture (None: that of the protocol).
         epochs: training epochs of each network (None: those of the protocol).
-        data: name or path of the data set with the test images (None: the data set from which the
-            set was condensed).
+        data: name or path of the data set with the test images, or images in memory, as for
+            :func:`condense` (None: the data set from which the set was condensed).
+        test: unseen images for data in memory.
         seed: of the initial weights and of the training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         labels: ``"hard"`` for the class labels, or ``"soft"`` for the class probabilities that
             experts predict for the decoded images; these are then stored in the set.
+        source: how the data is read, such as ``root="/data"`` or ``offline=True``.
 
     Returns:
         One score for each architecture.
@@ -87,14 +151,111 @@ def evaluate(
     Raises:
         DanceError: the caller can remove the cause; the message says how.
     """
-    config = EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs)
+    known = [field.name for field in fields(DataConfig)]
+    if unknown := sorted(set(source) - set(known)):
+        raise ConfigError(f"unknown argument {unknown[0]!r}{nearest(unknown[0], known)}")
+    if isinstance(target, CondensedSet):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "set.safetensors"
+            target.save(path)
+            scores = evaluate(
+                path, networks=networks, protocol=protocol, repeats=repeats, epochs=epochs,
+                data=data, test=test, seed=seed, device=device, labels=labels, **source,
+            )  # fmt: skip
+            scored = load_set(path)
+        target.scores, target.soft_labels = scored.scores, scored.soft_labels
+        target.provenance = scored.provenance
+        return scores
     return engine.evaluate(
         Path(target),
-        config,
-        networks,
-        source=DataConfig(),
+        EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs),
+        _names(networks),
+        source=DataConfig(**source),
         seed=seed,
         device=device,
-        data=data,
+        data=None if data is None else _location(data, test),
         labels=labels,
     )
+
+
+def list_methods() -> list[str]:
+    """Names of the methods."""
+    return METHODS.names()
+
+
+def list_datasets() -> list[str]:
+    """Names of the known data sets."""
+    return KNOWN.names()
+
+
+def list_networks() -> list[str]:
+    """Names of the networks."""
+    return NETWORKS.names()
+
+
+def list_protocols() -> list[str]:
+    """Names of the evaluation protocols."""
+    return PROTOCOLS.names()
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes."""
+    return RECIPES.names()
+
+
+def _location(data: object, test: object) -> str:
+    """The name or path of a data set; images in memory are registered.
+
+    Raises:
+        DanceError: the data cannot be used.
+    """
+    if not isinstance(data, str | os.PathLike):
+        return register(data, test)
+    if test is not None:
+        raise ConfigError(
+            "test images can be given for data in memory only: leave test=... out, or give both as "
+            "(images, labels)"
+        )
+    return str(os.fspath(data))
+
+
+def _names(networks: Networks) -> list[str]:
+    """The names of networks; callables are registered."""
+    each = [networks] if isinstance(networks, str) or callable(networks) else networks
+    return [name if isinstance(name, str) else register_maker(name) for name in each]
+
+
+def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Settings by their places in the configuration, from some that are named by their last part.
+
+    Raises:
+        ConfigError: a name is that of several settings, or of none.
+    """
+    top = {setting.name for setting in settings(RunConfig)}
+    placed: dict[str, Any] = {name: value for name, value in given.items() if name in top}
+    inner = list(_inner(method))
+    for name in given.keys() - top:
+        found = [place for place in inner if name == _python_name(place[1].option.short)]
+        found = found or [place for place in inner if name == place[1].name]
+        if not found:
+            known = {setting.name for _, setting in inner} | top
+            raise ConfigError(f"unknown setting {name!r}{nearest(name, known)}")
+        if len(found) > 1:
+            choices = " or ".join(f'{section}={{"{name}": ...}}' for section, _ in found)
+            raise ConfigError(f"{name} must say which setting it is: give {choices}")
+        ((section, setting),) = found
+        placed = merge(placed, {section: {setting.name: given[name]}})
+    return placed
+
+
+def _python_name(option: str) -> str:
+    """An option of the command line as a keyword."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _inner(method: str) -> Iterator[tuple[str, Setting]]:
+    """Every setting inside a section, with the name of the section."""
+    for setting in settings(RunConfig):
+        kind = METHODS.get(method).Config if setting.name == "options" else setting.kind
+        if hasattr(kind, "__pydantic_fields__"):
+            yield from ((setting.name, inner) for inner in settings(kind))

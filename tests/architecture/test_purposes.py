@@ -13,7 +13,7 @@ PURPOSES = (
     "clusters", "dataset", "encoder", "estimate", "evaluation", "expert", "experts",
     "fixed encoder", "frequencies", "held out", "hold-out", "init", "inner augment",
     "inner order", "matched network", "measured order", "measured weights", "memory",
-    "monitor", "network", "network batch", "network order", "order", "queue", "real",
+    "monitor", "network", "network batch", "network order", "order", "own module", "queue", "real",
     "return", "sampler", "select", "start clusters", "start epoch", "start network",
     "student augment", "student order", "subset", "teacher", "untrained",
     "untrained expert", "warm up batch", "warm up order", "weights",

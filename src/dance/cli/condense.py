@@ -9,6 +9,7 @@ from pathlib import Path
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import print_json, print_scores
+from dance.condensed import set_file
 from dance.condensed.score import read_scores
 from dance.core.world import join
 
@@ -57,7 +58,7 @@ def run(parsed: argparse.Namespace) -> None:
         return
     page = report.build(directory)
     scores = read_scores(directory / "scores.json")
-    files = {"run": directory, "condensed": directory / "condensed.safetensors", "report": page}
+    files = {"run": directory, "condensed": set_file(directory), "report": page}
     if parsed.json:
         print_json({**files, "scores": [score.to_plain() for score in scores]})
         return

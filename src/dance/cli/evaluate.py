@@ -17,8 +17,6 @@ from dance.engine.rules import check
 _SECTIONS = (
     "networks", "labels", "seed", "device", "precision", "source", "evaluation", "teacher",
 )  # fmt: skip
-FILE = "condensed.safetensors"
-"""Name of the condensed set in a run directory."""
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -40,16 +38,10 @@ def add_target(parser: Parser) -> None:
     parser.add_argument("target", metavar="RUN|FILE", help="run directory or condensed.safetensors")
 
 
-def condensed_file(target: str) -> Path:
-    """The file of the condensed set in a run directory, or the file itself."""
-    path = Path(target)
-    return path / FILE if path.is_dir() else path
-
-
 def run(parsed: argparse.Namespace) -> None:
     """Evaluate the set and print the new scores."""
     given = nested(parsed.settings)
-    recorded = condensed.load_set(condensed_file(parsed.target)).provenance
+    recorded = condensed.load_set(parsed.target).provenance
     config = engine.build_run(merge(_defaults(recorded, given), given))
     check(config)
     scores = engine.evaluate(

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dance import condensed
-from dance.cli.evaluate import add_target, condensed_file
+from dance.cli.evaluate import add_target
 from dance.cli.options import Parser, add_json
 from dance.cli.output import print_json
 from dance.condensed import formats
@@ -33,7 +33,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
 
 def run(parsed: argparse.Namespace) -> None:
     """Export the set and print the path of the result."""
-    source = condensed.load_set(condensed_file(parsed.target))
+    source = condensed.load_set(parsed.target)
     written = formats.export(
         source, parsed.to, parsed.destination, stored_images=parsed.stored_images
     )

@@ -1,6 +1,6 @@
 """The condensed set: its container, its decoders, its initial pixels and its files."""
 
-from dance.condensed.container import CondensedSet, load_set
+from dance.condensed.container import CondensedSet, load_set, set_file
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import DECODERS, Decoder
 from dance.condensed.init import initial_pixels
@@ -14,4 +14,5 @@ __all__ = [
     "Score",
     "initial_pixels",
     "load_set",
+    "set_file",
 ]

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from dance.condensed import decoders
+from dance.condensed import decoders, picture
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
@@ -24,6 +25,8 @@ from dance.core.files import checksum, locked, read_tensors, write_tensors
 from dance.data.normalization import Normalization
 
 KIND = "condensed set"
+RUN_FILE = "condensed.safetensors"
+"""Name of the set's file in a run directory."""
 FORMAT = 1
 """Version of the file format (docs/file-format.md), raised with each change of it."""
 _HEADER = (
@@ -42,7 +45,7 @@ Space = Literal["unit", "normalized"]
 Origin = Literal["made", "imported"]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class CondensedSet:
     """A small synthetic training set that describes itself.
 
@@ -90,6 +93,27 @@ class CondensedSet:
         """Check that the parts fit each other."""
         self.classes = tuple(self.classes)
         _check(self)
+
+    def __len__(self) -> int:
+        """Number of stored images."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """The set in one line."""
+        return f"<CondensedSet {picture.describe(self)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: facts, stored images and scores."""
+        return picture.as_html(self)
+
+    def show(self, classes: int = 20, per_class: int = 10) -> Image.Image:
+        """Stored images as one picture, a row for each class, which a notebook displays.
+
+        Args:
+            classes: largest number of classes.
+            per_class: largest number of images of a class.
+        """
+        return picture.grid(self, classes, per_class)
 
     @property
     def num_classes(self) -> int:
@@ -258,12 +282,13 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
     """Read a condensed set; nothing is unpickled.
 
     Args:
-        path: a file written by :meth:`CondensedSet.save`.
+        path: a file written by :meth:`CondensedSet.save`, or a run directory.
 
     Raises:
         ArtifactError: missing, damaged, not a condensed set, or of a newer version of the format.
     """
-    tensors, header = read_tensors(Path(path), KIND)
+    path = set_file(path)
+    tensors, header = read_tensors(path, KIND)
     version = header.get("format") if isinstance(header, dict) else None
     if not isinstance(version, int) or version < 1:
         raise ArtifactError(
@@ -278,6 +303,11 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
         return unpack(tensors, header)
     except ConfigError as error:
         raise ArtifactError(f"{path} holds no usable condensed set: {error}") from error
+
+
+def set_file(path: str | PathLike[str]) -> Path:
+    """The file of a set: that of a run, for a run directory, or else the path itself."""
+    return Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
 
 
 def update_set(path: Path, change: Callable[[CondensedSet], CondensedSet]) -> CondensedSet:

@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import checksum, read_json, write_json
+from dance.core.format import mean_std, plural
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _CHECKSUM = "sha256"
@@ -88,7 +89,7 @@ class Asked:
     labels: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG, repr=False)
 class Score:
     """Test results of R networks of one architecture, trained on one set by one protocol.
 
@@ -162,6 +163,13 @@ class Score:
             raise ValueError("an accuracy curve and its epochs must have the same length")
         if any(len(row) != classes for row in (self.confusion, *self.confusion)):
             raise ValueError(f"the confusion matrix must be {classes} x {classes}")
+
+    def __repr__(self) -> str:
+        """The score in one line."""
+        return (
+            f"<Score {self.label} on {self.network}: {mean_std(self.last.mean, self.last.std)} %, "
+            f"{self.setting}, {plural(self.repeats, 'network')}>"
+        )
 
     @property
     def num_classes(self) -> int:

@@ -56,6 +56,8 @@ def find(source: str, config: DataConfig) -> LocatedSource:
         DataError: ``source`` is neither a known name nor a path, or no copy of the named set can be
             found, or the source cannot be read.
     """
+    if not source:
+        raise DataError("the data must have a name or a path (dance list datasets): got none")
     if source in KNOWN:
         return _find_known(KNOWN.get(source), config)
     opened = _open(source, config)

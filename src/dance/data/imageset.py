@@ -12,7 +12,7 @@ from dance.core.errors import ConfigError, DataError
 from dance.data.normalization import Normalization
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """One split of a labelled image set; floats exist only in the batches drawn from it.
 
@@ -66,6 +66,18 @@ class ImageSet:
             self.normalization.check(torch.empty(images.shape[1:], device="meta"))
         except ConfigError as error:
             raise DataError(str(error)) from error
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        """The set in one line."""
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return (
+            f"<ImageSet {self.name} {self.split}: {len(self):,} images of {shape}, "
+            f"{self.num_classes} classes>"
+        )
 
     @property
     def resolution(self) -> int:

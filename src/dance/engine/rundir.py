@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dance.condensed.container import RUN_FILE
 from dance.condensed.score import Score, merged, read_scores, write_scores
 from dance.core.config import differences, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
@@ -68,7 +69,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.initial = path / "initial.safetensors"
         self.random = path / "random.safetensors"
-        self.condensed = path / "condensed.safetensors"
+        self.condensed = path / RUN_FILE
         self.scores = path / "scores.json"
         self.costs = path / "costs.json"
         self.snapshots = path / "snapshots"

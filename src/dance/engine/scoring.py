@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dance.condensed import CondensedSet, Score, load_set
+from dance.condensed import CondensedSet, Score, load_set, set_file
 from dance.condensed.container import unpack, update_set
 from dance.condensed.decoders.identity import IDENTITY
 from dance.condensed.score import Asked, merged
@@ -319,7 +319,7 @@ def evaluate(
     """
     for network in networks:
         NETWORKS.get(network)
-    path = target / "condensed.safetensors" if target.is_dir() else target
+    path = set_file(target)
     condensed = load_set(path)
     made = condensed.provenance.get("config", {})
     name = data or made.get("data")

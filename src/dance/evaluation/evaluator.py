@@ -169,6 +169,7 @@ def _train(
     if begun:
         log(f"resuming {description}: {len(row.curves)} of {len(local_seeds)} networks are done")
     at_once = devices.policy(device).networks_at_once(len(local_seeds))
+    at_once = 1 if network.one_at_a_time else at_once
     steps = plan.config.epochs * math.ceil(len(plan.training) / plan.config.batch_size)
     with resumable(
         description,

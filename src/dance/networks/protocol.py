@@ -10,6 +10,7 @@ random generator is never used.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol
 
@@ -86,7 +87,10 @@ class Network(nn.Module):
         blocks: their outputs are the stages of the network.
         classifier: the last layer, which is linear.
         embedding_size: D, the number of input features of the classifier.
+        one_at_a_time: whether :func:`torch.func.vmap` cannot train several of them together.
     """
+
+    one_at_a_time: bool = False
 
     stem: nn.Module
     blocks: nn.ModuleList
@@ -168,6 +172,15 @@ class Network(nn.Module):
         """:meth:`activations` of standardised images (n,C,H,W) under ``state``."""
         output = "layers" if last else "activations"
         return functional_call(self, state, (x, output), strict=True)  # type: ignore[no-any-return]
+
+    def seeded(self, seed: int, step: int) -> AbstractContextManager[None]:
+        """A context that seeds the random numbers of a forward pass, if there are any.
+
+        Args:
+            seed: of the training.
+            step: of the training.
+        """
+        return nullcontext()
 
     def parameter_names(self) -> set[str]:
         """The names of the trained tensors in a state; the other ones are buffers."""

@@ -44,7 +44,7 @@ def read_run(directory: Path) -> Run:
     """
     if not directory.is_dir():
         raise ArtifactError(f"a report needs a run directory: there is none at {directory}")
-    condensed = load_set(directory / "condensed.safetensors")
+    condensed = load_set(directory)
     initial, random = (
         load_set(path) if (path := directory / f"{name}.safetensors").exists() else None
         for name in ("initial", "random")

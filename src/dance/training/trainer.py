@@ -322,9 +322,9 @@ class Trainer:
         if len(self.seeds) == 1:  # a grouped convolution of one group would be slower
             parameters = {name: tensor[0] for name, tensor in self.parameters.items()}
             buffers = {name: tensor[0] for name, tensor in self.buffers.items()}
-            own_loss, own_correct = self._loss_and_correct(
-                parameters, buffers, images[0], labels[0], targets[0], partner_targets[0], lam[0]
-            )
+            one = (images[0], labels[0], targets[0], partner_targets[0], lam[0])
+            with self.network.seeded(self.seeds[0], step):
+                own_loss, own_correct = self._loss_and_correct(parameters, buffers, *one)
             loss, correct = own_loss[None], own_correct[None]
         else:
             loss, correct = vmap(self._loss_and_correct)(
@@ -356,8 +356,8 @@ class Trainer:
         parameters = list(self.parameters.values())
         gradients = []
         for parameter in parameters:
-            assert parameter.grad is not None  # the logits depend on every parameter of a network
-            gradients.append(parameter.grad)
+            gradient = parameter.grad  # None if the logits do not depend on it
+            gradients.append(torch.zeros_like(parameter) if gradient is None else gradient)
         moments = [list(tensors.values()) for tensors in self._moments]
         rate = config.rate(self.epoch)
         self._updates += 1

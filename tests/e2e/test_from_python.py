@@ -1,0 +1,259 @@
+"""The Python interface: data in memory, networks of one's own, and errors in Python's words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import nn
+
+import dance
+import dance.api  # its imports draw from Python's generator: not inside a test
+from dance.data import load
+
+SHORT: dict[str, Any] = {
+    "config": "quick", "ipc": 1, "iterations": 2, "repeats": 1, "epochs": 1,
+    "experts": {"count": 1, "epochs": 1}, "network": {"width": 8}, "baselines": [],
+    "method": "dm",
+}  # fmt: skip
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    bunch = load_digits()
+    return np.rint(bunch.images / 16 * 255).astype(np.uint8), bunch.target.astype(np.int64)
+
+
+class Pairs:
+    """A map-style data set, as torchvision's are."""
+
+    classes = tuple("abcdefghij")
+
+    def __init__(self, form: str) -> None:
+        self.images, self.labels = digits()
+        self.form = form
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Any, Any]:
+        image, label = self.images[row], int(self.labels[row])
+        if self.form == "pillow":
+            return Image.fromarray(image), label
+        if self.form == "tensor":
+            return torch.from_numpy(image)[None].float() / 255, torch.tensor(label)
+        return image, np.int64(label)
+
+
+class TestDataInMemory:
+    def test_every_form_is_the_same_set(self) -> None:
+        images, labels = digits()
+        forms: list[Any] = [
+            (images, labels),
+            [torch.from_numpy(images)[:, None], torch.from_numpy(labels)],
+            ((images / 255).astype(np.float32)[..., None], labels.tolist()),
+        ]
+        locations = {dance.api.register(form) for form in forms}
+        assert len(locations) == 1
+        assert locations.pop().startswith("memory:")
+        named = {dance.api.register(Pairs(form)) for form in ("pillow", "tensor", "array")}
+        assert len(named) == 1
+        assert load(named.pop(), "train").classes == Pairs.classes
+
+    def test_its_fingerprint_is_that_of_a_file_of_the_same_arrays(self, tmp_path: Path) -> None:
+        images, labels = digits()
+        np.savez(tmp_path / "d.npz", images=images, labels=labels)
+        location = dance.api.register((images, labels))
+        parts = [load(where, "train") for where in (location, str(tmp_path / "d.npz"))]
+        assert parts[0].fingerprint == parts[1].fingerprint
+
+    def test_it_is_condensed_resumed_and_asked_for(self, tmp_path: Path, capsys: Any) -> None:
+        data, place = digits(), tmp_path / "run"
+        made = dance.condense(data, output=place, **SHORT)
+        assert made.provenance["dataset"].startswith("memory-")
+        stamp = (place / "done").stat().st_mtime_ns
+        again = dance.condense(data, output=place, **SHORT)
+        assert torch.equal(again.pixels, made.pixels)
+        assert (place / "done").stat().st_mtime_ns == stamp, "it was finished"
+        dance.api.register.__globals__["_REGISTERED"].clear()  # as in another process
+        with pytest.raises(dance.DanceError, match=r"give them again.*data=\(images, labels\)"):
+            dance.evaluate(place, epochs=1, repeats=1)
+        (score,) = dance.evaluate(place, epochs=1, repeats=1, data=data)
+        assert not [note for note in score.notes if "fingerprint" in note]
+
+    def test_test_images_may_be_given(self) -> None:
+        images, labels = digits()
+        location = dance.api.register(
+            (images[:1000], labels[:1000]), (images[1000:], labels[1000:])
+        )
+        assert len(load(location, "train")) == 1000
+        assert len(load(location, "test")) == 797
+
+    def test_images_of_several_sizes_and_labels_in_words(self) -> None:
+        class Photos:
+            def __len__(self) -> int:
+                return 8
+
+            def __getitem__(self, row: int) -> tuple[Any, str]:
+                shape = (20 + row, 24, 3)
+                return Image.fromarray(
+                    np.full(shape, 30 * row, np.uint8)
+                ), "dog" if row % 2 else "cat"
+
+        found = load(dance.api.register(Photos()), "train")
+        assert found.classes == ("cat", "dog")
+        assert found.images.shape[1:] == (3, 23, 23)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (3, "got int"),
+            ((digits()[0], digits()[1][:5]), "one number an image"),
+            ((digits()[0] / 1.0, digits()[1]), r"in \[0, 1\]"),
+            ((digits()[0], np.eye(10)[digits()[1]]), "several labels, or one-hot"),
+            ([(1, 2, 3)] * 4, r"items of the data set must be \(image, label\).*of 3 parts"),
+            ((np.array([{}] * 4), [0] * 4), "numbers or text|must be"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused(self, data: Any, message: str) -> None:
+        with pytest.raises(dance.DanceError, match=message):
+            dance.condense(data, **SHORT)
+
+    def test_a_path_object(self, tmp_path: Path) -> None:
+        images, labels = digits()
+        np.savez(tmp_path / "d.npz", images=images, labels=labels)
+        made = dance.condense(tmp_path / "d.npz", output=tmp_path / "run", **SHORT)
+        assert dance.load(tmp_path / "run").scores == made.scores
+        with pytest.raises(dance.DanceError, match="for data in memory only"):
+            dance.condense(tmp_path / "d.npz", test=(images, labels), **SHORT)
+
+
+class Small(nn.Module):
+    """A network with everything that vmap and functional calls dislike."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2)
+        )
+        self.unused = nn.Linear(3, 3)
+        self.frozen = nn.Parameter(torch.ones(8), requires_grad=False)
+        self.last = nn.LazyLinear(classes) if channels == 99 else nn.Linear(8, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.features(x)
+        if maps.sum().item() > 1e9:  # control flow that depends on the data
+            return self.last(maps.mean((2, 3)))
+        return self.last(maps.mean((2, 3)) * self.frozen)
+
+
+def too_few(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes - 1))
+
+
+def no_module() -> str:
+    return "a name"
+
+
+class TestNetworksOfOnesOwn:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        place = tmp_path_factory.mktemp("own") / "run"
+        dance.condense("digits", output=place, networks=[Small, "mlp"], **SHORT)
+        return place
+
+    def test_it_is_scored_in_the_run(self, run: Path) -> None:
+        names = [score.network for score in dance.load(run).scores]
+        assert names == [f"{__name__}.Small", "mlp"]
+
+    def test_scores_repeat_and_global_randomness_is_left_alone(self, run: Path) -> None:
+        words: dict[str, Any] = {"networks": Small, "epochs": 2, "repeats": 2}
+        state = torch.random.get_rng_state()
+        first = dance.evaluate(dance.load(run), **words)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        torch.rand(1, generator=torch.Generator().manual_seed(1))
+        assert dance.evaluate(dance.load(run), **words)[0].last == first[0].last
+        assert len(set(first[0].seeds)) == 2
+        assert first[0].parameters > 0
+
+    def test_one_name_and_a_lambda(self, run: Path) -> None:
+        (score,) = dance.evaluate(run, networks="mlp", epochs=1, repeats=1)
+        assert score.network == "mlp"
+        plain = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # noqa: E731
+        (score,) = dance.evaluate(run, networks=plain, epochs=1, repeats=1)
+        assert score.network.endswith("<lambda>")
+        other = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # noqa: E731
+        with pytest.raises(dance.DanceError, match="networks must have different names"):
+            dance.evaluate(run, networks=other, epochs=1, repeats=1)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (too_few, r"to logits \(2, 10\): got \(2, 9\)"),
+            (no_module, "must return an nn.Module: got 'a name'"),
+            (5, r"a name \(dance.list_networks\(\)\) or a callable"),
+            (lambda: nn.Sequential(nn.Linear(3, 10)), "must map images"),
+        ],
+    )
+    def test_what_is_no_network_is_refused(self, run: Path, make: Any, message: str) -> None:
+        with pytest.raises(dance.DanceError, match=message):
+            dance.evaluate(run, networks=[make], epochs=1, repeats=1)
+
+
+class TestManners:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def made(tmp_path_factory: pytest.TempPathFactory) -> dance.CondensedSet:
+        return dance.condense("digits", output=tmp_path_factory.mktemp("m") / "run", **SHORT)
+
+    def test_a_set_is_scored_and_shown(self, made: dance.CondensedSet) -> None:
+        assert len(made) == 10
+        assert re.fullmatch(
+            r"<CondensedSet DM of digits: 10 classes x 1 images of 1x8x8, .* % on convnet>",
+            repr(made),
+        )
+        assert made.show().size == (48, 10 * 50 - 2)
+        text = made._repr_html_()
+        assert "data:image/png;base64," in text and "<td>convnet</td>" in text
+        (score,) = dance.evaluate(made, networks="mlp", epochs=1, repeats=1)
+        assert made.scores[-1] == score.lasting()
+        assert "\n" not in repr(load("digits", "train"))
+
+    def test_settings_by_their_last_names(self, tmp_path: Path) -> None:
+        made = dance.condense("digits", output=tmp_path / "run", size=16, **SHORT)
+        config = made.provenance["config"]
+        assert (made.resolution, config["options"]["iterations"]) == (16, 2)
+        assert config["evaluation"]["epochs"] == 1
+        config = {"options": {"iterations": 2}, "network": {"width": 8}, "epochs": 1, "repeats": 1}
+        again = dance.condense(
+            "digits", ipc=1, method="dm", config=config, baselines=[], output=tmp_path / "b"
+        )
+        assert again.provenance["config"]["options"]["iterations"] == 2
+
+    def test_a_name_of_several_settings_is_refused(self) -> None:
+        with pytest.raises(dance.DanceError) as caught:
+            dance.condense("digits", count=3)
+        message = str(caught.value)
+        assert "give experts={" in message and "or trajectories={" in message
+        choices = re.findall(r"\w+=\{.*?\}", message)
+        assert all(ast.parse(f"f({choice})") for choice in choices)
+
+    def test_advice_is_python(self) -> None:
+        with pytest.raises(dance.DanceError, match=r"\(dance.list_datasets\(\)\): got none"):
+            dance.condense("")
+        with pytest.raises(dance.DanceError) as caught:
+            dance.condense("digits", whitening="zca", factor=2, method="dm")
+        assert "--" not in str(caught.value)
+
+    def test_names(self) -> None:
+        assert "dance" in dance.list_methods() and "digits" in dance.list_datasets()
+        assert "convnet" in dance.list_networks() and "dance-v1" in dance.list_protocols()
+        assert dance.list_recipes()
+        assert {"CondensedSet", "DanceError", "ImageSet"} <= set(dir(dance))
