@@ -1,11 +1,11 @@
 """The bank: mean features of the real images, computed once and stored beside the experts.
 
-A method that matches mean features under networks that never change draws the same few things at
-every step: an expert, a mix of its first and last weights, an augmentation, and a batch of real
-images of each class. Entry e of a bank holds the mean real feature of every class for the e-th draw
-of all of these. Entries depend on the settings and on their number alone, so a bank that is too
-short is extended, and one that exists serves any run of the same experts, whatever its images per
-class, decoder or number of steps.
+A method that matches mean features under networks that never change draws at every step an expert,
+an interpolation of its first and last weights, an augmentation, and a batch of real images of each
+class. Entry e of a bank holds the mean real feature of every class for the e-th of these draws. An
+entry depends on the settings and on its number alone, so a bank that is too short is extended, and
+one bank serves all runs with the same experts, for any number of images per class, any decoder and
+any number of steps.
 """
 
 from __future__ import annotations
