@@ -220,8 +220,32 @@ def bomb(path: Path) -> None:
     parts = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
+    def test_folders_that_can_be_read_in_two_ways(self, tmp_path: Path, place: Path) -> None:
+        folder = pictures(tmp_path / "photos", {"train": 4, "test": 4})
+        says = ["two ways: 'test', 'train' as splits", "or 'test', 'train' as classes"]
+        refused("condense", folder, "--output", place, *TINY, says=says, place=place)
+
+    def test_a_split_for_testing_that_is_not_there(self, tmp_path: Path, place: Path) -> None:
+        folder = pictures(tmp_path / "photos", {"train/a": 4, "train/b": 4, "val/a": 2, "val/b": 2})
+        words = ("condense", folder, "--output", place, "--test-split", "test", *TINY)
+        refused(*words, says=["--test-split must name one split", "'test'", "'val'"], place=place)
+
+    def test_a_broken_table_of_labels(self, tmp_path: Path, place: Path) -> None:
+        counts = {"train/n01/images": 4, "train/n02/images": 4, "val/images": 2}
+        folder = pictures(tmp_path / "photos", counts)
+        (folder / "val" / "val_annotations.txt").write_text("0.png\tn01\n1.png n02\n")
+        says = ["line 2 of ", "val_annotations.txt", "'1.png n02'"]
+        refused("condense", folder, "--output", place, *TINY, says=says, place=place)
+
 
 class TestPictures:
+    @pytest.mark.parametrize("verb", ["evaluate", "report", "export"])
+    def test_a_pipe_is_never_opened(self, verb: str, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        os.mkfifo(tmp_path / "run" / "condensed.safetensors")
+        more = (tmp_path / "out", "--to", "folder") if verb == "export" else ()
+        refused(verb, tmp_path / "run", *more, says=["condensed.safetensors", "a named pipe"])
+
     @pytest.mark.parametrize("harm", [corrupt, truncated, bomb])
     def test_a_bad_one_is_named(
         self, harm: Callable[[Path], None], tmp_path: Path, place: Path
@@ -291,6 +315,19 @@ class TestPlaces:
         (place / "thesis.tex").write_text("years of work", encoding="utf-8")
         words = ("condense", "digits", "--output", place, *TINY)
         refused(*words, says=[str(place), "other files"], place=place)
+
+    @pytest.mark.parametrize("name", ["", "run", "a/run", "../photos/run"])
+    def test_a_place_in_the_data(self, name: str, tmp_path: Path) -> None:
+        folder = pictures(tmp_path / "photos", {"a": 4, "b": 4})
+        says = ["--output must be outside of the data folder", "choose another --output"]
+        refused("condense", folder, "--output", folder / name, *TINY, says=says, place=folder)
+
+    def test_the_default_place_in_the_data(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = pictures(tmp_path / "photos", {"a": 4, "b": 4})
+        monkeypatch.chdir(folder)
+        refused("condense", ".", *TINY, says=["outside of the data folder ."], place=folder)
 
     def test_a_file_in_the_way(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x", encoding="utf-8")

@@ -45,8 +45,8 @@ class LocatedSource:
 def find(source: str, config: DataConfig) -> LocatedSource:
     """Find and open a data set.
 
-    A known name takes precedence over a path that is spelt the same; write such a path as
-    ``./cifar10``.
+    A known name takes precedence over a path that is spelt the same, and a note says so; write such
+    a path as ``./cifar10``. While there is such a path, the known set is not downloaded.
 
     Args:
         source: a known name or a location, as :func:`dance.data.load` takes it.
@@ -81,7 +81,14 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
     for path in _candidate_folders(known, Path(root).expanduser()) if root else ():
         opened = _open(str(path), config)
         if opened is not None:
-            return _with_published_classes(known, opened)
+            return _with_published_classes(known, opened, _other_path(known, path))
+    other = _other_path(known)
+    if other and not known.location.startswith("embedded:"):
+        raise DataError(
+            f"{known.name!r} is the name of a known data set, of which the data root "
+            f"({root or 'not set'}) has no copy, and {other} is here: write {other} to read that, "
+            f"or move it away to download the known data set"
+        )
     if known.imagenet and not config.offline:
         log(
             f"{known.name} is a part of ImageNet-1K, of which about 150 GB are downloaded; to use "
@@ -98,7 +105,15 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
             f"(3) give the path of a folder, .parquet or .npz file instead of the name. [{error}]"
         ) from error
     assert opened is not None, f"no source kind opens {known.location}"
-    return _with_published_classes(known, opened)
+    return _with_published_classes(known, opened, other)
+
+
+def _other_path(known: Known, used: Path | None = None) -> str | None:
+    """How to write a path here that is called like a known set, unless it is the one used."""
+    here = Path(known.name)
+    if not here.exists() or (used and here.resolve() in (used.resolve(), *used.resolve().parents)):
+        return None
+    return f"./{known.name}"
 
 
 def _candidate_folders(known: Known, root: Path) -> Iterator[Path]:
@@ -110,8 +125,19 @@ def _candidate_folders(known: Known, root: Path) -> Iterator[Path]:
     yield from (path for path in map(root.joinpath, names) if path.exists())
 
 
-def _with_published_classes(known: Known, source: Source) -> LocatedSource:
-    """Put the classes of a copy into the published order and spelling; note where they differ."""
+def _with_published_classes(known: Known, source: Source, other: str | None) -> LocatedSource:
+    """Put the classes of a copy into the published order and spelling; note where they differ.
+
+    Args:
+        known: the data set.
+        source: the copy.
+        other: a path that the name could mean as well, which is not read.
+    """
+    notes = (
+        [f"this is the known data set {known.name!r}; to read {other} instead, write {other}"]
+        if other
+        else []
+    )
     labels = known.match(source.classes)
     if labels is None:
         note = (
@@ -120,9 +146,10 @@ def _with_published_classes(known: Known, source: Source) -> LocatedSource:
             "compared with published ones"
         )
         every_label = tuple(range(len(source.classes)))
-        return LocatedSource(source, known.name, every_label, source.classes, known, (note,))
+        notes.insert(0, note)
+        return LocatedSource(source, known.name, every_label, source.classes, known, tuple(notes))
     classes = known.classes or tuple(source.classes[label] for label in labels)
-    return LocatedSource(source, known.name, labels, classes, known)
+    return LocatedSource(source, known.name, labels, classes, known, tuple(notes))
 
 
 def _open(location: str, config: DataConfig) -> Source | None:

@@ -74,6 +74,7 @@ def run(
     """
     started, world = time.monotonic(), join()
     directory = RunDirectory(output or default_place(config))
+    directory.check_outside(config.data)
     if resume and not world.broadcast_object(directory.begun()):
         raise ArtifactError(
             "--resume must find a run to resume: there is none of these settings at "

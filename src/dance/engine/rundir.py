@@ -23,6 +23,7 @@ from dance.core.files import (
     write_text,
 )
 from dance.core.yaml_file import read_yaml, to_yaml
+from dance.data.known import KNOWN
 from dance.engine.config import RunConfig
 
 _NO_EFFECT = (
@@ -87,6 +88,25 @@ class RunDirectory:
         """
         self._refuse_file()
         return locked(self.path / _LOCK, f"making the run in {self.path}", wait=False)
+
+    def check_outside(self, data: str) -> None:
+        """Refuse a directory in the folder of the images, whose folders are read as classes.
+
+        Args:
+            data: name of a data set, or path.
+
+        Raises:
+            ArtifactError: the directory is that folder or lies in it.
+        """
+        folder = Path(data)
+        if data in KNOWN or not folder.is_dir():
+            return
+        place = self.path.resolve()
+        if folder.resolve() in (place, *place.parents):
+            raise ArtifactError(
+                f"--output must be outside of the data folder {data}, whose folders are classes: "
+                f"got {self.path}; choose another --output"
+            )
 
     def claim(self, config: RunConfig) -> None:
         """Make the directory for this configuration, or reuse that of a run of the same settings.

@@ -176,3 +176,41 @@ def test_an_unknown_name_is_told_its_neighbours(tmp_path):
         load("cifar1", "train")
     with pytest.raises(DataError, match=r"no such path.*known: cifar10, "):
         load(str(tmp_path / "photographs.npz"), "train")
+
+
+# A path that is called like a known set
+
+
+def test_a_known_name_wins_over_a_path_and_says_so(tmp_path, parquet, pixels, monkeypatch, capsys):
+    parquet(tmp_path / "root" / "mnist" / "train.parquet", pixels(20, 28, 1), [*range(10)] * 2)
+    (tmp_path / "here" / "mnist").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    images = load("mnist", "train", DataConfig(root=str(tmp_path / "root")))
+    said = "this is the known data set 'mnist'; to read ./mnist instead, write ./mnist"
+    assert said in images.notes
+    assert said in capsys.readouterr().err
+
+
+def test_a_path_that_is_the_known_set_is_not_mentioned(tmp_path, parquet, pixels, monkeypatch):
+    parquet(tmp_path / "mnist" / "train.parquet", pixels(20, 28, 1), [*range(10)] * 2)
+    monkeypatch.chdir(tmp_path)
+    for root in (".", str(tmp_path)):
+        notes = load("mnist", "train", DataConfig(root=root)).notes
+        assert not [note for note in notes if "./mnist" in note]
+
+
+def test_digits_beside_a_folder_of_that_name_says_so(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert "to read ./digits instead, write ./digits" in load("digits", "train").notes[0]
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_nothing_is_fetched_while_a_path_of_that_name_is_here(
+    offline, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "cifar10").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"'cifar10' is the name of .* write \./cifar10 to read"):
+        load("cifar10", "train", DataConfig(offline=offline))
+    assert "downloading" not in capsys.readouterr().err
