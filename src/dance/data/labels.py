@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def named(
     if any(not text.strip() for text in found):
         raise DataError(f"every image must have a label: {where} has empty ones; fill them in")
     if all(_WHOLE.fullmatch(text) for text in found):
-        classes = sorted(found, key=int)
+        classes = sorted(found, key=lambda text: (int(text), text))
         twice = [(a, b) for a, b in pairwise(classes) if int(a) == int(b)]
         if twice:
             raise DataError(
@@ -137,6 +138,6 @@ def named_note(where: str, classes: Sequence[str]) -> str:
     if list(classes) == [str(label) for label in range(len(classes))]:
         return ""
     return (
-        f"the labels in {where} are text: the {len(classes)} classes are numbered in the order of "
-        f"their names, from {classes[0]!r} to {classes[-1]!r}"
+        f"the labels in {Path(where).name} are text: the {len(classes)} classes are numbered in "
+        f"the order of their names, from {classes[0]!r} to {classes[-1]!r}"
     )

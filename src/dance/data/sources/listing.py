@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dance.core.errors import DataError
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import scan
@@ -205,12 +206,13 @@ def _present(rows: list[_Row], config: DataConfig, notes: list[str]) -> list[_Ro
         return rows
     missing = [row for row in rows if not row.path.is_file()]
     shown = "; ".join(f"{row.path} ({row.where})" for row in missing[:_MAX_LISTED])
+    names = list_some([row.path.name for row in missing])
     if not config.skip_bad:
         raise DataError(
             f"every file that a table lists must be there: {len(missing):,} are missing: {shown}; "
             "copy them there, or leave them out with --skip-bad"
         )
-    notes.append(f"{len(missing):,} files that the table lists are missing and left out: {shown}")
+    notes.append(f"{len(missing):,} files that the table lists are missing and left out: {names}")
     return present
 
 

@@ -98,7 +98,7 @@ def _read(path: Path) -> Array:
                 "store a plain array"
             ) from error
         raise DataError(f"{path} is damaged or no .npy file: {error}") from error
-    except (OSError, EOFError, TypeError) as error:
+    except Exception as error:  # the header is parsed as Python, which may fail in any way
         raise DataError(f"{path} is damaged or no .npy file: {error}") from error
     return array
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,9 @@ _NAMES = (
     ("x_train", "y_train", "x_test", "y_test"),  # Keras
 )
 """Arrays of train images, train labels, test images and test labels; the latter two may miss."""
+_MOST_PACKED = 1032
+"""Deflate makes no data smaller than by this factor."""
+_MAX_HEADER_BYTES = 2**16
 _UNUSED = ("val_images", "val_labels")
 
 
@@ -82,21 +85,44 @@ def open_npz(location: str, config: DataConfig) -> Source:
 def _read(path: Path) -> dict[str, Array]:
     """All arrays of the file; arrays of objects are refused, because they would be unpickled."""
     try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("no archive of arrays")
         # It is opened here because NumPy does not close a damaged file.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except ValueError as error:
-        if "pickle" in str(error):
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            return {
+                member.filename.removesuffix(".npy"): _array(archive, member)
+                for member in archive.infolist()
+            }
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can make the readers raise an exception of any type
+        if "allow_pickle" in str(error):
             raise DataError(
                 f"{path} holds pickled objects, which are not read because they could run code; "
                 "store plain arrays: images as uint8, labels as int64, class names as an array of "
                 "strings"
             ) from error
-        raise DataError(f"{path} is damaged: {error}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise DataError(f"{path} is damaged or no npz file: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """One array, whose header must say as many bytes as the member has: memory is taken by it."""
+    if member.file_size > _MOST_PACKED * member.compress_size + _MAX_HEADER_BYTES:
+        raise ValueError(f"{member.filename} says that it unpacks to {member.file_size:,} bytes")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, kind = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"{member.filename} has version {version} of the format")
+        held = member.file_size - file.tell()
+        if not kind.hasobject and math.prod(shape) * kind.itemsize != held:
+            raise ValueError(
+                f"{member.filename} says that its shape is {shape}, {kind}: it holds {held:,} bytes"
+            )
+    with archive.open(member) as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
 def _classes(path: Path, names: Array | None) -> tuple[str, ...]:

@@ -171,6 +171,10 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
                         "or the like; pack the files themselves"
                     )
                 yield member
+            with shard.open("rb") as file:  # tarfile takes a damaged header for the end
+                file.seek(end := archive.offset)
+                if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError(f"there is no end where it should be, at byte {end:,}")
     except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as error:
         raise DataError(f"{shard} is damaged or no .tar file: {error}; fetch it again") from error
 

@@ -1,0 +1,593 @@
+"""The field's own files: what is noted, what is refused, and names that find them."""
+
+import gzip
+import io
+import os
+import pickle
+import re
+import tarfile
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from battery import layouts
+from dance.core.errors import DanceError, DataError
+from dance.data import DataConfig, load
+from dance.data.find import find
+from unit import python2
+
+SKIP = DataConfig(skip_bad=True)
+
+
+def encode(image):
+    """An array as a PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def pictures(**options):
+    return layouts.pictures(**options)
+
+
+def made(layout, root):
+    """A layout of the battery in a folder; its location."""
+    make, options = layouts.LAYOUTS[layout]
+    root.mkdir(exist_ok=True)
+    return make(root, pictures(**options))
+
+
+def notes(location, config=None):
+    return load(str(location), "train", config).notes
+
+
+# Names
+
+
+NAMED = {
+    "cifar10": ("CIFAR-10", "cifar-10-batches-py"),
+    "cifar100": ("CIFAR-100", "cifar-100-python"),
+    "mnist": ("MNIST", "MNIST"),
+    "fashion_mnist": ("MNIST", "FashionMNIST"),
+    "svhn": ("SVHN", "train_32x32.mat"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("below", [False, True])
+def test_a_name_finds_the_published_files(name, below, tmp_path, parquet):
+    """As torchvision leaves them in the data root, and in a folder of the name in it."""
+    layout, folder = NAMED[name]
+    root = tmp_path / "root"
+    root.mkdir()
+    made(layout, root / name if below else root)
+    if name == "fashion_mnist":
+        (root / name / "MNIST" if below else root / "MNIST").rename(
+            (root / name if below else root) / folder
+        )
+    config = DataConfig(root=str(root))
+    ours = load(name, "train", config)
+    assert ours.name == name
+    assert ours.classes[0] == {"cifar100": "apple", "fashion_mnist": "T-shirt/top"}.get(
+        name, "airplane" if name == "cifar10" else "0"
+    )
+    data = pictures(**layouts.LAYOUTS[layout][1])
+    for split, (images, labels) in data.splits.items():
+        parquet(tmp_path / "copy" / name / f"{split}.parquet", images, labels, ours.classes)
+    theirs = load(name, "train", DataConfig(root=str(tmp_path / "copy")))
+    assert torch.equal(ours.images, theirs.images)
+    assert ours.fingerprint == theirs.fingerprint
+    assert [n for n in ours.notes if "differs from the published set" in n]
+
+
+def test_tiny_imagenet_is_found_by_its_name(tmp_path, class_folder, pixels):
+    root = tmp_path / "tiny-imagenet-200"
+    ids = [f"n{label:08}" for label in range(200)]
+    class_folder(root / "train", {f"{name}/images": pixels(1, 8) for name in ids})
+    class_folder(root / "val", {"images": pixels(1, 8)})
+    (root / "val" / "val_annotations.txt").write_text("000.png\tn00000001\t0\t0\t9\t9\n")
+    train = load("tiny_imagenet", "train", DataConfig(root=str(tmp_path), size=8))
+    assert train.num_classes == 200
+    assert train.normalization.mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize("names", [("cifar-10-batches-py", "cifar-100-python")])
+def test_two_published_sets_in_one_folder_are_refused(names, tmp_path):
+    for layout in ("CIFAR-10", "CIFAR-100"):
+        made(layout, tmp_path)
+    with pytest.raises(DataError, match=" and ".join(names)):
+        load(str(tmp_path), "train")
+
+
+def test_two_layouts_in_one_folder_are_both_named(tmp_path):
+    made("npy", tmp_path)
+    made("parquet", tmp_path)
+    with pytest.raises(DataError, match=r"as \.npy files of images and labels and as parquet"):
+        load(str(tmp_path), "train")
+
+
+# What is left out is said
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ("CIFAR-100", "the 20 coarse ones are not used"),
+        ("SVHN", "extra_32x32.mat holds further images, which are not used"),
+        ("STL-10", "unlabeled_X.bin holds images without labels, which are not used"),
+        ("TinyImageNet", "the images in 'test' have no labels and are not used"),
+        ("MedMNIST", r"the validation split of pathmnist.npz \(5 images\) is not used"),
+        ("metadata.csv", "the 10 classes are numbered in the order of their names"),
+        ("save_to_disk with text labels", "from 'airplane' to 'truck'"),
+    ],
+)
+def test_what_is_not_used_is_noted(layout, said, tmp_path, capsys):
+    location = made(layout, tmp_path / "set")
+    (note,) = [note for note in notes(location) if re.search(said, note)]
+    assert note in capsys.readouterr().err
+
+
+def test_images_that_a_table_does_not_list_are_counted(tmp_path):
+    location = made("metadata.jsonl", tmp_path / "set")
+    (location / "more.png").write_bytes((location / "train-0000.png").read_bytes())
+    assert any(note.startswith("1 images that metadata.jsonl does not") for note in notes(location))
+
+
+# CIFAR
+
+
+def test_a_hostile_batch_is_refused_by_what_it_asks_for(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/executed",)
+
+    location = made("CIFAR-10", tmp_path / "set") / "cifar-10-batches-py"
+    (location / "data_batch_2").write_bytes(pickle.dumps({"data": Evil()}, 2))
+    with pytest.raises(DataError, match=r"data_batch_2 is not read: it asks for posix\.system"):
+        load(str(location), "train")
+    assert not (tmp_path / "executed").exists()
+
+
+def with_batch(root, **changes):
+    content = {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]} | changes
+    kept = {key: value for key, value in content.items() if value is not None}
+    (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(python2.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": np.zeros((2, 3071), np.uint8)}, r"\(N, 3072\): it is uint8 \(2, 3071\)"),
+        ({"data": np.zeros((2, 3072), np.int64)}, "it is int64"),
+        ({"data": b"x"}, "it is a bytes"),
+        ({"data": None}, "must hold the entry 'data': it holds labels"),
+        ({"labels": [0]}, "2 images and 1 labels"),
+        ({"labels": [0, 10]}, r"0\.\.9 .*such as 10"),
+        ({"labels": [0, -1]}, r"0\.\.9 .*such as -1"),
+        ({"labels": [0, "cat"]}, "list of whole numbers"),
+    ],
+)
+def test_a_batch_of_another_shape_is_refused(changes, said, tmp_path):
+    location = made("CIFAR-10", tmp_path / "set")
+    with_batch(location, **changes)
+    with pytest.raises(DataError, match=rf"data_batch_3.*{said}"):
+        load(str(location), "train")
+
+
+def test_a_missing_batch_is_named(tmp_path):
+    location = made("CIFAR-10", tmp_path / "set")
+    (location / "cifar-10-batches-py" / "data_batch_4").unlink()
+    with pytest.raises(DataError, match="CIFAR-10: data_batch_4 is missing"):
+        load(str(location), "train")
+
+
+def test_batches_written_anew_by_python_3_are_read(tmp_path):
+    location = made("CIFAR-10", tmp_path / "set") / "cifar-10-batches-py"
+    before = load(str(location), "train").fingerprint
+    for path in location.glob("*batch*"):
+        content = pickle.loads(path.read_bytes(), encoding="latin1")
+        path.write_bytes(pickle.dumps(content))
+    assert load(str(location), "train").fingerprint == before
+
+
+# IDX, SVHN, STL-10
+
+
+def bomb():
+    """A few kB that unpack to a gigabyte, with a header that says more still."""
+    head = bytes([0, 0, 8, 3]) + b"\xff\xff\xff\xff" * 3
+    return gzip.compress(head + bytes(2**20), mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("train-images-idx3-ubyte", b"", "must be an IDX file"),
+        ("train-images-idx3-ubyte", b"\0\0\x0d\x03" + bytes(12), "IDX file of unsigned bytes"),
+        ("train-images-idx3-ubyte", b"\0\0\x08\x03\0\0\0\x02\0\0\0\x04\0\0\0\x04x", r"holds 1;"),
+        ("train-labels-idx1-ubyte", b"\0\0\x08\x01\0\0\0\x02\0\1", "300 images and 2 labels"),
+        ("t10k-labels-idx1-ubyte", None, r"must hold the labels to t10k-images-idx3-ubyte"),
+    ],
+)
+def test_a_wrong_idx_file_is_named(file, content, said, tmp_path):
+    location = made("MNIST", tmp_path / "set")
+    path = location / "raw" / file
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        load(str(location), "train")
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 99, mtime=0)[:-9], bomb()])
+def test_a_damaged_packed_file_is_named_at_once(content, tmp_path):
+    location = made("packed MNIST", tmp_path / "set")
+    (location / "train-images-idx3-ubyte.gz").write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz"):
+        load(str(location), "train")
+    assert time.monotonic() - began < 2
+
+
+def test_of_a_packed_and_an_unpacked_file_the_latter_is_read(tmp_path):
+    location = made("MNIST", tmp_path / "set")
+    (location / "raw" / "train-images-idx3-ubyte.gz").write_bytes(b"never opened")
+    assert len(load(str(location), "train").labels) == 300
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"X": np.zeros((32, 32, 3, 4)), "y": np.ones((4, 1))}, r"X \(32, 32, 3, N\) uint8"),
+        ({"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.ones((3, 1))}, r"y \(3, 1\)"),
+        ({"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.full((4, 1), 11)}, "11 is among them"),
+        ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([[0], [10]])}, "both 0 and 10"),
+        ({"images": np.zeros(3)}, r"it holds images \(1, 3\)"),
+    ],
+)
+def test_other_matlab_files_are_refused(arrays, said, tmp_path):
+    from scipy.io import savemat
+
+    savemat(tmp_path / "train_32x32.mat", arrays)
+    with pytest.raises(DataError, match=said):
+        load(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"no mat file" * 99])
+def test_a_damaged_matlab_file_is_named(content, tmp_path):
+    (tmp_path / "train_32x32.mat").write_bytes(content)
+    with pytest.raises(DataError, match=r"train_32x32\.mat is damaged or no MATLAB file"):
+        load(str(tmp_path), "train")
+
+
+def test_wrong_binary_files_of_stl10_are_named(tmp_path):
+    location = made("STL-10", tmp_path / "set") / "stl10_binary"
+    labels = (location / "train_y.bin").read_bytes()
+    (location / "train_y.bin").write_bytes(b"\0" + labels[1:])
+    with pytest.raises(DataError, match=r"train_y\.bin must lie in 1\.\.10: 0 is among them"):
+        load(str(location), "train")
+    (location / "train_X.bin").write_bytes(b"123")
+    with pytest.raises(DataError, match=r"train_X\.bin must hold images of 27,648 bytes"):
+        load(str(location), "train")
+
+
+# Arrays
+
+
+def test_a_header_that_says_more_than_there_is_takes_no_memory(tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=pixels(4), labels=[0, 1] * 2)
+    with zipfile.ZipFile(tmp_path / "set.npz") as whole:
+        contents = {name: whole.read(name) for name in whole.namelist()}
+    said = contents["images.npy"].replace(b"(4, 8, 8, 3), }      ", b"(4000000000000, 8, 3)}")
+    assert len(said) >= len(contents["images.npy"])
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as forged:
+        forged.writestr("images.npy", said)
+        forged.writestr("labels.npy", contents["labels.npy"])
+    with pytest.raises(DataError, match=r"set\.npz is damaged.*shape is \(4000000000000, 8, 3\)"):
+        load(str(tmp_path / "set.npz"), "train")
+
+
+@pytest.mark.parametrize("labels", [np.zeros((4, 14), np.uint8), np.eye(4, dtype=np.int64)])
+def test_several_labels_for_an_image_are_refused(labels, tmp_path, pixels):
+    np.savez(tmp_path / "chestmnist.npz", train_images=pixels(4), train_labels=labels)
+    with pytest.raises(DataError, match=rf"{labels.shape[1]} labels an image; sets with several"):
+        load(str(tmp_path / "chestmnist.npz"), "train")
+
+
+def test_objects_in_npy_files_are_refused(tmp_path, pixels):
+    np.save(tmp_path / "X.npy", pixels(4))
+    np.save(tmp_path / "y.npy", np.array([0, "x", None, 1], dtype=object))
+    with pytest.raises(DataError, match=r"y\.npy holds pickled objects"):
+        load(str(tmp_path), "train")
+    (tmp_path / "y.npy").write_bytes(b"\x93NUMPY\x01\0v\0{'descr': '|u1', 'shape': (2**9**9,)")
+    with pytest.raises(DataError, match=r"y\.npy is damaged"):
+        load(str(tmp_path), "train")
+
+
+def test_classes_of_a_file_name_text_labels_in_their_order(tmp_path, pixels):
+    arrays = {"images": pixels(4), "labels": np.array(["b", "a", "b", "a"])}
+    np.savez(tmp_path / "set.npz", **arrays)
+    assert load(str(tmp_path / "set.npz"), "train").classes == ("a", "b")
+
+
+# Saved sets: the datasets library itself writes the same
+
+
+def test_what_the_library_saves_is_read(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    data = pictures(classes=layouts.TEN)
+    tables = {split: layouts.table(data, split) for split in data.splits}
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(data.classes))}
+    )
+    splits = {
+        split: datasets.Dataset(datasets.table.InMemoryTable(table)).cast(features)
+        for split, table in tables.items()
+    }
+    datasets.DatasetDict(splits | {"validation": splits["test"]}).save_to_disk(
+        tmp_path / "saved", num_shards={"train": 3, "test": 1, "validation": 1}
+    )
+    splits["train"].save_to_disk(tmp_path / "single")
+    ours = load(str(tmp_path / "saved"), "test")
+    assert np.array_equal(ours.images, data.splits["test"][0].transpose(0, 3, 1, 2))
+    assert ours.classes == data.classes
+    assert ours.notes == ("the split 'validation' is not used",)
+    expected = load(str(made("save_to_disk", tmp_path / "ours")), "test")
+    assert ours.fingerprint == expected.fingerprint
+    assert load(str(tmp_path / "single"), "train").classes == data.classes
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("dataset_dict.json", "[]", "JSON object"),
+        ("dataset_dict.json", '{"splits": ["test"]}', "must have a train split: it has test"),
+        ("dataset_dict.json", '{"splits": ["train", "../x"]}', "must list the splits"),
+        ("train/state.json", "{", "is damaged"),
+        ("train/state.json", "[" * 10**5, "is damaged"),
+        ("train/state.json", "{}", "must list the files"),
+        ("train/state.json", '{"_data_files": [{"filename": "../x"}]}', "files beside it"),
+        ("train/state.json", '{"_data_files": [], "_indices_data_files": [1]}', "flatten_indices"),
+        ("train/data-00001-of-00002.arrow", "x" * 99, "no Arrow stream"),
+    ],
+)
+def test_a_damaged_saved_set_is_named(file, content, said, tmp_path):
+    location = made("save_to_disk", tmp_path / "set")
+    (location / file).write_text(content)
+    with pytest.raises(DataError, match=said):
+        load(str(location), "train")
+
+
+# Tables of files and labels
+
+
+def listed(root, text, name="labels.csv", images=4):
+    root.mkdir(exist_ok=True)
+    for number in range(images):
+        image = np.full((8, 8), 50 * number, np.uint8)
+        (root / f"{number}.png").write_bytes(encode(image))
+    (root / name).write_text(text)
+    return root / name
+
+
+GOOD = "file,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it lists none"),
+        ("picture,kind\n0.png,a\n", "it has picture, kind"),
+        ("file,label,category\n0.png,a,b\n", "columns 'label' and 'category'.*--label-column"),
+        ("file,path,label\n0.png,0.png,a\n", "columns 'file' and 'path'"),
+        ("file,file,label\n", "different names"),
+        (GOOD + "../0.png,a\n", r"line 6 of .*inside .*\.\./0\.png"),
+        (GOOD + "x/../../0.png,a\n", "line 6 of .*inside"),
+        (GOOD + "/etc/passwd,a\n", "line 6 of .*inside"),
+        (GOOD + ",a\n", "line 6 of .*inside"),
+        (GOOD + "0.png,b\n", "line 6 of .*labels '0.png' as 'b', and line 2 of .* as 'a'"),
+        (GOOD + "9.png,b\n", r"1 are missing: .*9\.png \(line 6 of .*--skip-bad"),
+        (GOOD + "0.png\n", "line 6 of .*must have 2 cells"),
+        (GOOD + "0.png,\n", "0.png.*as ''"),
+        ("file,label\n0.png,\n1.png,b\n", "must have a label"),
+        ("file,label\n0.png,1\n1.png,01\n", "written in one way.*'01' and '1'"),
+        ('file,label\n"0.png,a\n', "cannot be read as a table"),
+        ("file,label,split\n0.png,a,test\n1.png,b,test\n", "one train split: it has 'test'"),
+    ],
+)
+def test_a_wrong_table_is_refused(text, said, tmp_path):
+    with pytest.raises(DataError, match=said):
+        load(str(listed(tmp_path / "set", text)), "train")
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path):
+    path = listed(tmp_path / "set", GOOD)
+    path.write_bytes(b"file,label\n0.png,caf\xe9\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        load(str(path), "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2 of .* must be a JSON object"),
+        ("[" * 10**5, "line 2 of .* must be a JSON object"),
+        ("[]", "it is a list"),
+        ('{"file_name": "1.png", "label": [0, 1]}', "one label: 'label' of line 2.*holds several"),
+        ('{"file_name": "1.png", "label": 1.5}', "whole number: it is float"),
+        ('{"file_name": "1.png", "label": true}', "whole number: it is bool"),
+        ('{"file_name": "1.png"}', "it is nothing"),
+    ],
+)
+def test_wrong_json_lines_are_refused(line, said, tmp_path):
+    text = '{"file_name": "0.png", "label": 0}\n' + line + "\n"
+    listed(tmp_path / "set", text, "metadata.jsonl")
+    with pytest.raises(DataError, match=said):
+        load(str(tmp_path / "set"), "train")
+
+
+def test_missing_files_are_left_out_if_asked(tmp_path):
+    path = listed(tmp_path / "set", GOOD + "9.png,b\n")
+    (note,) = [note for note in notes(path, SKIP) if "are missing" in note]
+    assert note.startswith("1 files that the table lists are missing and left out")
+
+
+def test_the_label_column_is_chosen_and_part_of_what_is_cached(tmp_path):
+    text = "file,label,shape\n0.png,a,x\n1.png,b,x\n2.png,a,y\n3.png,b,y\n"
+    path = listed(tmp_path / "set", text)
+    with pytest.raises(DataError, match="that is asked for: it has file, label, shape"):
+        load(str(path), "train", DataConfig(label_column="colour"))
+    by = {
+        column: load(str(path), "train", DataConfig(label_column=column))
+        for column in ("label", "shape")
+    }
+    assert (by["label"].classes, by["shape"].classes) == (("a", "b"), ("x", "y"))
+    assert by["label"].fingerprint != by["shape"].fingerprint
+
+
+def test_other_labels_for_the_same_images_are_noticed(tmp_path):
+    path = listed(tmp_path / "set", GOOD)
+    before = load(str(path), "train")
+    path.write_text("file,label\n0.png,b\n1.png,a\n2.png,b\n3.png,a\n")
+    after = load(str(path), "train")
+    assert before.fingerprint != after.fingerprint
+
+
+def test_the_splits_of_a_table(tmp_path):
+    rows = [("train", 0, "a"), ("train", 1, "b"), ("dev", 2, "a"), ("dev", 3, "b")]
+    lines = "".join(f"{n}.png\t{label}\t{split}\n" for split, n, label in rows)
+    path = listed(tmp_path / "set", "file\tlabel\tsplit\n" + lines, "labels.tsv")
+    train, test = load(str(path), "train"), load(str(path), "test")
+    assert (train.images[:, 0, 0, 0].tolist(), test.labels.tolist()) == ([0, 50], [0, 1])
+    assert any("'dev' is the test split" in note for note in train.notes)
+
+
+def test_first_folders_that_are_splits_are_taken_as_splits(tmp_path):
+    (tmp_path / "set").mkdir()
+    for part in ("train", "test"):
+        listed(tmp_path / "set" / part, "", "none")
+    lines = [f"{part}/{n}.png,{'ab'[n % 2]}" for part in ("train", "test") for n in range(4)]
+    (tmp_path / "set" / "metadata.csv").write_text("file_name,label\n" + "\n".join(lines) + "\n")
+    train = load(str(tmp_path / "set"), "train")
+    assert len(train.labels) == 4
+    assert any("first folders of its paths" in note for note in train.notes)
+
+
+def test_numbers_of_a_table_are_classes_in_their_order(tmp_path):
+    text = "file,label\n0.png,10\n1.png,9\n2.png,10\n3.png,9\n"
+    train = load(str(listed(tmp_path / "set", text)), "train")
+    assert train.classes == ("9", "10")
+    assert any("are text: the 2 classes" in note for note in train.notes)
+
+
+# WebDataset
+
+
+def shard(path, members, kind=tarfile.REGTYPE):
+    """A tar file of (name, content); all members are of one kind."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.type = len(content) if kind == tarfile.REGTYPE else 0, kind
+            member.linkname = "/etc/passwd"
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+IMAGE = encode(np.zeros((8, 8), np.uint8))
+SAMPLES = [(f"{n}.{k}", c) for n in range(4) for k, c in (("png", IMAGE), ("cls", b"%d" % (n % 2)))]
+
+
+def test_a_single_shard_is_read(tmp_path):
+    train = load(str(shard(tmp_path / "a.tar", SAMPLES)), "train")
+    assert train.classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_in_a_shard_are_refused(kind, tmp_path):
+    with pytest.raises(DataError, match=r"'0\.png' is a link, a device"):
+        load(str(shard(tmp_path / "a.tar", SAMPLES, kind)), "train")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([("5.png", IMAGE)], "an image and a label .* for '5': it has png"),
+        ([("5.cls", b"0")], "an image and a label .* for '5': it has cls"),
+        (
+            [("5.png", IMAGE), ("5.jpg", IMAGE), ("5.cls", b"0")],
+            "one image for '5'.*png and jpg",
+        ),
+        ([("5.png", IMAGE), ("5.png", IMAGE)], "'5.png' twice"),
+        ([("5.png", IMAGE), ("5.json", b"{")], "5.json must be a JSON object"),
+        ([("5.png", IMAGE), ("5.json", b'{"label": [1, 2]}')], "one label.*a list"),
+        ([("5.png", IMAGE), ("5.cls", b"\xff")], "text in UTF-8"),
+        ([("5.png", IMAGE), ("5.cls", b"x" * 2**21)], "less than 1 MiB"),
+        ([("5.png", IMAGE), ("5.cls", b" ")], "must have a label"),
+    ],
+)
+def test_a_wrong_sample_is_named(more, said, tmp_path):
+    with pytest.raises(DataError, match=said):
+        load(str(shard(tmp_path / "a.tar", SAMPLES + more)), "train")
+
+
+def test_a_sample_without_a_label_is_left_out_if_asked(tmp_path):
+    path = shard(tmp_path / "a.tar", [*SAMPLES, ("5.png", IMAGE)])
+    assert any(note.startswith("1 samples of a.tar") for note in notes(path, SKIP))
+
+
+def test_a_truncated_shard_is_named(tmp_path):
+    path = shard(tmp_path / "a.tar", SAMPLES)
+    path.write_bytes(path.read_bytes()[:1300])
+    with pytest.raises(DataError, match=r"a\.tar is damaged"):
+        load(str(path), "train")
+
+
+def test_nothing_of_a_shard_is_unpacked(tmp_path):
+    members = [(f"../../{name}", content) for name, content in SAMPLES]
+    load(str(shard(tmp_path / "a.tar", members)), "train")
+    assert not list(tmp_path.parent.parent.glob("0.png"))
+
+
+# Any damage gives a result or a message
+
+
+MUTATED = (
+    "packed MNIST", "SVHN", "save_to_disk", "metadata.jsonl", "WebDataset with JSON", "npy",
+    "MedMNIST", "npz with text labels", "CIFAR-10",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", MUTATED)
+def test_damage_gives_a_result_or_a_message(layout, tmp_path):
+    location = made(layout, tmp_path / "set")
+    inside = [location] if location.is_file() else sorted(location.rglob("*"))
+    files = [path for path in inside if path.is_file()]
+    files = [path for path in files if path.suffix not in (".png",)] or files
+
+    @settings(max_examples=300, deadline=2000, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def damage(data):
+        path = data.draw(st.sampled_from(files))
+        whole = path.read_bytes()
+        content = bytearray(whole)
+        for _ in range(data.draw(st.integers(1, 3))):
+            place = data.draw(st.integers(0, min(len(content), 600)))
+            content[place : place + 1] = data.draw(st.binary(max_size=3))
+        try:
+            path.write_bytes(content)
+            source = find(str(location), DataConfig()).source
+            source.labels("train", range(10))
+        except (DanceError, OSError):
+            pass
+        finally:
+            path.write_bytes(whole)
+
+    damage()
