@@ -10,7 +10,7 @@ from pathlib import Path
 from dance.core.errors import DataError
 from dance.data.checks import check_same_classes, list_some
 from dance.data.scan import folders, holds_image, images_in, unreadable
-from dance.data.splits import choose_test, split_of_folder
+from dance.data.splits import choose_test, split_in, split_of_folder
 
 MAPPING = "classes.json"
 """File that maps class folders to class names, in label order, as the folder export writes it."""
@@ -157,7 +157,7 @@ def _find_parts(
     if not any(kinds.values()) and asked is None:
         if test_split is not None:
             choose_test(str(root), {}, test_split)
-        _refuse_equal_folders(root, base, top)
+        _refuse_other_readings(root, base, top)
         return {"train": base}, []
     if len(train) > 1 or (asked is not None and not train):
         raise DataError(
@@ -220,31 +220,45 @@ def _is_class_called_train(base: Path, top: Sequence[str], kinds: Mapping[str, s
 def _two_readings(
     root: Path, top: Sequence[str], kinds: Mapping[str, str], inner: Sequence[str]
 ) -> DataError:
-    splits = [name for name in top if kinds[name]]
-    classes = f"the classes {list_some(inner)}" if inner else "no class folders in a train split"
+    splits = [name for name in top if kinds.get(name)]
+    classes = (
+        f"the classes {list_some(inner)}"
+        if inner
+        else "no folder called train that holds class folders"
+    )
     return DataError(
         f"{root} can be read in two ways: {list_some(splits)} as splits, with {classes}; or "
         f"{list_some(top)} as classes{_TO_CHOOSE}"
     )
 
 
-def _refuse_equal_folders(root: Path, base: Path, top: Sequence[str]) -> None:
-    """Refuse folders of unknown names that all hold the same folders, as splits do."""
-    if len(top) < 2:
-        return
-    inner = folders(base / top[0])
-    if len(inner) > 1 and all(folders(base / name) == inner for name in top[1:]):
-        within = {kind for name in inner if (kind := split_of_folder(name))}
-        reading = (
-            "splits within classes, which are not read: split folders must hold class folders"
-            if len(within) > 1
-            else f"splits with the classes {list_some(inner)}; or as classes whose images lie in "
-            "folders of equal names"
-        )
+def _refuse_other_readings(root: Path, base: Path, top: Sequence[str]) -> None:
+    """Refuse folders of unknown names that may be splits, or that hold the set one level deeper."""
+    inner = [folders(base / name) for name in top[:1]]
+    if len(top) == 1 and len(inner[0]) > 1:
         raise DataError(
-            f"all folders in {root} ({list_some(top)}) hold the same folders ({list_some(inner)}), "
-            f"so they can be read as {reading}{_TO_CHOOSE}"
+            f"a data set must have at least two classes: {root} holds one folder, {top[0]!r}, "
+            f"which holds {list_some(inner[0])}; to read those, give the path {base / top[0]}"
         )
+    hinted = {name: kind for name in top if (kind := split_in(name))}
+    if len(set(hinted.values())) > 1 and 2 * len(hinted) >= len(top):
+        raise _two_readings(root, top, hinted, ())
+    if len(top) < 2 or len(inner[0]) < 2:
+        return
+    common = set(inner[0]).intersection(*(folders(base / name) for name in top[1:]))
+    if len(common) < 2:
+        return
+    within = {kind for name in common if (kind := split_of_folder(name))}
+    reading = (
+        "splits within classes, which are not read: split folders must hold class folders"
+        if len(within) > 1
+        else f"splits with the classes {list_some(inner[0])}; or as classes whose images lie in "
+        "folders of equal names"
+    )
+    raise DataError(
+        f"all folders in {root} ({list_some(top)}) hold the same folders "
+        f"({list_some(sorted(common))}), so they can be read as {reading}{_TO_CHOOSE}"
+    )
 
 
 def _named(

@@ -13,7 +13,7 @@ from dance.core.errors import DataError
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev", "eval"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
     "test": ("test", "testing"),
 }
 """Names of the train, validation and test split, in any case."""
@@ -24,6 +24,8 @@ _FOLDER = re.compile(
     rf"(?:(?:seg|data|dataset|image|images|imgs)[-_ .])?({ANY_NAME})"
     r"(?:[-_ .]?(?:set|data|dataset|images|imgs|split|folder))?"
 )
+
+_WORD = re.compile(rf"(?<![a-z])({ANY_NAME})(?:set)?(?![a-z])")
 
 
 def kind_of_split(name: str) -> str | None:
@@ -44,6 +46,16 @@ def split_of_folder(name: str) -> str | None:
     (None, None)
     """
     match = _FOLDER.fullmatch(name.lower())
+    return _KINDS[match[1]] if match else None
+
+
+def split_in(name: str) -> str | None:
+    """The split that one word of a name means, for names that are in no table.
+
+    >>> split_in("train2017"), split_in("MNIST - JPG - testing"), split_in("trains")
+    ('train', 'test', None)
+    """
+    match = _WORD.search(name.lower())
     return _KINDS[match[1]] if match else None
 
 

@@ -66,7 +66,7 @@ def test_a_folder_that_holds_one_of_its_own_name(tree):
     assert read(tree("x/x/a", "x/x/b") / "x") == (("a", "b"), [1, 1], [1, 1], [])
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev", "eval"])
+@pytest.mark.parametrize("name", ["val", "valid", "Validation", "dev", "eval", "evaluation"])
 def test_train_and_validation_without_test(name, tree):
     *rest, notes = read(tree("train/a", "train/b", f"{name}/a", f"{name}/b"))
     assert rest == [("a", "b"), [2, 2], [2, 2]]
@@ -150,8 +150,8 @@ def test_images_beside_the_class_folders_are_counted(tree, pixels):
 @pytest.mark.parametrize(
     ("folders", "said"),
     [
-        (("train", "test"), "two ways: 'test', 'train' as splits, with no class .* as classes"),
-        (("test/a", "test/b", "val/a", "val/b"), "'test', 'val' as splits, with no class"),
+        (("train", "test"), "two ways: 'test', 'train' as splits, with no folder .* as classes"),
+        (("test/a", "test/b", "val/a", "val/b"), "'test', 'val' as splits, with no folder"),
         (
             ("train/a", "train/b", "more/a", "more/b"),
             "'train' as splits, with the classes 'a', 'b'",
@@ -162,6 +162,11 @@ def test_images_beside_the_class_folders_are_counted(tree, pixels):
         (("cat", "dog", "set/cat", "set/dog"), "two ways: as one class, or as a set of its own"),
         (("cat/in", "cat/out", "dog/in", "dog/out"), "splits with the classes 'in', 'out'; or as"),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "splits within classes"),
+        (("a/x", "a/y", "b/x", "b/y", "b/z"), "hold the same folders .'x', 'y'.*splits with the"),
+        (("train2017", "val2017"), "two ways: 'train2017', 'val2017' as splits, with no folder"),
+        (("x - training", "x - testing", "notes"), "'x - testing', 'x - training' as splits"),
+        (("all/train/a", "all/test/a"), "one folder, 'all', which holds 'test', 'train'; .* give"),
+        (("Pets/cat", "Pets/dog"), "one folder, 'Pets', which holds 'cat', 'dog'; to read those"),
         (("cat/train", "cat/test", "dog"), "split folders must hold class folders: .*cat holds"),
     ],
 )
