@@ -7,13 +7,12 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from dance import engine
 from dance.condensed import CondensedSet, Score, load_set
-from dance.core.config import Setting, merge, settings
+from dance.core.config import Setting, build, merge, settings
 from dance.core.errors import ConfigError, DanceError, nearest
 from dance.data import DataConfig
 from dance.data.known import KNOWN
@@ -143,7 +142,8 @@ def evaluate(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         labels: ``"hard"`` for the class labels, or ``"soft"`` for the class probabilities that
             experts predict for the decoded images; these are then stored in the set.
-        source: how the data is read, such as ``root="/data"`` or ``offline=True``.
+        source: how the data is read, such as ``root="/data"`` or ``offline=True`` (what is not
+            given: as it was read for the set).
 
     Returns:
         One score for each architecture.
@@ -151,9 +151,6 @@ def evaluate(
     Raises:
         DanceError: the caller can remove the cause; the message says how.
     """
-    known = [field.name for field in fields(DataConfig)]
-    if unknown := sorted(set(source) - set(known)):
-        raise ConfigError(f"unknown argument {unknown[0]!r}{nearest(unknown[0], known)}")
     if isinstance(target, CondensedSet):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "set.safetensors"
@@ -166,11 +163,12 @@ def evaluate(
         target.scores, target.soft_labels = scored.scores, scored.soft_labels
         target.provenance = scored.provenance
         return scores
+    recorded = engine.recorded_source(load_set(target), other_data=data is not None)
     return engine.evaluate(
         Path(target),
         EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs),
         _names(networks),
-        source=DataConfig(**source),
+        source=build(DataConfig, source, base=recorded),
         seed=seed,
         device=device,
         data=None if data is None else _location(data, test),

@@ -10,7 +10,7 @@ from typing import Any
 from dance import condensed, engine
 from dance.cli.options import Parser, SettingAction, add_json, add_settings
 from dance.cli.output import print_json, print_scores
-from dance.core.config import merge, nested
+from dance.core.config import merge, nested, to_plain
 from dance.core.world import join
 from dance.engine.rules import check
 
@@ -41,8 +41,10 @@ def add_target(parser: Parser) -> None:
 def run(parsed: argparse.Namespace) -> None:
     """Evaluate the set and print the new scores."""
     given = nested(parsed.settings)
-    recorded = condensed.load_set(parsed.target).provenance
-    config = engine.build_run(merge(_defaults(recorded, given), given))
+    stored = condensed.load_set(parsed.target)
+    source = engine.recorded_source(stored, other_data="data" in given)
+    defaults = {**_defaults(stored.provenance, given), "source": to_plain(source)}
+    config = engine.build_run(merge(defaults, given))
     check(config)
     scores = engine.evaluate(
         Path(parsed.target),

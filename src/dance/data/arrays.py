@@ -23,7 +23,8 @@ class Arrays(Source):
     Args:
         name: of the set.
         classes: K names, index = label.
-        splits: by split, images (N, H, W) or (N, H, W, C) uint8 and labels (N,) int64.
+        splits: by split, images (N, H, W) or (N, H, W, C) uint8, or N images of several sizes, and
+            labels (N,) int64.
         read: the files that the arrays come from, in an order that is the same on every machine.
         notes: what is left out, merged or reinterpreted.
 
@@ -35,7 +36,7 @@ class Arrays(Source):
         self,
         name: str,
         classes: tuple[str, ...],
-        splits: Mapping[str, tuple[Pixels, Labels]],
+        splits: Mapping[str, tuple[Sequence[Pixels] | Pixels, Labels]],
         read: Collection[Path],
         notes: tuple[str, ...] = (),
     ) -> None:
@@ -43,7 +44,7 @@ class Arrays(Source):
         self._splits = dict(splits)
         if max(_highest(images) for images, _ in splits.values()) == 1:
             self._splits = {
-                split: (images * np.uint8(255), labels)
+                split: ([image * np.uint8(255) for image in images], labels)
                 for split, (images, labels) in splits.items()
             }
             self.notes = (*notes, "the pixels are only 0 and 1, and are read as black and white")
@@ -138,8 +139,8 @@ def _are_last(shape: Sequence[int]) -> bool:
     return last
 
 
-def _highest(pixels: Pixels) -> int:
-    return int(pixels.max()) if pixels.size else 0
+def _highest(images: Sequence[Pixels] | Pixels) -> int:
+    return max((int(image.max()) for image in images), default=0)
 
 
 def label_array(name: str, labels: Array, count: int) -> Raw:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
                 digests[target].update(pixels.tobytes())
                 labels[target].append(plan.new_labels[record.label])
                 if target == "train":
-                    histogram += _histogram(pixels)
+                    histogram += level_counts(pixels)
         for split in SPLITS:
             files[split].finish()
             numbers = np.array(labels[split], dtype=np.int64)
@@ -132,7 +133,7 @@ def build(plan: DecodingPlan, folder: Path, task: Task) -> Json:
     }
 
 
-def hold_out(labels: Labels, num_classes: int, fraction: float) -> npt.NDArray[np.bool_]:
+def hold_out(labels: Labels, classes: Sequence[int], fraction: float) -> npt.NDArray[np.bool_]:
     """Choose the images that form the test split of a set without one, by class.
 
     The choice is random with a fixed seed, so the seed of a run never moves an image from train to
@@ -140,7 +141,8 @@ def hold_out(labels: Labels, num_classes: int, fraction: float) -> npt.NDArray[n
 
     Args:
         labels: (n,) int64, in the order of the set.
-        num_classes: K.
+        classes: K numbers that key the choice: the labels themselves, or those that the classes
+            have in the whole set if only some are used, so that the same images are held out.
         fraction: of each class that is held out, in (0, 1); at least one image of a class is held
             out and at least one is kept, and a class with a single image keeps it.
 
@@ -148,12 +150,12 @@ def hold_out(labels: Labels, num_classes: int, fraction: float) -> npt.NDArray[n
         (n,) bool, True for the images that are held out.
     """
     is_test = np.zeros(len(labels), dtype=np.bool_)
-    for label in range(num_classes):
+    for label, number in enumerate(classes):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             continue
         size = min(max(round(len(rows) * fraction), 1), len(rows) - 1)
-        order = torch.randperm(len(rows), generator=keyed_generator(0, "hold-out", label)).numpy()
+        order = torch.randperm(len(rows), generator=keyed_generator(0, "hold-out", number)).numpy()
         is_test[rows[order[:size]]] = True
     return is_test
 
@@ -175,8 +177,8 @@ def mean_and_std(histogram: npt.NDArray[np.int64]) -> tuple[list[float], list[fl
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
 
 
-def _histogram(pixels: Pixels) -> npt.NDArray[np.int64]:
-    """Count the pixels (C, S, S) uint8 of each level: (C, 256) int64."""
+def level_counts(pixels: Pixels) -> npt.NDArray[np.int64]:
+    """Count the pixels (C, ...) uint8 of each of the 256 levels: (C, 256) int64."""
     return np.stack([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
 
 

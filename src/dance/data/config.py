@@ -30,6 +30,11 @@ class DataConfig:
     label_column: Annotated[str | None, Option(short="--label-column", metavar="NAME")] = None
     """Column, or key of a JSON file, that holds the label of each image (none: the only one that is
     called label, labels, fine_label, class, category or target)."""
+    classes: Annotated[tuple[str, ...], Option(short="--classes")] = ()
+    """Names of the classes that are used (none: all)."""
+    indices: Annotated[str | None, Option(metavar="FILE")] = None
+    """File with the rows of the training images that are used, counted from 0 in the order of the
+    data set: text with one number a line, or an .npy array (none: all rows)."""
     test_split: Annotated[str | None, Option(short="--test-split", metavar="NAME")] = None
     """Split that serves for testing, by the name of its folder or file (none: test, else the
     validation split)."""

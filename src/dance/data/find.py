@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dance.core.errors import DataError, nearest
@@ -32,6 +32,8 @@ class LocatedSource:
         known: the published facts about the set, if it was requested by its name.
         notes: remarks for readers of scores, such as class names that differ from the published
             ones.
+        chosen: the labels that the classes have without ``--classes``, if only these are used; None
+            if all are.
     """
 
     source: Source
@@ -40,6 +42,29 @@ class LocatedSource:
     classes: tuple[str, ...]
     known: Known | None = None
     notes: tuple[str, ...] = ()
+    chosen: tuple[int, ...] | None = None
+
+    def only(self, wanted: Sequence[str]) -> LocatedSource:
+        """The same source with some of its classes, in its own order; all if none is wanted.
+
+        Raises:
+            DataError: there is no class of this name, or fewer than two are wanted.
+        """
+        if not wanted:
+            return self
+        for name in wanted:
+            if name not in self.classes:
+                raise DataError(
+                    f"unknown class {name!r} of {self.name}{nearest(name, self.classes)}"
+                )
+        chosen = tuple(k for k, name in enumerate(self.classes) if name in wanted)
+        if len(chosen) < 2:
+            raise DataError(f"--classes must name at least two classes: got {wanted[0]!r}")
+        keep = tuple(self.keep[label] for label in chosen)
+        classes = tuple(self.classes[label] for label in chosen)
+        note = f"{len(keep)} of {len(self.classes)} classes are used: {', '.join(classes)}"
+        notes = (*self.notes, note)
+        return replace(self, keep=keep, classes=classes, notes=notes, chosen=chosen)
 
 
 def find(source: str, config: DataConfig) -> LocatedSource:

@@ -13,7 +13,7 @@ import numpy as np
 from dance.core.errors import ConfigError, DataError
 from dance.core.files import Json
 from dance.core.progress import log, track
-from dance.data.build import SPLITS, DecodingPlan, build, hold_out
+from dance.data.build import SPLITS, DecodingPlan, build, hold_out, level_counts, mean_and_std
 from dance.data.cache import CacheEntry, get_or_build
 from dance.data.checks import check_classes
 from dance.data.config import DataConfig
@@ -22,6 +22,7 @@ from dance.data.find import LocatedSource, find
 from dance.data.fingerprint import fingerprint, survey
 from dance.data.imageset import ImageSet
 from dance.data.normalization import Normalization
+from dance.data.rows import read_rows
 from dance.data.sources import Labels
 
 _DARK = 64
@@ -58,27 +59,40 @@ def load(
         raise ConfigError(f"split must be 'train' or 'test': got {split!r}")
     config = config or DataConfig()
     try:
-        located = find(source, config)
+        located = find(source, config).only(config.classes)
         entry, held_out, said = _decoded(located, config)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {error.filename or source}: {reason}") from error
     fraction = config.test_fraction if held_out else None
-    notes = tuple(_notes(located, (*located.source.notes, *said), entry, fraction))
+    notes = [*_notes(located, (*located.source.notes, *said), entry, fraction)]
+    images, labels = entry.tensor(f"{split}_images"), entry.tensor(f"{split}_labels")
+    mean, std = _mean_and_std(located, entry, config.statistics)
+    identity = [entry.meta["content"], list(images.shape[1:]), located.classes]
+    if config.indices is not None:
+        train = images if split == "train" else entry.tensor("train_images")
+        rows = read_rows(Path(config.indices).expanduser(), len(train))
+        file = Path(config.indices).name
+        used = entry.tensor("train_labels")[rows]
+        check_classes(located.name, located.classes, used.numpy(), 1, f" among the rows in {file}")
+        notes.append(f"{len(rows):,} of {len(train):,} training images are used: rows in {file}")
+        identity.append(hashlib.sha256(rows.numpy().tobytes()).hexdigest())
+        if (mean, std) == _computed(entry):
+            levels = level_counts(train[rows].transpose(0, 1).numpy())
+            mean, std = (tuple(values) for values in mean_and_std(levels))
+        if split == "train":
+            images, labels = images[rows], used
     for note in notes:
         _log_once(f"{located.name}: {note}")
-    mean, std = _mean_and_std(located, entry, config.statistics)
-    images = entry.tensor(f"{split}_images")
-    identity = (entry.meta["content"], list(images.shape[1:]), located.classes, mean, std)
     return ImageSet(
         images=images,
-        labels=entry.tensor(f"{split}_labels"),
+        labels=labels,
         classes=located.classes,
         normalization=Normalization(mean, std),
         name=located.name,
         split=split,
-        fingerprint=fingerprint(*identity),
-        notes=notes,
+        fingerprint=fingerprint(*identity, mean, std),
+        notes=tuple(notes),
     )
 
 
@@ -119,9 +133,8 @@ def _decoded(
             f"decoding {total:,} images of {located.name} to {resolution} x {resolution}, "
             f"into {folder.parent}"
         )
-        is_test = (
-            None if fraction is None else hold_out(labels["train"], len(located.classes), fraction)
-        )
+        numbers = located.chosen or range(len(located.classes))
+        is_test = None if fraction is None else hold_out(labels["train"], numbers, fraction)
         plan = DecodingPlan(
             located, new_labels, is_test, resolution, channels, bits, config.skip_bad
         )
@@ -158,6 +171,11 @@ def _mean_and_std(
         constants = (known.own_constants if statistics == "own" else None) or known.constants
     if constants is not None and len(constants[0]) == entry.meta["channels"]:
         return constants
+    return _computed(entry)
+
+
+def _computed(entry: CacheEntry) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel of the train images, in [0, 1]."""
     return tuple(entry.meta["mean"]), tuple(entry.meta["std"])
 
 
@@ -175,7 +193,7 @@ def _notes(
     """
     yield from located.notes
     train, test = (sum(entry.meta["counts"][split]) for split in SPLITS)
-    if located.known is not None:
+    if located.known is not None and located.chosen is None:
         difference = located.known.difference(*((train + test, 0) if held_out else (train, test)))
         if difference:
             yield difference

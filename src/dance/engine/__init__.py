@@ -5,6 +5,15 @@ from dance.engine.config import RunConfig, build_run
 from dance.engine.context import experts
 from dance.engine.cost import estimate
 from dance.engine.loop import run
-from dance.engine.scoring import evaluate
+from dance.engine.scoring import evaluate, recorded_source
 
-__all__ = ["RunConfig", "bank", "build_run", "estimate", "evaluate", "experts", "run"]
+__all__ = [
+    "RunConfig",
+    "bank",
+    "build_run",
+    "estimate",
+    "evaluate",
+    "experts",
+    "recorded_source",
+    "run",
+]

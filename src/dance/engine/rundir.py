@@ -30,7 +30,16 @@ _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
 )  # fmt: skip
 """Settings that do not change the stored images: those of the machine and of the scores."""
-_OF_THE_DATA = ("size", "skip_bad", "statistics", "test_fraction", "test_split")
+_OF_THE_DATA = (
+    "size",
+    "skip_bad",
+    "statistics",
+    "test_fraction",
+    "test_split",
+    "label_column",
+    "classes",
+    "indices",
+)
 """Settings of the source on which the images depend."""
 _LOCK = ".run"
 """Name, without its suffix, of the file that locks a run directory."""

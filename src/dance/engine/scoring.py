@@ -328,13 +328,7 @@ def evaluate(
     need_images(name, "scoring")
     world = join()
     place = local_device(device, world)
-    of_the_set = made.get("source") or {}
-    source = replace(
-        source,
-        size=condensed.resolution,
-        statistics=of_the_set.get("statistics", source.statistics),
-        test_split=source.test_split or (None if data else of_the_set.get("test_split")),
-    )
+    source = replace(source, size=condensed.resolution)
     test = world.in_turn(lambda: load(name, "test", source)).to(place)
     if test.classes != condensed.classes:
         raise ConfigError(
@@ -399,6 +393,24 @@ def evaluate(
             run.add_scores(scores[-1:])
         checkpoints.clear()
     return scores
+
+
+def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> DataConfig:
+    """How the data of a set was read, if that is recorded; the defaults otherwise.
+
+    Args:
+        condensed: the set.
+        other_data: whether other data is read, whose splits and columns have names of their own.
+
+    Raises:
+        ArtifactError: what is recorded cannot be used.
+    """
+    recorded = condensed.provenance.get("config", {}).get("source") or {}
+    try:
+        source = build(DataConfig, recorded, "source")
+    except ConfigError as error:
+        raise ArtifactError(f"the set records settings that cannot be used: {error}") from error
+    return replace(source, test_split=None, label_column=None) if other_data else source
 
 
 def _store_scores(path: Path, scores: Sequence[Score]) -> None:
