@@ -57,12 +57,15 @@ def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
             have different classes.
     """
     base = _inner(root)
+    _refuse_dead_links(base)
     top = folders(base)
     mapping = _read_mapping(base)
     if test_split is None and mapping is not None and set(mapping) == set(top):
         parts, notes = {"train": base}, list[str]()
     else:
         parts, notes = _find_parts(root, base, top, test_split)
+    for part in parts.values():
+        _refuse_dead_links(part)
     names = folders(parts["train"])
     if not names:
         raise DataError(
@@ -186,6 +189,16 @@ def _find_parts(
     if unused:
         notes.append(f"no splits, and not used, are the folders {list_some(unused)}")
     return parts, notes
+
+
+def _refuse_dead_links(folder: Path) -> None:
+    """Refuse links to nothing where a class or a split may have been."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.name.startswith(".") and not path.exists():
+            raise DataError(
+                f"the link {path} leads to nothing, where a class or a split may have been; "
+                "restore what it leads to, or remove it"
+            )
 
 
 def _inner(folder: Path) -> Path:

@@ -286,6 +286,14 @@ def test_a_table_of_other_bytes_is_refused(tiny):
         load(str(tiny), "test")
 
 
+def test_a_table_of_images_that_are_not_there(tiny):
+    with (tiny / "val" / "val_annotations.txt").open("a") as file:
+        file.write("../../gone.png\tn01\n")
+    with pytest.raises(DataError, match=r"val/images/gone\.png cannot be read: No such file"):
+        load(str(tiny), "test")
+    assert load(str(tiny), "test", DataConfig(skip_bad=True)).counts().tolist() == [1, 1]
+
+
 def test_images_that_are_not_in_the_table_are_counted(tiny, pixels):
     Image.fromarray(pixels(1)[0]).save(tiny / "val" / "images" / "other.png")
     assert load(str(tiny), "test").notes[-1] == (

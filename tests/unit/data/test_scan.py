@@ -137,6 +137,13 @@ def test_a_link_to_the_whole_set_is_refused(root):
         load(str(root), "train", HALF)
 
 
+@pytest.mark.parametrize("name", ["c", "train", "test"])
+def test_a_class_or_a_split_that_is_a_link_to_nothing_is_refused(name, root):
+    (root / name).symlink_to("nothing")
+    with pytest.raises(DataError, match=rf"the link .*/{name} leads to nothing"):
+        load(str(root), "train", SKIP)
+
+
 def test_two_classes_that_are_one_folder_are_refused(root):
     (root / "c").symlink_to(root / "a")
     with pytest.raises(DataError, match=r"one class of one split: .*/a and .*/c are the same"):

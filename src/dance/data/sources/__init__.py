@@ -84,8 +84,9 @@ class Source(ABC):
             digest.update(os.fsencode(path.absolute()) + b"\0")
             try:
                 status = path.stat()
-            except OSError:  # a link to nothing: an image that cannot be used
-                status = path.lstat()
+            except OSError:  # an image that cannot be used, such as a link to nothing
+                digest.update(b"unreadable\n")
+                continue
             digest.update(f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
         return digest.hexdigest()
 
