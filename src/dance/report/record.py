@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dance.condensed import CondensedSet, Score, load_set
 from dance.condensed.score import read_scores
-from dance.core.errors import ArtifactError
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_openable, read_json
+from dance.core.yaml_file import read_yaml
 
 _ENVIRONMENT: dict[str, tuple[type, ...]] = {"seconds": (int, float), "command": (list,)}
 """Types of entries of ``environment.json`` that are not only shown as text or number."""
@@ -104,16 +103,10 @@ def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
     if not path.exists():
         return "", {}
     try:
-        check_openable(path)
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged (not YAML): {error}") from error
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path} is damaged: it must hold keys and values")
-    return text, content
+        content = read_yaml(path)
+        return path.read_text(encoding="utf-8"), content
+    except ConfigError as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
 def _scores(directory: Path, sets: Mapping[str, CondensedSet | None]) -> tuple[Score, ...]:

@@ -334,6 +334,15 @@ class TestYaml:
             ("3: 1\n", "f.yaml must hold settings by name (ipc: 10): got {3: 1}"),
             ("a: \x00\n", "f.yaml: must be YAML"),
             ("[" * 5000, "f.yaml"),
+            ("a: !!bool 3", "f.yaml: must be YAML: no truth value: '3'"),
+            ("a: !!timestamp x", "f.yaml:1: must be YAML: could not"),
+            ("a: &a [*a]", "f.yaml:1: must be YAML: an anchor contains itself"),
+            ("a: &a {<<: *a}", "f.yaml:1: must be YAML: an anchor contains itself"),
+            (
+                "a0: &a0 {x: 1}\n"
+                + "".join(f"a{i + 1}: &a{i + 1} {{<<: [{f'*a{i},' * 4}]}}\n" for i in range(14)),
+                "must be YAML: it must hold at most 100,000 values, those of anchors included",
+            ),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:
@@ -349,6 +358,51 @@ class TestYaml:
             "c": 10,
             "d": "1e",
         }
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("010", 10), ("0o10", 8), ("0x1F", 31), ("+1", 1), ("09", 9), (".5", 0.5), ("1.", 1.0),
+            ("-.inf", float("-inf")), ("1_000", "1_000"), ("1:30", "1:30"), ("0b1", "0b1"),
+            ("2020-01-01", "2020-01-01"), ("=", "="),
+        ],
+    )  # fmt: skip
+    def test_reads_values_as_yaml_1_2_does(self, text: str, value: Any) -> None:
+        assert from_yaml(f"a: {text}", "x") == {"a": value}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "010",
+            "0o10",
+            "1e3",
+            "1_000",
+            "1:30",
+            "2020-01-01",
+            "yes",
+            "~",
+            ".5",
+            "=",
+            "<<",
+            "1.",
+            "",
+        ],
+    )
+    def test_text_that_looks_like_something_else_stays_text(self, text: str) -> None:
+        plain = {"a": text, "b": [text], text or "c": 1}
+        assert from_yaml(to_yaml(plain), "x") == plain
+
+    def test_merges_what_an_anchor_names(self) -> None:
+        text = "a: &a {x: 1}\nb: {inner: &b {<<: *a, x: 2}}\nc: {<<: *b, y: 3}"
+        merged = {"a": {"x": 1}, "b": {"inner": {"x": 2}}, "c": {"x": 2, "y": 3}}
+        assert from_yaml(text, "x") == merged
+
+    def test_a_file_that_is_too_large_is_not_read(self, tmp_path: Path) -> None:
+        (tmp_path / "large.yaml").write_text("a: 1\n" + "#" * 1_000_000, encoding="utf-8")
+        with pytest.raises(
+            ConfigError, match=r"large\.yaml must be a file of settings, of at most"
+        ):
+            read_yaml(tmp_path / "large.yaml")
 
     def test_lists_stand_on_one_line(self) -> None:
         assert to_yaml({"names": ["a", "b"], "one": {"two": 3}}) == (
