@@ -86,16 +86,19 @@ def images_in(path: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def holds_image(path: Path) -> bool:
-    """Whether a folder holds an image, at any depth."""
+def folders_below(path: Path) -> Iterator[Path]:
+    """A folder and all folders in it; links to folders are not followed."""
     pending = [path]
     while pending:
         folder = pending.pop()
-        if next(images_in(folder), None) is not None:
-            return True
+        yield folder
         inside = (folder / name for name in folders(folder))
         pending += [path for path in inside if not path.is_symlink()]
-    return False
+
+
+def holds_image(path: Path) -> bool:
+    """Whether a folder holds an image, at any depth."""
+    return any(next(images_in(folder), None) is not None for folder in folders_below(path))
 
 
 def unreadable(path: Path, limit: int | None = MAX_BYTES) -> str | None:

@@ -77,6 +77,12 @@ def test_files_that_name_no_split_are_said(shards):
     assert read(root) == (4, 4, ["no split is named by, and not used, 'extra.parquet'"])
 
 
+def test_files_that_lie_deeper_are_said(shards):
+    root = shards("train.parquet", "test.parquet", "more/of/train.parquet")
+    said = "deeper than files of one set, and not used, 'more/of/train.parquet'"
+    assert read(root) == (4, 4, [said])
+
+
 def test_shards_that_are_missing_are_said(shards):
     root = shards("train-00000-of-00003.parquet", "train-00002-of-00003.parquet")
     assert read(root)[2] == ["the split 'train' has 2 of 3 files: the others are missing"]

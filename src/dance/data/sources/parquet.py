@@ -17,7 +17,7 @@ from dance.core.errors import DataError
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
-from dance.data.scan import unreadable
+from dance.data.scan import folders_below, unreadable
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders, starts
 from dance.data.splits import ANY_NAME, choose_test, kind_of_split, split_of_folder
 from dance.data.tables import class_names, columns, encoded, labels
@@ -43,7 +43,13 @@ def open_parquet(location: str, config: DataConfig) -> Source:
     """Open a file, the files of a pattern such as ``photos/*.parquet``, or those in a folder."""
     path = Path(location)
     if path.is_dir():
-        return Parquet(path.resolve().name, path, sorted(_files(path)), config)
+        files = sorted(_files(path))
+        source = Parquet(path.resolve().name, path, files, config)
+        everywhere = {file for folder in folders_below(path) for file in _files_in(folder)}
+        if deeper := sorted(everywhere.difference(files)):
+            names = [file.relative_to(path).as_posix() for file in deeper]
+            source.notes += (f"deeper than files of one set, and not used, {list_some(names)}",)
+        return source
     if path.is_file():
         return Parquet(path.stem, path.parent, [path], config)
     return Parquet(
