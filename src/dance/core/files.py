@@ -291,6 +291,26 @@ def read_header(path: Path, kind: str) -> Json | None:
         return None
 
 
+def check_identity(path: Path, header: Json, expected: Mapping[str, Any]) -> None:
+    """Refuse a file that is sound but of something else: renamed, or copied from another place.
+
+    Args:
+        path: of the file, for the message.
+        header: its header.
+        expected: entries that the header must have.
+
+    Raises:
+        ArtifactError: an entry differs; the message names the first.
+    """
+    held = header if isinstance(header, dict) else {}
+    for name, value in expected.items():
+        if held.get(name) != value:
+            raise ArtifactError(
+                f"{path} is another file's content: its {name} must be {value!r:.80}, and is "
+                f"{held.get(name)!r:.80}"
+            )
+
+
 @contextmanager
 def locked(path: Path, doing: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of a file or folder.

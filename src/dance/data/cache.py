@@ -130,7 +130,7 @@ def get_or_build(key: str, build: Callable[[Path], Json], size: int) -> CacheEnt
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{key}."))
         try:
             meta = build(temporary)
-            _write_meta(temporary, meta)
+            _write_meta(temporary, key, meta)
             temporary.chmod(0o755)
             try:
                 temporary.rename(folder)
@@ -162,10 +162,10 @@ def write_memo(path: Path, content: Json) -> None:
             Path(name).unlink(missing_ok=True)
 
 
-def _write_meta(folder: Path, meta: Json) -> None:
-    """Write ``meta.json``, with size and digest of each array file and with its own digest."""
+def _write_meta(folder: Path, key: str, meta: Json) -> None:
+    """Write ``meta.json``, with the key, size and digest of each array file, and its own digest."""
     files = {path.name: _digest(path) for path in sorted(folder.glob("*.npy"))}
-    body = {"format": FORMAT, "files": files, **meta}
+    body = {"format": FORMAT, "key": key, "files": files, **meta}
     text = json.dumps({"sha256": _hash_json(body), **body}, indent=1)
     with (folder / "meta.json").open("w", encoding="utf-8") as file:
         file.write(text + "\n")
@@ -182,6 +182,8 @@ def _load_verified(folder: Path) -> CacheEntry | None:
         recorded = meta.pop("sha256")
         if recorded != _hash_json(meta) or meta["format"] != FORMAT:
             raise ValueError("meta.json does not match its checksum")
+        if meta["key"] != folder.name:
+            raise ValueError(f"they are those of {meta['key']!r:.80}")
         for name, digest in meta["files"].items():
             if _digest(folder / name) != digest:
                 raise ValueError(f"{name} does not match its size and checksum")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 
 from dance.core.errors import ArtifactError, DataError
@@ -106,14 +107,27 @@ def survey(located: LocatedSource, labels: str, skip_bad: bool) -> Survey:
     stamp = hashlib.sha256(
         f"{VERSION} {located.source.stamp(located.keep)} {located.keep} {labels}".encode()
     )
-    memo = entry_folder("sources") / f"{stamp.hexdigest()}.json"
-    try:
-        return Survey(**read_json(memo))
-    except (ArtifactError, TypeError):
-        pass  # The memo is missing or damaged: survey the source.
+    key = stamp.hexdigest()
+    memo = entry_folder("sources") / f"{key}.json"
+    if (found := _read_memo(memo, key)) is not None:
+        return found
     surveyed = _survey(located, skip_bad)
-    write_memo(memo, asdict(surveyed))
+    write_memo(memo, {"stamp": key, **asdict(surveyed)})
     return surveyed
+
+
+def _read_memo(memo: Path, key: str) -> Survey | None:
+    """What a memo holds; None if it is missing, damaged, or about another source."""
+    if not memo.exists():
+        return None
+    try:
+        content = read_json(memo)
+        if content.pop("stamp", None) != key:
+            raise ArtifactError(f"{memo} is about another source")
+        return Survey(**content)
+    except (ArtifactError, TypeError, AttributeError) as error:
+        log(f"{error}; examining {memo.stem[:12]} again")
+        return None
 
 
 def _survey(located: LocatedSource, skip_bad: bool) -> Survey:

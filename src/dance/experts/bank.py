@@ -10,6 +10,7 @@ any number of steps.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import torch
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest
 from dance.core.errors import ArtifactError
-from dance.core.files import read_header, read_tensors, write_tensors
+from dance.core.files import check_identity, read_header, read_tensors, write_tensors
 from dance.core.progress import log
 from dance.core.work import resumable
 from dance.core.world import World
@@ -50,7 +51,8 @@ class Bank:
         *,
         method_code: str = "",
     ) -> None:
-        self._identity, self._world = dict(identity), world or World()
+        self._identity = json.loads(json.dumps(dict(identity)))  # as it is read from a file
+        self._world = world or World()
         self._name = f"bank-{digest(self._identity)}"
         self.path = directory / f"{self._name}.safetensors"
         stamp = {**self._identity, "method_code": method_code}
@@ -59,6 +61,10 @@ class Bank:
     def finished(self) -> tuple[int, float]:
         """Number of entries in the file, none in a damaged one, and the seconds that they took."""
         header = read_header(self.path, _KIND) or {}
+        try:
+            check_identity(self.path, header, self._identity)
+        except ArtifactError:
+            return 0, 0.0
         return int(header.get("entries", 0)), float(header.get("seconds", 0.0))
 
     def ensure(self, count: int, entry: Entry, own: range) -> torch.Tensor:
@@ -150,6 +156,7 @@ class Bank:
         if self.path.exists():
             try:
                 tensors, header = read_tensors(self.path, _KIND)
+                check_identity(self.path, header, self._identity)
                 return tensors[_MEANS], float(header["seconds"])
             except (ArtifactError, KeyError, TypeError) as error:
                 log(f"{error}; making the bank again")

@@ -24,6 +24,7 @@ from dance.core.device import policy
 from dance.core.errors import ArtifactError
 from dance.core.files import (
     cache_dir,
+    check_identity,
     locked,
     read_header,
     read_tensors,
@@ -178,7 +179,8 @@ class NetworkStore:
         self.training, self._recorder = training, recorder
         self._device = device or training.train.images.device
         self._world = world or World()
-        self._identity = {**training.identity(), **recorder.identity()}
+        identity = {**training.identity(), **recorder.identity()}
+        self._identity = json.loads(json.dumps(identity))  # as it is read from a file
         text = json.dumps(self._identity, sort_keys=True)
         name = f"{_file_name(training.train.name)}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self.directory = (directory or cache_dir() / "experts") / name
@@ -188,9 +190,9 @@ class NetworkStore:
         return self.directory / f"{self._recorder.kind}-{index:03d}.safetensors"
 
     def missing(self, count: int) -> int:
-        """How many of the networks 0 to count-1 have no file yet, or a damaged header."""
-        kind = self._recorder.kind
-        return sum(read_header(self.path(index), kind) is None for index in range(count))
+        """How many of the networks 0 to count-1 have no file yet, or one that cannot be used."""
+        headers = (self._header(index) for index in range(count))
+        return sum(header is None for header in headers)
 
     def ensure(self, count: int) -> list[StoredNetwork]:
         """Networks 0 to count-1: read what is there and sound, train what is missing.
@@ -224,7 +226,7 @@ class NetworkStore:
         """The stored network.
 
         Raises:
-            ArtifactError: it is missing or damaged.
+            ArtifactError: it is missing or damaged, or another network.
         """
         path, kind = self.path(index), self._recorder.kind
         if self._recorder.in_memory:
@@ -233,7 +235,17 @@ class NetworkStore:
             tensors, header = {}, read_header(path, kind)
             if header is None:
                 raise ArtifactError(f"{path} is damaged or no {kind} file")
+        check_identity(path, header, {**self._identity, "index": index})
         return StoredNetwork(index, tensors, header, path, trained_now=False)
+
+    def _header(self, index: int) -> dict[str, Any] | None:
+        """The header of a stored network; None if it is missing, damaged or another network."""
+        header: dict[str, Any] | None = read_header(self.path(index), self._recorder.kind)
+        try:
+            check_identity(self.path(index), header, {**self._identity, "index": index})
+        except ArtifactError:
+            return None
+        return header
 
     def _train_missing(self, held: Collection[int], count: int) -> Iterator[StoredNetwork]:
         """Train this process's part of the networks that no process of this run has.
