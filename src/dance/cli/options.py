@@ -113,7 +113,7 @@ def add_data(parser: Parser) -> None:
         action=SettingAction,
         kind=str,
         help="name of a known set (dance list datasets), folder of class folders, parquet file or "
-        "folder, .npz file, or hf:owner/name",
+        "folder, .npz file, hf:owner/name, or another layout of docs/data.md",
     )
     parser.add_argument(
         "--config",

@@ -205,10 +205,10 @@ def test_what_could_run_code_is_refused_by_its_name(name, tmp_path):
     content, said = HOSTILE[name]
     path = tmp_path / "data_batch_1"
     path.write_bytes(content)
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DataError, match=said) as caught:
         load(path)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 4  # a million values are the most
     assert str(path) in str(caught.value)
     assert ".npz" in str(caught.value)
     assert not os.path.exists(MARKER)  # noqa: PTH110
@@ -234,7 +234,7 @@ def test_only_regular_files_are_opened(tmp_path):
             load(path)
 
 
-@settings(deadline=2000)
+@settings(deadline=None)
 @given(st.data())
 def test_a_mutated_pickle_gives_plain_values_or_a_message(data):
     content = bytearray(pickle.dumps([ARRAYS, {"labels": [1, 2]}], data.draw(st.integers(0, 5))))
@@ -247,7 +247,7 @@ def test_a_mutated_pickle_gives_plain_values_or_a_message(data):
         assert str(error).startswith("x is")
 
 
-@settings(deadline=2000)
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_give_plain_values_or_a_message(content):
     try:
