@@ -110,7 +110,10 @@ def _decoded(
     }
     held_out = "test" not in labels
     least, why = (2, ", since a test split must be held out") if held_out else (1, " to train on")
-    check_classes(located.name, located.classes, labels["train"], least, why)
+    try:
+        check_classes(located.name, located.classes, labels["train"], least, why)
+    except DataError as error:
+        raise DataError("; ".join([str(error), *located.source.notes])) from None
     if not held_out and not len(labels["test"]):
         raise DataError(
             f"the test split of {located.name} must not be empty; fill it, or remove it to have "

@@ -12,6 +12,7 @@ from PIL import Image
 from dance.core.errors import DataError
 from dance.data import DataConfig, load
 from dance.data.scan import MAX_BYTES, folders, scan, unreadable
+from dance.data.sources.memory import register
 
 HALF = DataConfig(test_fraction=0.5)
 SKIP = DataConfig(test_fraction=0.5, skip_bad=True)
@@ -77,6 +78,13 @@ def test_files_of_a_class_that_are_no_images_are_counted_and_named(root):
         "3 files in the class folders are no images or are hidden, and are left out: "
         "'a/notes.txt', 'b/.hidden.png', 'b/labels'"
     ]
+
+
+def test_a_class_without_images_says_which_files_it_has(root):
+    (root / "c").mkdir()
+    (root / "c" / "x.svg").write_text("<svg/>")
+    with pytest.raises(DataError, match=r"too few in 'c'.*1 file .* no images .*'c/x\.svg'"):
+        load(str(root), "train", HALF)
 
 
 @pytest.mark.parametrize("name", ["x.heic", "x.jxl"])
@@ -311,9 +319,22 @@ def test_arrays_of_zeros_and_ones_are_black_and_white(tmp_path):
     ],
 )
 def test_the_axis_of_channels_is_decided_by_a_rule(shape, last, said, tmp_path):
-    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    values = np.random.default_rng(shape).integers(0, 256, shape, dtype=np.uint8)
     whole = {"test_images": values, "test_labels": np.arange(8) % 2}
     images = load(str(npz(tmp_path / "set.npz", values, **whole)), "train")
     assert images.channels == (1 if 1 in shape else 3)
     assert images.resolution == min(shape[1:3] if last else shape[2:])
     assert [note.partition(": ")[2] for note in images.notes] == ([said] * 2 if said else [])
+    in_memory = load(register((values, np.arange(8) % 2), (values, np.arange(8) % 2)), "train")
+    assert torch.equal(in_memory.images, images.images)
+    assert [note.partition(": ")[2] for note in in_memory.notes] == ([said] * 2 if said else [])
+    (tmp_path / "npy").mkdir()
+    np.save(tmp_path / "npy" / "X.npy", values)
+    np.save(tmp_path / "npy" / "y.npy", np.arange(8) % 2)
+    assert len(notes(tmp_path / "npy")) == bool(said)
+
+
+def test_an_image_set_has_its_channels_second(tmp_path, pixels):
+    images = load(str(npz(tmp_path / "set.npz", pixels(8, 3))), "train", HALF)
+    again = load(register(images, images), "train")
+    assert torch.equal(again.images, images.images)

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from dance.core.errors import DataError
-from dance.data.arrays import Arrays, image_array, label_array
+from dance.data.arrays import Arrays, axis_notes, image_array, label_array
 from dance.data.config import DataConfig
 from dance.data.imageset import ImageSet
 from dance.data.labels import Raw, number
@@ -73,14 +73,17 @@ def register(train: object, test: object = None) -> str:
     images: dict[str, Any] = {}
     raw: dict[str, Raw] = {}
     names: dict[str, tuple[str, ...]] = {}
+    notes: tuple[str, ...] = ()
     for split, data in (("train", train), ("test", test)):
         if data is not None:
             images[split], raw[split], classes = _read(data, split)
             if classes:
                 names[split] = classes
+            if isinstance(data, tuple | list) and _is_batch(data[0]):
+                notes += axis_notes(f"the array of the {split} split", _array(data[0]))
     labelled = number("the data", raw, names)
     splits = {split: (images[split], labelled.labels[split]) for split in images}
-    made = Memory(labelled.classes, splits, labelled.notes)
+    made = Memory(labelled.classes, splits, (*labelled.notes, *notes))
     location = f"{SCHEME}{made.digest[:16]}"
     _REGISTERED.setdefault(location, made)
     return location
@@ -89,7 +92,8 @@ def register(train: object, test: object = None) -> str:
 def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...]]:
     """Images, labels and class names (empty: none are known) of one split."""
     if isinstance(data, ImageSet):
-        return image_array("images", data.images.numpy()), data.labels.numpy(), data.classes
+        pixels = data.images.permute(0, 2, 3, 1).numpy()
+        return image_array("images", pixels), data.labels.numpy(), data.classes
     if isinstance(data, tuple | list) and len(data) == 2 and _is_batch(data[0]):
         images = image_array(f"the images of the {split} split", _array(data[0]))
         return images, label_array("the labels", _array(data[1]), len(images)), ()

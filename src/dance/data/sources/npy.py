@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, image_array, label_array
+from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Pixels, Source, starts
@@ -69,8 +69,11 @@ def open_npy(location: str, config: DataConfig) -> Source:
     images: dict[str, Pixels] = {}
     raw: dict[str, Raw] = {}
     read: list[Path] = []
+    axes: tuple[str, ...] = ()
     for split, (image, label) in parts.items():
-        images[split] = image_array(str(root / image), _read(root / image))
+        pixels = _read(root / image)
+        axes += axis_notes(image, pixels)
+        images[split] = image_array(str(root / image), pixels)
         raw[split] = label_array(str(root / label), _read(root / label), len(images[split]))
         read += [root / image, root / label]
     names: tuple[str, ...] = ()
@@ -82,7 +85,8 @@ def open_npy(location: str, config: DataConfig) -> Source:
         read.append(root / _CLASSES)
     labelled = number(str(root), raw, {"train": names})
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
-    return Arrays(root.resolve().name, labelled.classes, splits, read, labelled.notes)
+    notes = (*labelled.notes, *axes)
+    return Arrays(root.resolve().name, labelled.classes, splits, read, notes)
 
 
 def _read(path: Path) -> Array:
