@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dance.condensed.container import RUN_FILE as FILE
 from dance.condensed import load_set
+from dance.condensed.container import RUN_FILE as FILE
 from dance.core.files import read_tensors, write_tensors
 from e2e.command import TINY, command, done, process
 
