@@ -16,7 +16,7 @@ PURPOSES = (
     "monitor", "network", "network batch", "network order", "order", "own module", "queue", "real",
     "return", "sampler", "select", "start clusters", "start epoch", "start network",
     "student augment", "student order", "subset", "teacher", "untrained",
-    "untrained expert", "warm up batch", "warm up order", "weights",
+    "untrained expert", "verify", "warm up batch", "warm up order", "weights",
 )  # fmt: skip
 """All of them. One that is added changes no result; one that goes or changes, changes those that
 drew with it: say so in the changelog."""

@@ -22,6 +22,7 @@ VERBS = {
     "bank": "write experts and mean features into one file, to condense without the images",
     "experts": "train the experts that condensing needs, to share them between runs",
     "evaluate": "score a run or a condensed file again",
+    "verify": "train again on a stored set, and compare with its stored score",
     "report": "write the report of a run again",
     "export": "write a condensed set as parquet, class folders, npz or pt",
     "estimate": "estimate time, memory and disk space of a run from a few steps",
@@ -90,8 +91,7 @@ def _dispatch(argv: list[str]) -> int:
     module.add_arguments(parser, rest)
     parsed = parser.parse(rest)
     parsed.command = ("dance", *argv)
-    module.run(parsed)
-    return 0
+    return module.run(parsed) or 0
 
 
 def _explain(error: Exception) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import torch
 
 from dance.condensed import CondensedSet, Score, load_set, set_file
 from dance.condensed.container import unpack, update_set
@@ -319,80 +321,176 @@ def evaluate(
     """
     for network in networks:
         NETWORKS.get(network)
-    path = set_file(target)
-    condensed = load_set(path)
-    made = condensed.provenance.get("config", {})
-    name = data or made.get("data")
-    if name is None:
-        raise ConfigError(f"{path} does not say of which data it was made: name it with --data")
-    need_images(name, "scoring")
-    world = join()
-    place = local_device(device, world)
-    source = replace(source, size=condensed.resolution)
-    test = world.in_turn(lambda: load(name, "test", source)).to(place)
-    if test.classes != condensed.classes:
-        raise ConfigError(
-            "the data must have the classes of the set: "
-            f"{path} has {list(condensed.classes)[:5]}…, {name} has {list(test.classes)[:5]}…; "
-            "name the right data with --data"
-        )
-    matching_network = build(NetworkConfig, made.get("network", {}))
-    run = RunDirectory(path.parent)
-    folder = run.checkpoints if run.begun() else path.with_name(f"{path.name}.checkpoints")
-    learned = condensed.hard()
+    scorer = StoredScorer.open(target, source, data=data, device=device, precision=precision)
     if labels == "soft":
-        relabeller = Relabeller(
-            train=world.in_turn(lambda: load(name, "train", source)),
-            network=matching_network,
-            experts=build(ExpertConfig, made.get("experts", {})),
-            config=teacher or TeacherConfig(),
-            seed=made.get("seed", seed),
+        scorer.relabel(seed, teacher or TeacherConfig())
+    asked = _asked(config, seed, scorer.condensed if labels == "soft" else None)
+    scores = []
+    for network in networks:
+        score, checkpoints = scorer.score(config, network, asked)
+        scores.append(score)
+        if not scorer.world.is_rank_zero:
+            continue
+        _store_scores(scorer.path, [score])
+        if scorer.run.begun():
+            scorer.run.add_scores([score])
+        checkpoints.clear()
+    return scores
+
+
+@dataclass(eq=False)
+class StoredScorer:
+    """Trains networks on a stored set and tests them.
+
+    Attributes:
+        path: file of the set.
+        condensed: the set.
+        test: unseen images.
+        load_train: loads the training images.
+        matching_network: the network that it was condensed with.
+        precision: ``float32`` or ``bfloat16``.
+        device: where networks are trained.
+        world: the processes that share them.
+        run: directory of the file, which may be that of a run.
+    """
+
+    path: Path
+    condensed: CondensedSet
+    test: ImageSet
+    load_train: Callable[[], ImageSet]
+    matching_network: NetworkConfig
+    precision: str
+    device: torch.device
+    world: World
+    run: RunDirectory
+
+    @staticmethod
+    def open(
+        target: Path, source: DataConfig, *, data: str | None, device: str, precision: str
+    ) -> StoredScorer:
+        """Read a set and the images to test on.
+
+        Args:
+            target: run directory or condensed set.
+            source: how the data set is read.
+            data: name or path of the data set (none: the one in the set's provenance).
+            device: where to train.
+            precision: of the networks.
+
+        Raises:
+            DanceError: no such set, it is damaged, or its data set cannot be read.
+        """
+        path = set_file(target)
+        condensed = load_set(path)
+        made = condensed.provenance.get("config", {})
+        name = data or made.get("data")
+        if name is None:
+            raise ConfigError(f"{path} does not say of which data it was made: name it with --data")
+        need_images(name, "scoring")
+        world = join()
+        place = local_device(device, world)
+        source = replace(source, size=condensed.resolution)
+        test = world.in_turn(lambda: load(name, "test", source)).to(place)
+        if test.classes != condensed.classes:
+            raise ConfigError(
+                "the data must have the classes of the set: "
+                f"{path} has {list(condensed.classes)[:5]}…, {name} has "
+                f"{list(test.classes)[:5]}…; name the right data with --data"
+            )
+        return StoredScorer(
+            path=path,
+            condensed=condensed,
+            test=test,
+            load_train=lambda: world.in_turn(lambda: load(name, "train", source)),
+            matching_network=build(NetworkConfig, made.get("network", {})),
             precision=precision,
             device=place,
             world=world,
-            directory=folder,
+            run=RunDirectory(path.parent),
         )
-        learned = condensed = relabeller.relabelled(condensed)
-        if world.is_rank_zero:
-            _relabel(path, condensed)
-    asked = _asked(config, seed, condensed if labels == "soft" else None)
-    scores = []
-    for network in networks:
-        shape = named_network(network, matching_network, PROTOCOLS.get(config.protocol).norm)
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints of networks in training lie."""
+        beside = self.path.with_name(f"{self.path.name}.checkpoints")
+        return self.run.checkpoints if self.run.begun() else beside
+
+    def relabel(self, seed: int, teacher: TeacherConfig) -> None:
+        """Give the set soft labels of its experts, and store them, unless it has them.
+
+        Args:
+            seed: of the experts, if the set does not record it.
+            teacher: which experts give the labels.
+        """
+        made = self.condensed.provenance.get("config", {})
+        relabeller = Relabeller(
+            train=self.load_train(),
+            network=self.matching_network,
+            experts=build(ExpertConfig, made.get("experts", {})),
+            config=teacher,
+            seed=made.get("seed", seed),
+            precision=self.precision,
+            device=self.device,
+            world=self.world,
+            directory=self.folder,
+        )
+        self.condensed = relabeller.relabelled(self.condensed)
+        if self.world.is_rank_zero:
+            _relabel(self.path, self.condensed)
+
+    def score(
+        self, config: EvaluationConfig, network: str, asked: Asked
+    ) -> tuple[Score, Checkpoints]:
+        """Score the set on one network, with soft labels if ``asked`` has some.
+
+        Returns:
+            The score, and its checkpoints, which the caller clears.
+        """
+        learned = self.condensed.hard() if asked.labels is None else self.condensed
+        shape = named_network(network, self.matching_network, PROTOCOLS.get(config.protocol).norm)
         checkpoints = _checkpoints(
-            folder,
+            self.folder,
             learned,
-            test,
+            self.test,
             subject="condensed",
             network=shape,
             asked=asked,
-            precision=precision,
-            world=world,
+            precision=self.precision,
+            world=self.world,
         )
         score = score_set(
             learned,
-            test,
-            network_for(shape, test),
+            self.test,
+            network_for(shape, self.test),
             network,
             config,
             subject="condensed",
-            label=condensed.provenance.get("label", "condensed"),
-            seed=seed,
-            bfloat16=precision == "bfloat16",
+            label=self.condensed.provenance.get("label", "condensed"),
+            seed=asked.seed,
+            bfloat16=self.precision == "bfloat16",
             checkpoints=checkpoints,
-            world=world,
+            world=self.world,
         )
-        if test.fingerprint != condensed.provenance.get("data_fingerprint"):
+        if self.test.fingerprint != self.condensed.provenance.get("data_fingerprint"):
             note = "scored on data with another fingerprint than that of which it was made"
             score = replace(score, notes=(*score.notes, note))
-        scores.append(replace(score, asked=asked))
-        if not world.is_rank_zero:
-            continue
-        _store_scores(path, scores[-1:])
-        if run.begun():
-            run.add_scores(scores[-1:])
-        checkpoints.clear()
-    return scores
+        return replace(score, asked=asked), checkpoints
+
+
+def stored_scores(target: Path) -> tuple[CondensedSet, list[Score]]:
+    """A stored set and the scores of it, of the run if it is in one.
+
+    Raises:
+        ArtifactError: the set or the scores cannot be read, or there are none.
+    """
+    path = set_file(target)
+    condensed, run = load_set(path), RunDirectory(path.parent)
+    in_run = run.begun() and path == run.condensed
+    rows = [row for row in run.scores_so_far() if row.subject == "condensed"] if in_run else []
+    rows = rows or condensed.scores
+    if not rows:
+        raise ArtifactError(f"{path} has no scores yet: run dance evaluate {target}")
+    return condensed, rows
 
 
 def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> DataConfig:

@@ -1,0 +1,103 @@
+"""Verify a stored score: train again on the stored set, with other seeds, and compare the means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dance.condensed import Score
+from dance.core.errors import ConfigError
+from dance.core.rng import key
+from dance.engine.scoring import StoredScorer, recorded_source, stored_scores
+from dance.evaluation import EvaluationConfig
+from dance.evaluation.stats import Difference, welch
+
+LEAST_NETWORKS = 3
+"""Networks that are needed on either side."""
+LEVEL = 0.99
+"""Confidence of the interval of the difference."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One score, held against networks that were trained again.
+
+    Attributes:
+        stored: the score as it is stored.
+        again: of the new networks; None if the set is not the one that was scored.
+        difference: of the means, new minus stored, with its interval; None without new networks.
+    """
+
+    stored: Score
+    again: Score | None = None
+    difference: Difference | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the set is the scored one, and the interval of the difference contains zero."""
+        return self.difference is not None and self.difference.low <= 0 <= self.difference.high
+
+
+def verify(
+    target: Path,
+    *,
+    networks: Sequence[str] = (),
+    repeats: int | None = None,
+    data: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> list[Verification]:
+    """Train new networks on a stored set, as its scores say that it was done, and compare.
+
+    Nothing is stored.
+
+    Args:
+        target: run directory or condensed set.
+        networks: names of the networks whose scores are verified (empty: that of the first score).
+        repeats: number of new networks for each score (None: as many as the score has).
+        data: name or path of the data set (None: the one in the set's provenance).
+        device: where to train.
+        seed: of the new networks, beside that of the score.
+
+    Returns:
+        One verification for each score of these networks.
+
+    Raises:
+        DanceError: there is no such score, either side has too few networks, or the set or its data
+            cannot be read.
+    """
+    condensed, rows = stored_scores(target)
+    wanted = networks or [rows[0].network]
+    chosen = [row for row in rows if row.network in wanted and row.asked is not None]
+    if missing := sorted(set(wanted) - {row.network for row in chosen}):
+        raise ConfigError(
+            f"cannot verify: there is no score on {missing[0]} that says how it was made; there "
+            f"are scores on {', '.join(sorted({row.network for row in rows}))}"
+        )
+    for row in chosen:
+        for count, side in ((row.repeats, "its score"), (repeats or row.repeats, "--repeats")):
+            if count < LEAST_NETWORKS:
+                raise ConfigError(
+                    f"cannot verify {row.network}, {row.setting}: at least {LEAST_NETWORKS} "
+                    f"networks are needed on either side, and {side} has {count}; score the set "
+                    f"with dance evaluate --repeats {LEAST_NETWORKS} or more"
+                )
+    other_set = [row for row in chosen if not condensed.was_scored_by(row)]
+    if other_set:
+        return [Verification(row) for row in other_set]
+    precision = condensed.provenance.get("config", {}).get("precision", "float32")
+    source = recorded_source(condensed, other_data=data is not None)
+    scorer = StoredScorer.open(target, source, data=data, device=device, precision=precision)
+    return [_again(scorer, row, repeats or row.repeats, seed) for row in chosen]
+
+
+def _again(scorer: StoredScorer, row: Score, repeats: int, seed: int) -> Verification:
+    """Train new networks as a score says that its own were trained."""
+    assert row.asked is not None
+    asked = replace(row.asked, repeats=repeats, seed=key(row.asked.seed, "verify", seed))
+    config = EvaluationConfig(protocol=asked.protocol, repeats=repeats, epochs=asked.epochs)
+    score, checkpoints = scorer.score(config, row.network, asked)
+    if scorer.world.is_rank_zero:
+        checkpoints.clear()
+    return Verification(row, score, welch(score.last.values, row.last.values, LEVEL))

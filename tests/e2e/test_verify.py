@@ -1,0 +1,80 @@
+"""``dance verify``: an honest score holds, and one of other pixels or other training fails."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import dance
+from dance.condensed.score import write_scores
+from dance.engine.rundir import RunDirectory
+from dance.evaluation.stats import summary
+from e2e.command import TINY, command, done
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("verified") / "run"
+    done(
+        "condense", "digits", *TINY, "--repeats=4", "--epochs=20", "--device=cpu", "--output", place
+    )
+    return place
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def test_an_honest_score_holds_and_nothing_is_stored(copy: Path) -> None:
+    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    outcome = done("verify", copy, "--json", "--device=cpu")
+    (row,) = outcome.json["verified"]
+    assert row["holds"] is True
+    assert row["stored"]["seeds"] != row["again"]["seeds"]
+    assert row["difference"]["low"] < 0 < row["difference"]["high"]
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+    assert "holds" in done("verify", copy / "condensed.safetensors", "--repeats=3").out
+
+
+def test_exchanged_pixels_fail(copy: Path) -> None:
+    path = copy / "condensed.safetensors"
+    exchanged = dance.load(path)
+    exchanged.pixels = exchanged.pixels.flip(0)
+    exchanged.save(path)  # the scores stay in its header
+    for target in (copy, path):
+        outcome = command("verify", target)
+        assert outcome.code == 1
+        assert "FAILS" in outcome.out and "another set was scored" in outcome.out
+
+
+def test_an_accuracy_that_was_never_reached_fails(copy: Path) -> None:
+    rows = RunDirectory(copy).scores_so_far()
+    (row,) = [row for row in rows if row.subject == "condensed"]
+    forged = summary([min(1.0, value + 0.4) for value in row.last.values])
+    rows[rows.index(row)] = replace(row, last=forged)
+    write_scores(copy / "scores.json", rows)  # with right checksums
+    outcome = command("verify", copy, "--device=cpu")
+    assert outcome.code == 1 and "FAILS" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repeats=2"], "at least 3 networks are needed on either side, and --repeats has 2"),
+        (["--networks", "mlp"], "there is no score on mlp"),
+    ],
+)
+def test_what_cannot_be_verified_is_said(copy: Path, words: list[str], message: str) -> None:
+    outcome = command("verify", copy, *words)
+    assert outcome.code == 2
+    assert "cannot verify" in outcome.err and message in outcome.err
+
+
+def test_a_score_of_one_network_cannot_be_verified(copy: Path) -> None:
+    done("evaluate", copy, "--networks=mlp", "--repeats=1", "--epochs=1")
+    outcome = command("verify", copy, "--networks=mlp", "--repeats=5")
+    assert outcome.code == 2 and "its score has 1" in outcome.err
