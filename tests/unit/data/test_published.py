@@ -10,6 +10,8 @@ import time
 import zipfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -362,6 +364,24 @@ def test_a_damaged_saved_set_is_named(file, content, said, tmp_path):
         load(str(location), "train")
 
 
+# Label columns of parquet files
+
+
+def test_the_label_column_of_parquet_files_is_chosen(tmp_path):
+    table = layouts.table(pictures(whole=True), "train", text=True)
+    numbers = [f"{number % 4}" for number in range(len(table))]
+    table = table.append_column("category", pa.array(numbers))
+    pq.write_table(table, tmp_path / "set.parquet")
+    with pytest.raises(DataError, match=r"columns 'label' and 'category' .*--label-column"):
+        load(str(tmp_path / "set.parquet"), "train")
+    config = DataConfig(label_column="category")
+    assert load(str(tmp_path / "set.parquet"), "train", config).classes == tuple("0123")
+    several = table.select(["image"]).append_column("label", pa.array([[0, 1]] * len(table)))
+    pq.write_table(several, tmp_path / "several.parquet")
+    with pytest.raises(DataError, match="holds several for each"):
+        load(str(tmp_path / "several.parquet"), "train")
+
+
 # Tables of files and labels
 
 
@@ -560,7 +580,7 @@ def test_nothing_of_a_shard_is_unpacked(tmp_path):
 
 MUTATED = (
     "packed MNIST", "SVHN", "save_to_disk", "metadata.jsonl", "WebDataset with JSON", "npy",
-    "MedMNIST", "npz with text labels", "CIFAR-10",
+    "MedMNIST", "npz with text labels", "CIFAR-10", "parquet",
 )  # fmt: skip
 
 
