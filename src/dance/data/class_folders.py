@@ -282,7 +282,9 @@ def _named(
     for place in dict.fromkeys(places):
         mapping = _read_mapping(place)
         if mapping is not None and set(mapping) == set(names):
-            return (tuple(mapping), tuple(mapping.values())), ()
+            same = list(mapping.items()) == [(name, name) for name in names]
+            said = f"names and order of the classes are those of {MAPPING}"
+            return (tuple(mapping), tuple(mapping.values())), () if same else (said,)
         if (place / MAPPING).exists():
             notes.append(
                 f"{MAPPING} is ignored, as it is not a list of the class folders with a name for "

@@ -188,7 +188,8 @@ def test_a_class_may_be_called_train_inside_splits(tree):
 def test_classes_that_a_mapping_names_are_classes(tree):
     root = tree("cat", "dog", "test")
     (root / "classes.json").write_text('{"dog": "Dog", "test": "Test", "cat": "Cat"}')
-    assert read(root) == (("Dog", "Test", "Cat"), [1] * 3, [1] * 3, [])
+    said = ["names and order of the classes are those of classes.json"]
+    assert read(root) == (("Dog", "Test", "Cat"), [1] * 3, [1] * 3, said)
 
 
 def test_folders_that_are_merged_into_a_class_are_named(tree):
@@ -241,7 +242,14 @@ def test_a_mapping_that_does_not_fit_is_ignored_and_said(content, tree):
 def test_a_mapping_beside_splits(tree):
     root = tree("train/0", "train/1", "test/0", "test/1")
     (root / "classes.json").write_text('{"1": "one", "0": "zero"}')
-    assert read(root) == (("one", "zero"), [2, 2], [2, 2], [])
+    said = ["names and order of the classes are those of classes.json"]
+    assert read(root) == (("one", "zero"), [2, 2], [2, 2], said)
+
+
+def test_a_mapping_that_changes_nothing_is_not_mentioned(tree):
+    root = tree("a", "b")
+    (root / "classes.json").write_text('{"a": "a", "b": "b"}')
+    assert read(root) == (("a", "b"), [1, 1], [1, 1], [])
 
 
 @pytest.mark.parametrize("name", [name for names in SPLIT_NAMES.values() for name in names])
