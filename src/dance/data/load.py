@@ -38,7 +38,7 @@ def load(
 
     Args:
         source: a known name (``"cifar10"``), a folder of class folders, a ``.parquet`` file or a
-            folder of them, an ``.npz`` file, or ``hf:owner/name``.
+            folder of them, an ``.npz`` file, ``hf:owner/name``, or what docs/data.md lists.
         split: which split; if the source has no test split, a fixed stratified part of its train
             split is held out as one.
         config: where to look for the set and how to prepare its images (None: the defaults).

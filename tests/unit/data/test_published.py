@@ -562,6 +562,18 @@ def test_a_sample_without_a_label_is_left_out_if_asked(tmp_path):
     assert any(note.startswith("1 samples of a.tar") for note in notes(path, SKIP))
 
 
+def test_the_splits_of_shards(tmp_path):
+    for name in ("x-train-0.tar", "x-val-0.tar", "x-more.tar"):
+        shard(tmp_path / name, SAMPLES)
+    found = load(str(tmp_path), "test")
+    assert len(found.labels) == 4
+    assert "shards whose names say no split are not used: 'x-more.tar'" in found.notes
+    assert any("'val' is the test split" in note for note in found.notes)
+    (tmp_path / "x-train-0.tar").unlink()
+    with pytest.raises(DataError, match="some of them called train"):
+        load(str(tmp_path), "train")
+
+
 def test_a_truncated_shard_is_named(tmp_path):
     path = shard(tmp_path / "a.tar", SAMPLES)
     path.write_bytes(path.read_bytes()[:1300])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dance.core.errors import DataError
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import IMAGE_SUFFIXES
@@ -84,6 +85,9 @@ class WebDataset(Source):
             )
         only = len(by_split) == 1
         self._shards = {"train": shards if only else by_split.pop(train[0])}
+        if not only and (unnamed := by_split.pop("", None)):
+            shown = list_some([shard.name for shard in unnamed])
+            notes.append(f"shards whose names say no split are not used: {shown}")
         kinds = {} if only else {split: kind_of_split(split) or "" for split in by_split}
         test, said = choose_test(name, kinds, config.test_split)
         notes += said
