@@ -225,6 +225,16 @@ def test_what_never_ends_is_never_opened(make, why, root, tmp_path, monkeypatch)
     assert "a/x.png cannot be read" in notes(root, SKIP)[-1]
 
 
+@pytest.mark.parametrize("make", [pipe, device, endless, dangling, circle])
+def test_what_a_table_lists_is_not_opened_either(make, root, tmp_path):
+    make(root / "a" / "x.png")
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.png"))]
+    (root / "list.csv").write_text("file,label\n" + "\n".join(rows))
+    with pytest.raises(DataError, match=r"a/x\.png.*--skip-bad"):
+        load(str(root / "list.csv"), "train", HALF)
+    assert counts(root / "list.csv", SKIP) == [4, 4]
+
+
 def test_pipes_without_a_suffix_are_no_images(root):
     pipe(root / "a" / "x")
     dangling(root / "a" / "y")

@@ -291,6 +291,21 @@ def test_hub_sets_are_read_by_the_datasets_library(tmp_path, parquet, pixels, mo
     assert torch.equal(theirs.images, stacked(test))
 
 
+def test_the_test_split_of_a_hub_set_is_chosen(tmp_path, parquet, pixels, monkeypatch):
+    pytest.importorskip("datasets")
+    folder = tmp_path / "owner" / "splits"
+    for seed, split in enumerate(("train", "validation", "test")):
+        parquet(folder / f"{split}-0.parquet", pixels(4, seed=seed), [0, 1, 0, 1], "xy")
+    monkeypatch.chdir(tmp_path)
+    assert load("hf:owner/splits", "test").notes == ("the split 'validation' is not used",)
+    theirs = load("hf:owner/splits", "test", DataConfig(test_split="val"))
+    assert torch.equal(theirs.images, stacked(pixels(4, seed=1)))
+    assert theirs.notes == (
+        "the split 'validation' is the test split, as --test-split asks",
+        "the split 'test' is not used",
+    )
+
+
 def test_a_hub_set_of_files_instead_of_parquet(tmp_path, class_folder, pixels, monkeypatch):
     pytest.importorskip("datasets")
     train = pixels(4)

@@ -16,7 +16,7 @@ from dance.core.errors import DataError
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
-from dance.data.scan import scan
+from dance.data.scan import MAX_BYTES, scan
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders
 from dance.data.splits import choose_test, kind_of_split, split_of_folder
 from dance.data.tables import columns
@@ -71,6 +71,8 @@ class Listing(Source):
         DataError: a table cannot be read, a column is missing or could be two, a path leads out of
             the folder, a file is missing, or is listed twice with two labels.
     """
+
+    largest = MAX_BYTES
 
     chooses_test = True
 
