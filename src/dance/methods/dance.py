@@ -1,45 +1,62 @@
 """DANCE: dual-view distribution alignment (Zhang, Li, Lin, Wang, Qian & Ge, IJCAI 2024).
 
-Algorithm 1. Given N experts with their first and last weights, each iteration
+Algorithm 1, by its lines, for K classes:
 
-1. draws one expert n and lambda ~ U(0,1) and makes the mid encoder (Eq. 3),
-2. moves each class's mean synthetic feature towards its mean real feature (Eq. 4, PLTDA),
-3. every I_c iterations, lowers the expert's cross-entropy on the synthetic images (Eq. 5).
+* 1 and 2: the engine makes the initial stored images and trains the experts; the task has both.
+* 3: the engine calls ``DANCECondensation.step`` with i - 1 = 0, ..., I - 1.
+* 4: ``Encoders`` draws an expert n and lambda ~ U(0,1), and makes the mid encoder (Eq. 3).
+* 5 and 6: ``DANCECondensation._align`` moves each class's mean synthetic feature towards its mean
+  real feature (Eq. 4, PLTDA).
+* 7 to 9: every I_c iterations, ``DANCECondensation._calibrate`` lowers the cross-entropy of expert
+  n on the synthetic images (Eq. 5).
+* 12: the engine stores the images of the last iteration, in 8 bits unless ``store`` is float32.
 
-Deviations from the paper, which follow the released settings of the published numbers; the option
-that gives the paper's form is in brackets:
+The *stored images* are the tensor that is learned. D_syn of Eqs. 4 and 5 are the *synthetic images*
+that are decoded from it: l x l from every stored image ("Factoring & Up-sampling", Section 3.3;
+``factor`` of the run). Eq. 4 is applied to each class by itself, and both losses are summed over
+the classes. The learning rate eta is ``learning_rate`` times the images per class (Section 4.1).
 
-* Eq. 4 compares a batch of 128 real images with the class's synthetic images, both under the same
-  random augmentation, not whole classes without one (``real_batch: 0``, ``augmentation: ""``). At
-  most 200 decoded images of a class are used in a step (``synthetic_cap``).
+Deviations from the paper, which follow the released settings of the published numbers. The option
+that gives the paper's form is in brackets; it is one of the run if :class:`DANCEConfig` lacks it.
+The recipe ``dance-cifar10-ipc10-paper`` is Algorithm 1 as printed, except for the clamp.
+
+* Eq. 4 compares a batch of 128 real images (all, if a class has fewer) with the synthetic images of
+  the class, both under the same random augmentation, not whole classes without one
+  (``real_batch: 0``, ``augmentation: ""``).
 * Eq. 5 uses the synthetic images under a separate random augmentation (``augmentation: ""``).
-* The stored images are clamped to [0,1] at the start of every iteration.
+* Eqs. 4 and 5 use at most 200 synthetic images of a class in a step, which the settings of the
+  paper's tables never exceed (a larger ``synthetic_cap``).
+* The stored images are clamped to [0,1] at the start of every iteration, and not after the last one
+  (no option).
 * Eq. 5 is averaged over each class, so a pixel's gradient is K times that of the mean over the
   whole set (``calibration_mean: set``).
-* Every class takes its own optimiser step with momentum 0.5 on the shared stored images, in closed
-  form (:mod:`dance.methods.toolkit.classwise_sgd`), not one plain step (``steps: joint``,
-  ``momentum: 0``).
-* The stored images start from the first real images of each class (``init: random`` in the run).
-* Average pooling is 2x2 (``network.pooling: 3`` in the run).
+* Lines 6 and 9 are, for every class, an optimiser step with momentum 0.5 on the shared stored
+  images, not one plain step for all. Momentum goes on moving a class in the steps of the other
+  classes, by about as much again; :mod:`dance.methods.toolkit.classwise_sgd` has the closed form
+  (``steps: joint``, ``momentum: 0``).
+* The stored images start from the first real images of each class (``init: random``).
+* Average pooling is 2x2 (``network.pooling: 3``).
 
 For TinyImageNet the paper has a ConvNet of four blocks, which is the default here, and the released
 code has one of three (the recipes ``dance-tiny-imagenet-ipc...-code``).
 
-Deviations from the released code: experts are loaded once, not twice per iteration; network weights
-get no gradients; all classes share one forward (their losses do not interact); if a strategy
-contains several of crop, scale and rotate, one of them is drawn for all classes of an iteration,
-not one per class; buffers of batch-norm networks are interpolated too and the encoders run in
-evaluation mode, while the released encoders stay in training mode and normalise each class's batch
-by its own statistics. ``encoder`` other than ``mid`` switches PLTDA off in both interpretations of
-Table 5: a new random encoder each iteration, which is DM, or one for the whole run, which is the
-behaviour of the released code.
+Table 5 does not say which encoder its row without PLTDA uses. ``encoder: random`` draws a new
+random network each iteration, as DM does; ``encoder: fixed_random`` keeps one for the whole run, as
+the released code does.
 
-``real_targets: bank`` computes the mean real features in advance, which neither paper nor code
-does. The mean real features of iteration e = 0..N-1 (by its expert, lambda, augmentation and real
-batch) are computed once, exactly as without a bank, and stored. Iteration t then matches the entry
-``order[t mod N]``, where the order is redrawn after every N iterations, and the synthetic images
-get the augmentation of that entry. The draws of the calibration and of the images below
-``synthetic_cap`` are still made at every iteration.
+Deviations from the released code: the result is that of the last iteration, not the best one on the
+test images; experts are loaded once, not at every iteration; network weights get no gradients; all
+classes share one forward (their losses do not interact); if a strategy contains several of crop,
+scale and rotate, one of them is drawn for all classes of an iteration, not one per class; buffers
+of batch-norm networks are interpolated too and all networks run in evaluation mode, while the
+released ones stay in training mode and normalise each class's batch by its own statistics.
+
+``real_targets: bank`` computes mean real features in advance, which neither paper nor code does.
+Those of the first ``bank_draws`` iterations (with their experts, lambdas, augmentations and real
+batches) are computed once, exactly as without a bank, and stored as entries. Every iteration then
+matches one of them, in a random order that changes after each pass over the bank, and gives the
+synthetic images the mid encoder and the augmentation of that entry. The augmentation of Eq. 5, and
+the choice of images where ``synthetic_cap`` is exceeded, are still drawn at every iteration.
 """
 
 from __future__ import annotations
