@@ -62,6 +62,7 @@ the choice of images where ``synthetic_cap`` is exceeded, are still drawn at eve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
@@ -94,10 +95,13 @@ from dance.networks import State
 from dance.objectives.calibration import class_cross_entropy
 from dance.objectives.moments import class_means, mean_distance
 
+EncoderKind = Literal["mid", "random", "fixed_random"]
+"""What computes the features of Eq. 4: a mid encoder, or a random network without PLTDA."""
+
 
 @configuration
 class DANCEConfig(ClasswiseConfig):
-    """Settings of DANCE; the defaults are those of the published numbers (learning rate: eta)."""
+    """Settings of DANCE; the defaults are those of the published numbers."""
 
     iterations: AtLeastOne = 10_000
     """Iterations of the condensation: I of Algorithm 1."""
@@ -107,8 +111,8 @@ class DANCEConfig(ClasswiseConfig):
     real_batch: Count = 128
     """Real images per class and iteration; 0 takes all, as Eq. 4 writes."""
     synthetic_cap: AtLeastOne = 200
-    """Largest number of decoded images per class and iteration."""
-    encoder: Literal["mid", "random", "fixed_random"] = "mid"
+    """Largest number of decoded images per class and step; of more, a random subset is used."""
+    encoder: EncoderKind = "mid"
     """Encoder of the features: mid (interpolated experts: PLTDA, Eq. 3), random (a fresh random
     network each iteration: PLTDA off, as DM) or fixed_random (one random network for the whole run:
     PLTDA off, as released)."""
@@ -140,20 +144,20 @@ class Encoders:
     Args:
         task: with the experts.
         network: of the task.
-        kind: ``mid``, by Eq. 3, or ``random`` or ``fixed_random``, which switch PLTDA off.
+        kind: see :attr:`DANCEConfig.encoder`.
     """
 
     def __init__(
         self,
         task: CondensationTask,
         network: TaskNetwork,
-        kind: Literal["mid", "random", "fixed_random"] = "mid",
+        kind: EncoderKind = "mid",
     ) -> None:
         self._experts, self._seed = task.experts, task.seed
         self._network, self._kind = network, kind
 
     def choose(self, generator: torch.Generator) -> tuple[State, State]:
-        """The first and last weights of an expert n, drawn uniformly; empty if there is none."""
+        """phi_0 and phi_expert of an expert n, drawn uniformly; empty if there are no experts."""
         if not self._experts:
             return {}, {}
         return self._experts[int(torch.randint(len(self._experts), (), generator=generator))]
@@ -161,10 +165,12 @@ class Encoders:
     def mid(self, initial: State, expert: State, generator: torch.Generator) -> State:
         """phi_mid = lambda phi_0 + (1 - lambda) phi_expert with lambda ~ U(0,1) (Eq. 3).
 
+        Without PLTDA (a ``kind`` other than ``mid``), a random network instead.
+
         Args:
             initial: phi_0.
             expert: phi_expert.
-            generator: draws lambda, or the network that stands in for it where PLTDA is off.
+            generator: draws lambda, or the weights of a ``random`` network.
         """
         if self._kind == "mid":
             return interpolate(initial, expert, lam=float(torch.rand((), generator=generator)))
@@ -174,14 +180,24 @@ class Encoders:
 
 
 class Targets(Protocol):
-    """The features that the mean synthetic features are matched to."""
+    """The mean real features of Eq. 4.
 
-    def number(self, iteration: int) -> int:
-        """The number of the draw (encoder, augmentation, real batch) that an iteration matches."""
+    A *draw* is one random choice of encoder, augmentation and real batch. It depends on the seed
+    and its index alone.
+    """
+
+    def draw_index(self, iteration: int) -> int:
+        """Index of the draw that an iteration uses."""
         ...
 
-    def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
-        """Mean real features (k,D) of the own classes for that draw."""
+    def means(self, draw: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
+        """Mean real features (k,D) of the k classes of this process, for a draw.
+
+        Args:
+            draw: its index.
+            encoder: of the draw.
+            augmentation: of the draw.
+        """
         ...
 
 
@@ -198,38 +214,36 @@ class ExactTargets:
         self._device, self._network = task.device, network
         self._real = RealFeatures(task, real_batch, task.shape.forward_batch)
 
-    def number(self, iteration: int) -> int:
+    def draw_index(self, iteration: int) -> int:
         """Every iteration has its own draw."""
         return iteration
 
-    def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
-        """The mean features of the batch of this number."""
-        (rows,) = send([self._real.rows(number)], self._device)
-        return self._real.means(
-            lambda images: self._network.embed(encoder, images), augmentation, rows
-        )
+    def means(self, draw: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
+        """The mean features of the real batch of the draw."""
+        (rows,) = send([self._real.rows(draw)], self._device)
+        return self._real.means(partial(self._network.embed, encoder), augmentation, rows)
 
 
 class BankedTargets:
     """Mean features from a bank: iteration t has entry ``order[t mod N]``.
 
     Args:
-        bank: (N,k,D) the entries.
-        seed: of the run; the order is redrawn after every N iterations.
+        bank: (N,k,D) the entries, one for each of the draws 0, ..., N - 1.
+        seed: of the run; the order is drawn again after every N iterations.
     """
 
     def __init__(self, bank: torch.Tensor, seed: int) -> None:
         self._bank, self._seed = bank, seed
 
-    def number(self, iteration: int) -> int:
-        """The number of the entry, which is the number of its draw."""
+    def draw_index(self, iteration: int) -> int:
+        """Index of the entry, which is that of its draw."""
         turn, place = divmod(iteration, len(self._bank))
         generator = keyed_generator(self._seed, "bank order", turn)
         return int(torch.randperm(len(self._bank), generator=generator)[place])
 
-    def means(self, number: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
-        """The entry of this number."""
-        return self._bank[number]
+    def means(self, draw: int, encoder: State, augmentation: Augmentation) -> torch.Tensor:
+        """The entry of the draw, which was computed with its encoder and augmentation."""
+        return self._bank[draw]
 
 
 class DANCECondensation(Condensation[PixelState]):
@@ -258,23 +272,24 @@ class DANCECondensation(Condensation[PixelState]):
         )
 
     def step(self, iteration: int) -> Tensors:
-        """One iteration of Algorithm 1, counted from 0."""
-        config, number = self._config, self._targets.number(iteration)
-        generator = keyed_generator(self.task.seed, "encoder", number)
+        """Lines 4 to 10 of Algorithm 1 with i = ``iteration`` + 1."""
+        config = self._config
+        draw = self._targets.draw_index(iteration)  # the iteration itself where there is no bank
+        generator = keyed_generator(self.task.seed, "encoder", draw)
         initial, expert = self._encoders.choose(generator)  # line 4
-        encoder = self._encoders.mid(initial, expert, generator)  # Eq. 3
-        self.state.pixels.clamp_(0, 1)
-        losses = self._align(encoder, number, iteration)  # lines 5 and 6, Eq. 4
+        encoder = self._encoders.mid(initial, expert, generator)  # line 4, Eq. 3
+        self.state.pixels.clamp_(0, 1)  # not in Algorithm 1
+        losses = self._align(encoder, draw, iteration)  # lines 5 and 6, Eq. 4
         if config.calibration and (iteration + 1) % config.calibration_interval == 0:  # line 7
             losses |= self._calibrate(expert, iteration)  # lines 8 and 9, Eq. 5
         return losses
 
-    def _align(self, encoder: State, number: int, iteration: int) -> Tensors:
+    def _align(self, encoder: State, draw: int, iteration: int) -> Tensors:
         """One step of the stored images on L_PLTDA (Eq. 4); returns the loss."""
-        generator = keyed_generator(self.task.seed, "alignment", number)
+        generator = keyed_generator(self.task.seed, "alignment", draw)
         augmentation = self._augmentation.drawn(generator)
-        real = self._targets.means(number, encoder, augmentation)
-        if self.task.bank is not None:  # an entry is used again, each time with another subset
+        real = self._targets.means(draw, encoder, augmentation)
+        if self.task.bank is not None:  # its draws are used again, each time with another subset
             generator = keyed_generator(self.task.seed, "subset", iteration)
         subset = self._synthetic.subset(generator)
 
@@ -286,10 +301,7 @@ class DANCECondensation(Condensation[PixelState]):
         return self._synthetic.descend(augmentation, loss, {"alignment": 1.0}, subset)
 
     def _calibrate(self, expert: State, iteration: int) -> Tensors:
-        """One step of the stored images on L_calib (Eq. 5); returns the loss.
-
-        It uses the images after the alignment step, under a separate augmentation.
-        """
+        """One step of the stored images on L_calib (Eq. 5), after ``_align``; returns the loss."""
         generator = keyed_generator(self.task.seed, "calibration", iteration)
         augmentation = self._augmentation.drawn(generator)
         subset = self._synthetic.subset(generator)
@@ -299,6 +311,7 @@ class DANCECondensation(Condensation[PixelState]):
             logits = self._network.logits(expert, images)
             return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
 
+        # The step is on the sum of the class means, which is K times the mean over the set.
         classes = self.task.train.num_classes
         weight = 1 / classes if self._config.calibration_mean == "set" else 1.0
         return self._synthetic.descend(augmentation, loss, {"calibration": weight}, subset)
@@ -335,18 +348,22 @@ class DANCE(Banked):
         return {"augmentation": config.augmentation, "real_batch": config.real_batch}
 
     def bank_entries(self, task: CondensationTask) -> Callable[[int], torch.Tensor]:
-        """A function from a number to the mean real features (k,D) of that step."""
+        """A function from the index of a draw to its mean real features (k,D).
+
+        They are those that ``DANCECondensation.step`` matches in the iteration of this number
+        without a bank, so both use the same keyed generators.
+        """
         network = TaskNetwork(task)
         encoders = Encoders(task, network, self.config.encoder)
         augmentations = ChainedOperations(task, self.config.augmentation)
         targets = ExactTargets(task, network, self.config.real_batch)
 
-        def entry(number: int) -> torch.Tensor:
+        def entry(draw: int) -> torch.Tensor:
             """One entry."""
-            generator = keyed_generator(task.seed, "encoder", number)
+            generator = keyed_generator(task.seed, "encoder", draw)
             encoder = encoders.mid(*encoders.choose(generator), generator)
-            augmentation = augmentations.drawn(keyed_generator(task.seed, "alignment", number))
-            return targets.means(number, encoder, augmentation)
+            augmentation = augmentations.drawn(keyed_generator(task.seed, "alignment", draw))
+            return targets.means(draw, encoder, augmentation)
 
         return entry
 
