@@ -2,9 +2,10 @@
 
 IDC, DREAM and DANCE keep the stored images of all classes in one tensor and call an SGD optimiser
 with momentum once per class and loss. In the steps of other classes a class has gradient 0, yet its
-momentum keeps moving it. One full cycle moves a class by about lr g / (1 - m) before its own next
-gradient, twice lr g at m = 0.5, and uses up the momentum. That is part of the published dynamics
-and is reproduced here without K steps on the whole tensor: at its own turn
+momentum keeps moving it. With many classes, a gradient g has moved its class by about
+lr g / (1 - m), twice lr g at m = 0.5, before the next gradient of the class, and almost no momentum
+is left. That is part of the published dynamics and is reproduced here without K steps on the whole
+tensor: at its own turn
 
     v <- m v + g,   x <- x - lr v,
 
@@ -26,7 +27,7 @@ from dance.training.optimisers import flat_sgd_step
 
 
 class ClassOptimiser(Protocol):
-    """An optimiser of stored images, for one cycle over the classes after another.
+    """An optimiser of stored images in cycles, each of one step for every class in turn.
 
     Attributes:
         learning_rate: of one step; it may change between cycles.

@@ -6,6 +6,9 @@ the real images of many classes at once and without gradients; :class:`Synthetic
 forwards the synthetic ones by chunks of classes and takes the step on the pixels. The losses of
 classes add up, so neither changes what is computed. :class:`DistributionMatching` is one such
 comparison; a method defines which network computes which features, and which loss compares them.
+
+The *own* classes are the k classes that this process condenses, all K unless there are several
+processes. *Stored* images are learned; *synthetic* images are those decoded from them.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Chunk:
         stored_images: rows of these classes in the state's tensors.
         images: rows of these classes among the kept synthetic images of the own classes.
         owners: class of each kept image.
-        sizes: kept images of each class.
+        sizes: kept images of each class, class after class.
     """
 
     classes: slice
@@ -191,7 +194,7 @@ class SyntheticImages:
         weights: Mapping[str, float | torch.Tensor],
         subset: torch.Tensor | None = None,
     ) -> Tensors:
-        """One step of the own classes on a weighted sum of losses, summed over the classes.
+        """One optimiser step of the own classes on sum_classes sum_names weight * loss.
 
         Args:
             augmentation: for all K classes.
@@ -201,7 +204,7 @@ class SyntheticImages:
             subset: the result of :meth:`subset`.
 
         Returns:
-            The own classes' part of each mean loss over all classes, without weights.
+            By name, the loss summed over the own classes and divided by K, without its weight.
         """
         self._optimiser.before()
         gradient = torch.empty_like(self._pixels)
@@ -219,9 +222,10 @@ class SyntheticImages:
         return {name: total / self._task.train.num_classes for name, total in totals.items()}
 
     def subset(self, generator: torch.Generator) -> torch.Tensor | None:
-        """Rows (k*kept,) of a random choice of each class's images, counted within their chunk.
+        """Rows (k*kept,) of a random choice of each own class's decoded images.
 
-        None if all images are kept; then nothing is drawn.
+        They are counted from the first decoded image of the class's chunk. None if all images are
+        kept; then nothing is drawn.
         """
         each, own = self._task.shape.decoded, self._task.classes
         if self._images_per_class == each:

@@ -16,7 +16,10 @@ from dance.methods.base import CondensationTask
 
 @dataclass(frozen=True, eq=False)
 class Owners:
-    """The class of each of n images: the row of its parameters among those drawn for all K classes.
+    """The class of each of n images.
+
+    Augmentation parameters are drawn for all K classes, so the class of an image is also the row of
+    its parameters.
 
     Attributes:
         cpu: (n,) int64 on the CPU.
