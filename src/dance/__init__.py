@@ -5,8 +5,13 @@
 take. All are imported when they are first used, so that the command line starts fast.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module takes longer to import than the rest of the start
+    from typing import Any
 
 __version__ = "0.1.0"
 _HOMES = {

@@ -22,7 +22,7 @@ NATIVE = "dance.kernels.library"
 """The only place that loads native code: what the installation built, after its checksum."""
 LOADS = re.compile(r"ctypes\..*(DLL|LoadLibrary)$")
 
-PRINTS = re.compile(r"dance\.cli(?:\.|$)|dance\.core\.progress$")
+PRINTS = re.compile(r"dance\.cli(?:\.|$)|dance\.core\.(progress|streams)$")
 """Results go to stdout in the command line; progress writes to stderr."""
 
 

@@ -96,7 +96,7 @@ def test_the_wheel_has_version_licence_and_command(unpacked: Path) -> None:
     assert metadata["Version"] == dance.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert (about / "licenses" / "LICENSE").is_file()
-    assert "dance = dance.cli.main:main" in (about / "entry_points.txt").read_text(encoding="utf-8")
+    assert "dance = dance.__main__:main" in (about / "entry_points.txt").read_text(encoding="utf-8")
 
 
 def test_the_wheel_condenses_away_from_the_checkout(unpacked: Path, tmp_path: Path) -> None:

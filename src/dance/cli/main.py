@@ -11,11 +11,11 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 
 from dance.core.errors import ConfigError, DanceError, PeerError, nearest
 from dance.core.launch import launched, prepare
+from dance.core.streams import discard, prepare_streams, write_line
 
 VERBS = {
     "condense": "condense a data set, score the result and write its report",
@@ -35,29 +35,43 @@ SHELLS = ("bash", "zsh")
 _TRACEBACK = "DANCE_TRACEBACK"
 _FILE_SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors that the user can remove: no space, over quota, read-only, no permission."""
+_MEMORY_SIGNS = ("OutOfMemoryError", "DefaultCPUAllocator", "Storage size calculation overflowed")
+"""Parts of names and messages of errors by which PyTorch says that there is not enough memory."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, begin: Callable[[], object] | None = None) -> int:
     """Run one command.
 
     Args:
         argv: the arguments after ``dance`` (None: those of this process).
+        begin: called when all modules are imported and the arguments are read, before the command
+            does any work (None: nothing).
 
     Returns:
         The exit code.
     """
     prepare()
+    prepare_streams()
+    code = _code_of(list(sys.argv[1:] if argv is None else argv), begin or (lambda: None))
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
-        return code
+    except OSError as error:
+        discard(sys.stdout)
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            return _fail(f"cannot write the output: {error.strerror}", 2)
+    return code
+
+
+def _code_of(argv: list[str], begin: Callable[[], object]) -> int:
+    """Run one command and return its exit code, whatever happens."""
+    try:
+        return _dispatch(argv, begin)
     except SystemExit as end:  # argparse, after --help
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
         return _fail("stopped; repeat the command to resume", 130)
     except BrokenPipeError:  # the program that reads the output has ended, which is no error
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 0
     except Exception as error:
         if os.environ.get(_TRACEBACK):
@@ -65,8 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _explain(error)
 
 
-def _dispatch(argv: list[str]) -> int:
+def _dispatch(argv: list[str], begin: Callable[[], object]) -> int:
     """Run the command that the arguments name, and return its exit code."""
+    for word in argv:
+        if word != word.encode(errors="ignore").decode():
+            raise ConfigError(f"arguments must be UTF-8 text: got {word!r}; rename what it names")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0 if argv else 2
@@ -91,6 +108,7 @@ def _dispatch(argv: list[str]) -> int:
     module.add_arguments(parser, rest)
     parsed = parser.parse(rest)
     parsed.command = ("dance", *argv)
+    begin()
     return module.run(parsed) or 0
 
 
@@ -100,10 +118,15 @@ def _explain(error: Exception) -> int:
         return _fail(str(error), 1)
     if isinstance(error, DanceError):
         return _fail(str(error), 2)
-    if isinstance(error, OSError) and error.errno in _FILE_SYSTEM_ERRORS:
-        return _fail(f"cannot use {error.filename or 'a file'}: {error.strerror}", 2)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _fail("out of memory; try a smaller --chunk (classes at once), such as --chunk 1", 1)
+    if _is_memory(error):
+        return _fail(
+            "out of memory; try --chunk 1 (one class at once), --precision bfloat16, or a smaller "
+            f"--size (of images) or --ipc [{str(error).strip().partition(chr(10))[0]}]",
+            1,
+        )
+    if isinstance(error, OSError) and (error.filename or error.errno in _FILE_SYSTEM_ERRORS):
+        what = error.filename or "a file or the output"
+        return _fail(f"cannot use {what}: {error.strerror or error}", 2)
     return _fail(
         f"failed, which is a bug in dance: {type(error).__name__}: {error}\n"
         f"set {_TRACEBACK}=1 to see where",
@@ -111,10 +134,21 @@ def _explain(error: Exception) -> int:
     )
 
 
+def _is_memory(error: Exception) -> bool:
+    """Whether there was not enough memory, of the CPU or of a GPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # PyTorch raises a RuntimeError for memory of the CPU, and a class of its own for that of a GPU.
+    names = (type(error).__name__, str(error))
+    return isinstance(error, MemoryError) or any(
+        sign in name for sign in _MEMORY_SIGNS for name in names
+    )
+
+
 def _fail(message: str, code: int) -> int:
     """Print a message on stderr, and return the exit code."""
     if _prints_messages():
-        print(f"dance: {message}", file=sys.stderr)
+        write_line(f"dance: {message}")
     return code
 
 

@@ -21,7 +21,7 @@ from dance.condensed.decoders.identity import IDENTITY
 from dance.condensed.pixel_range import PixelRange
 from dance.condensed.score import Score, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import checksum, locked, read_tensors, write_tensors
+from dance.core.files import check_path, checksum, locked, read_tensors, write_tensors
 from dance.data.normalization import Normalization
 
 KIND = "condensed set"
@@ -306,7 +306,12 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
 
 
 def set_file(path: str | PathLike[str]) -> Path:
-    """The file of a set: that of a run, for a run directory, or else the path itself."""
+    """The file of a set: that of a run, for a run directory, or else the path itself.
+
+    Raises:
+        ConfigError: no file can have this path.
+    """
+    check_path(path)
     return Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
 
 

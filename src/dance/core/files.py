@@ -15,6 +15,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,7 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from dance.core.errors import ArtifactError
+from dance.core.config import format_value
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.progress import log
 
 Json = Any
@@ -70,6 +72,28 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_path(path: str | PathLike[str]) -> None:
+    """Refuse a path that no file can have.
+
+    Raises:
+        ConfigError: it is not UTF-8, contains NUL, or is too long.
+    """
+    text = os.fspath(path)
+    problem = None
+    try:
+        text.encode()
+        os.lstat(text)
+    except UnicodeEncodeError:
+        problem = "be UTF-8 text"
+    except ValueError:
+        problem = "not contain NUL"
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            problem = "be shorter, with names of at most 255 bytes"
+    if problem is not None:
+        raise ConfigError(f"a path must {problem}: got {format_value(text)}; name another one")
 
 
 def permitted(mode: int) -> int:

@@ -19,12 +19,15 @@ _NO_STEP = ("", "batch", "4294967291")
 
 
 def prepare() -> None:
-    """Set defaults that make CPU work faster; call before importing torch.
+    """Set what libraries read from the environment; call before importing torch.
 
     * Idle OpenMP threads sleep instead of spinning, which would slow down other threads on the
       cores, including those of this program.
     * Large tensors are allocated in huge pages, so that new memory causes fewer page faults.
+
+    A notebook names a backend for figures that only its own process has, so it is replaced.
     """
+    os.environ["MPLBACKEND"] = "agg"
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 

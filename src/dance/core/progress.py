@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from dance.core.streams import write_line
+
 _QUIET_SECONDS = 2.0
 """Work that ends sooner than this shows nothing."""
 _LINE_SECONDS = 10.0
@@ -29,7 +31,7 @@ def mute() -> None:
 def log(message: str) -> None:
     """Write one plain line to stderr."""
     if not _muted:
-        print(message, file=sys.stderr, flush=True)
+        write_line(message)
 
 
 def duration(seconds: float) -> str:
@@ -90,7 +92,7 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
         unit: their name in the plural.
         start: units that an interrupted run has finished.
     """
-    if _muted or not sys.stderr.isatty():
+    if _muted or sys.stderr is None or not sys.stderr.isatty():
         yield Task(description, total, unit, done=start, _first=start)
         return
     # On a narrow terminal the note is truncated, not the bar.

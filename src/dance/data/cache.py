@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 
 from dance.core.errors import ArtifactError
-from dance.core.files import Json, cache_dir, locked
+from dance.core.files import Json, cache_dir, locked, permitted
 from dance.core.progress import log
 
 FORMAT = 1
@@ -131,7 +131,7 @@ def get_or_build(key: str, build: Callable[[Path], Json], size: int) -> CacheEnt
         try:
             meta = build(temporary)
             _write_meta(temporary, key, meta)
-            temporary.chmod(0o755)
+            temporary.chmod(permitted(0o777))
             try:
                 temporary.rename(folder)
             except OSError:
@@ -157,6 +157,7 @@ def write_memo(path: Path, content: Json) -> None:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(content, file)
+            Path(name).chmod(permitted(0o666))
             Path(name).replace(path)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dance.core.errors import DataError, nearest
+from dance.core.files import check_path
 from dance.core.progress import log
 from dance.data.checks import check_distinct
 from dance.data.config import DataConfig
@@ -85,6 +86,7 @@ def find(source: str, config: DataConfig) -> LocatedSource:
         raise DataError("the data must have a name or a path (dance list datasets): got none")
     if source in KNOWN:
         return _find_known(KNOWN.get(source), config)
+    check_path(source)
     opened = _open(source, config)
     if opened is not None:
         every_label = tuple(range(len(opened.classes)))

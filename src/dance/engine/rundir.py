@@ -15,6 +15,7 @@ from dance.condensed.score import Score, merged, read_scores, write_scores
 from dance.core.config import differences, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import (
+    check_path,
     is_temporary,
     locked,
     read_json,
@@ -69,9 +70,13 @@ class RunDirectory:
 
     Args:
         path: the directory; made by :meth:`claim`.
+
+    Raises:
+        ConfigError: no file can have this path.
     """
 
     def __init__(self, path: Path) -> None:
+        check_path(path)
         self.path = path
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"

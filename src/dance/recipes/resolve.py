@@ -9,6 +9,7 @@ from typing import Any
 
 from dance.core.config import build, merge
 from dance.core.errors import ConfigError, nearest
+from dance.core.files import check_path
 from dance.core.yaml_file import read_yaml
 from dance.data import DataConfig, load
 from dance.data.known import KNOWN
@@ -107,6 +108,7 @@ def _file(base: str) -> Path | None:
     """
     if base in RECIPES:
         return None
+    check_path(base)
     path = Path(base)
     if path.is_dir() and (path / _FILE).is_file():
         return path / _FILE

@@ -16,7 +16,7 @@ from dance.condensed.container import CondensedSet
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
 from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import write_atomic
+from dance.core.files import check_path, permitted, write_atomic
 from dance.core.progress import log
 from dance.core.registry import Registry
 
@@ -126,6 +126,7 @@ def export(
         ArtifactError: the destination cannot be written.
     """
     format_ = FORMATS.get(kind)
+    check_path(destination)
     place = Path(destination).resolve()
     _check_free(place, format_.is_folder, kind)
     content = _content(condensed, stored_images)
@@ -189,7 +190,7 @@ def _write_folder(place: Path, write: Callable[[Path], None]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name[:40]}."))
-        temporary.chmod(0o755)
+        temporary.chmod(permitted(0o777))
         write(temporary)
         temporary.replace(place)
         temporary = None
