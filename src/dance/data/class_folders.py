@@ -72,6 +72,12 @@ def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
             f"{root} must hold one folder of images per class (or train/ and test/ with such "
             f"folders), parquet files or be an .npz file: it holds {_listing(parts['train'])}"
         )
+    for name in names:
+        if split_of_folder(name) and len(inner := folders(parts["train"] / name)) > 1:
+            raise DataError(
+                f"{parts['train'] / name} can be read in two ways: as a split, with the classes "
+                f"{list_some(inner)}, or as a class; rename it, or move it away"
+            )
     if "test" in parts and not has_table(parts["test"]):
         check_same_classes(root.name, names, folders(parts["test"]))
     for part in dict.fromkeys((base, *parts.values())):
@@ -233,7 +239,7 @@ def _is_class_called_train(base: Path, top: Sequence[str], kinds: Mapping[str, s
 def _two_readings(
     root: Path, top: Sequence[str], kinds: Mapping[str, str], inner: Sequence[str]
 ) -> DataError:
-    splits = [name for name in top if kinds.get(name)]
+    splits = [name for name in top if kinds.get(name)] or top
     classes = (
         f"the classes {list_some(inner)}"
         if inner

@@ -22,7 +22,7 @@ ANY_NAME = "|".join(sorted(_KINDS, key=len, reverse=True))
 """Regular expression of all names, to be matched in lower case."""
 _FOLDER = re.compile(
     rf"(?:(?:seg|data|dataset|image|images|imgs)[-_ .])?({ANY_NAME})"
-    r"(?:[-_ .]?(?:set|data|dataset|images|imgs|split|folder))?"
+    r"(?:[-_ .]?(?:set|data|dataset|images|imgs|split|folder|dir))?"
 )
 
 _WORD = re.compile(rf"(?<![a-z])({ANY_NAME})(?:set)?(?![a-z])")

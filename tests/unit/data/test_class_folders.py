@@ -53,6 +53,7 @@ def read(root, **settings):
         ("Train/train", "Test/test"),
         ("train_images", "test_images"),
         ("data_train", "data_test"),
+        ("train_dir", "test_dir"),
     ],
 )
 def test_split_folders_are_never_classes(train, test, tree):
@@ -94,8 +95,23 @@ def test_a_test_split_is_chosen(tree):
 
 
 def test_a_test_split_that_is_chosen_where_there_is_none(tree):
+    root = tree("a", "b")
     with pytest.raises(DataError, match=r"--test-split .*there are none"):
-        read(tree("a", "b"), test_split="test")
+        read(root, test_split="test")
+    with pytest.raises(DataError, match=r"two ways: 'a', 'b' as splits, with no folder"):
+        read(root, test_split="a")
+
+
+def test_a_split_of_an_unknown_name_is_chosen_among_others(tree):
+    root = tree(
+        *(f"{name}/{x}" for name in ("Training", "PublicTest", "PrivateTest") for x in "ab")
+    )
+    with pytest.raises(DataError, match="two ways"):
+        read(root)
+    assert read(root, test_split="PrivateTest")[3] == [
+        "the split 'PrivateTest' is the test split, as --test-split asks",
+        "no splits, and not used, are the folders 'PublicTest'",
+    ]
 
 
 def test_splits_of_unknown_names_are_told_apart_by_the_choice(tree):
@@ -167,6 +183,7 @@ def test_images_beside_the_class_folders_are_counted(tree, pixels):
         (("x - training", "x - testing", "notes"), "'x - testing', 'x - training' as splits"),
         (("all/train/a", "all/test/a"), "one folder, 'all', which holds 'test', 'train'; .* give"),
         (("Pets/cat", "Pets/dog"), "one folder, 'Pets', which holds 'cat', 'dog'; to read those"),
+        (("train/Train/a", "train/Train/b", "train/c"), "two ways: as a split, with the classes"),
         (("cat/train", "cat/test", "dog"), "split folders must hold class folders: .*cat holds"),
     ],
 )
