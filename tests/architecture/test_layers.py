@@ -68,7 +68,7 @@ def test_imports_go_down_only() -> None:
         ("dance.core.rng", "from dance import load"),
         ("dance.data.load", "from dance.networks import convnet"),
         ("dance.data.load", "from ..networks import convnet"),
-        ("dance.evaluation.stats", "if TYPE_CHECKING:\n    from dance.experts import pool"),
+        ("dance.condensed.statistics", "if TYPE_CHECKING:\n    from dance.experts import pool"),
         ("dance.report.page", "from dance.training import fit"),
         ("dance.report.page", "from dance.engine import run"),
         ("dance.attic", "import dance.core"),

@@ -10,8 +10,8 @@ import pytest
 
 import dance
 from dance.condensed.score import write_scores
+from dance.condensed.statistics import summary
 from dance.engine.rundir import RunDirectory
-from dance.evaluation.stats import summary
 from e2e.command import TINY, command, done
 
 

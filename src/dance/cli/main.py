@@ -23,6 +23,7 @@ VERBS = {
     "experts": "train the experts that condensing needs, to share them between runs",
     "evaluate": "score a run or a condensed file again",
     "verify": "train again on a stored set, and compare with its stored score",
+    "compare": "put runs side by side: settings, scores, images and costs",
     "report": "write the report of a run again",
     "export": "write a condensed set as parquet, class folders, npz or pt",
     "estimate": "estimate time, memory and disk space of a run from a few steps",

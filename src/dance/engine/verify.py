@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dance.condensed import Score
+from dance.condensed.statistics import Difference, welch
 from dance.core.errors import ConfigError
 from dance.core.rng import key
 from dance.engine.scoring import StoredScorer, recorded_source, stored_scores
 from dance.evaluation import EvaluationConfig
-from dance.evaluation.stats import Difference, welch
 
 LEAST_NETWORKS = 3
 """Networks that are needed on either side."""

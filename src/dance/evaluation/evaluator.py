@@ -11,6 +11,7 @@ import torch
 
 from dance.condensed import CondensedSet, Score
 from dance.condensed.score import BestStatistic, Curve
+from dance.condensed.statistics import summary
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.progress import log
@@ -19,7 +20,6 @@ from dance.core.work import resumable
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
-from dance.evaluation.stats import summary
 from dance.networks import Network, State
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict

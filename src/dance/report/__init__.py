@@ -1,15 +1,16 @@
-"""The report of a run directory, as one HTML page and one image; it trains nothing."""
+"""Reports of run directories, as HTML pages, images and tables; they train nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dance.core.files import write_atomic, write_text
-from dance.report.page import render
+from dance.report.compare import Comparison, as_csv, as_latex
+from dance.report.page import render, render_comparison
 from dance.report.preview import draw
 from dance.report.record import read_run
 
-__all__ = ["build"]
+__all__ = ["build", "write_comparison"]
 
 
 def build(run_dir: Path) -> Path:
@@ -32,3 +33,15 @@ def build(run_dir: Path) -> Path:
     write_text(page, render(run))
     write_atomic(run_dir / "preview.png", lambda place: picture.save(place, format="PNG"))
     return page
+
+
+def write_comparison(found: Comparison, folder: Path) -> list[Path]:
+    """Write ``compare.html``, ``compare.csv`` and ``compare.tex`` into a folder, each atomically.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    texts = {"html": render_comparison(found), "csv": as_csv(found), "tex": as_latex(found)}
+    for suffix, text in texts.items():
+        write_text(folder / f"compare.{suffix}", text)
+    return [folder / f"compare.{suffix}" for suffix in texts]

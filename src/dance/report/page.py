@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dance.core import format
 from dance.report.charts import accuracy_chart, loss_chart
+from dance.report.compare import Comparison
 from dance.report.pictures import gallery
 from dance.report.record import Run
 from dance.report.summary import (
@@ -30,6 +31,16 @@ from dance.report.tables import class_results, interval, mean_std, protocol_tabl
 
 def render(run: Run) -> str:
     """The report of a run as HTML text."""
+    return _render("page.html.j2", _content(run))
+
+
+def render_comparison(found: Comparison) -> str:
+    """A comparison of runs as HTML text."""
+    return _render("compare.html.j2", {"found": found, "labels": found.labels()})
+
+
+def _render(template: str, content: dict[str, Any]) -> str:
+    """A page from its template."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,  # for all file names, since class names may be hostile
@@ -41,7 +52,7 @@ def render(run: Run) -> str:
         environment.filters[function.__name__] = function
     environment.filters["interval"] = interval
     environment.filters["mean_std"] = mean_std
-    text = environment.get_template("page.html.j2").render(**_content(run))
+    text = environment.get_template(template).render(**content)
     # A folder name that is not valid UTF-8 has lone surrogates, which cannot be encoded.
     return text.encode("utf-8", "replace").decode("utf-8")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dance.condensed.score import Statistic
-from dance.evaluation.stats import summary
+from dance.condensed.statistics import summary
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))

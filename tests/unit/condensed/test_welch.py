@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from dance.evaluation.stats import welch
+from dance.condensed.statistics import welch
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])

@@ -1,0 +1,81 @@
+"""Compare runs: settings that differ, scores with intervals, images side by side, and costs.
+
+Scores stand in one table only if data, network, protocol, kind of labels and stored bytes per class
+are the same. Differences are to the first run of a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dance import report
+from dance.cli.options import Parser, add_json
+from dance.cli.output import print_json, print_table
+from dance.core.format import mean_std
+from dance.report.compare import Comparison, Row, compare
+
+
+def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
+    """Add the arguments of ``dance compare``."""
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run directories")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="folder in which compare.html, compare.csv and compare.tex are written (default: none "
+        "is written)",
+    )
+    add_json(parser)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Compare, print the tables, and write the files."""
+    found = compare(parsed.runs)
+    written = report.write_comparison(found, parsed.output) if parsed.output else []
+    if parsed.json:
+        print_json(_plain(found) | {"files": written})
+        return
+    names = list(found.runs)
+    for table in found.tables:
+        columns = ("run", ">last epoch %", ">networks", ">difference, points", "<")
+        print_table(columns, [_cells(row) for row in table.rows], table.title)
+    print("Differences with the 95 % interval (Welch) over networks, not over condensations.")
+    print_table(("cost", *names), [(what, *values) for what, values in found.costs])
+    if found.settings:
+        print_table(("setting", *names), [(what, *values) for what, values in found.settings])
+    for path in written:
+        print(path)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    gap = "" if row.gap is None else f"{100 * row.gap.mean:+.1f}"
+    if row.gap is not None:
+        gap += f" ({100 * row.gap.low:+.1f} to {100 * row.gap.high:+.1f})"
+    last = row.score.last
+    return row.name, mean_std(last.mean, last.std), str(row.score.repeats), gap, row.verdict
+
+
+def _plain(found: Comparison) -> dict[str, object]:
+    return {
+        "runs": {name: run.directory for name, run in found.runs.items()},
+        "settings": dict(found.settings),
+        "costs": dict(found.costs),
+        "tables": [
+            {
+                "title": table.title,
+                "rows": [
+                    {
+                        "run": row.name,
+                        "score": row.score.to_plain(),
+                        "difference": None if row.gap is None else asdict(row.gap),
+                        "verdict": row.verdict,
+                    }
+                    for row in table.rows
+                ],
+            }
+            for table in found.tables
+        ],
+    }

@@ -1,0 +1,262 @@
+"""Several runs side by side: settings that differ, scores with intervals, images and costs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dance.condensed import Score
+from dance.condensed.statistics import Difference, welch
+from dance.core import format
+from dance.core.config import flat
+from dance.core.errors import ConfigError
+from dance.report.pictures import chosen_classes, data_uri
+from dance.report.record import Run, read_run
+from dance.report.summary import build_seconds, label, title
+
+_MOST_CLASSES, _MOST_IMAGES = 10, 4
+"""Largest number of classes, and of images of a class of each run, that the page shows."""
+_PIXELS = 120_000
+"""Largest number of pixels of the images of one run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run in a table.
+
+    Attributes:
+        name: of the run.
+        score: its score.
+        gap: difference of its mean to that of the first row, with the 95 % interval; None in the
+            first row, and where a side has a single network.
+    """
+
+    name: str
+    score: Score
+    gap: Difference | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the run is better than that of the first row, as far as the networks show."""
+        if self.gap is None:
+            return ""
+        if self.gap.low > 0:
+            return "better"
+        return "worse" if self.gap.high < 0 else "not shown to differ"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Scores that can be compared: same data, network, protocol, kind of labels, and budget.
+
+    Attributes:
+        data: name of the data set.
+        network: architecture.
+        setting: protocol, and ``soft labels`` if networks were trained on these.
+        bytes_per_class: budget of every row.
+        rows: of the runs, in the order in which they were given.
+    """
+
+    data: str
+    network: str
+    setting: str
+    bytes_per_class: int
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """What the rows have in common."""
+        size = format.size(self.bytes_per_class)
+        return f"{self.data}, {self.network}, {self.setting}, {size} per class"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that differs between some runs.
+
+    Attributes:
+        runs: by name.
+        settings: dotted names of the settings that differ, with the value in each run.
+        tables: of scores.
+        costs: names of the costs, with the value in each run.
+        pictures: class names, with some stored images of each run as data URIs; none if the runs
+            are not of the same classes.
+    """
+
+    runs: Mapping[str, Run]
+    settings: tuple[tuple[str, tuple[str, ...]], ...]
+    tables: tuple[Table, ...]
+    costs: tuple[tuple[str, tuple[str, ...]], ...]
+    pictures: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+
+    @property
+    def title(self) -> str:
+        """The heading of the page."""
+        return " and ".join(dict.fromkeys(title(run) for run in self.runs.values()))
+
+    def labels(self) -> tuple[str, ...]:
+        """The method of each run."""
+        return tuple(label(run) for run in self.runs.values())
+
+
+def compare(directories: Sequence[Path]) -> Comparison:
+    """Read runs and hold them against each other; the first one is the reference.
+
+    Args:
+        directories: of at least two runs.
+
+    Raises:
+        ConfigError: fewer than two runs, or one twice.
+        ArtifactError: a run cannot be read.
+    """
+    resolved = [directory.resolve() for directory in directories]
+    if len(set(resolved)) < len(resolved) or len(resolved) < 2:
+        raise ConfigError(
+            "a comparison needs at least two different runs: got "
+            f"{', '.join(map(str, directories)) or 'none'}"
+        )
+    runs = dict(zip(_names(resolved), map(read_run, directories), strict=True))
+    configs = [flat(run.config) for run in runs.values()]
+    keys = sorted({key for config in configs for key in config})
+    settings = [(key, tuple(_shown(config.get(key)) for config in configs)) for key in keys]
+    return Comparison(
+        runs=runs,
+        settings=tuple(row for row in settings if len(set(row[1])) > 1),
+        tables=_tables(runs),
+        costs=_costs(runs),
+        pictures=_pictures(list(runs.values())),
+    )
+
+
+def _names(directories: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that differ."""
+    parts = 1
+    while len({path.parts[-parts:] for path in directories}) < len(directories):
+        parts += 1
+    return ["/".join(path.parts[-parts:]) for path in directories]
+
+
+def _tables(runs: Mapping[str, Run]) -> tuple[Table, ...]:
+    groups: dict[tuple[object, ...], list[tuple[str, Score]]] = {}
+    for name, run in runs.items():
+        for score in run.scores:
+            if score.subject == "condensed":
+                data = (score.dataset, score.data_fingerprint)
+                key = (*data, score.network, score.setting, score.storage_bytes)
+                groups.setdefault(key, []).append((name, score))
+    tables = []
+    for members in groups.values():
+        first = members[0][1]
+        budget = round(first.storage_bytes / first.num_classes)
+        rows = [Row(members[0][0], first, None)]
+        rows += [Row(name, score, _gap(score, first)) for name, score in members[1:]]
+        tables.append(Table(first.dataset, first.network, first.setting, budget, tuple(rows)))
+    return tuple(sorted(tables, key=lambda table: -len(table.rows)))
+
+
+def _gap(score: Score, first: Score) -> Difference | None:
+    if min(score.repeats, first.repeats) < 2:
+        return None
+    return welch(score.last.values, first.last.values)
+
+
+def _costs(runs: Mapping[str, Run]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def row(what: str, values: Sequence[Any], shown: Callable[[Any], str]) -> Any:
+        return what, tuple(format.ABSENT if value is None else shown(value) for value in values)
+
+    every = list(runs.values())
+    costs = [run.costs for run in every]
+    return (
+        row("Build time", [build_seconds(cost) for cost in costs], format.seconds),
+        row("Condensation", [cost.get("condense_seconds") for cost in costs], format.seconds),
+        row("Time per step", [cost.get("seconds_per_step") for cost in costs], format.seconds),
+        row("Peak memory", [cost.get("peak_memory_bytes") for cost in costs], format.size),
+        row("Storage", [run.condensed.storage_bytes() for run in every], format.size),
+        row("Stored images", [len(run.condensed) for run in every], format.count),
+        row("Decoded images", [len(run.condensed.targets()) for run in every], format.count),
+    )
+
+
+def _pictures(runs: Sequence[Run]) -> tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]:
+    classes = runs[0].condensed.classes
+    if any(run.condensed.classes != classes for run in runs):
+        return ()
+    shown = []
+    for number in chosen_classes(len(classes), _MOST_CLASSES):
+        columns = []
+        for run in runs:
+            area = run.condensed.resolution**2 * min(len(classes), _MOST_CLASSES)
+            count = max(1, min(_MOST_IMAGES, _PIXELS // area))
+            images = run.condensed.to_uint8()[run.condensed.rows(number)][:count]
+            columns.append(tuple(data_uri(image) for image in images))
+        shown.append((classes[number], tuple(columns)))
+    return tuple(shown)
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One line for each score, accuracies in percent."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ("run", "method", "data", "network", "protocol", "labels", "bytes_per_class", "networks",
+         "mean", "std", "ci_low", "ci_high", "best_epoch_mean", "difference", "difference_low",
+         "difference_high", "verdict", "directory")
+    )  # fmt: skip
+    for table in comparison.tables:
+        for row in table.rows:
+            last, gap = row.score.last, row.gap
+            numbers = [last.mean, last.std, *(last.ci95 or (None, None)), row.score.best.mean]
+            numbers += [gap.mean, gap.low, gap.high] if gap is not None else [None] * 3
+            cells = ["" if number is None else f"{100 * number:.3f}" for number in numbers]
+            writer.writerow(
+                (row.name, row.score.label, table.data, table.network, row.score.protocol,
+                 row.score.labels, table.bytes_per_class, row.score.repeats, *cells,
+                 row.verdict, comparison.runs[row.name].directory)
+            )  # fmt: skip
+    return text.getvalue()
+
+
+def as_latex(comparison: Comparison) -> str:
+    """A ``booktabs`` table for each group of scores."""
+    lines = ["% \\usepackage{booktabs}"]
+    for table in comparison.tables:
+        lines += [
+            f"% {table.title}",
+            "\\begin{tabular}{llrrr}",
+            "\\toprule",
+            "Run & Method & Accuracy (\\%) & Networks & Difference (95\\,\\%) \\\\",
+            "\\midrule",
+        ]
+        for row in table.rows:
+            last, gap = row.score.last, row.gap
+            accuracy = f"${100 * last.mean:.1f} \\pm {100 * last.std:.1f}$"
+            if row.score.repeats == 1:
+                accuracy = f"${100 * last.mean:.1f}$"
+            shown = (
+                "--"
+                if gap is None
+                else (f"${100 * gap.mean:+.1f}$ [${100 * gap.low:+.1f}$, ${100 * gap.high:+.1f}$]")
+            )
+            cells = (_tex(row.name), _tex(row.score.label), accuracy, str(row.score.repeats), shown)
+            lines.append(" & ".join(cells) + " \\\\")
+        lines += ["\\bottomrule", "\\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+_TEX = {
+    "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_",
+    "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
