@@ -9,6 +9,7 @@ from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import print_json, print_table
 from dance.core import format
+from dance.engine.cost import busy
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -28,13 +29,19 @@ def run(parsed: argparse.Namespace) -> None:
         (
             phase["name"],
             str(phase["steps"]),
-            format.seconds(phase["seconds_per_step"]),
-            format.seconds(phase["seconds"]),
+            format.seconds(phase["seconds_per_step"]) if phase["steps"] else "",
+            format.seconds(phase["seconds"]) if phase["steps"] else "",
+            phase["cached"],
         )
         for phase in estimate["phases"]
     ]
-    rows.append(("total", "", "", format.seconds(estimate["seconds"])))
-    print_table(("phase", ">steps", ">per step", ">time"), rows)
+    rows.append(("total", "", "", format.seconds(estimate["seconds"]), ""))
+    cached = any(phase["cached"] for phase in estimate["phases"])
+    columns = ("phase", ">steps", ">per step", ">time", "<in the cache")
+    used = len(columns) if cached else len(columns) - 1
+    print_table(columns[:used], [row[:used] for row in rows])
     print(f"memory: {format.plain(format.size(estimate['peak_memory_bytes']))} at the peak")
     print(f"disk:   {format.plain(format.size(estimate['disk_bytes']))}")
     print(f"measured: {estimate['measured']}")
+    if warning := busy(estimate):
+        print(format.plain(warning))

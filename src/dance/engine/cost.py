@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from dance.core import device as devices
+from dance.core.format import plural, seconds
 from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.engine.config import RunConfig
@@ -20,6 +21,7 @@ from dance.engine.context import RunContext, named_network, network_for, prepare
 from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.relabel import CHOICE
+from dance.engine.scoring import RANDOM
 from dance.evaluation import PROTOCOLS
 from dance.experts import Expert, ExpertConfig
 from dance.experts.trajectories import untrained
@@ -33,17 +35,46 @@ _MAX_SECONDS = 10.0
 """Seconds after which no further step of a phase is timed."""
 _TEST_IMAGES = 512
 """Images of one timed step of prediction."""
+_BUSY = 0.75
+"""On a CPU, a share of processor time below this means that other programs slow this one down."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run.
+
+    Attributes:
+        name: such as ``condensing with DANCE``.
+        steps: that the run makes.
+        seconds_per_step: measured; 0 if there is no step to make.
+        cached: how many of its networks or entries exist already, in words; empty for none.
+        processor_share: processor time of the measuring thread per wall-clock time; None if
+            nothing was timed.
+    """
+
+    name: str
+    steps: int
+    seconds_per_step: float
+    cached: str = ""
+    processor_share: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Estimated seconds of all steps."""
+        return self.steps * self.seconds_per_step
 
 
 def estimate(config: RunConfig) -> dict[str, Any]:
     """Estimate time, memory and disk space of a run.
 
     A few steps of each phase are timed on the real data, after one to warm up; fewer if they are
-    long. Experts and entries of a bank that exist are not counted.
+    long. Experts, trajectories and entries of a bank that exist are not counted, but named.
 
     Returns:
-        ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``), ``seconds`` in total,
-        ``peak_memory_bytes``, ``disk_bytes`` and ``measured``, a description of what was timed.
+        ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``, ``cached``, what exists
+        already), ``seconds`` in total, ``peak_memory_bytes``, ``disk_bytes``, ``measured``, a
+        description of what was timed, and ``processor_share``, the part of the wall-clock time in
+        which this process had a processor (None on a GPU): below 0.75, the machine was busy.
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
@@ -55,12 +86,12 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     state_bytes = 4 * context.network.parameter_count()
     missing = context.missing_experts()
     if context.method.needs_experts() or "whole" in config.evaluation.baselines:
-        phases.append(_training(context, "experts", missing, config.experts))
+        phases.append(_training(context, "experts", missing, config.experts, config.experts.count))
     snapshots = 0
     if context.method.trajectory_epochs():
         training = config.trajectories
         count = context.trajectory_pool().store.missing(training.count)
-        phases.append(_training(context, "trajectories", count, training))
+        phases.append(_training(context, "trajectories", count, training, training.count))
         snapshots = count * (training.epochs + 1)
     if isinstance(context.method, Condenser):
         phases += _condense(context, context.method, initial)
@@ -69,30 +100,59 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     if config.labels == "soft":
         phases += _labels(context, initial)
     phases += _evaluate(context, initial)
+    timed = [phase for phase in phases if phase.processor_share is not None]
+    wall = sum(phase.seconds_per_step for phase in timed)
+    processor = sum(phase.seconds_per_step * (phase.processor_share or 0) for phase in timed)
+    names = ("name", "seconds", "steps", "seconds_per_step", "cached")
     return {
-        "phases": phases,
-        "seconds": sum(phase["seconds"] for phase in phases),
+        "phases": [{name: getattr(phase, name) for name in names} for phase in phases],
+        "seconds": sum(phase.seconds for phase in phases),
         "peak_memory_bytes": devices.peak_memory(context.device),
         "disk_bytes": 3 * initial.numel() * 4 + (2 * missing + snapshots) * state_bytes,
         "measured": f"up to {_STEPS} steps of each phase on {devices.description(context.device)}",
+        "processor_share": processor / wall if wall and context.device.type == "cpu" else None,
     }
 
 
+def busy(found: Mapping[str, Any]) -> str:
+    """A warning if an estimate was made on a busy machine; else empty.
+
+    Args:
+        found: what :func:`estimate` returns.
+    """
+    share = found["processor_share"]
+    if share is None or share >= _BUSY:
+        return ""
+    return (
+        f"the machine is busy: this process had a processor for {100 * share:.0f} % of the time "
+        f"while it was timed; on an idle machine the run may take about "
+        f"{seconds(found['seconds'] * share)}"
+    )
+
+
 def _phase(
-    name: str, steps: int, step: Callable[[int], object], device: torch.device
-) -> dict[str, Any]:
-    """Time ``step(i)`` after one call to warm up."""
-    seconds = 0.0
-    if steps:
-        step(0)
-        _wait(device)
-        started, timed = time.monotonic(), 0
-        while timed < _STEPS and time.monotonic() - started < _MAX_SECONDS:
-            timed += 1
-            step(timed)
-        _wait(device)
-        seconds = (time.monotonic() - started) / timed
-    return {"name": name, "seconds": seconds * steps, "steps": steps, "seconds_per_step": seconds}
+    name: str,
+    steps: int,
+    step: Callable[[int], object],
+    device: torch.device,
+    cached: str = "",
+) -> Phase:
+    """Time ``step(i)`` after one call to warm up.
+
+    The processor time is that of this thread: on an idle machine it works nearly all the time, and
+    others, if there are any, wait for it now and then.
+    """
+    if not steps:
+        return Phase(name, 0, 0.0, cached)
+    step(0)
+    _wait(device)
+    started, processor, timed = time.monotonic(), time.thread_time(), 0
+    while timed < _STEPS and time.monotonic() - started < _MAX_SECONDS:
+        timed += 1
+        step(timed)
+    _wait(device)
+    wall, processor = time.monotonic() - started, time.thread_time() - processor
+    return Phase(name, steps, wall / timed, cached, processor / wall)
 
 
 def _wait(device: torch.device) -> None:
@@ -100,13 +160,20 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _training(context: RunContext, name: str, count: int, config: ExpertConfig) -> dict[str, Any]:
-    """Training of ``count`` networks on the real images."""
+def _training(
+    context: RunContext, name: str, count: int, config: ExpertConfig, needed: int
+) -> Phase:
+    """Training of ``count`` networks on the real images, of ``needed`` that the run uses."""
     train = context.train
     data = TrainingData(train.images, train.labels, train.normalization)
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
     step = _sgd_step(context, context.network, data, config)
-    return _phase(name, steps, step, context.device)
+    return _phase(name, steps, step, context.device, _cached(needed - count, needed))
+
+
+def _cached(count: int, needed: int) -> str:
+    """How many of the ``needed`` networks or entries exist, in words; empty for none."""
+    return "" if count <= 0 else "all" if count >= needed else f"{count} of {needed}"
 
 
 def _initial(context: RunContext, network: Network) -> State:
@@ -124,9 +191,7 @@ def _sgd_step(
     return lambda number: trainer.step(rows, number)
 
 
-def _condense(
-    context: RunContext, method: Condenser, initial: torch.Tensor
-) -> list[dict[str, Any]]:
+def _condense(context: RunContext, method: Condenser, initial: torch.Tensor) -> list[Phase]:
     """Steps with untrained experts, with which they take the same time."""
     states = [
         context.network.initial(keyed_generator(0, "estimate", number)) for number in range(2)
@@ -139,14 +204,15 @@ def _condense(
     if isinstance(method, Banked) and (count := method.bank_draws()):
         missing = max(0, count - context.bank(method).finished()[0])
         entry = method.bank_entries(task)
-        phases.append(_phase("bank of real features", missing, entry, device))
+        cached = _cached(count - missing, count)
+        phases.append(_phase("bank of real features", missing, entry, device, cached))
         shape = (count, len(task.classes), context.network.embedding_size)
         task = replace(task, bank=torch.zeros(shape, device=device))
     name, condensation = f"condensing with {method.title}", method.start(task)
     return [*phases, _phase(name, method.iterations, condensation.step, device)]
 
 
-def _features(context: RunContext) -> dict[str, Any]:
+def _features(context: RunContext) -> Phase:
     """The features for a selection: one forward pass of every real image."""
     train = context.train
     some = TrainingData(
@@ -158,7 +224,7 @@ def _features(context: RunContext) -> dict[str, Any]:
     return _phase(name, steps, lambda _: predict_some(), context.device)
 
 
-def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
+def _labels(context: RunContext, initial: torch.Tensor) -> list[Phase]:
     """Training of the teachers, including existing ones, and of the students that compare them.
 
     The final teachers are assumed to be trained for the largest number of epochs.
@@ -185,29 +251,54 @@ def _labels(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
     return phases
 
 
-def _evaluate(context: RunContext, initial: torch.Tensor) -> list[dict[str, Any]]:
-    """Training and testing of every network; each baseline counts as another set."""
+def _evaluate(context: RunContext, initial: torch.Tensor) -> list[Phase]:
+    """Training and testing of every network on every set that is scored.
+
+    Sets of the same number of decoded images share a step; a random selection has fewer images than
+    a set whose stored images are decoded to several.
+    """
     config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
     condensed = package(initial, context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
-    data = TrainingData(images, targets)
-    schedule = protocol.schedule(len(data), train.num_classes, train.resolution)
-    schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     test = load(config.data, "test", config.source).to(device)
     some = TrainingData(test.images[:_TEST_IMAGES], test.labels[:_TEST_IMAGES], train.normalization)
-    baselines = sum(name != "whole" for name in config.evaluation.baselines)
-    tests = len(protocol.test_epochs(schedule.epochs, train.resolution))
-    tests *= -(-len(test.labels) // len(some))
+    batches = -(-len(test.labels) // len(some))
     phases = []
-    for place, name in enumerate(config.networks):
+    for name in config.networks:
         network = network_for(named_network(name, config.network, protocol.norm), train)
-        sets = repeats * (1 + (baselines if place == 0 else 0))
-        steps = sets * schedule.epochs * -(-len(data) // schedule.batch_size)
-        trained = _sgd_step(context, network, data, schedule)
-        phases.append(_phase(f"scoring {name}: training", steps, trained, device))
-        state = _initial(context, network)
+        sizes = [len(targets)]
+        if name == config.networks[0]:
+            sizes += _baselines(context, len(targets), len(initial))
+        tests, state = 0, _initial(context, network)
+        for size in dict.fromkeys(sizes):
+            data = TrainingData(images[:size], targets[:size])
+            schedule = protocol.schedule(size, train.num_classes, train.resolution, train.name)
+            schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
+            networks = repeats * sizes.count(size)
+            steps = networks * schedule.epochs * -(-size // schedule.batch_size)
+            shown = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else ""
+            trained = _sgd_step(context, network, data, schedule)
+            phases.append(_phase(f"scoring {name}: training{shown}", steps, trained, device))
+            tests += networks * len(protocol.test_epochs(schedule.epochs, train.resolution))
         tested = partial(predict, network, state, some, bfloat16=context.bfloat16)
-        phases.append(_phase(f"scoring {name}: testing", sets * tests, lambda _: tested(), device))  # noqa: B023
+        phases.append(
+            _phase(f"scoring {name}: testing", tests * batches, lambda _: tested(), device)  # noqa: B023
+        )
     return phases
+
+
+def _baselines(context: RunContext, decoded: int, stored: int) -> Iterator[int]:
+    """The number of images of each set that a run scores for comparison.
+
+    Args:
+        context: of the run.
+        decoded: number of images of the condensed set that networks see.
+        stored: number of images that it stores, as many as a random selection has.
+    """
+    asked = context.config.evaluation.baselines
+    if "initial" in asked and isinstance(context.method, Condenser):
+        yield decoded
+    if "random" in asked and context.config.method != RANDOM:
+        yield stored

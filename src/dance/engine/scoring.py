@@ -30,7 +30,8 @@ from dance.experts.teacher import TeacherConfig
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
 
-_RANDOM = "random"
+RANDOM = "random"
+"""Name of the method whose selection is a baseline of the others."""
 
 
 def score_run(context: RunContext, directory: RunDirectory) -> None:
@@ -79,7 +80,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
 
     if "initial" in baselines and isinstance(context.method, Condenser):
         compare("initial", "Initial stored images", directory.initial)
-    if "random" in baselines and config.method != _RANDOM:
+    if "random" in baselines and config.method != RANDOM:
         if world.is_rank_zero:
             _select_random(context, directory)
         compare("random", "Random selection", directory.random)
@@ -278,7 +279,7 @@ def _select_random(context: RunContext, directory: RunDirectory) -> None:
     if directory.random.exists():
         return
     context = context.single_process()
-    method = METHODS.get(_RANDOM)
+    method = METHODS.get(RANDOM)
     selector = method(method.Config())
     assert isinstance(selector, Coreset)
     rows = selector.select(context.task(context.initial(), []))
