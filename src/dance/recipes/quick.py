@@ -1,11 +1,13 @@
 """Quick variants: runs of minutes on two cores, for trying out a method.
 
 They are not expected to reach published numbers. The settings here are the same for all methods;
-further ones for a method are registered with its recipes.
+further ones for a method are registered with its recipes. Experts are trained for at least 300
+steps: in a small data set, six epochs are too few.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,16 +37,27 @@ _TINY_PIXELS = 1_000_000
 """Number of pixels of all training images of a known data set below which it is tiny."""
 
 
-def quick_settings(method: str = RunConfig.method, data: str = "") -> dict[str, Any]:
+_LEAST_STEPS = 300
+"""Smallest number of SGD steps of an expert."""
+
+
+def quick_settings(
+    method: str = RunConfig.method, data: str = "", steps: int | None = None
+) -> dict[str, Any]:
     """The plain settings that a quick variant changes.
 
     Args:
         method: name of the method; settings that it does not have are left out.
         data: name or path; empty for any data set that is not tiny.
+        steps: of an epoch of an expert, which decide for how many epochs it is trained at least
+            (None: many).
     """
     found = merge(
         _TINY if _is_tiny(data) else _COMMON, QUICK.get(method) if method in QUICK else {}
     )
+    if steps is not None:
+        epochs = max(found["experts"]["epochs"], math.ceil(_LEAST_STEPS / steps))
+        found = merge(found, {"experts": {"epochs": epochs}})
     known = {setting.name for setting in settings(METHODS.get(method).Config)}
     found["options"] = {name: value for name, value in found["options"].items() if name in known}
     return found

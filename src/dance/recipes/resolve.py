@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from dance.data.known import KNOWN
 from dance.engine import RunConfig, build_run
 from dance.engine.portable import starting_point
 from dance.engine.rules import check
+from dance.experts import ExpertConfig
 from dance.experts.portable import portable_header
 from dance.methods import METHODS
 from dance.recipes.base import RECIPES, SETTINGS
@@ -23,7 +25,7 @@ from dance.recipes.dance import dance_config
 from dance.recipes.quick import quick_settings
 from dance.recipes.rows import without_experts
 
-_QUICK = "quick"
+QUICK = "quick"
 """``--config quick``: the quick variant of the configuration that is resolved without it."""
 _FILE = "config.yaml"
 """Name of the configuration in a run directory."""
@@ -55,8 +57,8 @@ def resolve(
     given = merge(
         overrides or {}, {key: value for key, value in named.items() if value is not None}
     )
-    if base is None or base == _QUICK:
-        start = _default(given, quick=base == _QUICK)
+    if base is None or base == QUICK:
+        start = _default(given, quick=base == QUICK)
     elif (path := _file(base)) is not None:
         given = merge(_read(path, given), given)
         start = _default(given)
@@ -90,7 +92,7 @@ def method_of(method: str | None, base: str | None) -> str:
     Raises:
         ConfigError: unknown method, or no such base.
     """
-    if method is None and base not in (None, _QUICK):
+    if method is None and base not in (None, QUICK):
         path = _file(base)
         plain = (
             read_yaml(path) if path is not None else {"method": RECIPES.get(base).config().method}
@@ -115,8 +117,8 @@ def _file(base: str) -> Path | None:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise ConfigError(f"--config must name a file, a recipe or {_QUICK!r}: no file {base}")
-    raise ConfigError(f"unknown recipe {base!r}{nearest(base, [_QUICK, *RECIPES.names()])}")
+        raise ConfigError(f"--config must name a file, a recipe or {QUICK!r}: no file {base}")
+    raise ConfigError(f"unknown recipe {base!r}{nearest(base, [QUICK, *RECIPES.names()])}")
 
 
 def _of_one_method(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +153,12 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
     config = generic(data, str(method), ipc, resolution)
     if quick:
-        config = build_run(quick_settings(config.method, data), base=config)
+        steps = None
+        restricted = data not in KNOWN or source.classes or source.indices
+        if not header and restricted:
+            experts = build(ExpertConfig, given.get("experts") or {}, "experts", config.experts)
+            steps = math.ceil(len(load(data, "train", source)) / experts.batch_size)
+        config = build_run(quick_settings(config.method, data, steps), base=config)
     return starting_point(config, header) if header else config
 
 
