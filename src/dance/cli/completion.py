@@ -8,8 +8,25 @@ from collections.abc import Mapping, Sequence
 
 import shtab
 
-from dance.cli.options import Parser
+from dance.cli.options import RECIPE_OR_FILE, Parser
 from dance.core.errors import ConfigError
+from dance.recipes import RECIPES
+from dance.recipes.resolve import QUICK
+
+_RECIPE_OR_FILE = {
+    "bash": f"""
+{RECIPE_OR_FILE}() {{{{
+  compgen -W "{{names}}" -- "$1"
+  compgen -f -- "$1"
+}}}}
+""",
+    "zsh": f"""
+{RECIPE_OR_FILE}() {{{{
+  _alternative "recipes:recipe:({{names}})" "files:file:_files"
+}}}}
+""",
+}
+"""For each shell, a function that completes names of recipes, and files."""
 
 
 def script(shell: str, shells: Sequence[str], verbs: Mapping[str, str]) -> str:
@@ -34,4 +51,5 @@ def script(shell: str, shells: Sequence[str], verbs: Mapping[str, str]) -> str:
         importlib.import_module(f"dance.cli.{verb}").add_arguments(parser, [])
         for action in parser._actions:
             action.choices = getattr(action, "candidates", None) or action.choices
-    return shtab.complete(root, shell)
+    names = " ".join([QUICK, *RECIPES.names()])
+    return shtab.complete(root, shell, preamble=_RECIPE_OR_FILE[shell].format(names=names))

@@ -10,6 +10,7 @@ from typing import Any
 from dance.cli.options import Parser, add_json, headline
 from dance.cli.output import print_json, print_table
 from dance.core.errors import ConfigError, nearest
+from dance.data.find import present
 from dance.data.known import KNOWN
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS, Coreset
@@ -39,7 +40,11 @@ def _dataset(name: str) -> str:
     known = KNOWN.get(name)
     fewest, most = known.train
     train = f"{most}" if fewest == most else f"{fewest}-{most}"
-    return f"{known.size} px, {known.count} classes, {train} train and {known.test} test images"
+    place = present(known)
+    return (
+        f"{known.size} px, {known.count} classes, {train} train and {known.test} test images; "
+        + (f"here, in {place}" if place else "not here")
+    )
 
 
 KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Description]]] = {
@@ -58,6 +63,12 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "kind", metavar="KIND", nargs="?", help=f"{', '.join(KINDS)} (default: all of them)"
     )
     kind.candidates = list(KINDS)  # type: ignore[attr-defined]
+    method = parser.add_argument(
+        "--method", metavar="NAME", help="list only recipes of this method"
+    )
+    method.candidates = METHODS.names()  # type: ignore[attr-defined]
+    data = parser.add_argument("--data", metavar="NAME", help="list only recipes for this data set")
+    data.candidates = KNOWN.names()  # type: ignore[attr-defined]
     add_json(parser)
 
 
@@ -65,20 +76,42 @@ def run(parsed: argparse.Namespace) -> None:
     """Print the names with their descriptions."""
     if parsed.kind is not None and parsed.kind not in KINDS:
         raise ConfigError(f"unknown kind {parsed.kind!r}{nearest(parsed.kind, KINDS)}")
+    wanted = {name: getattr(parsed, name) for name in ("method", "data") if getattr(parsed, name)}
+    if wanted and parsed.kind != "recipes":
+        raise ConfigError(
+            f"--method and --data choose recipes: got {parsed.kind or 'all kinds'}; write dance "
+            f"list recipes --{next(iter(wanted))} {next(iter(wanted.values()))}"
+        )
+    if "method" in wanted:
+        METHODS.get(wanted["method"])
+    if "data" in wanted:
+        KNOWN.get(wanted["data"])
     shown = [parsed.kind] if parsed.kind else list(KINDS)
     found = {}
     for kind in shown:
         names, describe = KINDS[kind]
-        found[kind] = {name: describe(name) for name in names()}
+        found[kind] = {name: describe(name) for name in names() if _chosen(name, wanted)}
     if parsed.json:
         print_json(found)
         return
     for kind, members in found.items():
+        if kind == "recipes" and not members:
+            print(f"no recipe has {' and '.join(f'{key} {name}' for key, name in wanted.items())}")
+            continue
+        if kind == "recipes" and parsed.kind is None:
+            print(f"{len(members)} recipes: dance list recipes --method NAME --data NAME\n")
+            continue
         lines = {name: line for name, line in members.items() if isinstance(line, str)}
         if lines:
             print_table((kind, ""), lines.items())
         else:
             _print_methods(members)
+
+
+def _chosen(recipe: str, wanted: Mapping[str, str]) -> bool:
+    """Whether a recipe has the wanted settings; everything has none."""
+    config = RECIPES.get(recipe).config() if wanted else None
+    return all(getattr(config, key) == value for key, value in wanted.items())
 
 
 def _print_methods(members: Mapping[str, Description]) -> None:

@@ -175,7 +175,7 @@ def _overview() -> str:
         "",
         *(f"  {verb:<10}{text}" for verb, text in VERBS.items()),
         "",
-        "  dance COMMAND --help      options of a command",
+        "  dance COMMAND --help      options of a command (--help-all: all settings, too)",
         "  dance --version           version",
         f"  dance --print-completion {'|'.join(SHELLS)}",
         "                            print a script for tab completion; for bash:",

@@ -15,10 +15,16 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from dance.core.config import Setting, from_text, nested, settings
 from dance.core.errors import ConfigError, nearest
+from dance.core.format import plural
 from dance.engine import RunConfig
 from dance.recipes.resolve import generic, method_of, resolve
 
 _WIDTH = 100
+HELP_ALL = "--help-all"
+RECIPE_OR_FILE = "_dance_recipe_or_file"
+"""Name of the shell function that completes what ``--config`` takes."""
+_COMMON = ("method", "ipc", "factor", "networks", "labels", "seed", "device")
+"""Settings that every help text lists, beside those with a short name."""
 _RESOLUTION = 32
 """Height and width in pixels of the images for which help shows the defaults."""
 
@@ -35,16 +41,32 @@ class Parser(argparse.ArgumentParser):
             formatter_class=lambda prog: argparse.HelpFormatter(prog, 2, 28, width),
         )
         self._positionals.title = "arguments"
+        self.rare: list[argparse.Action] = []
+        """Options that the help lists only if everything is asked for."""
 
     def format_usage(self) -> str:
         """One line, without the options, which the help lists."""
         places = [action.metavar for action in self._positionals._group_actions]
         return " ".join(["usage:", self.prog, *map(str, places), "[OPTION ...]"]) + "\n"
 
-    def format_help(self) -> str:
-        """Usage, description and the options by group."""
-        self.usage = self.format_usage().removeprefix("usage: ").replace("%", "%%").strip()
-        return super().format_help()
+    def format_help(self, everything: bool = False) -> str:
+        """Usage, description and the options by group; rare ones only with ``everything``."""
+        formatter = self._get_formatter()
+        usage = self.format_usage().removeprefix("usage: ").replace("%", "%%").strip()
+        formatter.add_usage(usage, (), ())
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            actions = group._group_actions
+            shown = [action for action in actions if everything or action not in self.rare]
+            if shown:
+                formatter.start_section(group.title)
+                formatter.add_text(group.description)
+                formatter.add_arguments(shown)
+                formatter.end_section()
+        if self.rare and not everything:
+            more = plural(len(self.rare), "more setting")
+            formatter.add_text(f"{self.prog} {HELP_ALL} lists {more}.")
+        return formatter.format_help()
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse arguments; ``.settings`` holds the given settings by dotted name.
@@ -71,6 +93,22 @@ class Parser(argparse.ArgumentParser):
             ConfigError: always.
         """
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+class HelpAll(argparse.Action):
+    """An action that prints the help with all options, and ends the program."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Print and exit."""
+        assert isinstance(parser, Parser)
+        print(parser.format_help(everything=True), end="")
+        parser.exit()
 
 
 class SettingAction(argparse.Action):
@@ -104,24 +142,34 @@ def add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 
 
-def add_data(parser: Parser) -> None:
-    """Add DATA and ``--config``."""
+def add_data(parser: Parser, text: str = "", *, config: bool = True) -> None:
+    """Add DATA and ``--config``.
+
+    Args:
+        parser: to which they are added.
+        text: help for DATA; empty for what it may name.
+        config: whether ``--config`` is added.
+    """
     data = parser.add_argument(
         "data",
         nargs="?",
         metavar="DATA",
         action=SettingAction,
         kind=str,
-        help="name of a known set (dance list datasets), folder of class folders, parquet file or "
+        help=text
+        or "name of a known set (dance list datasets), folder of class folders, parquet file or "
         "folder, .npz file, hf:owner/name, or another layout of docs/data.md",
     )
-    parser.add_argument(
+    data.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    if not config:
+        return
+    what = parser.add_argument(
         "--config",
         metavar="WHAT",
         help="settings to start from, which options override: a YAML file, a run directory, the "
         "name of a recipe (dance list recipes), or quick: a run of minutes on two cores",
     )
-    data.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # type: ignore[attr-defined]
+    what.complete = {"bash": RECIPE_OR_FILE, "zsh": RECIPE_OR_FILE}  # type: ignore[attr-defined]
 
 
 def add_settings(
@@ -140,6 +188,7 @@ def add_settings(
     """
     method = _method(parser, argv) if not sections or "options" in sections else RunConfig.method
     config = generic("DATA", method, RunConfig.ipc, _RESOLUTION)
+    parser.add_argument(HELP_ALL, action=HelpAll, nargs=0, help="show all settings, and exit")
     top = parser.add_argument_group(
         "settings",
         f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "
@@ -150,12 +199,16 @@ def add_settings(
             continue
         value = getattr(config, setting.name)
         if not is_dataclass(value):
-            _add(top, top, setting.name, setting, value, short or {})
+            action = _add(top, top, setting.name, setting, value, short or {})
+            if not setting.option.short and setting.name not in _COMMON:
+                parser.rare.append(action)
             continue
         group = parser.add_argument_group(f"{setting.name}.*", headline(type(value)))
         for inner in settings(type(value)):
             place = f"{setting.name}.{inner.name}"
-            _add(group, top, place, inner, getattr(value, inner.name), short or {})
+            action = _add(group, top, place, inner, getattr(value, inner.name), short or {})
+            if not (short or {}).get(place, inner.option.short):
+                parser.rare.append(action)
 
 
 def resolved(parsed: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -169,13 +222,14 @@ def _method(parser: Parser, argv: Sequence[str]) -> str:
     first = Parser(parser.prog)
     first.add_argument("--method")
     first.add_argument("--config")
-    seen, _ = first.parse_known_args([text for text in argv if text not in ("-h", "--help")])
+    helps = ("-h", "--help", HELP_ALL)
+    seen, _ = first.parse_known_args([text for text in argv if text not in helps])
     return method_of(seen.method, seen.config)
 
 
 def _add(
     group: Any, top: Any, place: str, setting: Setting, default: Any, short: Mapping[str, str]
-) -> None:
+) -> argparse.Action:
     """Add one option, to the top group if it has a short name, which is a flag if it is a bool.
 
     Raises:
@@ -205,6 +259,7 @@ def _add(
         help=text,
     )
     action.candidates = _choices(kind) if option.names is None else option.names.names()
+    return action  # type: ignore[no-any-return]
 
 
 def headline(described: object) -> str:

@@ -1,4 +1,8 @@
-"""Show one name in full: a recipe or a method as YAML for --config, or facts about it."""
+"""Show one name in full: a recipe or a method as YAML for --config, or facts about it.
+
+"dance show quick DATA" shows all settings of "dance condense DATA --config quick", and takes the
+same options.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dance.cli.list import KINDS
-from dance.cli.options import Parser, add_json, headline
+from dance.cli.options import Parser, add_data, add_json, add_settings, headline
 from dance.cli.output import print_json
-from dance.core.config import settings, to_plain
+from dance.core.config import nested, settings, to_plain
 from dance.core.errors import ConfigError, nearest
 from dance.core.yaml_file import to_yaml
 from dance.data.known import KNOWN
@@ -17,6 +21,7 @@ from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS, NetworkConfig, build
 from dance.recipes import RECIPES, quick_settings
+from dance.recipes.resolve import QUICK, resolve
 
 _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
 """Shape of the images, and number of classes, for which the size of a network is shown."""
@@ -24,12 +29,15 @@ _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     """Add the arguments of ``dance show``."""
-    parser.add_argument(
+    name = parser.add_argument(
         "name",
         metavar="NAME",
         help="name of a method, recipe, dataset, network or protocol, or quick",
     )
+    name.candidates = [QUICK, *(name for names, _ in KINDS.values() for name in names())]  # type: ignore[attr-defined]
+    add_data(parser, "data set for which the settings of quick are shown", config=False)
     add_json(parser)
+    add_settings(parser, argv)
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -42,8 +50,17 @@ def run(parsed: argparse.Namespace) -> None:
         "protocols": _protocol,
     }
     names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
-    if parsed.name == "quick":
-        facts: Mapping[str, Any] = quick_settings()
+    if parsed.settings and (parsed.name != QUICK or "data" not in parsed.settings):
+        raise ConfigError(
+            f"DATA and settings must follow {QUICK}: dance show {QUICK} DATA --ipc 10"
+        )
+    if "data" in parsed.settings:
+        config = resolve(base=QUICK, overrides=nested(parsed.settings))
+        facts: Mapping[str, Any] = to_plain(config)
+        text = f"# dance condense --config THIS-FILE: {config.data} with quick settings\n"
+        text += to_yaml(config)
+    elif parsed.name == QUICK:
+        facts = quick_settings()
         text = "# replaces the default settings for the data set\n" + to_yaml(facts)
     elif parsed.name in names:
         text, facts = views[names[parsed.name]](parsed.name)

@@ -143,6 +143,22 @@ def _other_path(known: Known, used: Path | None = None) -> str | None:
     return f"./{known.name}"
 
 
+def present(known: Known) -> str:
+    """Where a known set lies: a path below ``$DANCE_DATA_ROOT``, or the package that has it.
+
+    Args:
+        known: the data set.
+
+    Returns:
+        The place; empty if there is no copy, so that it must be downloaded. Nothing is opened.
+    """
+    if known.location.startswith("embedded:"):
+        return "scikit-learn"
+    root = os.environ.get("DANCE_DATA_ROOT")
+    found = _candidate_folders(known, Path(root).expanduser()) if root else iter(())
+    return str(next(found, ""))
+
+
 def _candidate_folders(known: Known, root: Path) -> Iterator[Path]:
     """Folders and files that may hold a known set, the most specific one first."""
     subset = known.location.rpartition(":")[2]
