@@ -226,7 +226,7 @@ class TestRepeat:
             run(replace(CONFIG, evaluation=EvaluationConfig(epochs=1, repeats=2)), copy)
         after = read_json(copy / "scores.json")
         assert after[:4] == before
-        assert {score["protocol"] for score in after[4:]} == {"dance-v1, 1 epochs"}
+        assert {score["protocol"] for score in after[4:]} == {"dance-v1, 1 epoch"}
         assert len(after) == 7
         assert len(load_set(copy / "condensed.safetensors").scores) == 2
 
@@ -489,7 +489,7 @@ class TestEvaluate:
     def test_a_run(self, copy) -> None:
         before = read_json(copy / "scores.json")
         (score,) = evaluate(copy, self.CONFIG, ["convnet"], source=DataConfig())
-        assert score.protocol == "quick-v1, 1 epochs" and score.subject == "condensed"
+        assert score.protocol == "quick-v1, 1 epoch" and score.subject == "condensed"
         assert not [note for note in score.notes if "fingerprint" in note]
         assert read_json(copy / "scores.json") == [*before, score.with_checksum()]
         assert load_set(copy / "condensed.safetensors").scores == lasting([before[0], score])

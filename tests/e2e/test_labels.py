@@ -242,7 +242,7 @@ def test_a_protocol_names_the_norm(hard) -> None:
     (batch,) = evaluate(hard, config, ["convnet"], source=DataConfig())
     (own,) = evaluate(hard, replace(config, protocol="dsa-v1"), ["convnet"], source=DataConfig())
     assert batch.curve != own.curve
-    assert batch.protocol == "datadam-v1, 1 epochs"
+    assert batch.protocol == "datadam-v1, 1 epoch"
 
 
 def test_mean_probabilities_of_experts_that_disagree() -> None:

@@ -19,6 +19,7 @@ from dance.bench.timing import timed
 from dance.core.config import AtLeastOne, configuration, merge, to_plain
 from dance.core.errors import ConfigError, DanceError
 from dance.core.files import locked, read_json, write_json, write_text
+from dance.core.format import plural
 from dance.core.progress import log
 from dance.engine import RunConfig, build_run
 from dance.engine.context import RunContext, prepare
@@ -103,7 +104,8 @@ def methods(config: MethodsConfig, directory: Path) -> dict[str, Any]:
         settings = to_plain(run)
         if any(row["asked"] == settings for row in _read_record(path, budget)["rows"]):
             continue
-        log(f"{number + 1} of {len(runs)}: {run.method} on {run.data}, {run.ipc} images per class")
+        each = f"{plural(run.ipc, 'image')} per class"
+        log(f"{number + 1} of {len(runs)}: {run.method} on {run.data}, {each}")
         case = {"data": run.data, "ipc": run.ipc, "method": run.method}
         row, reason = {}, ""
         try:
@@ -168,8 +170,8 @@ def _row(run: RunConfig, config: MethodsConfig, directory: Path) -> dict[str, An
         corrected = max(1, int(steps / ratio))
         if not 1 / _MAX_RATIO < ratio < _MAX_RATIO and corrected != steps:
             log(
-                f"{steps} steps took {ratio:.2f} times the budget; "
-                f"condensing again with {corrected} steps"
+                f"{plural(steps, 'step')} took {ratio:.2f} times the budget; "
+                f"condensing again with {plural(corrected, 'step')}"
             )
             steps, finished = corrected, _finished_run(run, corrected, directory)
             costs = read_json(finished / "costs.json")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dance.core.format import Table, measured_seconds, megabytes, times, whole
+from dance.core.format import Table, measured_seconds, megabytes, plural, times, whole
 
 Record = Mapping[str, Any]
 Cell = Callable[[Record, Callable[[float], str]], str]
@@ -86,8 +86,8 @@ def left_out(record: Record) -> list[str]:
     """Lines of Markdown about what could not be measured."""
     lines = []
     for skip in record["skipped"]:
-        lines += ["", f"Not measured: {skip['method']} on {skip['data']} at {skip['ipc']} images "]
-        lines[-1] += f"per class: {skip['reason']}"
+        lines += ["", f"Not measured: {skip['method']} on {skip['data']} at "]
+        lines[-1] += f"{plural(skip['ipc'], 'image')} per class: {skip['reason']}"
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dance.bench.page import left_out
-from dance.core.format import Table, mean_std
+from dance.core.format import Table, mean_std, plural
 
 Record = Mapping[str, Any]
 
@@ -32,12 +32,12 @@ def tables(record: Record, *, brief: bool = False) -> list[Table]:
     groups: dict[tuple[str, int, str, str], list[tuple[float, tuple[str, ...]]]] = {}
     for row in record["rows"]:
         for score in row["scores"]:
-            made = f"{score['protocol']}, {len(score['seeds'])} networks"
+            made = f"{score['protocol']}, {plural(len(score['seeds']), 'network')}"
             found = groups.setdefault((row["data"], row["ipc"], score["network"], made), [])
             found.append((score["last"]["mean"], _cells(row, score)))
     return [
         Table(
-            f"{data}, {ipc} image{'s' if ipc > 1 else ''} per class, {network} ({made})",
+            f"{data}, {plural(ipc, 'image')} per class, {network} ({made})",
             tuple(_COLUMNS[place] for place in shown),
             [
                 tuple(cells[place] for place in shown)
@@ -89,7 +89,7 @@ def _cells(row: Record, score: Record) -> tuple[str, ...]:
     pieces += [row["whitening"].upper()] if row["whitening"] != "none" else []
     return (
         f"{row['title']} ({', '.join(pieces)})" if pieces else row["title"],
-        mean_std(last["mean"], last["std"]),
+        mean_std(last["mean"], last["std"], len(last["values"])),
         ", ".join(f"{100 * value:.1f}" for value in last["values"]),
         f"{score['train_images']:,}",
         "" if row["updates"] is None else f"{row['updates']:,}",

@@ -31,6 +31,7 @@ from dance.bench.training import evaluation, experts_and_tests
 from dance.core.config import AtLeastOne, configuration
 from dance.core.errors import ConfigError, DanceError
 from dance.core.files import write_json, write_text
+from dance.core.format import plural
 from dance.core.progress import log, track
 from dance.data import DataConfig
 from dance.data.find import find
@@ -105,7 +106,7 @@ def speed(config: SpeedConfig, directory: Path) -> dict[str, Any]:
     trained: set[str] = set()
     with track("measuring", len(runs), "settings") as bar:
         for run in runs:
-            bar.note = f"{run.data}, {run.ipc} images per class"
+            bar.note = f"{run.data}, {plural(run.ipc, 'image')} per class"
             context, task = prepare_task(run)
             if run.data not in trained:
                 trained.add(run.data)

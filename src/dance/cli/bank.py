@@ -48,8 +48,9 @@ def run(parsed: argparse.Namespace) -> None:
         print_json(written)
         return
     print(
-        f"{written['path']}: {written['experts']} experts and {written['entries']} mean features "
-        f"of length {written['features']} for each of {written['classes']} classes, "
+        f"{written['path']}: {format.plural(written['experts'], 'expert')} and "
+        f"{format.plural(written['entries'], 'mean feature')} of length {written['features']} for "
+        f"each of {written['classes']} classes, "
         f"{format.plain(format.size(written['bytes']))}, in "
         f"{format.plain(format.seconds(written['seconds']))}"
     )

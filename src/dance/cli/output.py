@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from dance.core.format import mean_std, plain
+from dance.core.format import plain, plural
 
 if TYPE_CHECKING:  # torch comes with it, which no help text needs
     from dance.condensed.score import Score
@@ -53,6 +53,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 def print_scores(scores: Sequence[Score]) -> None:
     """Print a row for every score; scores with soft labels have a separate table."""
+    from dance.condensed.score import undertrained  # torch comes with it
+
     if not scores:
         print("Not scored.")
         return
@@ -61,9 +63,16 @@ def print_scores(scores: Sequence[Score]) -> None:
         comparable = [score for score in scores if score.labels == kind]
         title = "" if kind == "hard" else f"Networks that learned {kind} labels"
         _print_comparable(comparable, title)
-    protocols = dict.fromkeys(f"{score.protocol}, {score.repeats} networks" for score in scores)
-    print(f"Test accuracy, mean ± standard deviation; protocol {' and '.join(protocols)}.")
+    protocols = dict.fromkeys(
+        f"{score.protocol}, {plural(score.repeats, 'network')}" for score in scores
+    )
+    what = "mean ± standard deviation; " if any(score.repeats > 1 for score in scores) else ""
+    print(f"Test accuracy, {what}protocol {' and '.join(protocols)}.")
     print("Compare last epochs: the best epoch is chosen on test images.")
+    notes = dict.fromkeys(note for score in scores for note in score.notes)
+    for note in (*notes, undertrained(scores)):
+        if note:
+            print(plain(f"Note: {note}."))
     if len(kinds) > 1:
         print("Do not compare hard with soft labels: soft labels contain the experts' knowledge.")
 
@@ -75,8 +84,8 @@ def _print_comparable(scores: Sequence[Score], title: str) -> None:
         (
             score.label,
             score.network,
-            mean_std(score.last.mean, score.last.std),
-            mean_std(score.best.mean, score.best.std),
+            str(score.last),
+            str(score.best),
             str(score.train_images),
             str(score.epochs),
         )

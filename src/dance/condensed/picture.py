@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from dance.core.format import mean_std
+from dance.core.format import plural, span
 
 if TYPE_CHECKING:
     from dance.condensed.container import CondensedSet
@@ -51,7 +51,7 @@ def as_html(condensed: CondensedSet) -> str:
     uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     scores = "".join(
         f"<tr><td>{html.escape(score.network)}</td><td>{html.escape(score.setting)}</td>"
-        f"<td>{mean_std(score.last.mean, score.last.std)} %</td></tr>"
+        f"<td>{score.last} %</td></tr>"
         for score in condensed.scores
     )
     table = f"<table><tr><th>network</th><th>protocol</th><th>last epoch</th></tr>{scores}</table>"
@@ -66,13 +66,11 @@ def describe(condensed: CondensedSet) -> str:
     about = condensed.provenance
     named = " of ".join(str(about[name]) for name in ("label", "dataset") if name in about)
     counts = sorted(set(condensed.counts))
-    each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    each = span(counts[0], counts[-1]) + (" image" if counts == [1] else " images")
     side = condensed.resolution
     facts = (
-        f"{condensed.num_classes} classes x {each} images of {condensed.channels}x{side}x{side}",
-        *(
-            f"{mean_std(score.last.mean, score.last.std)} % on {score.network}"
-            for score in condensed.scores[:1]
-        ),
+        f"{plural(condensed.num_classes, 'class', 'classes')} x {each} of "
+        f"{condensed.channels}x{side}x{side}",
+        *(f"{score.last} % on {score.network}" for score in condensed.scores[:1]),
     )
     return f"{named or 'condensed set'}: {', '.join(facts)}"

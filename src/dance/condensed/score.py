@@ -20,6 +20,8 @@ _CHECKSUM = "sha256"
 """Entry of a row of ``scores.json`` that is its checksum."""
 _OPTIONAL = ("set_digest", "asked", "seconds", "peak_memory_bytes", "device")
 """Fields that are left out of plain data if they are None."""
+_ENOUGH_IMAGES = 300 * 64
+"""Images that the networks of the whole set must see, with repetitions, to count as trained."""
 _MAX_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
 
@@ -44,6 +46,14 @@ class Statistic:
         """Check that there is a value."""
         if not self.values:
             raise ValueError("a statistic must hold the value of at least one network")
+
+    def __str__(self) -> str:
+        """Mean ± standard deviation in percent, without the sign; the mean alone for one network.
+
+        >>> str(Statistic(values=(0.5, 0.6), mean=0.55, std=0.0707, ci95=None))
+        '55.0 ± 7.1'
+        """
+        return mean_std(self.mean, self.std, len(self.values))
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
@@ -167,7 +177,7 @@ class Score:
     def __repr__(self) -> str:
         """The score in one line."""
         return (
-            f"<Score {self.label} on {self.network}: {mean_std(self.last.mean, self.last.std)} %, "
+            f"<Score {self.label} on {self.network}: {self.last} %, "
             f"{self.setting}, {plural(self.repeats, 'network')}>"
         )
 
@@ -275,6 +285,35 @@ def merged(scores: Sequence[Score], new: Sequence[Score]) -> list[Score]:
     replaced = {(row.subject, row.network, row.asked) for row in new}
     others = [row for row in scores if (row.subject, row.network, row.asked) not in replaced]
     return [*others, *new]
+
+
+def undertrained(scores: Sequence[Score]) -> str:
+    """Why the row of the whole set is no upper bound, in one sentence; empty if it may be one.
+
+    Its networks were trained too little if they saw fewer than 19,200 images, which are 300 steps
+    of 64, or if they end below networks that were trained on the condensed set.
+
+    Args:
+        scores: of one run.
+    """
+    for whole in scores:
+        if whole.subject != "whole":
+            continue
+        seen = whole.epochs * whole.train_images
+        condensed = [
+            score.last.mean
+            for score in scores
+            if score.subject == "condensed" and score.network == whole.network
+        ]
+        below = bool(condensed) and whole.last.mean < max(condensed)
+        if seen < _ENOUGH_IMAGES or below:
+            return (
+                f"the networks of the whole set are undertrained: {plural(whole.epochs, 'epoch')} "
+                f"of {plural(whole.train_images, 'image')}"
+                + (" leave them below the condensed set" if below else " are few")
+                + ", so this row is no upper bound; more --experts.epochs raise it"
+            )
+    return ""
 
 
 def _first(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from dance.core.errors import ConfigError
+from dance.core.format import plural
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, from glibc's malloc.h."""
@@ -147,4 +148,4 @@ def description(device: torch.device) -> str:
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     found = re.search(r"model name\s*:\s*(.*\S)", text)
     model = found[1] if found else platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{model}, {plural(torch.get_num_threads(), 'thread')}"

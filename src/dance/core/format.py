@@ -99,13 +99,15 @@ def percent(fraction: float | None) -> str:
     return ABSENT if fraction is None else f"{100 * fraction:.1f}{_GAP}%"
 
 
-def mean_std(mean: float, std: float) -> str:
+def mean_std(mean: float, std: float, networks: int) -> str:
     """Mean and standard deviation of accuracies, given as fractions, in percent.
 
-    >>> mean_std(0.7081, 0.0023)
-    '70.8 ± 0.2'
+    One network has no standard deviation, and only its accuracy is shown.
+
+    >>> mean_std(0.7081, 0.0023, 10), mean_std(0.7081, 0.0, 1)
+    ('70.8 ± 0.2', '70.8')
     """
-    return f"{100 * mean:.1f} ± {100 * std:.1f}"
+    return f"{100 * mean:.1f}" if networks == 1 else f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
 def small_percent(fraction: float) -> str:

@@ -148,7 +148,7 @@ def _survey(located: LocatedSource, skip_bad: bool) -> Survey:
     if not headers:
         raise first_bad or DataError(f"{located.name} holds no images")
     sides = [header.side for header in headers]
-    surveyed = Survey(
+    return Survey(
         content=source.content(located.keep),
         shortest=min(sides),
         longest=max(sides),
@@ -157,13 +157,6 @@ def _survey(located: LocatedSource, skip_bad: bool) -> Survey:
         animations=sum(header.animated for header in headers),
         highest=max(header.highest for header in headers),
     )
-    if surveyed.shortest != surveyed.longest:
-        log(
-            f"{located.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
-            f"with median {surveyed.typical}; without --size images are resized to "
-            f"{surveyed.resolution}"
-        )
-    return surveyed
 
 
 def _examine_record(record: Record) -> Header | BadImageError:

@@ -122,6 +122,12 @@ def _decoded(
     numbers = _digest(labels)
     surveyed = survey(located, numbers, config.skip_bad)
     resolution = config.size or (located.known.size if located.known else surveyed.resolution)
+    if config.size is None and located.known is None and surveyed.shortest != surveyed.longest:
+        _log_once(
+            f"{located.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
+            f"with median {surveyed.typical}; images are resized to {resolution}, and --size "
+            "chooses another resolution"
+        )
     channels = 1 if surveyed.grey else 3
     fraction = config.test_fraction if held_out else None
     bits = surveyed.bits

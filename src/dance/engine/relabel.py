@@ -27,6 +27,7 @@ from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest, to_plain
 from dance.core.errors import ConfigError
 from dance.core.files import checksum
+from dance.core.format import plural
 from dance.core.progress import log
 from dance.core.rng import key
 from dance.core.world import World
@@ -194,7 +195,7 @@ class Relabeller:
                     protocol=CHOICE, repeats=self.config.students, epochs=self.config.epochs
                 ),
                 subject="teacher",
-                label=f"labels of {epochs} epochs at temperature {temperature:g}",
+                label=f"labels of {plural(epochs, 'epoch')} at temperature {temperature:g}",
                 seed=key(self.seed, "teacher"),
                 bfloat16=self.precision == "bfloat16",
                 checkpoints=row,
@@ -208,8 +209,8 @@ class Relabeller:
         best = max(range(len(tried)), key=accuracies.__getitem__)
         epochs, temperature = tried[best]
         log(
-            f"labels: experts of {epochs} epochs at temperature {temperature:g} train best "
-            f"({100 * accuracies[best]:.1f} % of the held-out training images)"
+            f"labels: experts of {plural(epochs, 'epoch')} at temperature {temperature:g} train "
+            f"best ({100 * accuracies[best]:.1f} % of the held-out training images)"
         )
         if world.is_rank_zero:
             checkpoints.clear()

@@ -14,6 +14,7 @@ from dance.condensed.score import BestStatistic, Curve
 from dance.condensed.statistics import summary
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, Tensors
+from dance.core.format import plural
 from dance.core.progress import log
 from dance.core.rng import key, keyed_generator
 from dance.core.work import resumable
@@ -23,6 +24,9 @@ from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.networks import Network, State
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict
+
+_FEW_TEST_IMAGES = 50
+"""Scores on fewer test images than this are noted to be coarse."""
 
 
 def score_set(
@@ -134,7 +138,7 @@ def _plan(condensed: CondensedSet, test: ImageSet, config: EvaluationConfig, see
     name = protocol.name
     if config.epochs is not None and config.epochs != training.epochs:
         training = replace(training, epochs=config.epochs)
-        name = f"{protocol.name}, {config.epochs} epochs"
+        name = f"{protocol.name}, {config.epochs} epoch{'s' if config.epochs > 1 else ''}"
     repeats = config.repeats or protocol.networks(condensed.resolution)
     soft = condensed.soft_labels
     return _Plan(
@@ -362,7 +366,7 @@ def _summarise(
         confusion=tuple(map(tuple, confusion.tolist())),
         curve=Curve(epochs=tuple(stops), accuracy=tuple(map(tuple, curves))),
         seeds=tuple(seeds),
-        notes=tuple(notes),
+        notes=(*notes, *_few(len(test.labels))),
         test_images=len(test.labels),
         peak_memory_bytes=devices.peak_memory(device),
         device=devices.description(device),
@@ -370,6 +374,16 @@ def _summarise(
         data_fingerprint=test.fingerprint,
         **facts,
     )
+
+
+def _few(images: int) -> list[str]:
+    """A note on a small test set."""
+    if images >= _FEW_TEST_IMAGES:
+        return []
+    return [
+        f"only {plural(images, 'test image')}: a single one changes an accuracy by "
+        f"{100 / images:.1f} points, so small differences are chance"
+    ]
 
 
 def _confusion(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed import CondensedSet, Score, load_set
-from dance.condensed.score import read_scores
+from dance.condensed.score import read_scores, undertrained
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_openable, read_json
 from dance.core.yaml_file import read_yaml
@@ -53,6 +53,7 @@ def read_run(directory: Path) -> Run:
     config_text, config = _config(directory / "config.yaml")
     notes = [str(note) for note in condensed.provenance.get("notes") or ()]
     notes += [note for score in scores for note in score.notes]
+    notes += [note] if (note := undertrained(scores)) else []
     return Run(
         directory=directory,
         condensed=condensed,

@@ -191,7 +191,10 @@ def _teachers(origin: Any) -> str:
         return format.ABSENT
     names = ("teachers", "epochs", "temperature", "chosen_on")
     count, epochs, temperature, chosen = (origin.get(name) for name in names)
-    text = f"the mean of {count} experts of {epochs} epochs at temperature {temperature}"
+    text = (
+        f"{'an expert' if count == 1 else f'the mean of {count} experts'} of {epochs} "
+        f"epoch{'' if epochs == 1 else 's'} at temperature {temperature}"
+    )
     return text + (f", chosen on {chosen}" if chosen else "")
 
 

@@ -192,9 +192,7 @@ def mean_std(statistic: Statistic) -> str:
     >>> mean_std(Statistic(values=(0.5, 0.6), mean=0.55, std=0.0707, ci95=None)).split()
     ['55.0', '±', '7.1', '%']
     """
-    if len(statistic.values) == 1:
-        return format.percent(statistic.mean)
-    return f"{format.mean_std(statistic.mean, statistic.std)}\N{NO-BREAK SPACE}%"
+    return f"{statistic}\N{NO-BREAK SPACE}%"
 
 
 def interval(statistic: Statistic) -> str:

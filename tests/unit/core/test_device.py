@@ -33,4 +33,5 @@ def test_memory_and_words() -> None:
     assert devices.peak_memory(cpu) >= before
     assert devices.peak_memory(cpu) > tensor.numel() * 4
     assert devices.available_memory(cpu) > 0
-    assert devices.description(cpu).endswith(f", {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    assert devices.description(cpu).endswith(f", {threads} thread{'s' if threads > 1 else ''}")

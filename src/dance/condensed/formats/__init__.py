@@ -17,6 +17,7 @@ from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_path, permitted, write_atomic
+from dance.core.format import plural
 from dance.core.progress import log
 from dance.core.registry import Registry
 
@@ -135,11 +136,11 @@ def export(
     else:
         write_atomic(place, lambda file: format_.write(content, file))
     rounding = content.rounding if format_.eight_bit else None
-    count = len(content.images)
-    log(f"exported {count} images to {destination}: {rounding or 'float32, exactly as stored'}")
+    images = plural(len(content.images), "image")
+    log(f"exported {images} to {destination}: {rounding or 'float32, exactly as stored'}")
     if lost := _lost(condensed, content, format_):
         log(f"left out, since {lost}")
-    return Exported(place, kind, count, rounding)
+    return Exported(place, kind, len(content.images), rounding)
 
 
 def _content(condensed: CondensedSet, stored_images: bool) -> Content:

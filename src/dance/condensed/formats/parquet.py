@@ -23,7 +23,7 @@ from dance.condensed.formats.png import encode
 from dance.condensed.formats.whitening import FILE as WHITENING
 from dance.condensed.formats.whitening import write_whitening
 from dance.condensed.score import Score
-from dance.core.format import markdown_rows, mean_std, span
+from dance.core.format import markdown_rows, plural, span
 from dance.data.normalization import Normalization
 
 FILE = "data/train-00000-of-00001.parquet"
@@ -120,9 +120,9 @@ def card(content: Content, names: Sequence[str]) -> str:
         f"# {_plain(title)}",
         "",
         f"{len(content.labels)} synthetic {colour} images of {source.resolution} x "
-        f"{source.resolution} pixels ({shown}), {per_class} for each of {len(names)} classes, "
-        f"made with {_plain(method)} so that a network trained on them comes close to one trained "
-        "on the original images.",
+        f"{source.resolution} pixels ({shown}), {per_class} for each of "
+        f"{plural(len(names), 'class', 'classes')}, made with {_plain(method)} so that a network "
+        "trained on them comes close to one trained on the original images.",
         "",
         "```python",
         "from datasets import load_dataset",
@@ -199,7 +199,7 @@ def _table(scores: Sequence[Score]) -> list[str]:
             _plain(score.subject),
             _plain(score.network),
             _plain(score.protocol),
-            mean_std(score.last.mean, score.last.std),
+            str(score.last),
             str(score.repeats),
         )
         for score in scores
