@@ -16,7 +16,6 @@ from dance.cli.evaluate import add_target
 from dance.cli.options import Parser, SettingAction, add_json
 from dance.cli.output import print_json, print_table
 from dance.core.config import nested
-from dance.core.format import mean_std
 from dance.engine.verify import LEVEL, Verification, verify
 
 
@@ -64,10 +63,10 @@ def _plain(row: Verification) -> dict[str, object]:
 def _print(found: Sequence[Verification]) -> None:
     cells = []
     for row in found:
-        stored = mean_std(row.stored.last.mean, row.stored.last.std)
+        stored = str(row.stored.last)
         again, gap = "", "another set was scored"
         if row.again is not None and row.difference is not None:
-            again = mean_std(row.again.last.mean, row.again.last.std)
+            again = str(row.again.last)
             low, high = 100 * row.difference.low, 100 * row.difference.high
             gap = f"{100 * row.difference.mean:+.1f} ({low:+.1f} to {high:+.1f})"
         verdict = "holds" if row.holds else "FAILS"
