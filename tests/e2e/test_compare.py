@@ -31,7 +31,7 @@ def test_terminal_and_files(runs: Path, tmp_path: Path) -> None:
     page = (tmp_path / "out/compare.html").read_text()
     assert page.count("<img ") == 2 * 10
     assert "dm_100%" in page and "<script" not in page
-    rows = list(csv.DictReader((tmp_path / "out/compare.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out/compare.csv").read_text().splitlines()))
     assert [row["run"] for row in rows] == ["dance", "dm_100%"]
     assert rows[0]["difference"] == "" and float(rows[1]["difference"])
     assert float(rows[1]["difference_low"]) < float(rows[1]["difference_high"])
