@@ -151,12 +151,15 @@ def evaluate(
     Raises:
         DanceError: the caller can remove the cause; the message says how.
     """
+    names = _names(networks)
+    for name in names:
+        NETWORKS.get(name)
     if isinstance(target, CondensedSet):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "set.safetensors"
             target.save(path)
             scores = evaluate(
-                path, networks=networks, protocol=protocol, repeats=repeats, epochs=epochs,
+                path, networks=names, protocol=protocol, repeats=repeats, epochs=epochs,
                 data=data, test=test, seed=seed, device=device, labels=labels, **source,
             )  # fmt: skip
             scored = load_set(path)
@@ -167,7 +170,7 @@ def evaluate(
     return engine.evaluate(
         Path(target),
         EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs),
-        _names(networks),
+        names,
         source=build(DataConfig, source, base=recorded),
         seed=seed,
         device=device,
