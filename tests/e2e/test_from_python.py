@@ -216,7 +216,7 @@ class TestManners:
     def test_a_set_is_scored_and_shown(self, made: dance.CondensedSet) -> None:
         assert len(made) == 10
         assert re.fullmatch(
-            r"<CondensedSet DM of digits: 10 classes x 1 images of 1x8x8, .* % on convnet>",
+            r"<CondensedSet DM of digits: 10 classes x 1 image of 1x8x8, .* % on convnet>",
             repr(made),
         )
         assert made.show().size == (48, 10 * 50 - 2)

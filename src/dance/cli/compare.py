@@ -14,7 +14,6 @@ from pathlib import Path
 from dance import report
 from dance.cli.options import Parser, add_json
 from dance.cli.output import print_json, print_table
-from dance.core.format import mean_std
 from dance.report.compare import Comparison, Row, compare
 
 
@@ -54,8 +53,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     gap = "" if row.gap is None else f"{100 * row.gap.mean:+.1f}"
     if row.gap is not None:
         gap += f" ({100 * row.gap.low:+.1f} to {100 * row.gap.high:+.1f})"
-    last = row.score.last
-    return row.name, mean_std(last.mean, last.std), str(row.score.repeats), gap, row.verdict
+    return row.name, str(row.score.last), str(row.score.repeats), gap, row.verdict
 
 
 def _plain(found: Comparison) -> dict[str, object]:

@@ -99,7 +99,7 @@ def test_the_limit_decides_the_chunk_and_a_chunk_that_is_given_wins() -> None:
 def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a process that is taken to hold nothing yet, so that the numbers are those of the step."""
     monkeypatch.setattr("dance.core.memory.in_use", lambda device: 0)
-    chunks = [prepare(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (600, 800, 1000)]
+    chunks = [prepare(replace(CONFIG, memory_limit=f"{n}kB")).chunk(10) for n in (800, 1100, 1400)]
     assert chunks == sorted(set(chunks))
     assert chunks[-1] <= 10
 
