@@ -252,6 +252,13 @@ class TestManners:
             dance.condense("digits", whitening="zca", factor=2, method="dm")
         assert "--" not in str(caught.value)
 
+    def test_a_data_root_of_another_machine_is_left_out(self, tmp_path: Path) -> None:
+        root = tmp_path / "data"
+        root.mkdir()
+        dance.condense("digits", output=tmp_path / "run", root=str(root), **SHORT)
+        root.rmdir()
+        assert dance.evaluate(tmp_path / "run", networks="mlp", epochs=1, repeats=1)
+
     def test_names(self) -> None:
         assert "dance" in dance.list_methods() and "digits" in dance.list_datasets()
         assert "convnet" in dance.list_networks() and "dance-v1" in dance.list_protocols()

@@ -509,6 +509,8 @@ def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> Dat
         source = build(DataConfig, recorded, "source")
     except ConfigError as error:
         raise ArtifactError(f"the set records settings that cannot be used: {error}") from error
+    if source.root is not None and not Path(source.root).expanduser().is_dir():
+        source = replace(source, root=None)  # the set was made on another machine
     return replace(source, test_split=None, label_column=None) if other_data else source
 
 
