@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,20 @@ OUTSIDE = """[...document.querySelectorAll('body *')].filter(node => {
 }).map(node => node.outerHTML.slice(0, 80))"""
 
 
+CLIPPED = """[...document.querySelectorAll('.scroll')].filter(
+  node => node.scrollWidth > node.clientWidth + 1).map(node => node.ariaLabel)"""
+"""Tables with a column that can only be seen after scrolling."""
+
+BROKEN = """[...document.querySelectorAll('thead th')].flatMap(head =>
+  [...head.childNodes].filter(node => node.nodeType == 3).flatMap(node =>
+    [...node.data.matchAll(/\\S+/g)].filter(word => {
+      const range = document.createRange();
+      range.setStart(node, word.index); range.setEnd(node, word.index + word[0].length);
+      return new Set([...range.getClientRects()].map(box => box.top)).size > 1;
+    }).map(word => word[0])))"""
+"""Words in heads of tables that are broken over lines."""
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     chromium = runpy.run_path(str(HERE / "chromium.py"))
@@ -92,6 +107,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "hostile": write(root / "hostile", classes=HOSTILE, notes=HOSTILE, channels=3),
         "many": write(root / "many", classes=many, ipc=1),
         "bare": write(root / "bare", scores=[]),
+        "long": write(
+            root / "long",
+            classes=tuple(f"a long name of class {index}" for index in range(25)),
+            channels=3,
+        ),
+        "photos": write(root / "photos", ipc=10, channels=3, resolution=128),
+        "large": write(root / "large", ipc=2, channels=3, resolution=512),
     }
     return {name: build(run) for name, run in runs.items()}
 
@@ -110,6 +132,43 @@ def test_fits_the_window_and_stays_quiet(browser, reports, name, width):
     requests = [event["request"]["url"] for event in browser.named("Network.requestWillBeSent")]
     assert requests[0] == reports[name].as_uri()
     assert all(url.startswith("data:") for url in requests[1:])
+
+
+@pytest.mark.parametrize("name", ["usual", "hostile", "many", "long", "photos"])
+def test_no_column_is_clipped_on_a_laptop_and_no_head_is_broken_on_a_phone(browser, reports, name):
+    for width, faults in ((LAPTOP, CLIPPED), (PHONE, BROKEN)):
+        browser.open(reports[name], width)
+        browser.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        assert browser.evaluate(faults) == []
+
+
+def test_a_page_has_at_most_about_a_megabyte(reports):
+    sizes = {name: page.stat().st_size for name, page in reports.items()}
+    assert max(sizes.values()) < 1_050_000, sizes
+
+
+def test_a_click_enlarges_an_image_and_another_one_closes_it(browser, reports):
+    browser.open(reports["photos"], LAPTOP)
+    box = """(box => [box.width, box.height])(
+      document.querySelector('.zoom img').getBoundingClientRect())"""
+    before = browser.evaluate(box)
+    assert before[0] < 200
+    browser.evaluate("document.querySelector('#images').scrollIntoView()")
+    place = browser.evaluate("scrollY")
+    browser.evaluate("document.querySelector('.zoom img').click()")
+    assert browser.evaluate(box) == [LAPTOP, 900]
+    assert browser.evaluate("scrollY") == place
+    browser.evaluate("document.elementFromPoint(innerWidth / 2, innerHeight / 2).click()")
+    assert browser.evaluate(box) == before
+
+
+def test_the_share_of_the_whole_set_is_among_the_tiles(browser, reports):
+    browser.open(reports["usual"], LAPTOP)
+    tiles = browser.evaluate(
+        "[...document.querySelectorAll('.tiles > div')].map(tile => tile.innerText)"
+    )
+    (share,) = (tile for tile in tiles if tile.startswith("Of the whole set's accuracy"))
+    assert re.search(r"\n8\d\.\d\s%\n", share), share
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

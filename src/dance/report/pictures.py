@@ -1,4 +1,4 @@
-"""A sample of the images of a condensed set as PNG data URIs, limited in size."""
+"""A sample of the images of a condensed set as data URIs, limited in size."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from torch import Tensor
 
 from dance.condensed import CondensedSet
 from dance.condensed.decoders.identity import IDENTITY
+from dance.core import format
 
-_STORED_PIXELS = 600_000
-"""Largest number of pixels of stored images, before and after each: about 2 MB of PNG."""
-_DECODED_PIXELS = 1_500_000
-"""Largest number of pixels of decoded images, which are smooth and compress better."""
+_MOST_CHARACTERS = 800_000
+"""Largest size of all images of a page, so that the page has about 1 MB at most."""
+_MARKUP = 250
+"""Characters of HTML around an image."""
+_PLANS: tuple[tuple[int, int, int | None], ...] = (
+    (1, 1, None), (1, 4, None), (1, 4, 90), (1, 4, 75), (1, 20, 75), (2, 20, 75), (4, 40, 75),
+    (8, 40, 75), (16, 40, 75), (32, 40, 75), (64, 40, 75),
+)  # fmt: skip
+"""How the sample is made smaller until it fits: one of how many stored images, one of how many
+decoded ones, and the quality of WebP from 0 to 100 (None: PNG, without loss)."""
+_LARGEST = 256
+"""Larger images are shrunk to this number of pixels on each side."""
 _MOST_CLASSES = 20
 _MOST_CLASSES_SINGLE = 100
 """Largest number of classes with one stored image each."""
@@ -28,7 +37,7 @@ PIXELATED_UP_TO = 64
 
 @dataclass(frozen=True)
 class ClassPictures:
-    """The images of one class; each is a ``data:image/png`` URI."""
+    """The images of one class; each is a data URI."""
 
     name: str
     before: tuple[str, ...]
@@ -49,6 +58,8 @@ class Gallery:
     pixelated: bool
     single: bool
     """One stored image per class: the page draws cards instead of rows."""
+    coding: str
+    """How the images are stored in the page, if not without loss; else empty."""
 
 
 def chosen_classes(total: int, most: int) -> list[int]:
@@ -69,37 +80,70 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
         condensed: the final set.
         initial: the set it started from, of the same shape; None if it was not stored.
     """
-    area = condensed.resolution**2
+    *plans, last = _PLANS
+    for plan in plans:
+        found = _sample(condensed, initial, *plan, most=_MOST_CHARACTERS)
+        if found is not None:
+            return found
+    found = _sample(condensed, initial, *last)
+    assert found is not None  # it has no limit
+    return found
+
+
+def _sample(
+    condensed: CondensedSet,
+    initial: CondensedSet | None,
+    part: int,
+    decoded_part: int,
+    quality: int | None,
+    *,
+    most: int | None = None,
+) -> Gallery | None:
+    """A gallery, or None if it exceeds ``most`` characters.
+
+    Args:
+        condensed: the final set.
+        initial: the set it started from, if it was stored.
+        part: of how many stored images one is shown: fewer of each class, then fewer classes.
+        decoded_part: of how many decoded images of a class one is shown.
+        quality: of WebP (None: PNG).
+        most: characters of all images (None: any number).
+    """
     single = condensed.ipc == 1
-    most = _MOST_CLASSES_SINGLE if single else _MOST_CLASSES
-    labels = chosen_classes(condensed.num_classes, max(1, min(most, _STORED_PIXELS // area)))
-    per_class = min(condensed.ipc, _MOST_PER_CLASS, max(1, _STORED_PIXELS // (area * len(labels))))
+    per_class = min(condensed.ipc, max(1, _MOST_PER_CLASS // part))
+    fewer = max(1, part // _MOST_PER_CLASS if not single else part)
+    classes = max(1, (_MOST_CLASSES_SINGLE if single else _MOST_CLASSES) // fewer)
+    labels = chosen_classes(condensed.num_classes, classes)
     decoded_per_class = 0
     if condensed.decoder != IDENTITY:
         decoded_per_class = min(
-            condensed.decoder.images(per_class),
-            _MOST_DECODED_PER_CLASS,
-            max(1, _DECODED_PIXELS // (area * len(labels))),
+            condensed.decoder.images(per_class), max(1, _MOST_DECODED_PER_CLASS // decoded_part)
         )
     comparable = initial is not None and initial.counts == condensed.counts
     after = condensed.to_uint8()
     before = initial.to_uint8() if initial is not None and comparable else None
-    shown = []
+    characters, shown = 0, []
     for label in labels:
         rows = condensed.rows(label)
         stored = slice(rows.start, min(rows.stop, rows.start + per_class))
         decoded: tuple[str, ...] = ()
         if decoded_per_class:  # one class at a time bounds the memory
             images = condensed.decode([label])[0][:decoded_per_class]
-            decoded = _encode(eight_bit(images))
-        shown.append(
-            ClassPictures(
-                name=condensed.classes[label],
-                before=_encode(before[stored]) if before is not None else (),
-                after=_encode(after[stored]),
-                decoded=decoded,
-            )
+            decoded = _encode(eight_bit(images), quality)
+        pictures = ClassPictures(
+            name=condensed.classes[label],
+            before=_encode(before[stored], quality) if before is not None else (),
+            after=_encode(after[stored], quality),
+            decoded=decoded,
         )
+        each = (*pictures.before, *pictures.after, *pictures.decoded)
+        characters += sum(map(len, each)) + _MARKUP * len(each)
+        if most is not None and characters > most:
+            return None
+        shown.append(pictures)
+    codings = [f"shrunk to {format.square(_LARGEST)} pixels"]
+    codings = codings if condensed.resolution > _LARGEST else []
+    codings += [] if quality is None else [f"stored in this page as WebP of quality {quality}"]
     return Gallery(
         classes=tuple(shown),
         per_class=per_class,
@@ -107,6 +151,7 @@ def gallery(condensed: CondensedSet, initial: CondensedSet | None) -> Gallery:
         complete=len(labels) == condensed.num_classes and per_class == condensed.ipc,
         pixelated=condensed.resolution <= PIXELATED_UP_TO,
         single=single,
+        coding=", ".join(codings),
     )
 
 
@@ -121,12 +166,22 @@ def to_pillow(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def data_uri(image: Tensor) -> str:
-    """A (C, S, S) uint8 tensor as ``data:image/png;base64,…``."""
-    buffer = io.BytesIO()
-    to_pillow(image).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def data_uri(image: Tensor, quality: int | None = None) -> str:
+    """A (C, S, S) uint8 tensor as ``data:image/…;base64,…``.
+
+    Args:
+        image: of any resolution; more than 256 pixels are shrunk.
+        quality: of WebP, from 0 to 100 (None: PNG, without loss).
+    """
+    buffer, picture = io.BytesIO(), to_pillow(image)
+    picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    if quality is None:
+        picture.save(buffer, format="PNG", optimize=True)
+    else:
+        picture.save(buffer, format="WEBP", quality=quality)
+    kind = "png" if quality is None else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _encode(images: Tensor) -> tuple[str, ...]:
-    return tuple(data_uri(image) for image in images)
+def _encode(images: Tensor, quality: int | None) -> tuple[str, ...]:
+    return tuple(data_uri(image, quality) for image in images)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dance.condensed import Score
+from dance.condensed.score import undertrained
 from dance.core import format
 from dance.report.record import Run
 from dance.report.tables import SUBJECTS, headline, mean_std
@@ -84,6 +86,11 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
             name = SUBJECTS.get(subject, score.label)
             place = f"{score.network}, {score.setting}"
             found.append((name, format.percent(score.last.mean), place))
+    if (whole := compared.get("whole")) is not None and whole.last.mean > 0:
+        share = compared["condensed"].last.mean / whole.last.mean
+        trained = f"{format.percent(whole.last.mean)} after {format.plural(whole.epochs, 'epoch')}"
+        doubt = "; undertrained" if undertrained(run.scores) else ""
+        found.append(("Of the whole set's accuracy", format.percent(share), trained + doubt))
     train = run.condensed.provenance.get("train_images")
     part = f"pixels in {'float32' if run.condensed.pixel_range is None else '8 bits'}"
     if train:
@@ -124,9 +131,24 @@ def build_seconds(costs: Mapping[str, Any]) -> float | None:
     return sum(known) if known else None
 
 
-def experts(costs: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Rows of the table of experts."""
-    return [
+@dataclass(frozen=True)
+class Experts:
+    """The table of experts.
+
+    Attributes:
+        rows: cells by name.
+        harder: whether one classified its training images less well than the test images.
+    """
+
+    rows: tuple[dict[str, str], ...]
+    harder: bool
+
+
+def experts(costs: Mapping[str, Any]) -> Experts:
+    """The table of experts; without rows if there is none."""
+    found = costs.get("experts") or []
+    pairs = [(row.get("train_accuracy"), row.get("test_accuracy")) for row in found]
+    rows = tuple(
         {
             "index": str(row.get("index", position)),
             "train": format.percent(row.get("train_accuracy")),
@@ -134,8 +156,9 @@ def experts(costs: Mapping[str, Any]) -> list[dict[str, str]]:
             "epochs": format.count(row.get("epochs")),
             "seconds": format.seconds(row.get("seconds")),
         }
-        for position, row in enumerate(costs.get("experts") or [])
-    ]
+        for position, row in enumerate(found)
+    )
+    return Experts(rows, any(None not in pair and pair[0] < pair[1] for pair in pairs))
 
 
 def cost_facts(run: Run) -> list[tuple[str, str]]:

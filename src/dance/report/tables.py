@@ -71,15 +71,20 @@ class Classes:
 
 
 def headline(scores: Sequence[Score]) -> dict[str, Score]:
-    """By subject, the first score of the condensed set and those comparable with it.
+    """By subject, the first score of the condensed set and those of the same network.
 
-    Empty if the condensed set has not been evaluated.
+    Those of other sets are of the same protocol, that of the whole set is of its own. Empty if the
+    condensed set has not been evaluated.
     """
     main = next((score for score in scores if score.subject == "condensed"), None)
     if main is None:
         return {}
-    key = (main.setting, main.network)
-    same = [score for score in scores if (score.setting, score.network) == key]
+    same = [
+        score
+        for score in scores
+        if score.network == main.network
+        and (score.setting == main.setting or (score.subject == "whole" and main.labels == "hard"))
+    ]
     return {score.subject: score for score in reversed(same)}
 
 
