@@ -13,7 +13,7 @@ import pytest
 
 import dance
 from dance.core.files import locked, read_json
-from dance.engine import scoring
+from dance.engine import scoring, stored
 from e2e.command import TINY, command, done
 
 WORDS = ("condense", "digits", *TINY, "--device=cpu")
@@ -71,8 +71,8 @@ def test_scores_of_evaluate_survive_a_condense_that_is_still_scoring(
     done(*WORDS, "--output", place)
     rows = [(row["subject"], row["network"]) for row in read_json(place / "scores.json")]
     assert rows == [("condensed", "convnet"), ("condensed", "mlp"), ("random", "convnet")]
-    stored = dance.load(place / "condensed.safetensors").scores
-    assert {row.network for row in stored} == {"convnet", "mlp"}
+    kept = dance.load(place / "condensed.safetensors").scores
+    assert {row.network for row in kept} == {"convnet", "mlp"}
 
 
 def test_a_set_that_is_replaced_while_it_is_scored_keeps_its_scores(
@@ -80,7 +80,7 @@ def test_a_set_that_is_replaced_while_it_is_scored_keeps_its_scores(
 ) -> None:
     path = tmp_path / "set.safetensors"
     shutil.copy(finished / "condensed.safetensors", path)
-    real = scoring.score_set
+    real = stored.score_set
 
     def replace_meanwhile(*args: Any, **options: Any) -> Any:
         other = dance.load(path)
@@ -88,7 +88,7 @@ def test_a_set_that_is_replaced_while_it_is_scored_keeps_its_scores(
         other.save(path)
         return real(*args, **options)
 
-    monkeypatch.setattr(scoring, "score_set", replace_meanwhile)
+    monkeypatch.setattr(stored, "score_set", replace_meanwhile)
     before = dance.load(path).scores
     outcome = command("evaluate", path, "--networks=mlp", "--epochs=1", "--repeats=1")
     assert outcome.code == 2

@@ -22,6 +22,7 @@ from dance.condensed.pixel_range import PixelRange
 from dance.condensed.score import Score, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_path, checksum, locked, read_tensors, write_tensors
+from dance.core.format import plural, span
 from dance.data.normalization import Normalization
 
 KIND = "condensed set"
@@ -100,11 +101,11 @@ class CondensedSet:
 
     def __repr__(self) -> str:
         """The set in one line."""
-        return f"<CondensedSet {picture.describe(self)}>"
+        return f"<CondensedSet {self._caption()}>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: facts, stored images and scores."""
-        return picture.as_html(self)
+        return picture.as_html(self._caption(), self.show(), self.scores)
 
     def show(self, classes: int = 20, per_class: int = 10) -> Image.Image:
         """Stored images as one picture, a row for each class, which a notebook displays.
@@ -113,7 +114,19 @@ class CondensedSet:
             classes: largest number of classes.
             per_class: largest number of images of a class.
         """
-        return picture.grid(self, classes, per_class)
+        images, shown = self.to_uint8(), range(min(classes, self.num_classes))
+        return picture.grid([images[self.rows(label)][:per_class] for label in shown])
+
+    def _caption(self) -> str:
+        """The set in one line: method, data, shape, and the first score."""
+        about = self.provenance
+        named = " of ".join(str(about[name]) for name in ("label", "dataset") if name in about)
+        counts = sorted(set(self.counts))
+        each = span(counts[0], counts[-1]) + (" image" if counts == [1] else " images")
+        side, classes = self.resolution, plural(self.num_classes, "class", "classes")
+        facts = [f"{classes} x {each} of {self.channels}x{side}x{side}"]
+        facts += [f"{score.last} % on {score.network}" for score in self.scores[:1]]
+        return f"{named or 'condensed set'}: {', '.join(facts)}"
 
     @property
     def num_classes(self) -> int:

@@ -5,7 +5,7 @@ from dance.engine.config import RunConfig, build_run
 from dance.engine.context import experts
 from dance.engine.cost import estimate
 from dance.engine.loop import run
-from dance.engine.scoring import evaluate, recorded_source
+from dance.engine.stored import evaluate, recorded_source
 
 __all__ = [
     "RunConfig",

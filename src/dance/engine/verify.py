@@ -10,7 +10,7 @@ from dance.condensed import Score
 from dance.condensed.statistics import Difference, welch
 from dance.core.errors import ConfigError
 from dance.core.rng import key
-from dance.engine.scoring import StoredScorer, recorded_source, stored_scores
+from dance.engine.stored import StoredScorer, recorded_source, stored_scores
 from dance.evaluation import EvaluationConfig
 
 LEAST_NETWORKS = 3

@@ -1,0 +1,253 @@
+"""Score a stored set: read it and its test images, train networks, and store their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from dance.condensed import CondensedSet, Score, load_set, set_file
+from dance.condensed.score import Asked
+from dance.core.checkpoints import Checkpoints
+from dance.core.config import build
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.world import World, join
+from dance.data import DataConfig, ImageSet, load
+from dance.engine.context import local_device, named_network, network_for
+from dance.engine.portable import need_images
+from dance.engine.relabel import Relabeller
+from dance.engine.rundir import RunDirectory
+from dance.engine.scoring import asked_for, row_checkpoints, store_labels, store_scores
+from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
+from dance.experts import ExpertConfig
+from dance.experts.teacher import TeacherConfig
+from dance.networks import NETWORKS, NetworkConfig
+
+
+def evaluate(
+    target: Path,
+    config: EvaluationConfig,
+    networks: Sequence[str],
+    *,
+    source: DataConfig,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+    data: str | None = None,
+    labels: str = "hard",
+    teacher: TeacherConfig | None = None,
+) -> list[Score]:
+    """Score a stored set; the scores are stored in its file and, for a run, in ``scores.json``.
+
+    The same call resumes an interrupted scoring.
+
+    Args:
+        target: run directory or condensed set.
+        config: protocol and changes to it.
+        networks: names; the network of the set has the depth and norm of the condensation.
+        source: how the data set is read.
+        seed: of the networks.
+        device: where to train them.
+        precision: ``float32`` or ``bfloat16``.
+        data: name or path of the data set (none: the one in the set's provenance).
+        labels: ``hard`` or ``soft``. Soft labels are those of the set's experts; they are computed
+            and stored in the set unless it has labels of the same settings.
+        teacher: which experts give them (None: the defaults).
+
+    Raises:
+        DanceError: no such set, it is damaged, or its data set cannot be read.
+    """
+    for network in networks:
+        NETWORKS.get(network)
+    scorer = StoredScorer.open(target, source, data=data, device=device, precision=precision)
+    if labels == "soft":
+        scorer.relabel(seed, teacher or TeacherConfig())
+    asked = asked_for(config, seed, scorer.condensed if labels == "soft" else None)
+    scores = []
+    for network in networks:
+        score, checkpoints = scorer.score(config, network, asked)
+        scores.append(score)
+        if not scorer.world.is_rank_zero:
+            continue
+        store_scores(scorer.path, [score])
+        if scorer.run.begun():
+            scorer.run.add_scores([score])
+        checkpoints.clear()
+    return scores
+
+
+@dataclass(eq=False)
+class StoredScorer:
+    """Trains networks on a stored set and tests them.
+
+    Attributes:
+        path: file of the set.
+        condensed: the set.
+        test: unseen images.
+        load_train: loads the training images.
+        matching_network: the network that it was condensed with.
+        precision: ``float32`` or ``bfloat16``.
+        device: where networks are trained.
+        world: the processes that share them.
+        run: directory of the file, which may be that of a run.
+    """
+
+    path: Path
+    condensed: CondensedSet
+    test: ImageSet
+    load_train: Callable[[], ImageSet]
+    matching_network: NetworkConfig
+    precision: str
+    device: torch.device
+    world: World
+    run: RunDirectory
+
+    @staticmethod
+    def open(
+        target: Path, source: DataConfig, *, data: str | None, device: str, precision: str
+    ) -> StoredScorer:
+        """Read a set and the images to test on.
+
+        Args:
+            target: run directory or condensed set.
+            source: how the data set is read.
+            data: name or path of the data set (none: the one in the set's provenance).
+            device: where to train.
+            precision: of the networks.
+
+        Raises:
+            DanceError: no such set, it is damaged, or its data set cannot be read.
+        """
+        path = set_file(target)
+        condensed = load_set(path)
+        made = condensed.provenance.get("config", {})
+        name = data or made.get("data")
+        if name is None:
+            raise ConfigError(f"{path} does not say of which data it was made: name it with --data")
+        need_images(name, "scoring")
+        world = join()
+        place = local_device(device, world)
+        source = replace(source, size=condensed.resolution)
+        test = world.in_turn(lambda: load(name, "test", source)).to(place)
+        if test.classes != condensed.classes:
+            raise ConfigError(
+                "the data must have the classes of the set: "
+                f"{path} has {list(condensed.classes)[:5]}…, {name} has "
+                f"{list(test.classes)[:5]}…; name the right data with --data"
+            )
+        return StoredScorer(
+            path=path,
+            condensed=condensed,
+            test=test,
+            load_train=lambda: world.in_turn(lambda: load(name, "train", source)),
+            matching_network=build(NetworkConfig, made.get("network", {})),
+            precision=precision,
+            device=place,
+            world=world,
+            run=RunDirectory(path.parent),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints of networks in training lie."""
+        beside = self.path.with_name(f"{self.path.name}.checkpoints")
+        return self.run.checkpoints if self.run.begun() else beside
+
+    def relabel(self, seed: int, teacher: TeacherConfig) -> None:
+        """Give the set soft labels of its experts, and store them, unless it has them.
+
+        Args:
+            seed: of the experts, if the set does not record it.
+            teacher: which experts give the labels.
+        """
+        made = self.condensed.provenance.get("config", {})
+        relabeller = Relabeller(
+            train=self.load_train(),
+            network=self.matching_network,
+            experts=build(ExpertConfig, made.get("experts", {})),
+            config=teacher,
+            seed=made.get("seed", seed),
+            precision=self.precision,
+            device=self.device,
+            world=self.world,
+            directory=self.folder,
+        )
+        self.condensed = relabeller.relabelled(self.condensed)
+        if self.world.is_rank_zero:
+            store_labels(self.path, self.condensed)
+
+    def score(
+        self, config: EvaluationConfig, network: str, asked: Asked
+    ) -> tuple[Score, Checkpoints]:
+        """Score the set on one network, with soft labels if ``asked`` has some.
+
+        Returns:
+            The score, and its checkpoints, which the caller clears.
+        """
+        learned = self.condensed.hard() if asked.labels is None else self.condensed
+        shape = named_network(network, self.matching_network, PROTOCOLS.get(config.protocol).norm)
+        checkpoints = row_checkpoints(
+            self.folder,
+            learned,
+            self.test,
+            subject="condensed",
+            network=shape,
+            asked=asked,
+            precision=self.precision,
+            world=self.world,
+        )
+        score = score_set(
+            learned,
+            self.test,
+            network_for(shape, self.test),
+            network,
+            config,
+            subject="condensed",
+            label=self.condensed.provenance.get("label", "condensed"),
+            seed=asked.seed,
+            bfloat16=self.precision == "bfloat16",
+            checkpoints=checkpoints,
+            world=self.world,
+        )
+        if self.test.fingerprint != self.condensed.provenance.get("data_fingerprint"):
+            note = "scored on data with another fingerprint than that of which it was made"
+            score = replace(score, notes=(*score.notes, note))
+        return replace(score, asked=asked), checkpoints
+
+
+def stored_scores(target: Path) -> tuple[CondensedSet, list[Score]]:
+    """A stored set and the scores of it, of the run if it is in one.
+
+    Raises:
+        ArtifactError: the set or the scores cannot be read, or there are none.
+    """
+    path = set_file(target)
+    condensed, run = load_set(path), RunDirectory(path.parent)
+    in_run = run.begun() and path == run.condensed
+    rows = [row for row in run.scores_so_far() if row.subject == "condensed"] if in_run else []
+    rows = rows or condensed.scores
+    if not rows:
+        raise ArtifactError(f"{path} has no scores yet: run dance evaluate {target}")
+    return condensed, rows
+
+
+def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> DataConfig:
+    """How the data of a set was read, if that is recorded; the defaults otherwise.
+
+    Args:
+        condensed: the set.
+        other_data: whether other data is read, whose splits and columns have names of their own.
+
+    Raises:
+        ArtifactError: what is recorded cannot be used.
+    """
+    recorded = condensed.provenance.get("config", {}).get("source") or {}
+    try:
+        source = build(DataConfig, recorded, "source")
+    except ConfigError as error:
+        raise ArtifactError(f"the set records settings that cannot be used: {error}") from error
+    if source.root is not None and not Path(source.root).expanduser().is_dir():
+        source = replace(source, root=None)  # the set was made on another machine
+    return replace(source, test_split=None, label_column=None) if other_data else source
