@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
+import socket
 import struct
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
+from dance.cli.main import _explain
 from dance.condensed import load_set
 from dance.condensed.container import RUN_FILE as FILE
 from dance.core.files import read_tensors, write_tensors
@@ -123,6 +128,23 @@ class TestWords:
             (["condense", "digits", "--ipc", "true"], ["--ipc must be a whole number"]),
             (["condense", "digits", "--ipc", "0"], ["ipc must be at least 1: got 0"]),
             (["condense", "digits", "--ipc"], ["--ipc", "expected one argument"]),
+            (["condense", "digits", "--ipc", f"{10**30}"], ["ipc must be below 2^63"]),
+            (
+                ["condense", "digits", "--options.learning_rate", "1e300"],
+                ["options.learning_rate must be a number of float32, at most 3.4e38: got 1e+300"],
+            ),
+            (
+                ["condense", "digits", "--options.learning_rate", "1e-300"],
+                ["options.learning_rate must be a number of float32, 0 or at least 1.4e-45"],
+            ),
+            (["condense", "x\udcff"], ["arguments must be UTF-8 text"]),
+            (["condense", "x" * 300], ["a path must be shorter"]),
+            (["evaluate", "x" * 300], ["a path must be shorter"]),
+            (["condense", "digits", "--output", "x" * 300], ["a path must be shorter"]),
+            (["condense", "digits", "--config", "x" * 300], ["a path must be shorter"]),
+            (["condense", "a\0b"], ["a path must not contain NUL"]),
+            (["report", "a\0b"], ["there is none at"]),
+            (["condense", "digits", "--output", "a\0b"], ["a path must not contain NUL"]),
             (["condense", "digits", "--factor", "0"], ["factor must be at least 1"]),
             (["condense", "digits", "--factor", "5"], ["factor", "8 x 8", "use one of 1, 2"]),
             (["condense", "digits", "--init", "frist"], ["--init must be 'first' or"]),
@@ -171,6 +193,73 @@ class TestWords:
         path.write_text(text, encoding="utf-8")
         words = ("condense", "digits", "--config", path, "--output", place)
         refused(*words, says=[str(path), *says], place=place)
+
+
+class TestSizes:
+    @pytest.mark.parametrize("ipc", [13, 10**12])
+    def test_ipc_is_held_against_the_classes_before_any_image_is_decoded(
+        self, ipc: int, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The 15 images of a class are 12 after 3 are held out for testing."""
+        monkeypatch.setenv("DANCE_CACHE", str(tmp_path / "cache"))
+        data = pictures(tmp_path / "photos", {"cat": 15, "dog": 20})
+        says = [f"must not exceed the size of any class: got {ipc}", "class 'cat' has 12 training"]
+        for words in (("condense",), ("estimate",), ("condense", "--init=noise")):
+            output = ("--output", place) if words[0] == "condense" else ()
+            verb, *more = words
+            refused(verb, data, *output, "--ipc", str(ipc), *more, says=says, place=place)
+        assert not list((tmp_path / "cache").rglob("*.npy"))
+
+    def test_images_that_do_not_fit_in_memory(self, place: Path) -> None:
+        words = ("condense", "digits", "--output", place, "--ipc", str(10**12), "--init=noise")
+        says = ["must fit in memory", "smaller --ipc or --size"]
+        refused(*words, "--evaluation.baselines=initial", says=says, place=place)
+
+    @pytest.mark.parametrize("shape", [(2**58,), (2**40, 2**40)])
+    def test_memory_that_the_system_refuses_is_said_with_what_needs_less(
+        self, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(RuntimeError) as refusal:
+            torch.empty(shape)
+        assert _explain(refusal.value) == 1
+        message = capsys.readouterr().err
+        assert message.startswith("dance: out of memory; try --chunk 1 ")
+        assert "--size" in message and "--ipc" in message and "bug" not in message
+
+
+class TestPlaceOfTheData:
+    def test_a_mistyped_data_root_is_named_before_any_network_is_tried(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DANCE_DATA_ROOT", str(tmp_path / "mistyped"))
+        refused("condense", "cifar10", says=["DANCE_DATA_ROOT must be a folder", "mistyped"])
+        words = ("condense", "cifar10", "--data-root", tmp_path / "other")
+        refused(*words, says=["--data-root must be a folder", "other"])
+
+    def test_no_network_is_found_out_within_five_seconds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server whose queue is full does not answer, like an address that does not exist."""
+        pytest.importorskip("datasets")
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            address = server.getsockname()
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{address[1]}")
+            for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+                monkeypatch.delenv(name, raising=False)
+            started = time.monotonic()
+            says = ["cannot fetch hf:nobody/nothing (no network: no connection to 127.0.0.1"]
+            refused("condense", "hf:nobody/nothing", says=says)
+        assert time.monotonic() - started < 7  # with the import of the library
+
+    def test_an_address_that_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("datasets")
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:99999")
+        refused("condense", "hf:nobody/nothing", says=["HF_ENDPOINT", "must be addresses"])
 
 
 class TestFolders:

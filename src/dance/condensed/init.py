@@ -11,6 +11,7 @@ from torch import Tensor
 from dance.condensed.decoders import Decoder
 from dance.core import rng
 from dance.core.errors import ConfigError, nearest
+from dance.data.checks import check_ipc
 from dance.data.imageset import ImageSet
 
 InitRule = Literal["first", "random", "collage", "noise", "normal"]
@@ -62,16 +63,13 @@ def initial_pixels(
         return _noise(train, ipc, rule, seed, labels)
     if rule not in get_args(InitRule):
         raise ConfigError(f"unknown init rule {rule!r}{nearest(rule, get_args(InitRule))}")
+    names = [train.classes[label] for label in labels]
+    check_ipc(names, [len(train.rows(label)) for label in labels], ipc)
     cells = decoder.factor**2
     numbers = torch.arange(ipc * cells)
     chosen = [train.labels.new_empty(0, cells, ipc)]
     for label in labels:
-        rows, name = train.rows(label), train.classes[label]
-        if len(rows) < ipc:
-            raise ConfigError(
-                f"images per class must not exceed the size of any class: got {ipc}, and "
-                f"class {name!r} has {len(rows)} training images; use a smaller --ipc"
-            )
+        rows = train.rows(label)
         if rule in ("random", "collage"):
             order = torch.randperm(len(rows), generator=rng.keyed_generator(seed, "init", label))
             rows = rows[order.to(rows.device)]

@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -210,12 +211,36 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | Non
 
 def _read(value: Any, kind: Any, place: str) -> Any:
     """A value of plain data in the form that pydantic validates: lists become tuples."""
+    for number in value if isinstance(value, list | tuple) else (value,):
+        _check_number(number, place)
     members = _members(kind)
     origins = [get_origin(member) for member in members]
     if isinstance(value, float) and Literal in origins and float not in members:
         # Pydantic takes 2.0 for a literal 2.
         raise ConfigError(f"{place} must be {format_type(kind)}: got {format_value(value)}")
     return tuple(value) if tuple in origins and isinstance(value, list) else value
+
+
+def _check_number(value: Any, place: str) -> None:
+    """Refuse a number that the types of the computation do not hold: int64 and float32.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{place} must be below 2^63: got {format_value(value)}")
+    if not isinstance(value, float) or not math.isfinite(value):
+        return
+    try:
+        (held,) = struct.unpack("<f", struct.pack("<f", value))
+    except OverflowError as error:
+        raise ConfigError(
+            f"{place} must be a number of float32, at most 3.4e38: got {value}"
+        ) from error
+    if value and not held:
+        raise ConfigError(
+            f"{place} must be a number of float32, 0 or at least 1.4e-45: got {value}"
+        )
 
 
 def _refusal(cls: type, error: ValidationError, where: str = "") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dance.core.errors import DataError
+from dance.core.errors import ConfigError, DataError
 
 
 def check_same_classes(name: str, train: Sequence[str], test: Sequence[str]) -> None:
@@ -80,6 +80,25 @@ def check_classes(
             f"every class of {name} must have at least {least} image{'s' * (least > 1)}{why}: too "
             f"few in {list_some(too_small)}; add images or remove the class"
         )
+
+
+def check_ipc(classes: Sequence[str], counts: Sequence[int], ipc: int) -> None:
+    """Refuse more images per class than a class has.
+
+    Args:
+        classes: K names.
+        counts: K numbers of train images.
+        ipc: images per class that are requested.
+
+    Raises:
+        ConfigError: a class has fewer than ``ipc`` images.
+    """
+    for name, count in zip(classes, counts, strict=True):
+        if count < ipc:
+            raise ConfigError(
+                f"images per class must not exceed the size of any class: got {ipc}, and "
+                f"class {name!r} has {count} training images; use a smaller --ipc"
+            )
 
 
 def list_some(names: Sequence[str]) -> str:

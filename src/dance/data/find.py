@@ -110,7 +110,14 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
         if opened is not None:
             return _with_published_classes(known, opened, _other_path(known, path))
     other = _other_path(known)
-    if other and not known.location.startswith("embedded:"):
+    embedded = known.location.startswith("embedded:")
+    if root and not embedded and not Path(root).expanduser().is_dir():
+        name = "--data-root" if config.root else "DANCE_DATA_ROOT"
+        raise DataError(
+            f"{name} must be a folder: there is none at {root}; correct it, or leave it out to "
+            f"have {known.name} downloaded"
+        )
+    if other and not embedded:
         raise DataError(
             f"{known.name!r} is the name of a known data set, of which the data root "
             f"({root or 'not set'}) has no copy, and {other} is here: write {other} to read that, "

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from dance.core.errors import ConfigError, DataError
 from dance.core.files import Json
 from dance.core.progress import log, track
 from dance.data.build import SPLITS, DecodingPlan, build, hold_out, level_counts, mean_and_std
 from dance.data.cache import CacheEntry, get_or_build
-from dance.data.checks import check_classes
+from dance.data.checks import check_classes, check_ipc
 from dance.data.config import DataConfig
 from dance.data.decode import bad_image
 from dance.data.find import LocatedSource, find
@@ -32,7 +34,11 @@ _MAX_LISTED = 10
 
 
 def load(
-    source: str, split: Literal["train", "test"], config: DataConfig | None = None
+    source: str,
+    split: Literal["train", "test"],
+    config: DataConfig | None = None,
+    *,
+    ipc: int = 0,
 ) -> ImageSet:
     """Load one split of a labelled image set.
 
@@ -42,12 +48,14 @@ def load(
         split: which split; if the source has no test split, a fixed stratified part of its train
             split is held out as one.
         config: where to look for the set and how to prepare its images (None: the defaults).
+        ipc: number of train images that each class must have, checked before any is decoded.
 
     Returns:
         The split, on the CPU; the images of a large split are memory-mapped.
 
     Raises:
-        ConfigError: ``split`` is neither ``"train"`` nor ``"test"``.
+        ConfigError: ``split`` is neither ``"train"`` nor ``"test"``, or a class has fewer than
+            ``ipc`` train images.
         DataError: the set cannot be found, read or used.
         ArtifactError: the cache cannot be written.
 
@@ -58,12 +66,9 @@ def load(
     if split not in SPLITS:
         raise ConfigError(f"split must be 'train' or 'test': got {split!r}")
     config = config or DataConfig()
-    try:
+    with _reported(source):
         located = find(source, config).only(config.classes)
-        entry, held_out, said = _decoded(located, config)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"cannot read {error.filename or source}: {reason}") from error
+        entry, held_out, said = _decoded(located, config, ipc)
     fraction = config.test_fraction if held_out else None
     notes = [*_notes(located, (*located.source.notes, *said), entry, fraction)]
     images, labels = entry.tensor(f"{split}_images"), entry.tensor(f"{split}_labels")
@@ -96,18 +101,84 @@ def load(
     )
 
 
-def _decoded(
-    located: LocatedSource, config: DataConfig
-) -> tuple[CacheEntry, bool, tuple[str, ...]]:
-    """The decoded set, whether its test split was held out of the train split, and notes."""
-    new_labels = {old: new for new, old in enumerate(located.keep)}
-    labels = {
+def resolution_of(source: str, config: DataConfig) -> int:
+    """Height and width in pixels to which :func:`load` would bring the images; none is decoded.
+
+    Raises:
+        DataError: the set cannot be found, or a header cannot be read.
+    """
+    with _reported(source):
+        located = find(source, config).only(config.classes)
+        if size := config.size or (located.known and located.known.size):
+            return size
+        labels = _labels(located, {old: new for new, old in enumerate(located.keep)})
+        return survey(located, _digest(labels), config.skip_bad).resolution
+
+
+def train_size(source: str, config: DataConfig) -> int:
+    """Number of train images, from the labels; those that ``skip_bad`` leaves out are counted.
+
+    Raises:
+        DataError: the set cannot be found or read.
+    """
+    with _reported(source):
+        located = find(source, config).only(config.classes)
+        labels = _labels(located, {old: new for new, old in enumerate(located.keep)})
+        return len(_used(located, config, labels, _held_out(located, config, labels)))
+
+
+@contextmanager
+def _reported(source: str) -> Iterator[None]:
+    """Name the data set, or its file, in errors of the file system."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"cannot read {error.filename or source}: {reason}") from error
+
+
+def _labels(located: LocatedSource, new_labels: dict[int, int]) -> dict[str, Labels]:
+    """The labels of all splits, (n,) int64 each, as they are in the set."""
+    return {
         split: np.array(
             [new_labels[label] for label in located.source.labels(split, new_labels)],
             dtype=np.int64,
         )
         for split in located.source.splits
     }
+
+
+def _held_out(
+    located: LocatedSource, config: DataConfig, labels: dict[str, Labels]
+) -> npt.NDArray[np.bool_] | None:
+    """(n,) bool, True for the train images that form the test split; None if there is one."""
+    if "test" in labels:
+        return None
+    numbers = located.chosen or range(len(located.classes))
+    return hold_out(labels["train"], numbers, config.test_fraction)
+
+
+def _used(
+    located: LocatedSource,
+    config: DataConfig,
+    labels: dict[str, Labels],
+    is_test: npt.NDArray[np.bool_] | None,
+) -> Labels:
+    """The labels of the train images that are used, (n,) int64."""
+    train = labels["train"] if is_test is None else labels["train"][~is_test]
+    if config.indices is None or config.skip_bad:  # then the rows are those of usable images
+        return train
+    rows = read_rows(Path(config.indices).expanduser(), len(train))
+    used: Labels = train[rows.numpy()]
+    return used
+
+
+def _decoded(
+    located: LocatedSource, config: DataConfig, ipc: int
+) -> tuple[CacheEntry, bool, tuple[str, ...]]:
+    """The decoded set, whether its test split was held out of the train split, and notes."""
+    new_labels = {old: new for new, old in enumerate(located.keep)}
+    labels = _labels(located, new_labels)
     held_out = "test" not in labels
     least, why = (2, ", since a test split must be held out") if held_out else (1, " to train on")
     try:
@@ -119,6 +190,9 @@ def _decoded(
             f"the test split of {located.name} must not be empty; fill it, or remove it to have "
             "one held out"
         )
+    is_test = _held_out(located, config, labels)
+    counts = np.bincount(_used(located, config, labels, is_test), minlength=len(located.classes))
+    check_ipc(located.classes, counts.tolist(), ipc)
     numbers = _digest(labels)
     surveyed = survey(located, numbers, config.skip_bad)
     resolution = config.size or (located.known.size if located.known else surveyed.resolution)
@@ -129,8 +203,8 @@ def _decoded(
             "chooses another resolution"
         )
     channels = 1 if surveyed.grey else 3
-    fraction = config.test_fraction if held_out else None
     bits = surveyed.bits
+    fraction = config.test_fraction if held_out else None
     key = fingerprint(
         surveyed.content, numbers, located.keep, located.classes, resolution, channels, fraction,
         *([bits] if bits < 16 else []),
@@ -142,8 +216,6 @@ def _decoded(
             f"decoding {total:,} images of {located.name} to {resolution} x {resolution}, "
             f"into {folder.parent}"
         )
-        numbers = located.chosen or range(len(located.classes))
-        is_test = None if fraction is None else hold_out(labels["train"], numbers, fraction)
         plan = DecodingPlan(
             located, new_labels, is_test, resolution, channels, bits, config.skip_bad
         )

@@ -14,6 +14,7 @@ from dance.condensed.decoders import of_factor
 from dance.core import device as devices
 from dance.core import memory
 from dance.core.code import outside_digest
+from dance.core.errors import ConfigError
 from dance.core.world import World, join
 from dance.data import ImageSet, load
 from dance.data.known import KNOWN
@@ -29,7 +30,7 @@ from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
 from dance.kernels import selected
-from dance.methods import Banked, CondensationTask, Condenser, Method
+from dance.methods import METHODS, Banked, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import TaskShape
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainerConfig, TrainingData
@@ -176,9 +177,19 @@ class RunContext:
         """Initial stored images (k*ipc,C,S,S) of the k classes of this process, on the CPU.
 
         Raises:
-            ConfigError: ipc or factor do not fit the data.
+            ConfigError: ipc or factor do not fit the data, or the images do not fit in memory.
         """
         config = self.config
+        numbers = config.ipc * self.train.channels * self.train.resolution**2 * len(self.classes)
+        copies = 1 + (_STATE_TENSORS if isinstance(self.method, Condenser) else 1)
+        needed, free = 4 * copies * numbers, memory.free(torch.device("cpu"))
+        if needed > free:
+            raise ConfigError(
+                f"{config.ipc} images of {self.train.resolution} pixels for each of "
+                f"{len(self.classes)} classes must fit in memory: condensing them takes at least "
+                f"{memory.amount(needed)}, and {memory.amount(free)} are free; use a smaller --ipc "
+                "or --size"
+            )
         images = self.train.only(self.classes).to("cpu")
         return initial_pixels(
             images, config.ipc, self.decoder, config.init, config.seed, self.classes
@@ -236,12 +247,14 @@ class RunContext:
         return max(1, chunk)
 
 
-def prepare(config: RunConfig, world: World | None = None) -> RunContext:
+def prepare(config: RunConfig, world: World | None = None, *, stores: bool = False) -> RunContext:
     """Load the data and build the network and the method.
 
     Args:
         config: of the run.
         world: the processes that share the work (None: only this one).
+        stores: whether ``config.ipc`` images of each class will be stored, so that classes with
+            fewer are refused, before any image is decoded, if real ones are needed.
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
@@ -253,7 +266,8 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
     if portable is not None:
         train = portable.train
     else:
-        train = world.in_turn(lambda: load(config.data, "train", config.source))
+        ipc = config.ipc if stores and _takes_real_images(config) else 0
+        train = world.in_turn(lambda: load(config.data, "train", config.source, ipc=ipc))
     network = network_for(config.network, train)
     for name in config.networks:  # so that a wrong one is refused before the condensation
         network_for(named_network(name, config.network), train)
@@ -266,6 +280,15 @@ def prepare(config: RunConfig, world: World | None = None) -> RunContext:
         white = world.in_turn(lambda: fit_cached(train.images, train.fingerprint, std))
         train = replace(train, normalization=replace(train.normalization, whitening=white))
     return RunContext(config, device, train, network, method, portable, world)
+
+
+def _takes_real_images(config: RunConfig) -> bool:
+    """Whether a run takes as many real images of each class as it stores."""
+    return (
+        config.init not in ("noise", "normal")
+        or issubclass(METHODS.get(config.method), Coreset)
+        or "random" in config.evaluation.baselines
+    )
 
 
 def local_device(name: str, world: World) -> torch.device:

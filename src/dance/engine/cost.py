@@ -80,7 +80,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         DanceError: the data cannot be used, or a setting does not fit it.
     """
     need_images(config.data, "an estimate")
-    context = prepare(config)
+    context = prepare(config, stores=True)
     initial = context.initial()
     phases = []
     state_bytes = 4 * context.network.parameter_count()

@@ -81,7 +81,7 @@ def run(
             f"{directory.path}; name its directory with --output, or leave out --resume to start a "
             "new run"
         )
-    context = prepare(config, world)
+    context = prepare(config, world, stores=True)
     steps = _snapshot_steps(context.method, snapshots)
     initial = context.initial()
     with directory.exclusively() if world.is_rank_zero else nullcontext():

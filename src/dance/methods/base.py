@@ -21,6 +21,7 @@ from dance.condensed.decoders import Decoder
 from dance.core.device import policy
 from dance.core.errors import ConfigError, MissingExpertsError
 from dance.core.registry import Registry
+from dance.data.checks import check_ipc
 from dance.data.imageset import ImageSet
 from dance.experts.trajectories import Trajectories
 from dance.networks import Network, State
@@ -374,11 +375,7 @@ class Coreset(Method):
             ConfigError: it has fewer than ipc images.
         """
         rows = task.train.rows(label).cpu()
-        if len(rows) < task.ipc:
-            raise ConfigError(
-                f"images per class must not exceed the size of any class: got {task.ipc}, "
-                f"and class {task.train.classes[label]!r} has {len(rows)}; use a smaller --ipc"
-            )
+        check_ipc([task.train.classes[label]], [len(rows)], task.ipc)
         return rows
 
     @abstractmethod

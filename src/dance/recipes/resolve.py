@@ -12,8 +12,9 @@ from dance.core.config import build, merge
 from dance.core.errors import ConfigError, nearest
 from dance.core.files import check_path
 from dance.core.yaml_file import read_yaml
-from dance.data import DataConfig, load
+from dance.data import DataConfig
 from dance.data.known import KNOWN
+from dance.data.load import resolution_of, train_size
 from dance.engine import RunConfig, build_run
 from dance.engine.portable import starting_point
 from dance.engine.rules import check
@@ -157,13 +158,13 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
         restricted = data not in KNOWN or source.classes or source.indices
         if not header and restricted:
             experts = build(ExpertConfig, given.get("experts") or {}, "experts", config.experts)
-            steps = math.ceil(len(load(data, "train", source)) / experts.batch_size)
+            steps = math.ceil(train_size(data, source) / experts.batch_size)
         config = build_run(quick_settings(config.method, data, steps), base=config)
     return starting_point(config, header) if header else config
 
 
 def _resolution(data: str, source: DataConfig) -> int:
-    """Resolution in pixels; unknown data sets are loaded to find it."""
+    """Resolution in pixels; headers of the images of unknown data sets are read to find it."""
     if source.size is not None:
         return source.size
-    return KNOWN.get(data).size if data in KNOWN else load(data, "train", source).resolution
+    return KNOWN.get(data).size if data in KNOWN else resolution_of(data, source)

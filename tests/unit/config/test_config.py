@@ -281,19 +281,18 @@ class TestText:
 
 
 words = st.text(max_size=8)
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
+whole = st.integers(-(2**63), 2**63 - 1)
 wholes = st.builds(
     Whole,
     name=words,
-    resolution=st.none() | st.integers(),
+    resolution=st.none() | whole,
     kind=st.sampled_from(["first", "random"]),
     pooling=st.sampled_from([2, 3]),
     names=st.lists(words, max_size=3).map(tuple),
-    pair=st.tuples(st.integers(), numbers),
+    pair=st.tuples(whole, numbers),
     weights=st.dictionaries(words, numbers, max_size=3),
-    training=st.builds(
-        Longer, epochs=st.integers(), rate=numbers, on=st.booleans(), count=st.integers()
-    ),
+    training=st.builds(Longer, epochs=whole, rate=numbers, on=st.booleans(), count=whole),
     free=st.none() | st.booleans() | words,
 )
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
+import socket
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 
@@ -22,6 +28,9 @@ from dance.data.tables import columns, labels
 
 _PREFIX = "hf:"
 _BATCH = 256
+_HUB = "https://huggingface.co"
+_SECONDS = 4
+"""Time in which a connection to the hub must open, so that a missing network is soon said."""
 
 
 def open_hub(location: str, config: DataConfig) -> Source:
@@ -130,8 +139,16 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
         raise DataError(
             f"fetching hf:{repository} takes the datasets library: pip install 'dance[hf]'"
         )
+    how = " (offline)"
     if not offline:
-        log(f"downloading {repository} from the Hugging Face hub, unless it is in its cache")
+        place = _hub()
+        offline = not _reachable(*place)
+        how = f" (no network: no connection to {place[0]} within {_SECONDS} seconds)"
+        log(
+            f"no connection to {place[0]}: {repository} is looked for in the cache of the hub only"
+            if offline
+            else f"downloading {repository} from the Hugging Face hub, unless it is in its cache"
+        )
     try:
         import datasets
 
@@ -140,9 +157,48 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
     except Exception as error:  # the library can raise an exception of any type
         reason = str(error).strip() or type(error).__name__
         raise DataError(
-            f"cannot fetch hf:{repository}{' (offline)' if offline else ''}: {reason}"
+            f"cannot fetch hf:{repository}{how if offline else ''}: {reason}"
         ) from error
     return dict(loaded)
+
+
+def _hub() -> tuple[str, int]:
+    """Host and port to which a download connects first: those of the hub, or of a proxy.
+
+    Raises:
+        DataError: the environment has no usable address of it.
+    """
+    address = os.environ.get("HF_ENDPOINT") or _HUB
+    try:
+        hub = urlsplit(address)
+        proxies = getproxies()
+        proxy = proxies.get(hub.scheme) or proxies.get("all")
+        if proxy and not proxy_bypass(hub.hostname or ""):
+            address = proxy
+            hub = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        port = hub.port or {"https": 443, "http": 80}.get(hub.scheme, 1080)
+    except ValueError as error:
+        raise DataError(
+            f"HF_ENDPOINT and the proxies must be addresses: got {address!r}; unset it"
+        ) from error
+    return hub.hostname or "", port
+
+
+def _reachable(host: str, port: int) -> bool:
+    """Whether a connection can be opened soon; the library itself would try for minutes."""
+    answers: Queue[bool] = Queue()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), _SECONDS).close()
+            answers.put(True)
+        except (OSError, OverflowError, UnicodeError):
+            answers.put(False)
+
+    Thread(target=connect, daemon=True).start()  # looking up a name has no limit of its own
+    with suppress(Empty):
+        return answers.get(timeout=_SECONDS)
+    return False
 
 
 @contextmanager
