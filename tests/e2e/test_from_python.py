@@ -119,11 +119,90 @@ class TestDataInMemory:
             ((digits()[0], np.eye(10)[digits()[1]]), "several labels, or one-hot"),
             ([(1, 2, 3)] * 4, r"items of the data set must be \(image, label\).*of 3 parts"),
             ((np.array([{}] * 4), [0] * 4), "numbers or text|must be"),
+            ({"images": digits()[0], "labels": digits()[1]}, "got dict"),
+            ((digits(), digits()), r"give the first pair as data and the second one as test="),
+            ((digits()[0].reshape(-1, 64), digits()[1]), r"got shape \(1797, 64\)"),
+            ([(digits()[0][0], torch.eye(10)[3])] * 4, r"item 0 has shape \(10,\).*one-hot"),
+            (np.zeros(4, dtype=[("image", "u1")])["image"], "items of the data set must be"),
+            ((), "it is empty"),
+            ([(Image.new("I;16", (8, 8)), 0)] * 4, "8 bits a channel: its mode is 'I;16'"),
         ],
     )
     def test_what_cannot_be_used_is_refused(self, data: Any, message: str) -> None:
         with pytest.raises(dance.DanceError, match=message):
             dance.condense(data, **SHORT)
+
+    def test_items_that_cannot_be_read_or_change_are_refused(self) -> None:
+        class Broken(Pairs):
+            def __getitem__(self, row: int) -> tuple[Any, Any]:
+                raise KeyError(row)
+
+        class Augmented(Pairs):
+            reads = 0
+
+            def __getitem__(self, row: int) -> tuple[Any, Any]:
+                self.reads += 1
+                image, label = super().__getitem__(row)
+                return np.roll(image, self.reads, 0), label
+
+        with pytest.raises(dance.DanceError, match="item 0 of this Broken cannot be read: KeyErr"):
+            dance.condense(Broken("array"), **SHORT)
+        with pytest.raises(dance.DanceError, match=r"the same whenever they are read.*random"):
+            dance.condense(Augmented("array"), **SHORT)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+    @pytest.mark.parametrize("form", ["items", "list"])
+    def test_pillow_images_are_read_as_their_files(
+        self, mode: str, form: str, tmp_path: Path
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 4), dtype=np.uint8)
+        colours = [Image.fromarray(each) for each in noise]
+        images = [
+            each if mode == "RGBA"
+            else each.convert("RGB").convert("L").convert(mode) if mode in ("1", "LA")
+            else each.convert("RGB").convert(mode)
+            for each in colours
+        ]  # fmt: skip
+        labels = [row // 4 for row in range(8)]
+        for row, image in enumerate(images):
+            path = tmp_path / "set" / str(labels[row]) / f"{row}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+        data = (images, labels) if form == "list" else list(zip(images, labels, strict=True))
+        for split in ("train", "test"):
+            ours = load(dance.api.register(data), split)
+            assert torch.equal(ours.images, load(str(tmp_path / "set"), split).images)
+
+    def test_the_orientation_of_a_photograph_is_applied(self) -> None:
+        image = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4))
+        image.getexif()[0x0112] = 6
+        found = load(dance.api.register([(image, 0), (image, 1)] * 4), "train")
+        assert found.images[0, 0].tolist() == np.rot90(np.asarray(image), -1).tolist()
+
+    def test_text_labels_have_the_order_of_the_classes(self) -> None:
+        class Named(Pairs):
+            classes = tuple("jihgfedcba")
+
+            def __getitem__(self, row: int) -> tuple[Any, Any]:
+                image, label = super().__getitem__(row)
+                return image, Pairs.classes[label]
+
+        found = load(dance.api.register(Named("array")), "train")
+        ours = load(dance.api.register(Pairs("array")), "train")
+        assert found.classes == Named.classes
+        assert torch.equal(found.counts(), ours.counts().flip(0))
+        with pytest.raises(dance.DanceError, match="among its class names: 'j' is not"):
+            Named.classes = tuple("ihgfedcba")
+            dance.api.register(Named("array"))
+
+    def test_an_ambiguous_axis_of_items_is_noted(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 4), dtype=np.uint8)
+        found = load(dance.api.register([(x, row % 2) for row, x in enumerate(noise)]), "train")
+        assert "the second axis is taken for channels" in found.notes[0]
+
+    def test_bfloat16(self) -> None:
+        data = torch.linspace(0, 1, 128).reshape(8, 1, 4, 4).bfloat16(), [0, 1] * 4
+        assert len(load(dance.api.register(data), "test")) == 2
 
     def test_a_path_object(self, tmp_path: Path) -> None:
         images, labels = digits()

@@ -169,7 +169,9 @@ def label_array(name: str, labels: Array, count: int) -> Raw:
     if labels.dtype.kind == "U":
         return [str(text) for text in labels]
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{name} must be whole numbers (int64) or text: got {labels.dtype}")
+        raise DataError(
+            f"{name} must be whole numbers (int64) or text: got {labels.dtype}; convert them"
+        )
     if len(labels) and int(labels.min()) < 0:
         raise DataError(f"{name} must be 0 or more: got {int(labels.min())}")
     return as_numbers(labels, name)
@@ -183,7 +185,7 @@ def _from_unit(name: str, images: Array) -> Pixels:
         raise DataError(
             f"{name} must be floats in [0, 1] or uint8: got "
             f"{float(images.min()):g}..{float(images.max()):g}; "
-            "store 8-bit pixels as uint8, or divide by 255"
+            "store 8-bit pixels as uint8, divide by 255, or leave out what standardises them"
         )
     levels: Pixels = np.rint(images * 255).astype(np.uint8)
     return levels

@@ -110,6 +110,31 @@ def decode(record: Record, size: int, channels: int, bits: int = 16) -> Pixels:
         return _resize_and_crop(image, size, record.where)
 
 
+def pixels_of(image: Image.Image, where: str) -> Pixels:
+    """The pixels of an image that a program has opened, prepared as those of a file.
+
+    Args:
+        image: of any size.
+        where: names it in messages.
+
+    Returns:
+        (H, W) uint8 if it is grey, and else (H, W, 3).
+
+    Raises:
+        BadImageError: it cannot be read, or has more than 8 bits a channel: how many of them count
+            can be said only of a whole set.
+    """
+    if image.mode in _WIDE_GREY:
+        raise BadImageError(
+            f"{where} must have 8 bits a channel: its mode is {image.mode!r}; scale it to 0..255"
+        )
+    try:
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(_eight_bit(upright, 1 if _is_grey(image) else 3, bits=16))
+    except Exception as error:  # Pillow raises exceptions of any type for damaged files
+        raise BadImageError(f"{where} cannot be read: {error}") from error
+
+
 @contextmanager
 def _opened(record: Record) -> Iterator[Image.Image]:
     """Open an image and read its header; errors in the block are raised with the record's name."""

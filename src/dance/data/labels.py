@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dance.core.errors import DataError
-from dance.data.checks import check_range, check_same_classes
+from dance.data.checks import check_range, check_same_classes, list_some
 
 Numbers = npt.NDArray[np.int64]
 Raw = Numbers | list[str]
@@ -76,6 +76,8 @@ def number(
                 f"{next(iter(texts))} split are text; write them in one way"
             )
         classes, numbered = named(where, texts)
+        if names and names.get("train"):
+            return _in_order(where, classes, numbered, names)
         return Labelled(classes, numbered, tuple(filter(None, [named_note(where, classes)])))
     numbers = {split: np.asarray(found) for split, found in raw.items()}
     highest = int(numbers["train"].max(initial=-1))
@@ -90,6 +92,28 @@ def number(
         check_range(where, split, found, len(classes))
         check_same_classes(where, classes, names.get(split) or classes)
     return Labelled(classes, numbers)
+
+
+def _in_order(
+    where: str,
+    found: Sequence[str],
+    numbered: Mapping[str, Numbers],
+    names: Mapping[str, tuple[str, ...]],
+) -> Labelled:
+    """Labels that are text, numbered in the order of the class names that the set gives.
+
+    Raises:
+        DataError: a label is not among the names, or the splits have different names.
+    """
+    classes = names["train"]
+    if unknown := [text for text in found if text not in classes]:
+        raise DataError(
+            f"labels of {where} must be among its class names: {list_some(unknown)} "
+            f"{'are' if len(unknown) > 1 else 'is'} not; add what is missing to the names"
+        )
+    check_same_classes(where, classes, names.get("test") or classes)
+    position = np.array([classes.index(text) for text in found], dtype=np.int64)
+    return Labelled(classes, {split: position[labels] for split, labels in numbered.items()})
 
 
 def named(

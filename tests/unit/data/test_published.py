@@ -314,6 +314,12 @@ def test_classes_of_a_file_name_text_labels_in_their_order(tmp_path, pixels):
     arrays = {"images": pixels(4), "labels": np.array(["b", "a", "b", "a"])}
     np.savez(tmp_path / "set.npz", **arrays)
     assert load(str(tmp_path / "set.npz"), "train").classes == ("a", "b")
+    np.savez(tmp_path / "set.npz", **arrays, classes=np.array(["b", "a"]))
+    found = load(str(tmp_path / "set.npz"), "train")
+    assert (found.classes, found.labels.tolist()) == (("b", "a"), [0, 1])
+    np.savez(tmp_path / "set.npz", **arrays, classes=np.array(["a", "c"]))
+    with pytest.raises(DataError, match="must be among its class names: 'b' is not"):
+        load(str(tmp_path / "set.npz"), "train")
 
 
 # Saved sets: the datasets library itself writes the same

@@ -7,7 +7,7 @@ same name in another process, and are found there once they have been registered
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from PIL import Image
 from dance.core.errors import DataError
 from dance.data.arrays import Arrays, axis_notes, image_array, label_array
 from dance.data.config import DataConfig
+from dance.data.decode import pixels_of
 from dance.data.imageset import ImageSet
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Pixels, Source
@@ -25,6 +26,8 @@ from dance.data.sources import SOURCES, Layout, Pixels, Source
 SCHEME = "memory:"
 _REGISTERED: dict[str, Memory] = {}
 """The registered sets of this process by location."""
+_READ_TWICE = 8
+"""Items of a data set that are read a second time, to find out whether they change."""
 
 
 class Memory(Arrays):
@@ -74,13 +77,17 @@ def register(train: object, test: object = None) -> str:
     raw: dict[str, Raw] = {}
     names: dict[str, tuple[str, ...]] = {}
     notes: tuple[str, ...] = ()
+    if test is None and isinstance(train, tuple) and train and all(map(_is_pair, train)):
+        raise DataError(
+            "data must be the training images and their labels: got several pairs of them; give "
+            "the first pair as data and the second one as test=..."
+        )
     for split, data in (("train", train), ("test", test)):
         if data is not None:
-            images[split], raw[split], classes = _read(data, split)
+            images[split], raw[split], classes, axes = _read(data, split)
             if classes:
                 names[split] = classes
-            if isinstance(data, tuple | list) and _is_batch(data[0]):
-                notes += axis_notes(f"the array of the {split} split", _array(data[0]))
+            notes += axes
     labelled = number("the data", raw, names)
     splits = {split: (images[split], labelled.labels[split]) for split in images}
     made = Memory(labelled.classes, splits, (*labelled.notes, *notes))
@@ -89,15 +96,21 @@ def register(train: object, test: object = None) -> str:
     return location
 
 
-def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...]]:
-    """Images, labels and class names (empty: none are known) of one split."""
+def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...], tuple[str, ...]]:
+    """Images, labels, class names (empty: none are known) and notes of one split."""
     if isinstance(data, ImageSet):
         pixels = data.images.permute(0, 2, 3, 1).numpy()
-        return image_array("images", pixels), data.labels.numpy(), data.classes
+        return image_array("images", pixels), data.labels.numpy(), data.classes, ()
     if isinstance(data, tuple | list) and len(data) == 2 and _is_batch(data[0]):
-        images = image_array(f"the images of the {split} split", _array(data[0]))
-        return images, label_array("the labels", _array(data[1]), len(images)), ()
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str):
+        if isinstance(data[0], list) and isinstance(data[0][0], Image.Image):
+            images: Any = [_image(image, row) for row, image in enumerate(data[0])]
+            return images, label_array("the labels", _array(data[1]), len(images)), (), ()
+        array = _array(data[0])
+        images = image_array(f"the images of the {split} split", array)
+        raw = label_array("the labels", _array(data[1]), len(images))
+        return images, raw, (), axis_notes(f"the array of the {split} split", array)
+    has_items = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if has_items and not isinstance(data, str | bytes | Mapping):
         return _read_items(data)
     raise DataError(
         "data must be a name, a path, (images, labels), or a data set with a length whose items "
@@ -106,38 +119,78 @@ def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...]]:
 
 
 def _is_batch(images: object) -> bool:
-    """Whether this is an array of many images and not one item of a data set."""
-    return len(getattr(images, "shape", ())) in (3, 4) or (
+    """Whether this is an array or a list of images and not one item of a data set."""
+    return hasattr(images, "shape") or (
         isinstance(images, list) and bool(images) and not isinstance(images[0], tuple)
     )
 
 
-def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...]]:
-    """The items of a map-style data set, one after the other; each is read once."""
+def _is_pair(data: object) -> bool:
+    """Whether this is a pair of arrays (images, labels)."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        return False
+    images, labels = (tuple(getattr(part, "shape", ())) for part in data)
+    return len(images) > 1 and len(labels) > 0 and labels[0] > 1
+
+
+def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...], tuple[str, ...]]:
+    """The items of a map-style data set, one after the other.
+
+    The first ones are read twice: items that change, as random augmentation makes them, would give
+    another set each time, none of which are the images that are meant.
+    """
+    if not len(data):
+        raise DataError("data must hold images: it is empty")
     images: list[Pixels] = []
     labels: list[Any] = []
+    notes: tuple[str, ...] = ()
     for row in range(len(data)):
-        item = data[row]
-        if not isinstance(item, tuple | list) or len(item) != 2:
+        image, label = _item(data, row)
+        if not row and not isinstance(image, Image.Image):
+            notes = axis_notes("item 0, as an array of one image,", _array(image)[None])
+        images.append(_image(image, row))
+        labels.append(label)
+    for row, pixels in enumerate(images[:_READ_TWICE]):
+        if not np.array_equal(_image(_item(data, row)[0], row), pixels):
             raise DataError(
-                "items of the data set must be (image, label): item "
-                f"{row} is {type(item).__name__}"
-                + (f" of {len(item)} parts" if isinstance(item, tuple | list | dict) else "")
+                f"items of the data set must be the same whenever they are read: item {row} is "
+                "not; leave out random transforms, as networks augment the images themselves"
             )
-        images.append(_image(item[0], row))
-        labels.append(item[1].item() if hasattr(item[1], "item") else item[1])
     raw = label_array("the labels", _array(labels), len(images))
     classes = getattr(data, "classes", None)
-    if isinstance(raw, list) or not isinstance(classes, list | tuple):
-        return images, raw, ()
-    return images, raw, tuple(map(str, classes))
+    names = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
+    return images, raw, names, notes
+
+
+def _item(data: Any, row: int) -> tuple[Any, Any]:
+    """One item of a data set: its image, and its label as Python has it."""
+    try:
+        item = data[row]
+    except Exception as error:  # the caller's own code can raise an exception of any type
+        raise DataError(
+            f"items of the data set must be (image, label): item {row} of this "
+            f"{type(data).__name__} cannot be read: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise DataError(
+            "items of the data set must be (image, label): item "
+            f"{row} is {type(item).__name__}"
+            + (f" of {len(item)} parts" if isinstance(item, tuple | list | dict) else "")
+        )
+    image, label = item
+    shape: tuple[int, ...] = tuple(getattr(label, "shape", ()))
+    if shape not in ((), (1,)):
+        raise DataError(
+            f"every image must have one label: that of item {row} has shape {shape}; give the "
+            "number of the class, also for one-hot labels"
+        )
+    return image, label.item() if hasattr(label, "item") else label
 
 
 def _image(image: Any, row: int) -> Pixels:
     """One image (H, W) or (H, W, C) uint8."""
     if isinstance(image, Image.Image):
-        image = image if image.mode in ("L", "RGB") else image.convert("RGB")
-        return np.asarray(image)
+        return pixels_of(image, f"the image of item {row}")
     array = _array(image)
     if array.ndim not in (2, 3):
         raise DataError(
@@ -151,7 +204,8 @@ def _image(image: Any, row: int) -> Pixels:
 def _array(values: Any) -> Any:
     """An array, tensor or list as an array."""
     if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if isinstance(values, Sequence) and values and isinstance(values[0], torch.Tensor):
         return np.stack([_array(value) for value in values])
     try:
