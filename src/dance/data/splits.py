@@ -7,9 +7,10 @@ vehicle), if it lies among other class folders and holds images itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from dance.core.errors import DataError
+from dance.data.checks import list_some
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -25,7 +26,8 @@ _FOLDER = re.compile(
     r"(?:[-_ .]?(?:set|data|dataset|images|imgs|split|folder|dir))?"
 )
 
-_WORD = re.compile(rf"(?<![a-z])({ANY_NAME})(?:set)?(?![a-z])")
+SPLIT_WORD = re.compile(rf"(?<![a-z])({ANY_NAME})(?:set|data)?(?![a-z])")
+"""The name of a split as a word of its own in a longer name in lower case, such as ``train0``."""
 
 
 def kind_of_split(name: str) -> str | None:
@@ -55,7 +57,7 @@ def split_in(name: str) -> str | None:
     >>> split_in("train2017"), split_in("MNIST - JPG - testing"), split_in("trains")
     ('train', 'test', None)
     """
-    match = _WORD.search(name.lower())
+    match = SPLIT_WORD.search(name.lower())
     return _KINDS[match[1]] if match else None
 
 
@@ -107,6 +109,40 @@ def choose_test(
             f"there is no test split, so the validation split {chosen[0]!r} is the test split",
         )
     return (chosen[0] if chosen else None), tuple(notes)
+
+
+def merged_note(names: Sequence[str], split: str | None = None) -> tuple[str, ...]:
+    """What is to be said about files that are read as one: nothing if only their numbers differ.
+
+    Args:
+        names: of the files.
+        split: that all of them name (None: they name none).
+
+    >>> merged_note(["cats-0", "dogs-0"])
+    ("the files 'cats-0', 'dogs-0' name no split, and are read as parts of one set",)
+    >>> merged_note(["train-0", "train-1"], "train")
+    ()
+    """
+    if len({re.sub(r"\d+", "0", name) for name in names}) < 2:
+        return ()
+    if split is None:
+        return (f"the files {list_some(names)} name no split, and are read as parts of one set",)
+    return (f"the files {list_some(names)} are read as parts of the split {split!r}",)
+
+
+def alone_note(files: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said about the files of one split: if they are called like a test split.
+
+    >>> alone_note(["test-0.tar"])
+    ("'test-0.tar' alone is read as the whole set, whatever its name",)
+    """
+    words = SPLIT_WORD.finditer(" ".join(file.rpartition(".")[0] for file in files).lower())
+    kinds = {_KINDS[word[1]] for word in words}
+    if not kinds or "train" in kinds:
+        return ()
+    whose = "its name" if len(files) == 1 else "their names"
+    verb = "is" if len(files) == 1 else "are"
+    return (f"{list_some(files)} alone {verb} read as the whole set, whatever {whose}",)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -580,6 +580,32 @@ def test_the_splits_of_shards(tmp_path):
         load(str(tmp_path), "train")
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("train0", "test0"), ("trainset", "testset"), ("traindata_1", "testdata_1")],
+)
+@pytest.mark.parametrize("suffix", ["tar", "parquet"])
+def test_a_split_is_a_word_of_the_name_of_a_file(train, test, suffix, tmp_path, parquet, pixels):
+    for name in (train, test):
+        if suffix == "parquet":
+            parquet(tmp_path / f"{name}.{suffix}", pixels(4), [0, 1, 0, 1])
+        else:
+            shard(tmp_path / f"{name}.{suffix}", SAMPLES)
+    assert [len(load(str(tmp_path), split)) for split in ("train", "test")] == [4, 4]
+
+
+@pytest.mark.parametrize("suffix", ["tar", "parquet"])
+def test_files_that_are_merged_into_one_split_are_named(suffix, tmp_path, parquet, pixels):
+    for name in ("train", "train-extra"):
+        if suffix == "parquet":
+            parquet(tmp_path / f"{name}.{suffix}", pixels(4), [0, 1, 0, 1])
+        else:
+            shard(tmp_path / f"{name}.{suffix}", SAMPLES)
+    found = load(str(tmp_path), "train")
+    said = f"the files 'train-extra.{suffix}', 'train.{suffix}' are read as parts of the split"
+    assert said in " ".join(found.notes)
+
+
 def test_a_truncated_shard_is_named(tmp_path):
     path = shard(tmp_path / "a.tar", SAMPLES)
     path.write_bytes(path.read_bytes()[:1300])

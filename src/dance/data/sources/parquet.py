@@ -19,10 +19,16 @@ from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.scan import folders_below, unreadable
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders, starts
-from dance.data.splits import ANY_NAME, choose_test, kind_of_split, split_of_folder
+from dance.data.splits import (
+    SPLIT_WORD,
+    alone_note,
+    choose_test,
+    kind_of_split,
+    merged_note,
+    split_of_folder,
+)
 from dance.data.tables import class_names, columns, encoded, labels
 
-_WORD = re.compile(rf"(?:^|(?<=[-_. ]))({ANY_NAME})(?=[-_. ]|$)")
 _SHARD = re.compile(r"(.*?)-?(\d+)-of-(\d+)")
 _SUFFIX = ".parquet"
 _MAGIC = b"PAR1"
@@ -100,7 +106,7 @@ def _read_name(path: Path, root: Path) -> _Shard:
     part: list[str] = []
     named: list[str] = []
     for component in (*above, own):
-        words = list(_WORD.finditer(component.lower()))
+        words = list(SPLIT_WORD.finditer(component.lower()))
         if component == own and len({kind_of_split(word[1]) for word in words}) > 1:
             raise DataError(f"{path} must be of one split: its name has several; rename it")
         before = component[: words[0].start()].strip("-_. ") if words else component
@@ -134,7 +140,7 @@ class Parquet(Source):
         self.name = name
         self._root = root
         self._label_column = config.label_column
-        by_split, notes = {"train": list(files)}, _alone(files[0])
+        by_split, notes = {"train": list(files)}, [*alone_note([files[0].name])]
         if len(files) > 1:
             by_split, notes = _by_split(root, [_read_name(file, root) for file in files])
         read: dict[str, Raw] = {}
@@ -248,7 +254,7 @@ def _by_split(root: Path, shards: Sequence[_Shard]) -> tuple[dict[str, list[Path
             "give the path of one, such as a folder or a pattern of file names"
         )
     if not claimed:
-        return {"train": [shard.path for shard in shards]}, _merged(others)
+        return {"train": [shard.path for shard in shards]}, [*merged_note(others)]
     by_split: dict[str, list[Path]] = {}
     for shard in claimed:
         by_split.setdefault(shard.split or "", []).append(shard.path)
@@ -264,22 +270,8 @@ def _by_split(root: Path, shards: Sequence[_Shard]) -> tuple[dict[str, list[Path
     notes = [f"no split is named by, and not used, {list_some(others)}"] if others else []
     for split, paths in ordered.items():
         notes += _missing(split, paths)
+        notes += merged_note([path.relative_to(root).as_posix() for path in paths], split)
     return ordered, notes
-
-
-def _alone(path: Path) -> list[str]:
-    """What is to be said about the only file of a set: if it is called like a test split."""
-    kinds = {kind_of_split(word[1]) for word in _WORD.finditer(path.stem.lower())}
-    if not kinds or "train" in kinds:
-        return []
-    return [f"{path.name!r} alone is read as the whole set, whatever its name"]
-
-
-def _merged(names: Sequence[str]) -> list[str]:
-    """What is to be said about files without splits: nothing if only their numbers differ."""
-    if len({re.sub(r"\d+", "0", name) for name in names}) < 2:
-        return []
-    return [f"the files {list_some(names)} name no split, and are read as parts of one set"]
 
 
 def _missing(split: str, paths: Sequence[Path]) -> list[str]:

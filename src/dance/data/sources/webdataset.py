@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import IMAGE_SUFFIXES
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source, starts
-from dance.data.splits import ANY_NAME, choose_test, kind_of_split
+from dance.data.splits import SPLIT_WORD, alone_note, choose_test, kind_of_split, merged_note
 
-_SPLIT = re.compile(rf"(?:^|[-_.])({ANY_NAME})(?=[-_.])")
 _MAGIC = slice(257, 262)
 _MAX_LABEL_BYTES = 2**20
 
@@ -73,7 +71,7 @@ class WebDataset(Source):
         self.name = name
         by_split: dict[str, list[Path]] = {}
         for shard in shards:
-            match = _SPLIT.search(shard.name.lower())
+            match = SPLIT_WORD.search(shard.stem.lower())
             by_split.setdefault(match[1] if match else "", []).append(shard)
         train = [split for split in by_split if kind_of_split(split) == "train"]
         notes: list[str] = []
@@ -88,6 +86,9 @@ class WebDataset(Source):
         if not only and (unnamed := by_split.pop("", None)):
             shown = list_some([shard.name for shard in unnamed])
             notes.append(f"shards whose names say no split are not used: {shown}")
+        for split, paths in by_split.items() if only else self._shards.items():
+            notes += merged_note([path.name for path in paths], split or None)
+        notes += alone_note([shard.name for shard in shards]) if only else ()
         kinds = {} if only else {split: kind_of_split(split) or "" for split in by_split}
         test, said = choose_test(name, kinds, config.test_split)
         notes += said
