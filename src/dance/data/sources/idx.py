@@ -7,6 +7,7 @@ import math
 import re
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def _inside(path: Path) -> Path | None:
     for _ in range(3):
         if not path.is_dir():
             return None
-        if ("train", "images") in _files(path):
+        if _files(path):
             return path
         below = folders(path)
         if "raw" in below:
@@ -72,6 +73,10 @@ def open_idx(location: str, config: DataConfig) -> Source:
         if kinds:
             images, labels = _read(files[split, "images"], 3), _read(files[split, "labels"], 1)
             splits[split] = images, labels.astype(np.int64)
+    if "train" not in splits:
+        raise DataError(
+            f"{root} must hold train-images-idx3-ubyte and its labels: they are missing"
+        )
     highest = max(int(labels.max(initial=-1)) for _, labels in splits.values())
     classes = tuple(str(label) for label in range(highest + 1))
     name = root.resolve().parent.name if root.name == "raw" else root.resolve().name
@@ -92,15 +97,25 @@ def _read(path: Path, dimensions: int) -> Array:
             size = math.prod(shape)
             if size > _MAX_BYTES or 0 in shape[1:]:
                 raise DataError(f"{path} must hold images: it says that its shape is {shape}")
-            content = b"".join(iter(lambda: file.read(min(2**24, size)), b"")) if size else b""
+            content = _up_to(cast(BinaryIO, file), size + 1)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{path} is damaged: {error}; fetch it again") from error
     if len(content) != size:
         raise DataError(
-            f"{path} must hold the {size:,} bytes of its shape {shape}: it holds {len(content):,}; "
-            "fetch it again"
+            f"{path} must hold the {size:,} bytes of its shape {shape}: it holds "
+            f"{'more' if len(content) > size else f'{len(content):,}'}; fetch it again"
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _up_to(file: BinaryIO, size: int) -> bytes:
+    """The next bytes of a file; memory is taken by what is there, not by what is asked for."""
+    parts: list[bytes] = []
+    left = size
+    while left and (part := file.read(min(2**24, left))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 SOURCES.register("idx")(
