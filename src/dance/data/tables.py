@@ -14,6 +14,7 @@ from dance.core.errors import DataError
 from dance.data.labels import as_numbers
 
 IMAGE_COLUMNS = ("image", "img")
+_SPLIT_COLUMNS = ("split", "subset", "set", "partition", "usage", "phase")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "category", "target")
 
 
@@ -29,7 +30,7 @@ def columns(
         names: of all columns.
         where: names the table in messages.
         label_column: the one that the user asks for (None: the only one with a common name).
-        images: names that the image column may have.
+        images: names that the image column may have, in any case.
 
     Raises:
         DataError: one of them is missing, or there are several; the message lists the columns that
@@ -40,8 +41,9 @@ def columns(
             f"{where} must have the label column {label_column!r} that is asked for: it has "
             f"{', '.join(names) or 'none'}; choose one of these with --label-column"
         )
-    found = [name for name in names if name in images]
-    labels = [label_column] if label_column else [name for name in names if name in LABEL_COLUMNS]
+    found = [name for name in names if name.lower() in images]
+    labels = [name for name in names if name.lower() in LABEL_COLUMNS]
+    labels = [label_column] if label_column else labels
     if not found or not labels:
         raise DataError(
             f"{where} must have an image column ({' or '.join(images)}) and a label column "
@@ -58,6 +60,16 @@ def columns(
             f"{where} must have one image column: {_both(found)} may be it; rename or remove one"
         )
     return found[0], labels[0]
+
+
+def unread_splits(names: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said about columns of a table whose splits are files: one may divide them."""
+    return tuple(
+        f"the column {name!r} may divide the rows into splits, and is not used: all rows of a file "
+        "are of one split"
+        for name in names
+        if name.lower() in _SPLIT_COLUMNS
+    )
 
 
 def _both(names: Sequence[str]) -> str:

@@ -235,6 +235,25 @@ def test_a_damaged_packed_file_is_named_at_once(content, tmp_path):
     assert time.monotonic() - began < 2
 
 
+def test_a_packed_file_that_holds_more_than_it_says_is_refused_at_once(tmp_path):
+    location = made("packed MNIST", tmp_path / "set")
+    content = gzip.compress(b"\0\0\x08\x01\0\0\0\x01" + bytes(2**25), compresslevel=1)
+    (location / "train-labels-idx1-ubyte.gz").write_bytes(content)
+    began = time.process_time()
+    with pytest.raises(DataError, match=r"must hold the 1 bytes .* it holds more"):
+        load(str(location), "train")
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("missing", ["images-idx3-*", "*"])
+def test_idx_files_without_those_of_training_are_named(missing, tmp_path):
+    location = made("MNIST", tmp_path / "set")
+    for path in (location / "raw").glob(f"train-{missing}"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"must hold (the images to train-labels|train-images)"):
+        load(str(location), "train")
+
+
 def test_of_a_packed_and_an_unpacked_file_the_latter_is_read(tmp_path):
     location = made("MNIST", tmp_path / "set")
     (location / "raw" / "train-images-idx3-ubyte.gz").write_bytes(b"never opened")
@@ -492,6 +511,38 @@ def test_the_splits_of_a_table(tmp_path):
     assert any("'dev' is the test split" in note for note in train.notes)
 
 
+@pytest.mark.parametrize("column", ["Split", "SPLIT", "split", "subset", "set"])
+def test_a_column_of_splits_divides_a_table_in_any_case(column, tmp_path):
+    rows = "0.png,a,train\n1.png,b,train\n2.png,a,Test\n3.png,b,Test\n"
+    location = str(listed(tmp_path / "set", f"File,Label,{column}\n{rows}"))
+    assert [len(load(location, split)) for split in ("train", "test")] == [2, 2]
+
+
+def test_a_cell_without_a_split_is_refused(tmp_path):
+    rows = "0.png,a,train\n1.png,b,train\n2.png,a,test\n3.png,b,\n"
+    with pytest.raises(DataError, match=r"line 5 of .* must name a split"):
+        load(str(listed(tmp_path / "set", f"file,label,split\n{rows}")), "train")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "saved"])
+def test_a_column_of_splits_that_is_not_read_is_noted(kind, tmp_path):
+    splits = ["train", "train", "test", "test"]
+    table = pa.table({"image": [IMAGE] * 4, "label": [0, 1, 0, 1], "Split": splits})
+    if kind == "parquet":
+        pq.write_table(table, tmp_path / "set.parquet")
+    else:
+        with (
+            pa.OSFile(str(tmp_path / "0.arrow"), "wb") as file,
+            pa.ipc.new_stream(file, table.schema) as stream,
+        ):
+            stream.write_table(table)
+        (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "0.arrow"}]}')
+        (tmp_path / "dataset_info.json").write_text("{}")
+    location = str(tmp_path / "set.parquet" if kind == "parquet" else tmp_path)
+    said = "the column 'Split' may divide the rows into splits, and is not used"
+    assert any(said in note for note in load(location, "train", DataConfig()).notes)
+
+
 def test_first_folders_that_are_splits_are_taken_as_splits(tmp_path):
     (tmp_path / "set").mkdir()
     for part in ("train", "test"):
@@ -568,6 +619,12 @@ def test_a_sample_without_a_label_is_left_out_if_asked(tmp_path):
     assert any(note.startswith("1 samples of a.tar") for note in notes(path, SKIP))
 
 
+def test_hidden_files_in_a_shard_are_ignored(tmp_path):
+    hidden = [("./.DS_Store", b"x"), ("._0.png", b"\0\5\x16\7"), ("a/._0.cls", b"7")]
+    train = load(str(shard(tmp_path / "a.tar", [*hidden, *SAMPLES])), "train")
+    assert train.classes == ("0", "1")
+
+
 def test_the_splits_of_shards(tmp_path):
     for name in ("x-train-0.tar", "x-val-0.tar", "x-more.tar"):
         shard(tmp_path / name, SAMPLES)
@@ -604,6 +661,18 @@ def test_files_that_are_merged_into_one_split_are_named(suffix, tmp_path, parque
     found = load(str(tmp_path), "train")
     said = f"the files 'train-extra.{suffix}', 'train.{suffix}' are read as parts of the split"
     assert said in " ".join(found.notes)
+
+
+@pytest.mark.parametrize("pattern", ["train**.parquet", "train**.tar", "[.tar", "[.parquet"])
+def test_odd_patterns_are_read_or_refused(pattern, tmp_path, parquet, pixels):
+    parquet(tmp_path / "train0.parquet", pixels(4), [0, 1, 0, 1])
+    shard(tmp_path / "train0.tar", SAMPLES)
+    location = str(tmp_path / pattern)
+    if pattern.startswith("["):
+        with pytest.raises(DataError, match="no such path"):
+            load(location, "train")
+    else:
+        assert load(location, "train").classes == ("0", "1")
 
 
 def test_a_truncated_shard_is_named(tmp_path):

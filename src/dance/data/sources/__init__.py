@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +133,11 @@ def starts(path: Path, count: int) -> bytes:
         return b""
     with path.open("rb") as file:
         return file.read(count)
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The files that a pattern such as ``photos/train-*.tar`` stands for, sorted by name."""
+    return sorted(pattern.parent.glob(re.sub(r"\*+", "*", pattern.name)))
 
 
 def _sha256(path: Path, limit: int | None) -> bytes:

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class _Row:
     path: Path
     top: str
     label: str
-    split: str | None
+    split: str | None = None
 
 
 def _tables(path: Path) -> dict[str, list[Path]]:
@@ -64,8 +64,8 @@ class Listing(Source):
     A table is CSV, with the delimiter that its header has most often, or a JSON object a line. A
     column called ``file_name`` (``file``, ``path``, ...) holds the path of each image, relative to
     the folder of the table and inside it. Labels are text; see :func:`dance.data.labels.named`.
-    The rows of one table are divided into splits by its column ``split``, or else by the first
-    folder of their paths if all of these are names of splits.
+    The rows of one table are divided into splits by its column ``split``, or one that holds nothing
+    but names of splits, or else by the first folder of their paths if all of these are such names.
 
     Raises:
         DataError: a table cannot be read, a column is missing or could be two, a path leads out of
@@ -141,8 +141,12 @@ def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
     rows: list[_Row] = []
     first: dict[str, _Row] = {}
     names: tuple[str, str] | None = None
+    divisions: dict[str, list[str]] = {}
     for where, entries in _entries(table):
-        names = names or columns(list(entries), str(table), config.label_column, _FILE_COLUMNS)
+        if names is None:
+            names = columns(list(entries), str(table), config.label_column, _FILE_COLUMNS)
+            divisions = {column: [] for column in entries if column not in names}
+        _collect_splits(divisions, entries, where)
         file, label = _text(entries, names[0], where), _text(entries, names[1], where)
         inside = os.path.normpath(file)
         parts = Path(inside).parts
@@ -151,10 +155,7 @@ def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
                 f"{where} must name a file inside {table.parent}, relative to it: it names "
                 f"{file[:200]!r}"
             )
-        split = None
-        if "split" in entries and "split" not in names:
-            split = _text(entries, "split", where).strip().lower()
-        row = _Row(where, table.parent / inside, parts[0], label, split)
+        row = _Row(where, table.parent / inside, parts[0], label)
         before = first.setdefault(inside, row)
         if before.label != label:
             raise DataError(
@@ -164,7 +165,46 @@ def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
         rows.append(row)
     if repeated := len(rows) - len(first):
         notes.append(f"{table.name} lists {repeated:,} files again, which count as often")
-    return rows
+    column = _split_column(table, divisions)
+    if column is None:
+        return rows
+    if column != "split":
+        notes.append(f"the column {column!r} of {table.name} divides it into splits")
+    return [replace(row, split=split) for row, split in zip(rows, divisions[column], strict=True)]
+
+
+def _collect_splits(divisions: dict[str, list[str]], entries: dict[str, Any], where: str) -> None:
+    """Add the cells of one line to the columns that may name splits, and drop those that do not."""
+    for column in list(divisions):
+        if _is_called_split(column):
+            split = _text(entries, column, where).strip().lower()
+            if not split:
+                raise DataError(f"{where} must name a split in the column {column!r}: it is empty")
+        else:
+            cell = entries.get(column)
+            split = cell.strip().lower() if isinstance(cell, str) else ""
+        if _is_called_split(column) or kind_of_split(split) is not None:
+            divisions[column].append(split)
+        else:
+            del divisions[column]
+
+
+def _split_column(table: Path, divisions: dict[str, list[str]]) -> str | None:
+    """The column that divides a table: the one called ``split``, else that of names of splits."""
+    found = [column for column in divisions if _is_called_split(column)] or [
+        column
+        for column, splits in divisions.items()
+        if len(kinds := {kind_of_split(split) for split in set(splits)}) > 1 and "train" in kinds
+    ]
+    if len(found) > 1:
+        raise DataError(
+            f"{table} must have one column of splits: {list_some(found)} could be it; remove one"
+        )
+    return found[0] if found else None
+
+
+def _is_called_split(column: str) -> bool:
+    return column.lower() == "split"
 
 
 def _divided(table: Path, rows: list[_Row], notes: list[str]) -> dict[str, list[_Row]]:

@@ -18,7 +18,7 @@ from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.scan import folders_below, unreadable
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders, starts
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders, matching, starts
 from dance.data.splits import (
     SPLIT_WORD,
     alone_note,
@@ -27,7 +27,7 @@ from dance.data.splits import (
     merged_note,
     split_of_folder,
 )
-from dance.data.tables import class_names, columns, encoded, labels
+from dance.data.tables import class_names, columns, encoded, labels, unread_splits
 
 _SHARD = re.compile(r"(.*?)-?(\d+)-of-(\d+)")
 _SUFFIX = ".parquet"
@@ -42,7 +42,7 @@ def _is_parquet(location: str) -> bool:
         return next(_files(path), None) is not None
     if path.suffix != _SUFFIX:
         return starts(path, 4) == _MAGIC
-    return path.is_file() or any(path.parent.glob(path.name))
+    return path.is_file() or bool(matching(path))
 
 
 def open_parquet(location: str, config: DataConfig) -> Source:
@@ -58,9 +58,7 @@ def open_parquet(location: str, config: DataConfig) -> Source:
         return source
     if path.is_file():
         return Parquet(path.stem, path.parent, [path], config)
-    return Parquet(
-        path.parent.resolve().name, path.parent, sorted(path.parent.glob(path.name)), config
-    )
+    return Parquet(path.parent.resolve().name, path.parent, matching(path), config)
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -158,6 +156,8 @@ class Parquet(Source):
         names = {split: self._class_names(paths) for split, paths in self._shards.items()}
         labelled = number(name, {split: read[name] for split, name in used.items()}, names)
         self.classes, self._labels = labelled.classes, labelled.labels
+        with _opened(self._shards["train"][0]) as file:
+            notes += unread_splits(file.schema_arrow.names)
         self.notes = (*labelled.notes, *said, *notes)
 
     def labels(self, split: str, keep: Collection[int]) -> Labels:

@@ -16,7 +16,7 @@ from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source
 from dance.data.splits import choose_test, kind_of_split
-from dance.data.tables import class_names, columns, encoded, labels
+from dance.data.tables import class_names, columns, encoded, labels, unread_splits
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 _MAX_JSON_BYTES = 2**26
@@ -65,6 +65,8 @@ class Saved(Source):
         self._files = {split: files[name] for split, name in used.items()}
         labelled = number(str(root), raw, names)
         self.classes, self._labels = labelled.classes, labelled.labels
+        with _table(self._files["train"][0]) as table:
+            notes += unread_splits(table.column_names)
         self.notes = (*labelled.notes, *notes)
         self.splits = tuple(self._files)
 

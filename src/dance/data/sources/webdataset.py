@@ -17,7 +17,7 @@ from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import IMAGE_SUFFIXES
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, starts
+from dance.data.sources import SOURCES, Labels, Layout, Record, Source, matching, starts
 from dance.data.splits import SPLIT_WORD, alone_note, choose_test, kind_of_split, merged_note
 
 _MAGIC = slice(257, 262)
@@ -42,7 +42,7 @@ def _shards(path: Path) -> list[Path]:
     elif path.is_file():
         found = [path]
     else:
-        found = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+        found = matching(path) if "*" in path.name else []
     if found and all(starts(shard, 262)[_MAGIC] == b"ustar" for shard in found):
         return found
     return [shard for shard in found if shard.suffix == ".tar" and shard.is_file()]
@@ -160,7 +160,7 @@ def _samples(shard: Path, config: DataConfig, notes: list[str]) -> Iterator[_Sam
 
 
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
-    """The files in a shard, one after the other; links, devices and damage are refused."""
+    """The files in a shard, without hidden ones; links, devices and damage are refused."""
     size, end = shard.stat().st_size, -1
     try:
         with tarfile.open(shard, "r:") as archive:
@@ -168,7 +168,7 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
                 if member.offset <= end or member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"{member.name[:200]!r} lies outside of the file")
                 end = member.offset
-                if member.isdir():
+                if member.isdir() or member.name.rpartition("/")[2].startswith("."):
                     continue
                 if not member.isreg() or member.issparse():
                     raise DataError(
