@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from dance.cli.output import print_scores
 from dance.condensed.score import BestStatistic, Curve, Score, Statistic, undertrained
+from dance.core import progress
 from dance.engine import estimate
 from dance.engine.cost import busy
 from dance.engine.rundir import default_place
@@ -189,3 +191,22 @@ class TestLists:
             ["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert {"dance-cifar10-ipc10", "dance-mine.yaml"} <= set(answer.stdout.split())
+
+
+class TestProgress:
+    """Progress has one time that is left in the whole run, and its phase."""
+
+    def test_phases_and_the_same_bytes(self, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DANCE_CACHE", str(tmp_path / "cache"))
+        words = ("condense", "digits", *TINY, "--output")
+        quiet = done(*words, tmp_path / "quiet")
+        assert "phase 1" not in quiet.err
+        monkeypatch.setenv("DANCE_CACHE", str(tmp_path / "another"))
+        monkeypatch.setattr(progress, "_LINE_SECONDS", -1.0)
+        said = done(*words, tmp_path / "said").err
+        phases = ["expert 1 of 1", "condensing with DANCE", "scoring DANCE on convnet"]
+        for number, name in enumerate(phases, start=1):
+            line = rf"^phase {number} of 3, {name}: \d+/\d+ steps, [\d. hmins]+ left in all"
+            assert re.search(line, said, re.MULTILINE), name
+        first, second = (tmp_path / name / "condensed.safetensors" for name in ("quiet", "said"))
+        assert first.read_bytes() == second.read_bytes()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from dance.core.streams import write_line
@@ -48,6 +48,70 @@ def duration(seconds: float) -> str:
 
 
 @dataclass
+class _Plan:
+    """The phases of a run, of which one is in progress.
+
+    Attributes:
+        names: of the phases, in order.
+        seconds: as for :func:`planned`.
+        place: of the phase in progress, from 0; -1 before the first.
+        began: when it began.
+        expected: estimated seconds by name; None before it is needed.
+    """
+
+    names: Sequence[str]
+    seconds: Callable[[Sequence[str]], Mapping[str, float]]
+    place: int = -1
+    began: float = 0.0
+    expected: Mapping[str, float] | None = None
+
+    def left(self, here: float) -> tuple[float, bool]:
+        """Seconds to the end of the run, and whether all later phases are known.
+
+        Args:
+            here: seconds to the end of the work that is shown, which may be a part of a phase.
+        """
+        if self.expected is None:
+            self.expected = {}  # an estimate must not ask for another one
+            self.expected = self.seconds(self.names[self.place :])
+        gone = time.monotonic() - self.began
+        here = max(here, self.expected.get(self.names[self.place], 0.0) - gone)
+        later = self.names[self.place + 1 :]
+        return here + sum(self.expected.get(name, 0.0) for name in later), all(
+            name in self.expected for name in later
+        )
+
+
+_plan: _Plan | None = None
+
+
+@contextmanager
+def planned(
+    names: Sequence[str], seconds: Callable[[Sequence[str]], Mapping[str, float]]
+) -> Iterator[None]:
+    """Show all progress of the block as that of a run of several phases.
+
+    Args:
+        names: of the phases, in order; :func:`begin` tells which one begins.
+        seconds: estimates the seconds of the phases that it is given, of which the first is in
+            progress, by name; it leaves out those that it does not know. It is called once, when
+            work that is not short is first shown.
+    """
+    global _plan
+    _plan = _Plan(names, seconds)
+    try:
+        yield
+    finally:
+        _plan = None
+
+
+def begin(name: str) -> None:
+    """Tell that a phase begins; one that is not planned, or over, is passed over."""
+    if _plan is not None and name in _plan.names[_plan.place + 1 :]:
+        _plan.place, _plan.began = _plan.names.index(name), time.monotonic()
+
+
+@dataclass
 class Task:
     """Progress of one piece of work; call :meth:`advance` after each part.
 
@@ -71,15 +135,31 @@ class Task:
         now = time.monotonic()
         if self._bar is not None:
             if now - self._started > _QUIET_SECONDS:
+                phase, left = self._place(now)
                 self._bar.update(
-                    self._bar.task_ids[0], completed=self.done, note=self.note, visible=True
-                )
-        elif now - self._shown > _LINE_SECONDS:
+                    self._bar.task_ids[0], description=f"{phase}{self.description}",
+                    completed=self.done, left=left, note=self.note, visible=True,
+                )  # fmt: skip
+        elif now - self._shown > _LINE_SECONDS and not _muted:
             self._shown = now
-            rate = (self.done - self._first) / (now - self._started)
-            left = duration((self.total - self.done) / rate) if rate > 0 else "?"
+            phase, left = self._place(now)
             place = f"{self.done}/{self.total} {self.unit}"
-            log(f"{self.description}: {place}, {left} left; {self.note}".rstrip())
+            note = f"; {self.note}" if self.note else ""
+            log(f"{phase}{self.description}: {place}, {left}{note}")
+
+    def _place(self, now: float) -> tuple[str, str]:
+        """The phase of the run, if it has several, and the time that is left."""
+        rate = (self.done - self._first) / (now - self._started)
+        here = (self.total - self.done) / rate if rate > 0 else None
+        if _plan is None or _plan.place < 0:
+            return "", f"{'?' if here is None else duration(here)} left"
+        phase = f"phase {_plan.place + 1} of {len(_plan.names)}, "
+        if here is None:
+            return phase, "? left"
+        left, known = _plan.left(here)
+        if known:
+            return phase, f"{duration(left)} left in all"
+        return phase, f"{duration(here)} left in this phase, later ones unknown"
 
 
 @contextmanager
@@ -99,10 +179,10 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
     note_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(),
-        TextColumn(unit), TextColumn("eta"), TimeRemainingColumn(),
+        TextColumn(unit), TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[note]}", table_column=note_column),
     )  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, expand=True) as bar:
-        bar.add_task(description, total=total, completed=start, note="", visible=False)
+        bar.add_task(description, total=total, completed=start, left="", note="", visible=False)
         yield Task(description, total, unit, done=start, _bar=bar)

@@ -102,6 +102,16 @@ class RunContext:
         """Number of experts that must still be trained."""
         return self._trained().store.missing(self.config.experts.count)
 
+    def missing_trajectories(self) -> int:
+        """Number of trajectories that must still be trained."""
+        return self.trajectory_pool().store.missing(self.config.trajectories.count)
+
+    def missing_entries(self) -> int:
+        """Number of entries of the bank that must still be computed."""
+        if not isinstance(self.method, Banked) or not self.bank_draws:
+            return 0
+        return max(0, self.bank_draws - self.bank(self.method).finished()[0])
+
     @property
     def bank_draws(self) -> int:
         """Number of entries of the bank that the method needs; 0 for none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from dance.core import device as devices
+from dance.core.errors import DanceError
 from dance.core.format import plural, seconds
 from dance.core.rng import keyed_generator
 from dance.data import load
@@ -23,9 +24,9 @@ from dance.engine.portable import need_images
 from dance.engine.relabel import CHOICE
 from dance.engine.scoring import RANDOM
 from dance.evaluation import PROTOCOLS
-from dance.experts import Expert, ExpertConfig
+from dance.experts import Expert, ExpertConfig, TrajectoryConfig
 from dance.experts.trajectories import untrained
-from dance.methods import Banked, Condenser
+from dance.methods import Banked, CondensationTask, Condenser
 from dance.networks import Network, State
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict
@@ -82,24 +83,11 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     need_images(config.data, "an estimate")
     context = prepare(config, stores=True)
     initial = context.initial()
-    phases = []
+    phases = [phase for part in _parts(context, initial).values() for phase in part()]
     state_bytes = 4 * context.network.parameter_count()
-    missing = context.missing_experts()
-    if context.method.needs_experts() or "whole" in config.evaluation.baselines:
-        phases.append(_training(context, "experts", missing, config.experts, config.experts.count))
-    snapshots = 0
+    missing, snapshots = context.missing_experts(), 0
     if context.method.trajectory_epochs():
-        training = config.trajectories
-        count = context.trajectory_pool().store.missing(training.count)
-        phases.append(_training(context, "trajectories", count, training, training.count))
-        snapshots = count * (training.epochs + 1)
-    if isinstance(context.method, Condenser):
-        phases += _condense(context, context.method, initial)
-    elif context.method.needs_experts():
-        phases.append(_features(context))
-    if config.labels == "soft":
-        phases += _labels(context, initial)
-    phases += _evaluate(context, initial)
+        snapshots = context.missing_trajectories() * (config.trajectories.epochs + 1)
     timed = [phase for phase in phases if phase.processor_share is not None]
     wall = sum(phase.seconds_per_step for phase in timed)
     processor = sum(phase.seconds_per_step * (phase.processor_share or 0) for phase in timed)
@@ -112,6 +100,55 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         "measured": f"up to {_STEPS} steps of each phase on {devices.description(context.device)}",
         "processor_share": processor / wall if wall and context.device.type == "cpu" else None,
     }
+
+
+def seconds_of(
+    context: RunContext, initial: torch.Tensor, names: Sequence[str]
+) -> dict[str, float]:
+    """Estimated seconds of some phases of a run, by name, for its progress.
+
+    Args:
+        context: of the run.
+        initial: its initial stored images.
+        names: of phases that the run has; the first is in progress.
+
+    Returns:
+        The seconds; empty if several processes share the work, or it does not fit into memory
+        beside what the run is doing. A phase in progress that is one piece is not measured.
+    """
+    if context.world.size > 1:
+        return {}
+    parts, wanted = _parts(context, initial), list(names)
+    if wanted[0] in ("bank", "condensing"):
+        del wanted[0]
+    try:
+        return {name: sum(phase.seconds for phase in parts[name]()) for name in wanted}
+    except (DanceError, MemoryError, torch.OutOfMemoryError):
+        return {}
+
+
+def _parts(context: RunContext, initial: torch.Tensor) -> dict[str, Callable[[], list[Phase]]]:
+    """For each of the phases that the run has, a function that measures its parts."""
+    config, method = context.config, context.method
+    parts: dict[str, Callable[[], list[Phase]]] = {}
+    if method.needs_experts() or "whole" in config.evaluation.baselines:
+        parts["experts"] = partial(
+            _training, context, "experts", context.missing_experts, config.experts
+        )
+    if method.trajectory_epochs():
+        parts["trajectories"] = partial(
+            _training, context, "trajectories", context.missing_trajectories, config.trajectories
+        )
+    if isinstance(method, Banked) and method.bank_draws():
+        parts["bank"] = partial(_bank, context, method, initial)
+    if isinstance(method, Condenser):
+        parts["condensing"] = partial(_condense, context, method, initial)
+    elif method.needs_experts():
+        parts["condensing"] = partial(_features, context)
+    if config.labels == "soft":
+        parts["labels"] = partial(_labels, context, initial)
+    parts["scoring"] = partial(_evaluate, context, initial)
+    return parts
 
 
 def busy(found: Mapping[str, Any]) -> str:
@@ -161,14 +198,18 @@ def _wait(device: torch.device) -> None:
 
 
 def _training(
-    context: RunContext, name: str, count: int, config: ExpertConfig, needed: int
-) -> Phase:
-    """Training of ``count`` networks on the real images, of ``needed`` that the run uses."""
+    context: RunContext,
+    name: str,
+    missing: Callable[[], int],
+    config: ExpertConfig | TrajectoryConfig,
+) -> list[Phase]:
+    """Training of the networks on the real images that are missing."""
+    count, needed = missing(), config.count
     train = context.train
     data = TrainingData(train.images, train.labels, train.normalization)
     steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
     step = _sgd_step(context, context.network, data, config)
-    return _phase(name, steps, step, context.device, _cached(needed - count, needed))
+    return [_phase(name, steps, step, context.device, _cached(needed - count, needed))]
 
 
 def _cached(count: int, needed: int) -> str:
@@ -191,8 +232,8 @@ def _sgd_step(
     return lambda number: trainer.step(rows, number)
 
 
-def _condense(context: RunContext, method: Condenser, initial: torch.Tensor) -> list[Phase]:
-    """Steps with untrained experts, with which they take the same time."""
+def _task(context: RunContext, method: Condenser, initial: torch.Tensor) -> CondensationTask:
+    """The task of the method with untrained experts, with which steps take the same time."""
     states = [
         context.network.initial(keyed_generator(0, "estimate", number)) for number in range(2)
     ]
@@ -200,19 +241,30 @@ def _condense(context: RunContext, method: Condenser, initial: torch.Tensor) -> 
     task = context.task(initial, [expert] if method.needs_experts() else [])
     if epochs := method.trajectory_epochs():
         task = replace(task, trajectories=untrained(context.network, epochs))
-    phases, device = [], context.device
+    return task
+
+
+def _bank(context: RunContext, method: Banked, initial: torch.Tensor) -> list[Phase]:
+    """The entries of the bank that are missing."""
+    count = method.bank_draws()
+    missing = context.missing_entries()
+    entry = method.bank_entries(_task(context, method, initial))
+    cached = _cached(count - missing, count)
+    return [_phase("bank of real features", missing, entry, context.device, cached)]
+
+
+def _condense(context: RunContext, method: Condenser, initial: torch.Tensor) -> list[Phase]:
+    """Steps of the method, with an empty bank if it uses one."""
+    task = _task(context, method, initial)
     if isinstance(method, Banked) and (count := method.bank_draws()):
-        missing = max(0, count - context.bank(method).finished()[0])
-        entry = method.bank_entries(task)
-        cached = _cached(count - missing, count)
-        phases.append(_phase("bank of real features", missing, entry, device, cached))
         shape = (count, len(task.classes), context.network.embedding_size)
-        task = replace(task, bank=torch.zeros(shape, device=device))
-    name, condensation = f"condensing with {method.title}", method.start(task)
-    return [*phases, _phase(name, method.iterations, condensation.step, device)]
+        task = replace(task, bank=torch.zeros(shape, device=context.device))
+    condensation = method.start(task)
+    name = f"condensing with {method.title}"
+    return [_phase(name, method.iterations, condensation.step, context.device)]
 
 
-def _features(context: RunContext) -> Phase:
+def _features(context: RunContext) -> list[Phase]:
     """The features for a selection: one forward pass of every real image."""
     train = context.train
     some = TrainingData(
@@ -221,7 +273,7 @@ def _features(context: RunContext) -> Phase:
     state = _initial(context, context.network)
     predict_some = partial(predict, context.network, state, some, bfloat16=context.bfloat16)
     name, steps = f"features for {context.method.title}", -(-len(train.labels) // len(some))
-    return _phase(name, steps, lambda _: predict_some(), context.device)
+    return [_phase(name, steps, lambda _: predict_some(), context.device)]
 
 
 def _labels(context: RunContext, initial: torch.Tensor) -> list[Phase]:

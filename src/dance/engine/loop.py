@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.code import outside_digest
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_json, write_json
-from dance.core.progress import log
+from dance.core.progress import begin, log, planned
 from dance.core.rng import key
 from dance.core.work import resumable
 from dance.core.world import World, join
 from dance.engine.config import RunConfig
 from dance.engine.context import RunContext, prepare
+from dance.engine.cost import seconds_of
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
@@ -88,11 +90,12 @@ def run(
         if world.is_rank_zero:
             directory.claim(config)
             _write_environment(directory, context, command)
-        if not world.broadcast_object(directory.condensed.exists()):
-            _condense(context, initial, directory, steps)
-        if world.is_rank_zero:
-            _note_missing(directory, steps)
-        score_run(context, directory)
+        with planned(_phases(context, directory), partial(seconds_of, context, initial)):
+            if not world.broadcast_object(directory.condensed.exists()):
+                _condense(context, initial, directory, steps)
+            if world.is_rank_zero:
+                _note_missing(directory, steps)
+            score_run(context, directory)
         if world.is_rank_zero:
             if not directory.done.exists():
                 spent = {"seconds": time.monotonic() - started}
@@ -100,6 +103,28 @@ def run(
             directory.finish()
     world.barrier()
     return directory.path
+
+
+def _phases(context: RunContext, directory: RunDirectory) -> list[str]:
+    """Names of the phases of the run that are still to come, in order."""
+    method, config = context.method, context.config
+    here = context.portable is None
+    names = []
+    if not directory.condensed.exists():
+        if here and method.needs_experts() and context.missing_experts():
+            names.append("experts")
+        if method.trajectory_epochs() and context.missing_trajectories():
+            names.append("trajectories")
+        if here and context.missing_entries():
+            names.append("bank")
+        if isinstance(method, Condenser):
+            names.append("condensing")
+    if here:
+        names += ["labels"] if config.labels == "soft" else []
+        names.append("scoring")
+        if "whole" in config.evaluation.baselines and "experts" not in names:
+            names += ["experts"] if context.missing_experts() else []
+    return names
 
 
 def _snapshot_steps(method: Method, requested: str | Sequence[int | str]) -> frozenset[int]:
@@ -141,11 +166,13 @@ def _condense(
     """
     method, config, world = context.method, context.config, context.world
     started = time.monotonic()
+    begin("experts")
     found = context.pool().ensure(config.experts.count) if method.needs_experts() else []
     if found and world.is_rank_zero:
         directory.add_costs(experts_seconds=sum(e.header["seconds"] for e in found))
         _add_wait(directory, "experts_wait_seconds", started)
     started = time.monotonic()
+    begin("trajectories")
     trajectories = context.trajectories()
     if trajectories is not None and world.is_rank_zero:
         directory.add_costs(trajectories_seconds=trajectories.seconds)
@@ -167,6 +194,7 @@ def _condense(
     if not isinstance(method, Condenser):
         raise ConfigError(f"{config.method} must be a Condenser or a Coreset: got {method}")
     started = time.monotonic()
+    begin("bank")
     task = context.with_bank(context.task(initial, found))
     task = replace(task, trajectories=trajectories)
     if task.bank is not None and world.is_rank_zero:
@@ -175,6 +203,7 @@ def _condense(
     whole = world.gather(initial)
     if whole is not None:
         package(whole, context).save(directory.initial)
+    begin("condensing")
     condensation = _iterate(method, task, context, directory, steps)
     done = _packaged(method, condensation, context, directory)
     if done is not None:

@@ -14,7 +14,7 @@ from dance.condensed.score import Asked, merged
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest, to_plain
 from dance.core.errors import ArtifactError
-from dance.core.progress import log
+from dance.core.progress import begin, log
 from dance.core.world import World
 from dance.data import ImageSet, load
 from dance.engine.context import RunContext, named_network, network_for
@@ -55,9 +55,11 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         return
     teacher = None
     if config.labels == "soft":
+        begin("labels")
         teacher = _relabeller(context, directory)
         condensed = _relabelled(teacher, condensed, directory)
     test = world.in_turn(lambda: load(config.data, "test", config.source)).to(context.device)
+    begin("scoring")
     board = Scoreboard(context, directory, test, condensed if teacher else None)
     for name in config.networks:
         board.add(
@@ -183,6 +185,7 @@ class Scoreboard:
         context, config = self._context, self._context.config
         if self.has("whole", config.network.name):
             return
+        begin("experts")
         experts = context.pool().ensure(config.experts.count)
         seconds = sum(expert.header["seconds"] for expert in experts)
         score = score_states(

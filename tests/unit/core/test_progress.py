@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from dance.core import progress
-from dance.core.progress import log, track
+from dance.core.progress import begin, log, planned, track
 
 
 def test_log_is_a_line_on_stderr(capsys) -> None:
@@ -53,3 +54,49 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
         assert bar._bar.tasks[0].completed == 2
         assert bar._bar.tasks[0].visible
     assert capsys.readouterr().out == ""
+
+
+def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, float]) -> list[str]:
+    """What 100 seconds of the second of three phases say, whose times are known or not."""
+    now, asked = [time.monotonic()], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def seconds(names: Sequence[str]) -> Mapping[str, float]:
+        asked.append(list(names))
+        return known
+
+    with planned(["first", "second", "third"], seconds):
+        begin("first")
+        begin("second")
+        begin("first")  # it is over
+        with track("work", 100, "steps") as bar:
+            for _ in range(100):
+                now[0] += 1
+                bar.advance()
+    assert asked == [["second", "third"]], "once, and of the phases that are left"
+    return capsys.readouterr().err.splitlines()
+
+
+def test_one_time_is_left_for_all_phases(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of(capsys, monkeypatch, {"third": 600.0})
+    for line in lines:
+        done, minutes, seconds = map(
+            int,
+            re.fullmatch(
+                r"phase 2 of 3, work: (\d+)/100 steps, (\d+) min (\d+) s left in all", line
+            ).groups(),
+        )
+        assert 60 * minutes + seconds == pytest.approx(600 + 100 - done, abs=1.5)
+
+
+def test_a_phase_of_several_pieces_is_as_long_as_estimated(capsys, monkeypatch) -> None:
+    lines = lines_of(capsys, monkeypatch, {"second": 300.0, "third": 600.0})
+    assert ", 14 min 49 s left in all" in lines[0] or ", 14 min 48 s left in all" in lines[0]
+
+
+def test_what_is_not_known_is_said(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of(capsys, monkeypatch, {})
+    assert re.fullmatch(
+        r"phase 2 of 3, work: \d+/100 steps, 1 min \d+ s left in this phase, later ones unknown",
+        lines[0],
+    )
