@@ -162,9 +162,10 @@ def test_runs_on_grey_and_colour(name: str, channels: int) -> None:
     pixels = made["pixels"]
     assert pixels.shape == given.initial.shape
     assert pixels.dtype == torch.float32
-    assert bool(pixels.isfinite().all())
+    assert bool(pixels.isfinite().all()), f"all pixels must stay finite in {STEPS} steps of {name}"
     moved = (pixels - given.initial).flatten(1).abs().amax(1)
-    assert bool((moved > 0).all())  # every stored image
+    still = (moved == 0).nonzero().flatten().tolist()
+    assert not still, f"every stored image must change in {STEPS} steps of {name}: {still} did not"
     assert all(np.isfinite(list(row.values())).all() for row in losses)
 
 
@@ -186,10 +187,15 @@ def test_the_seed_decides_and_nothing_else(name: str) -> None:
         np.random.set_state(states[1])  # noqa: NPY002
         random.setstate(states[2])
     assert made.keys() == again.keys()
-    assert all(torch.equal(made[key], again[key]) for key in made)
-    assert losses == losses_again
+    differing = [key for key in made if not torch.equal(made[key], again[key])]
+    assert not differing and losses == losses_again, (
+        f"two runs of {name} with the same seed must be equal, whatever the global generators are: "
+        f"got other {', '.join(differing) or 'losses'}; draw from keyed_generator only"
+    )
     others = [result(name, seeded(name, given, seed))[0] for seed in (11, 12, 13)]
-    assert any(not torch.equal(made[key], other[key]) for other in others for key in made)
+    assert any(not torch.equal(made[key], other[key]) for other in others for key in made), (
+        f"the result of {name} must depend on the seed: those of three other seeds are equal"
+    )
 
 
 @every_method
@@ -197,7 +203,16 @@ def test_chunks_of_classes_change_nothing_but_rounding(name: str) -> None:
     found = [result(name, tiny(chunk=chunk), 2)[0] for chunk in (1, 2, 3)]
     for other in found[1:]:
         for key, tensor in found[0].items():
-            torch.testing.assert_close(other[key], tensor, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                other[key],
+                tensor,
+                rtol=1e-4,
+                atol=1e-5,
+                msg=lambda found, key=key: (
+                    f"{key} of {name} must be the same with chunks of one, two and three classes, "
+                    f"up to rounding: {found}"
+                ),
+            )
 
 
 @every_condenser
@@ -220,8 +235,11 @@ def test_resumed_from_its_tensors_it_goes_on_as_if_never_stopped(
         assert (state[key].shape, state[key].dtype) == (tensor.shape, tensor.dtype)
         state[key].copy_(tensor)
     rest = [advance(made, i) for i in range(cut, 5)]
-    assert rest == losses[cut:]
-    assert all(torch.equal(state[key], straight[key]) for key in straight)
+    differing = [key for key in straight if not torch.equal(state[key], straight[key])]
+    assert rest == losses[cut:] and not differing, (
+        f"{name} must go on after step {cut} as if it had never stopped: got other "
+        f"{', '.join(differing) or 'losses'}; keep all that the next step needs in tensors of state"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -278,5 +296,14 @@ def test_lowers_its_own_losses_on_real_images(
         for key in before[0]
         if key not in state  # what stands there is told, not lowered
     }
-    assert next(iter(ratios.values())) < 0.5, ratios  # what the method matches
-    assert all(ratio < 0.95 for ratio in ratios.values()), ratios
+    first, *_ = ratios
+    assert ratios[first] < 0.5, (
+        f"{steps} steps of {name} must halve {first}, the loss that it matches, on digits of 8 "
+        f"pixels: it is {ratios[first]:.2f} of that of the images it began with; set small_options "
+        "of the method, such as a larger learning_rate"
+    )
+    higher = {key: round(ratio, 2) for key, ratio in ratios.items() if ratio >= 0.95}
+    assert not higher, (
+        f"{steps} steps of {name} must lower each of its losses below 0.95 of that of the images "
+        f"it began with: got {higher}"
+    )

@@ -35,8 +35,10 @@ def install(
     (info / "entry_points.txt").write_text(points, encoding="utf-8")
 
 
-def python(place: Path, *words: str | Path, timeout: int = 240, **environment: str) -> str:
-    """What a Python that has the distributions in ``place`` prints; it must succeed."""
+def python(
+    place: Path, *words: str | Path, timeout: int = 240, code: int = 0, **environment: str
+) -> str:
+    """What a Python that has the distributions in ``place`` prints; it must end with ``code``."""
     path = os.pathsep.join([str(place), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, *map(str, words)],
@@ -47,5 +49,5 @@ def python(place: Path, *words: str | Path, timeout: int = 240, **environment: s
         timeout=timeout,
         check=False,
     )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -57,3 +57,27 @@ def test_it_passes_the_battery(outside: Path) -> None:
     assert found is not None
     assert int(found[1]) >= 10
     assert "skipped" not in printed
+
+
+def test_the_page_explains_each_helper_that_the_example_uses(outside: Path) -> None:
+    page = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
+    module = (outside / "moments.py").read_text(encoding="utf-8")
+    imported = re.findall(r"^from dance\S* import (.+)$", module, re.M)
+    names = [name for line in imported for name in line.split(", ")]
+    assert len(names) > 10
+    called = ["match_means", "network.fresh", "network.embed", "chunk.sizes"]
+    assert not [name for name in (*names, *called) if name not in table]
+    assert '.[dev]"' in page
+
+
+@pytest.mark.slow
+def test_a_threshold_that_is_missed_is_a_sentence(outside: Path, tmp_path: Path) -> None:
+    """The example with a learning rate at which its images hardly change."""
+    module = (outside / "moments.py").read_text(encoding="utf-8")
+    slow = module.replace("learning_rate: Positive = 0.03", "learning_rate: Positive = 1e-9")
+    points = {"dance.methods": {"moments": "moments"}}
+    install(tmp_path, "dance-moments", "moments", slow, points)
+    options = ("-q", "-p", "no:cacheprovider", "-n0", "-k", "moments and lowers")
+    outcome = python(tmp_path, "-m", "pytest", *options, "tests/battery", code=1)
+    assert "24 steps of moments must halve moments, the loss that it matches" in outcome
