@@ -15,8 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
-	$(VENV)/bin/dance condense digits --ipc 10 --config quick --output runs/demo
-	@echo "open file://$(CURDIR)/runs/demo/report.html"
+	$(VENV)/bin/dance condense digits --ipc 1 --config quick --output runs/demo-ipc1
+	$(VENV)/bin/dance condense digits --ipc 10 --config quick --output runs/demo-ipc10
+	@echo "open file://$(CURDIR)/runs/demo-ipc1/report.html"
+	@echo "open file://$(CURDIR)/runs/demo-ipc10/report.html"
 
 test: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)

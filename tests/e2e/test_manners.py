@@ -20,6 +20,7 @@ from dance.engine.cost import busy
 from dance.engine.rundir import default_place
 from dance.recipes.resolve import resolve
 from e2e.command import TINY, command, done
+from e2e.outside import ROOT
 from unit.condensed.scores import made
 
 
@@ -210,3 +211,18 @@ class TestProgress:
             assert re.search(line, said, re.MULTILINE), name
         first, second = (tmp_path / name / "condensed.safetensors" for name in ("quiet", "said"))
         assert first.read_bytes() == second.read_bytes()
+
+
+class TestDemo:
+    """The demonstration shows one image per class first, and README shows the picture."""
+
+    def test_one_image_comes_before_ten(self) -> None:
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert 0 < makefile.index("condense digits --ipc 1 ") < makefile.index("--ipc 10 ")
+
+    def test_the_readme_has_its_picture(self) -> None:
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        (place,) = re.findall(r"!\[[^]]+\]\((docs/\S+\.png)\)", readme)
+        assert (ROOT / place).stat().st_size < 100_000
+        with Image.open(ROOT / place) as picture:
+            assert picture.width == 1200
