@@ -21,7 +21,7 @@ from dance.data.checks import check_classes, check_ipc
 from dance.data.config import DataConfig
 from dance.data.decode import bad_image
 from dance.data.find import LocatedSource, find
-from dance.data.fingerprint import fingerprint, survey
+from dance.data.fingerprint import Survey, fingerprint, survey
 from dance.data.imageset import ImageSet
 from dance.data.normalization import Normalization
 from dance.data.rows import read_rows
@@ -112,7 +112,9 @@ def resolution_of(source: str, config: DataConfig) -> int:
         if size := config.size or (located.known and located.known.size):
             return size
         labels = _labels(located, {old: new for new, old in enumerate(located.keep)})
-        return survey(located, _digest(labels), config.skip_bad).resolution
+        surveyed = survey(located, _digest(labels), config.skip_bad)
+        _advise_on_size(located, surveyed)
+        return surveyed.resolution
 
 
 def train_size(source: str, config: DataConfig) -> int:
@@ -125,6 +127,16 @@ def train_size(source: str, config: DataConfig) -> int:
         located = find(source, config).only(config.classes)
         labels = _labels(located, {old: new for new, old in enumerate(located.keep)})
         return len(_used(located, config, labels, _held_out(located, config, labels)))
+
+
+def _advise_on_size(located: LocatedSource, surveyed: Survey) -> None:
+    """Log to which resolution images of several sizes are brought, if nobody has chosen one."""
+    if surveyed.shortest != surveyed.longest:
+        _log_once(
+            f"{located.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
+            f"with median {surveyed.typical}; images are resized to {surveyed.resolution}, and "
+            "--size chooses another resolution"
+        )
 
 
 @contextmanager
@@ -196,12 +208,8 @@ def _decoded(
     numbers = _digest(labels)
     surveyed = survey(located, numbers, config.skip_bad)
     resolution = config.size or (located.known.size if located.known else surveyed.resolution)
-    if config.size is None and located.known is None and surveyed.shortest != surveyed.longest:
-        _log_once(
-            f"{located.name}: shorter sides are {surveyed.shortest} to {surveyed.longest} pixels, "
-            f"with median {surveyed.typical}; images are resized to {resolution}, and --size "
-            "chooses another resolution"
-        )
+    if config.size is None and located.known is None:
+        _advise_on_size(located, surveyed)
     channels = 1 if surveyed.grey else 3
     bits = surveyed.bits
     fraction = config.test_fraction if held_out else None
