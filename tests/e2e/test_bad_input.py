@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import resource
 import shutil
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from dance.cli.main import _explain
 from dance.condensed import load_set
@@ -470,6 +472,73 @@ def test_hostile_class_names_neither_escape_nor_run(tmp_path: Path) -> None:
     page = (place / "report.html").read_text(encoding="utf-8")
     assert "<script>document" not in page
     assert "&lt;script&gt;document" in page
+
+
+class TestForeignFiles:
+    """A sound file that is no condensed set is called what it is, and not damaged."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        arrays(tmp_path / "x.npz")
+        np.save(tmp_path / "x.npy", np.zeros(3))
+        Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+        Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
+        torch.save({"weight": torch.zeros(3)}, tmp_path / "x.pt")
+        pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
+        save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+        write_tensors(tmp_path / "expert.safetensors", {"w": torch.zeros(3)}, {}, "expert")
+        write_tensors(tmp_path / "bank.safetensors", {"w": torch.zeros(3)}, {}, "portable bank")
+        write_tensors(tmp_path / "step.safetensors", {"w": torch.zeros(3)}, {}, "checkpoint")
+        (tmp_path / "x.json").write_text('{"a": 1}', encoding="utf-8")
+        (tmp_path / "x.txt").write_text("Grüße\n" * 2000, encoding="utf-8")
+        (tmp_path / "x.tar").write_bytes(b"\0" * 257 + b"ustar" + b"\0" * 250)
+        (tmp_path / "x.gz").write_bytes(gzip.compress(b"text"))
+        (tmp_path / "x.pkl").write_bytes(b"\x80\x04]" + b"N" * 9 + b".")
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("name", "what"),
+        [
+            ("x.npz", "an archive of NumPy arrays (.npz)"),
+            ("x.npy", "a NumPy array (.npy)"),
+            ("x.png", "a PNG image"),
+            ("x.jpg", "a JPEG image"),
+            ("x.pt", "a file of PyTorch (.pt)"),
+            ("x.parquet", "a parquet file"),
+            ("other.safetensors", "a safetensors file of another program"),
+            ("expert.safetensors", "an expert"),
+            ("bank.safetensors", "a portable bank"),
+            ("step.safetensors", "a checkpoint"),
+            ("x.json", "a JSON file"),
+            ("x.txt", "a text file"),
+            ("x.tar", "a tar archive"),
+            ("x.gz", "a gzip archive"),
+            ("x.pkl", "a pickle"),
+        ],
+    )
+    def test_what_it_is(self, name: str, what: str, folder: Path) -> None:
+        said = f"{name} must be a condensed set of dance, and is {what}; name a run directory"
+        assert "damaged" not in refused("evaluate", folder / name, says=[said])
+
+    def test_a_folder_without_a_run(self, folder: Path) -> None:
+        says = ["no condensed set in the folder", "name a run directory, or its condensed"]
+        for verb in ("evaluate", "report"):
+            refused(verb, folder, says=says)
+
+    def test_a_run_that_is_not_finished(self, run: Path) -> None:
+        (run / FILE).unlink()
+        refused("evaluate", run, says=["its run is not finished; repeat dance condense"], place=run)
+
+
+def test_a_score_on_other_data_is_said(run: Path, tmp_path: Path) -> None:
+    names = np.array([str(digit) for digit in range(10)])
+    images = RNG.integers(0, 255, (200, 8, 8), dtype=np.uint8)
+    other = arrays(tmp_path / "x.npz", images=images, labels=np.arange(200) % 10, classes=names)
+    words = ("evaluate", run, "--repeats=1", "--epochs=1")
+    assert "other data" not in done(*words).err
+    outcome = done(*words, "--data", other)
+    assert f"the set was made from digits, and is scored on other data: {other}" in outcome.err
+    assert "scored on data with another fingerprint" in outcome.out
 
 
 class TestDamage:

@@ -20,7 +20,7 @@ from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
 from dance.condensed.pixel_range import PixelRange
 from dance.condensed.score import Score, scores_from_plain
-from dance.core.errors import ArtifactError, ConfigError
+from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
 from dance.core.files import check_path, checksum, locked, read_tensors, write_tensors
 from dance.core.format import plural, span
 from dance.data.normalization import Normalization
@@ -300,8 +300,20 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
     Raises:
         ArtifactError: missing, damaged, not a condensed set, or of a newer version of the format.
     """
-    path = set_file(path)
-    tensors, header = read_tensors(path, KIND)
+    place, path = path, set_file(path)
+    if Path(place).is_dir() and not path.exists():
+        raise ArtifactError(
+            f"there is no condensed set in the folder {place}: "
+            + (
+                "its run is not finished; repeat dance condense to resume it"
+                if (Path(place) / "config.yaml").exists()
+                else f"name a run directory, or its {RUN_FILE}"
+            )
+        )
+    try:
+        tensors, header = read_tensors(path, KIND)
+    except ForeignFileError as error:
+        raise ForeignFileError(f"{error}; name a run directory, or its {RUN_FILE}") from error
     version = header.get("format") if isinstance(header, dict) else None
     if not isinstance(version, int) or version < 1:
         raise ArtifactError(

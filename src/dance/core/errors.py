@@ -22,6 +22,10 @@ class ArtifactError(DanceError):
     """A file or directory of dance is missing, damaged, of another run, or cannot be written."""
 
 
+class ForeignFileError(ArtifactError):
+    """A file is sound, but of another kind or of another program."""
+
+
 class MissingExpertsError(DanceError):
     """A method needs expert networks that are not there and may not be trained here."""
 

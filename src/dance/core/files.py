@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dance.core.config import format_value
-from dance.core.errors import ArtifactError, ConfigError
+from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
+from dance.core.file_kinds import describe
 from dance.core.progress import log
 
 Json = Any
@@ -240,7 +241,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         The tensors on the CPU and the header.
 
     Raises:
-        ArtifactError: missing, truncated, altered, or of another kind; the message names the file.
+        ForeignFileError: it is a file of another kind, or of another program.
+        ArtifactError: missing, truncated or altered; the message names the file.
     """
     try:
         check_openable(path)
@@ -252,6 +254,9 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
     except IsADirectoryError as error:
         raise ArtifactError(f"{path} is a folder, not a {kind} file") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        what = describe(path) if path.is_file() else None
+        if what is not None:
+            raise ForeignFileError(f"{path} must be {_a(kind)} of dance, and is {what}") from error
         raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error
     if not isinstance(about, dict):
         raise ArtifactError(
@@ -259,12 +264,21 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
         )
     header = about.get("header")
     if about.get("kind") != kind:
-        raise ArtifactError(
-            f"{path} must be a {kind} of dance: it is {about.get('kind', 'something else')!r}"
+        found = about.get("kind")
+        what = (
+            _a(found[:60])
+            if found and isinstance(found, str)
+            else "a safetensors file of another program"
         )
+        raise ForeignFileError(f"{path} must be {_a(kind)} of dance, and is {what}")
     if about.get("sha256") != checksum(tensors, header):
         raise ArtifactError(f"{path} is damaged: its content does not match its checksum")
     return tensors, header
+
+
+def _a(noun: str) -> str:
+    """A noun with its indefinite article."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def read_part(path: Path, kind: str, name: str, expected: str) -> torch.Tensor:

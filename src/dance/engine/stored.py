@@ -13,6 +13,7 @@ from dance.condensed.score import Asked
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import build
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
 from dance.engine.context import local_device, named_network, network_for
@@ -136,6 +137,13 @@ class StoredScorer:
                 "the data must have the classes of the set: "
                 f"{path} has {list(condensed.classes)[:5]}…, {name} has "
                 f"{list(test.classes)[:5]}…; name the right data with --data"
+            )
+        made_from = condensed.provenance.get("data_fingerprint")
+        if made_from is not None and made_from != test.fingerprint:
+            log(
+                f"the set was made from {condensed.provenance.get('dataset') or 'other data'}, and "
+                f"is scored on other data: {name}, prepared as {test.fingerprint[:12]} and not as "
+                f"{str(made_from)[:12]}"
             )
         return StoredScorer(
             path=path,
