@@ -489,7 +489,7 @@ class TestForeignFiles:
         write_tensors(tmp_path / "expert.safetensors", {"w": torch.zeros(3)}, {}, "expert")
         write_tensors(tmp_path / "bank.safetensors", {"w": torch.zeros(3)}, {}, "portable bank")
         write_tensors(tmp_path / "step.safetensors", {"w": torch.zeros(3)}, {}, "checkpoint")
-        (tmp_path / "x.json").write_text('{"a": 1}', encoding="utf-8")
+        (tmp_path / "x.json").write_text('{"some": "content"}', encoding="utf-8")
         (tmp_path / "x.txt").write_text("Grüße\n" * 2000, encoding="utf-8")
         (tmp_path / "x.tar").write_bytes(b"\0" * 257 + b"ustar" + b"\0" * 250)
         (tmp_path / "x.gz").write_bytes(gzip.compress(b"text"))
