@@ -18,6 +18,7 @@ _TABLE = "val_annotations.txt"
 """TinyImageNet's table of the labels of its val/ folder, which has no class folders."""
 _HEAPS = ("images", "image", "imgs", "img", "data", "all", "unknown", "unlabeled", "unlabelled")
 """Names of folders that hold the images of a split without labels."""
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _TO_CHOOSE = (
     f"; for splits give --test-split NAME, for classes write {MAPPING} beside the folders: "
     '{"folder": "class", …}'
@@ -87,6 +88,9 @@ def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
             notes.append(
                 f"{loose:,} image{'s' * (loose > 1)}{place} beside the class folders: left out"
             )
+    archives = [path.name for path in sorted(base.iterdir()) if path.suffix in _ARCHIVES]
+    if archives:
+        notes.append(f"archives beside the folders are not unpacked: {list_some(archives)}")
     classes, ignored = _named(names, [base, parts["train"]])
     return ClassFolders(parts, *classes, (*notes, *ignored))
 

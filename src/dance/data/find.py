@@ -229,6 +229,11 @@ def _open(location: str, config: DataConfig) -> Source | None:
             f"--test-split must choose among several splits: {opened.name} has none to choose "
             "from; leave it out"
         )
+    if config.label_column is not None and not opened.has_columns:
+        raise DataError(
+            f"--label-column must name a column, or a key of a JSON file: {opened.name} has none; "
+            "leave it out"
+        )
     return opened
 
 

@@ -17,7 +17,7 @@ from dance.core.files import Json
 from dance.core.progress import log, track
 from dance.data.build import SPLITS, DecodingPlan, build, hold_out, level_counts, mean_and_std
 from dance.data.cache import CacheEntry, get_or_build
-from dance.data.checks import check_classes, check_ipc
+from dance.data.checks import alike, check_classes, check_ipc, list_some
 from dance.data.config import DataConfig
 from dance.data.decode import bad_image
 from dance.data.find import LocatedSource, find
@@ -287,6 +287,10 @@ def _notes(
         if difference:
             yield difference
     yield from said
+    yield from alike(located.classes)
+    counts = zip(located.classes, entry.meta["counts"]["test"], strict=True)
+    if absent := [name for name, count in counts if not count]:
+        yield f"the test split has no images of {list_some(absent)}: scores do not cover them"
     brightest = entry.meta.get("brightest", 255)
     if brightest < _DARK:
         yield (

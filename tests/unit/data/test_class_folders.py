@@ -330,3 +330,43 @@ def test_images_that_are_not_in_the_table_are_counted(tiny, pixels):
 def test_sources_without_a_choice_of_splits_say_so(tmp_path, pixels):
     with pytest.raises(DataError, match=r"--test-split .*digits has none to choose from"):
         load("digits", "test", DataConfig(test_split="val"))
+
+
+# Names, and what is left out
+
+
+def test_names_that_look_the_same_are_refused(tree):
+    with pytest.raises(DataError, match=r"differ in what can be seen.*Unicode encoding"):
+        read(tree("caf\u00e9", "cafe\u0301"))
+
+
+def test_one_name_in_two_encodings_in_two_splits_is_refused(tree):
+    root = tree("train/caf\u00e9", "train/b", "test/cafe\u0301", "test/b")
+    with pytest.raises(DataError, match="spell their classes in one way"):
+        read(root)
+
+
+def test_names_that_differ_in_letter_case_are_noted(tree):
+    classes, *_, notes = read(tree("Cat", "cat", "dog"))
+    assert classes == ("Cat", "cat", "dog")
+    assert notes == ["the classes 'Cat', 'cat' differ in letter case only, and are read as several"]
+
+
+def test_a_class_without_test_images_is_noted(tree):
+    root = tree("train/a", "train/b", "test/a", "test/b")
+    for path in (root / "test" / "b").iterdir():
+        path.unlink()
+    *_, counts, notes = read(root)
+    assert counts == [2, 0]
+    assert notes == ["the test split has no images of 'b': scores do not cover them"]
+
+
+def test_archives_beside_the_folders_are_noted(tree):
+    root = tree("a", "b")
+    (root / "c.zip").write_bytes(b"PK")
+    assert read(root)[-1] == ["archives beside the folders are not unpacked: 'c.zip'"]
+
+
+def test_a_label_column_of_folders_is_refused(tree):
+    with pytest.raises(DataError, match="--label-column must name a column"):
+        read(tree("a", "b"), label_column="kind")

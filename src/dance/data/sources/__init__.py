@@ -53,6 +53,7 @@ class Source(ABC):
         notes: what is left out, merged or reinterpreted, one sentence each, for readers of scores.
         largest: files of more bytes than that are not read, as no image needs them (None: any are).
         chooses_test: whether ``--test-split`` can choose one of several splits.
+        has_columns: whether ``--label-column`` can choose what holds the labels.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Source(ABC):
     notes: tuple[str, ...] = ()
     largest: int | None = None
     chooses_test: bool = False
+    has_columns: bool = False
 
     @abstractmethod
     def labels(self, split: str, keep: Collection[int]) -> Labels:

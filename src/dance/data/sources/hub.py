@@ -55,6 +55,7 @@ class Hub(Source):
     """
 
     chooses_test = True
+    has_columns = True
 
     def __init__(self, repository: str, splits: dict[str, Any], config: DataConfig) -> None:
         self.name = repository.rpartition("/")[2] or "data"

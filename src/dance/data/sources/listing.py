@@ -75,6 +75,7 @@ class Listing(Source):
     largest = MAX_BYTES
 
     chooses_test = True
+    has_columns = True
 
     def __init__(self, name: str, tables: dict[str, Path], whole: bool, config: DataConfig) -> None:
         self.name = name

@@ -133,6 +133,7 @@ class Parquet(Source):
     """
 
     chooses_test = True
+    has_columns = True
 
     def __init__(self, name: str, root: Path, files: Sequence[Path], config: DataConfig) -> None:
         self.name = name

@@ -40,6 +40,7 @@ class Saved(Source):
     """
 
     chooses_test = True
+    has_columns = True
 
     def __init__(self, root: Path, config: DataConfig) -> None:
         self.name = root.resolve().name

@@ -66,6 +66,7 @@ class WebDataset(Source):
     """
 
     chooses_test = True
+    has_columns = True
 
     def __init__(self, name: str, shards: list[Path], config: DataConfig) -> None:
         self.name = name
