@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dance.core.errors import DataError
 from dance.data.labels import Raw, as_numbers
 from dance.data.sources import Labels, Pixels, Record, Source
+from dance.data.splits import choose_test
 
 Array = npt.NDArray[Any]
 _CHANNELS = (1, 3, 4)
@@ -125,6 +126,22 @@ def axis_notes(name: str, images: Array) -> tuple[str, ...]:
     why = "as the others are equal" if told_apart else "as it is in most files"
     axis = "last" if last else "second"
     return (f"{name} has shape {shape}: the {axis} axis is taken for channels, {why}",)
+
+
+def val_or_test(
+    parts: Mapping[str, tuple[str, ...]],
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The arrays of the train split and of the one for testing, and what is to be said about them.
+
+    Args:
+        parts: names of the arrays by split: ``"train"``, and if present ``"test"`` and ``"val"``.
+
+    >>> val_or_test({"train": ("x", "y"), "val": ("u", "v")})[0]
+    {'train': ('x', 'y'), 'test': ('u', 'v')}
+    """
+    kinds = {split: split for split in parts if split != "train"}
+    test, said = choose_test("arrays", kinds, None)
+    return {"train": parts["train"]} | ({} if test is None else {"test": parts[test]}), said
 
 
 def _are_last(shape: Sequence[int]) -> bool:

@@ -124,7 +124,7 @@ def test_two_layouts_in_one_folder_are_both_named(tmp_path):
         ("SVHN", "extra_32x32.mat holds further images, which are not used"),
         ("STL-10", "unlabeled_X.bin holds images without labels, which are not used"),
         ("TinyImageNet", "the images in 'test' have no labels and are not used"),
-        ("MedMNIST", r"the validation split of pathmnist.npz \(5 images\) is not used"),
+        ("MedMNIST", "the split 'val' is not used"),
         ("metadata.csv", "the 10 classes are numbered in the order of their names"),
         ("save_to_disk with text labels", "from 'airplane' to 'truck'"),
     ],
@@ -338,6 +338,34 @@ def test_classes_of_a_file_name_text_labels_in_their_order(tmp_path, pixels):
     assert (found.classes, found.labels.tolist()) == (("b", "a"), [0, 1])
     np.savez(tmp_path / "set.npz", **arrays, classes=np.array(["a", "c"]))
     with pytest.raises(DataError, match="must be among its class names: 'b' is not"):
+        load(str(tmp_path / "set.npz"), "train")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_a_validation_split_of_arrays_is_the_test_split_if_there_is_no_other(
+    suffix, tmp_path, pixels
+):
+    arrays = {"images": pixels(4), "labels": [0, 1, 0, 1]}
+    arrays |= {"val_images": pixels(2, seed=1), "val_labels": [0, 1], "weights": [1.0]}
+    if suffix == "npz":
+        np.savez(tmp_path / "set.npz", **arrays)
+    else:
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    location = str(tmp_path / "set.npz" if suffix == "npz" else tmp_path)
+    found = load(location, "test")
+    assert (found.images.permute(0, 2, 3, 1).numpy() == arrays["val_images"]).all()
+    assert "the validation split 'val' is the test split" in found.notes[0]
+    assert "'weights" in found.notes[1]
+    assert "not used" in found.notes[1]
+
+
+def test_two_sets_of_arrays_in_one_file_are_refused(tmp_path, pixels):
+    labels = [0, 1, 0, 1]
+    np.savez(
+        tmp_path / "set.npz", images=pixels(4), labels=labels, x_train=pixels(4), y_train=labels
+    )
+    with pytest.raises(DataError, match="holds images/labels and x_train/y_train; store one"):
         load(str(tmp_path / "set.npz"), "train")
 
 

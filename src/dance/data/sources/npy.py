@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array
+from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, val_or_test
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Pixels, Source, starts
@@ -33,13 +34,14 @@ def _pairs(path: Path) -> list[tuple[str, str]]:
     return [pair for pair in _NAMES if present.issuperset(pair)]
 
 
-def _test_pair(path: Path, pair: tuple[str, str]) -> tuple[str, str] | None:
+def _other_pair(path: Path, pair: tuple[str, str], split: str) -> tuple[str, str] | None:
+    """The pair of files of the test or validation split, if they are there."""
     if "train" in pair[0]:
-        names = pair[0].replace("train", "test"), pair[1].replace("train", "test")
+        names = pair[0].replace("train", split), pair[1].replace("train", split)
     elif pair[0] == "images.npy":
-        names = "test_images.npy", "test_labels.npy"
+        names = f"{split}_images.npy", f"{split}_labels.npy"
     else:
-        names = "X_test.npy", "y_test.npy"
+        names = f"X_{split}.npy", f"y_{split}.npy"
     present = [name for name in names if (path / name).is_file()]
     if len(present) == 1:
         raise DataError(f"{path} must hold both {names[0]} and {names[1]}, or neither")
@@ -49,7 +51,8 @@ def _test_pair(path: Path, pair: tuple[str, str]) -> tuple[str, str] | None:
 def open_npy(location: str, config: DataConfig) -> Source:
     """Open a folder with ``X.npy`` and ``y.npy``, and ``X_test.npy`` and ``y_test.npy`` if present.
 
-    The arrays are as in an ``.npz`` file; ``classes.npy`` may hold the names of the classes.
+    Without test files ``X_val.npy`` and ``y_val.npy`` serve for testing. The arrays are as in an
+    ``.npz`` file; ``classes.npy`` may hold the names of the classes.
 
     Raises:
         DataError: there are several pairs of files, or an array holds pickled objects, or has a
@@ -62,10 +65,14 @@ def open_npy(location: str, config: DataConfig) -> Source:
             f"{root} must hold one pair of arrays: it holds "
             f"{' and '.join('/'.join(pair) for pair in pairs)}; move the others away"
         )
-    parts = {"train": pairs[0]}
-    test = _test_pair(root, pairs[0])
-    if test:
-        parts["test"] = test
+    found: dict[str, tuple[str, ...]] = {"train": pairs[0]}
+    for split in ("test", "val"):
+        if pair := _other_pair(root, pairs[0], split):
+            found[split] = pair
+    parts, said = val_or_test(found)
+    used = {_CLASSES, *(name for pair in found.values() for name in pair)}
+    if unused := sorted(file.name for file in root.glob("*.npy") if file.name not in used):
+        said = (*said, f"the files {list_some(unused)} are not used")
     images: dict[str, Pixels] = {}
     raw: dict[str, Raw] = {}
     read: list[Path] = []
@@ -85,7 +92,7 @@ def open_npy(location: str, config: DataConfig) -> Source:
         read.append(root / _CLASSES)
     labelled = number(str(root), raw, {"train": names})
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
-    notes = (*labelled.notes, *axes)
+    notes = (*labelled.notes, *said, *axes)
     return Arrays(root.resolve().name, labelled.classes, splits, read, notes)
 
 

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array
+from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, val_or_test
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Pixels, Source
 
 _NAMES = (
-    ("images", "labels", "test_images", "test_labels"),
-    ("train_images", "train_labels", "test_images", "test_labels"),  # MedMNIST
-    ("x_train", "y_train", "x_test", "y_test"),  # Keras
+    ("images", "labels", "test_images", "test_labels", "val_images", "val_labels"),
+    ("train_images", "train_labels", "test_images", "test_labels", "val_images", "val_labels"),
+    ("x_train", "y_train", "x_test", "y_test", "x_val", "y_val"),  # Keras; above: MedMNIST
 )
-"""Arrays of train images, train labels, test images and test labels; the latter two may miss."""
+"""Arrays of train, test and validation images and labels; the latter four may miss."""
 _MOST_PACKED = 1032
 """Deflate makes no data smaller than by this factor."""
 _MAX_HEADER_BYTES = 2**16
-_UNUSED = ("val_images", "val_labels")
 
 
 def _is_npz(location: str) -> bool:
@@ -45,7 +45,8 @@ def open_npz(location: str, config: DataConfig) -> Source:
 
     ``images`` is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, as uint8 or as floats
     in [0, 1]; ``labels`` is (N,) or (N, 1) of integers from 0 on, or text. ``test_images`` and
-    ``test_labels`` are optional, and so is ``classes``, the (K,) names of the classes.
+    ``test_labels`` are optional, and so is ``classes``, the (K,) names of the classes. Without test
+    images those of a validation split serve for testing.
 
     Raises:
         DataError: an array is missing, holds pickled objects, NaN or numbers out of range, or has a
@@ -53,18 +54,29 @@ def open_npz(location: str, config: DataConfig) -> Source:
     """
     path = Path(location)
     arrays = _read(path)
-    names = next((names for names in _NAMES if set(names[:2]) <= arrays.keys()), None)
-    if names is None:
+    found = [names for names in _NAMES if set(names[:2]) <= arrays.keys()]
+    if not found:
         raise DataError(
             f"{path} must hold the arrays 'images' and 'labels' (or 'train_images' and "
             f"'train_labels', or 'x_train' and 'y_train'): it holds "
             f"{', '.join(arrays) or 'nothing'}"
         )
-    parts = {"train": names[:2]}
-    if not arrays.keys().isdisjoint(names[2:]):
-        if not set(names[2:]) <= arrays.keys():
-            raise DataError(f"{path} must hold both {names[2]!r} and {names[3]!r}, or neither")
-        parts["test"] = names[2:]
+    if len(found) > 1:
+        raise DataError(
+            f"{path} must hold one set of arrays: it holds "
+            f"{' and '.join('/'.join(names[:2]) for names in found)}; store one of them"
+        )
+    names = found[0]
+    parts: dict[str, tuple[str, ...]] = {"train": names[:2]}
+    for split, pair in (("test", names[2:4]), ("val", names[4:])):
+        if not arrays.keys().isdisjoint(pair):
+            if not set(pair) <= arrays.keys():
+                raise DataError(f"{path} must hold both {pair[0]!r} and {pair[1]!r}, or neither")
+            parts[split] = pair
+    used = {name for pair in parts.values() for name in pair}
+    parts, said = val_or_test(parts)
+    if unused := sorted(arrays.keys() - used - {"classes"}):
+        said = (*said, f"of {path.name} the arrays {list_some(unused)} are not used")
     images: dict[str, Pixels] = {}
     raw: dict[str, Raw] = {}
     axes: tuple[str, ...] = ()
@@ -74,10 +86,7 @@ def open_npz(location: str, config: DataConfig) -> Source:
         raw[split] = label_array(f"{label!r} in {path}", arrays[label], len(images[split]))
     names_of_classes = _classes(path, arrays.get("classes"))
     labelled = number(str(path), raw, {"train": names_of_classes})
-    notes = (*labelled.notes, *axes)
-    if set(_UNUSED) & arrays.keys():
-        count = len(arrays.get("val_images", ()))
-        notes = (*notes, f"the validation split of {path.name} ({count:,} images) is not used")
+    notes = (*labelled.notes, *said, *axes)
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
     return Arrays(path.stem, labelled.classes, splits, [path], notes)
 
