@@ -27,7 +27,8 @@ def imported(modules: list[Module]) -> set[str]:
 
 def test_dependencies_are_those_that_are_imported() -> None:
     declared = {canonical(line) for line in PROJECT["dependencies"]}
-    optional = {canonical(line) for line in PROJECT["optional-dependencies"]["hf"]}
+    extras = PROJECT["optional-dependencies"]
+    optional = {canonical(line) for name in ("hf", "slurm") for line in extras[name]}
     assert imported(library()) - optional == declared
 
 

@@ -27,7 +27,7 @@ VERBS = {
     "report": "write the report of a run again",
     "export": "write a condensed set as parquet, class folders, npz or pt",
     "estimate": "estimate time, memory and disk space of a run from a few steps",
-    "bench": "measure the speed of the library, or compare methods under one budget",
+    "bench": "measure speed, compare methods under one budget, or run a plan of many runs",
     "list": "list methods, recipes, datasets, networks or protocols",
     "show": "show one of these in full; a recipe is YAML for --config",
 }

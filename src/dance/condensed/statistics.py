@@ -78,3 +78,24 @@ def welch(
     freedom = total**2 / sum(error**2 / count for error, count in errors)
     half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(total)
     return Difference(mean, mean - half, mean + half, level)
+
+
+def paired(
+    first: Sequence[float], second: Sequence[float], level: float = _CONFIDENCE
+) -> Difference:
+    """The mean of the differences of pairs, such as two methods at the same seeds.
+
+    The interval is that of Student's t over the differences.
+
+    Args:
+        first: at least two values.
+        second: as many, in the same order.
+        level: confidence, such as 0.99.
+    """
+    from scipy.special import stdtrit  # slow to import
+
+    gaps = [one - other for one, other in zip(first, second, strict=True)]
+    count, mean = len(gaps), math.fsum(gaps) / len(gaps)
+    variance = math.fsum((gap - mean) ** 2 for gap in gaps) / (count - 1)
+    half = float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance / count)
+    return Difference(mean, mean - half, mean + half, level)

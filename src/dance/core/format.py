@@ -14,6 +14,10 @@ from dance.core.progress import duration
 ABSENT = "\N{EN DASH}"
 """Shown in place of an unknown number."""
 _GAP = "\N{NO-BREAK SPACE}"
+_TEX = {
+    "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_",
+    "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list
 
     rule = "|".join("---:" if column.startswith(">") else "---" for column in columns)
     return [line(column.lstrip(">") for column in columns), f"|{rule}|", *map(line, rows)]
+
+
+def latex(text: str) -> str:
+    r"""Text with the special characters of LaTeX escaped.
+
+    >>> latex("50 % of a_b")
+    '50 \\% of a\\_b'
+    """
+    return "".join(_TEX.get(letter, letter) for letter in text)
 
 
 def plain(text: str) -> str:

@@ -13,10 +13,11 @@ from dance.condensed import Score
 from dance.condensed.statistics import Difference, welch
 from dance.core import format
 from dance.core.config import flat
+from dance.core.costs import build_seconds
 from dance.core.errors import ConfigError
 from dance.report.pictures import chosen_classes, data_uri
 from dance.report.record import Run, read_run
-from dance.report.summary import build_seconds, label, title
+from dance.report.summary import label, title
 
 _MOST_CLASSES, _MOST_IMAGES = 10, 4
 """Largest number of classes, and of images of a class of each run, that the page shows."""
@@ -241,20 +242,16 @@ def as_latex(comparison: Comparison) -> str:
                 if gap is None
                 else (f"${100 * gap.mean:+.1f}$ [${100 * gap.low:+.1f}$, ${100 * gap.high:+.1f}$]")
             )
-            cells = (_tex(row.name), _tex(row.score.label), accuracy, str(row.score.repeats), shown)
+            cells = (
+                format.latex(row.name),
+                format.latex(row.score.label),
+                accuracy,
+                str(row.score.repeats),
+                shown,
+            )
             lines.append(" & ".join(cells) + " \\\\")
         lines += ["\\bottomrule", "\\end{tabular}", ""]
     return "\n".join(lines)
-
-
-_TEX = {
-    "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_",
-    "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
-}  # fmt: skip
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
 
 
 def _shown(value: object) -> str:

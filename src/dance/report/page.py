@@ -9,12 +9,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dance.core import format
+from dance.core.costs import build_seconds
 from dance.report.charts import accuracy_chart, loss_chart
 from dance.report.compare import Comparison
 from dance.report.pictures import gallery
 from dance.report.record import Run
 from dance.report.summary import (
-    build_seconds,
     command,
     cost_facts,
     data_facts,

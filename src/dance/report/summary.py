@@ -11,6 +11,7 @@ from typing import Any
 from dance.condensed import Score
 from dance.condensed.score import undertrained
 from dance.core import format
+from dance.core.costs import build_seconds
 from dance.report.record import Run
 from dance.report.tables import SUBJECTS, headline, mean_std
 
@@ -114,21 +115,6 @@ def command(run: Run) -> str:
     name = Path(first).name
     program = ["python", "-m", "dance"] if name == "__main__.py" else [name]
     return shlex.join([*program, *rest])
-
-
-_BUILDING = ("experts", "trajectories", "bank", "condense", "labels")
-"""Phases of a run before the set is scored."""
-
-
-def build_seconds(costs: Mapping[str, Any]) -> float | None:
-    """Seconds until the set was finished; None if no phase was recorded.
-
-    >>> build_seconds({"experts_seconds": 2.0, "trajectories_seconds": 3.0, "bank_seconds": 4.0})
-    9.0
-    """
-    parts = [costs.get(f"{phase}_seconds") for phase in _BUILDING]
-    known = [float(part) for part in parts if part is not None]
-    return sum(known) if known else None
 
 
 @dataclass(frozen=True)

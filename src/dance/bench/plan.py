@@ -1,0 +1,375 @@
+"""The plan of a bench: data sets x methods x images per class x seeds x settings, and its cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from dance.condensed.score import Score, read_scores
+from dance.core.config import (
+    AtLeastOne,
+    Count,
+    Option,
+    build,
+    configuration,
+    digest,
+    flat,
+    format_value,
+    merge,
+    nested,
+    settings,
+    to_plain,
+)
+from dance.core.errors import ArtifactError, ConfigError, nearest
+from dance.core.yaml_file import read_yaml
+from dance.engine import RunConfig
+from dance.evaluation import PROTOCOLS
+from dance.methods import METHODS
+from dance.networks import NETWORKS
+from dance.recipes.published import table
+from dance.recipes.resolve import resolve
+
+PLANS = Path(__file__).parent / "plans"
+"""Folder of the plans that can be named without a path."""
+CELLS = "cells"
+"""Folder of the run directories, in the directory of a bench."""
+VARIANT = "variant"
+"""Name under which a variant stands among the values of the axes."""
+_LISTS = ("data", "methods", "ipc", "seeds", "networks", "protocols")
+_OF_THE_PLAN = ("data", "method", "ipc", "seed", "networks", "evaluation.protocol")
+"""Settings that are lists of the plan, so that they are no axes."""
+_QUICK = "quick"
+_LONGEST = 120
+"""Largest number of characters in the name of a cell."""
+
+
+@configuration
+class Bench:
+    """A plan; every combination of its lists is one cell, except networks and protocols.
+
+    One condensed set is scored with all networks and by all protocols.
+    """
+
+    title: str = "Bench"
+    """Heading of the results."""
+    data: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names or paths of data sets."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1), Option(names=METHODS)]
+    """Names of methods; the others are compared with the first."""
+    ipc: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)]
+    """Numbers of images per class."""
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
+    """Seeds of the condensations."""
+    networks: Annotated[tuple[str, ...], Field(min_length=1), Option(names=NETWORKS)] = ("convnet",)
+    """Names of the networks that score every set."""
+    protocols: Annotated[tuple[str, ...], Option(names=PROTOCOLS)] = ()
+    """Names of the protocols by which every set is scored (none: that of the settings)."""
+    config: str | None = None
+    """Settings to start from, as for ``dance condense --config`` (none: those of the paper)."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Nested settings that replace those of the recipes in every cell. An option of a method is
+    left out in cells of methods that do not have it."""
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    """Values to try by dotted name of a setting."""
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Nested settings to try by a name of your choice."""
+    published: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Published tables whose numbers stand beside the results; for each, the axis (or ``variant``)
+    that one of its keys means."""
+    left_out: str = ""
+    """What a quick variant leaves out of the plan."""
+
+    def __post_init__(self) -> None:
+        """Refuse duplicates, lists without values, and axes that are lists of the plan."""
+        lists = {name: getattr(self, name) for name in _LISTS}
+        lists |= {f"axes.{name}": values for name, values in self.axes.items()}
+        for name, values in lists.items():
+            if any(values.index(value) != place for place, value in enumerate(values)):
+                raise ValueError(f"{name} must name each value once: got {list(values)}")
+        for name, values in self.axes.items():
+            if not values:
+                raise ValueError(f"axes.{name} must have at least one value: got none")
+        given = [*self.axes, *flat(self.settings)]
+        given += [name for inner in self.variants.values() for name in flat(inner)]
+        for name in given:
+            if name in _OF_THE_PLAN:
+                raise ValueError(f"settings must not contain {name}: it is a list of the plan")
+            section, _, option = name.partition(".")
+            known = {n for method in self.methods for n in _options(method)}
+            if section == "options" and option and option not in known:
+                raise ValueError(
+                    f"settings must be of one of the methods: got {name!r}{nearest(option, known)}"
+                )
+        for name in self.published:
+            table(name)
+
+    def cells(self) -> list[Cell]:
+        """All cells, in the order of the lists.
+
+        Raises:
+            DanceError: a name or setting is wrong, or data cannot be read.
+        """
+        found = []
+        for data, ipc, method, seed in itertools.product(
+            self.data, self.ipc, self.methods, self.seeds
+        ):
+            for point, given in self._points(method):
+                config = resolve(data, method, ipc, self.config, self._over(given, seed))
+                name = _name(data, method, ipc, point, seed)
+                found.append(Cell(name, self, config, point, given))
+        return found
+
+    def _over(self, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        own: dict[str, Any] = {"seed": seed, "networks": list(self.networks)}
+        if self.protocols:
+            own["evaluation"] = {"protocol": self.protocols[0]}
+        return merge(given, own)
+
+    def _points(self, method: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """The values of the axes, with the settings of a cell; only axes that the method has."""
+        known, seen = _options(method), []
+        axes = {
+            name: values
+            for name, values in self.axes.items()
+            if not name.startswith("options.") or name.removeprefix("options.") in known
+        }
+        for variant, changes in (self.variants or {"": {}}).items():
+            for values in itertools.product(*axes.values()):
+                axis = dict(zip(axes, values, strict=True))
+                given = merge(merge(self.settings, changes), nested(axis))
+                options = {k: v for k, v in given.pop("options", {}).items() if k in known}
+                given |= {"options": options} if options else {}
+                if given not in seen:
+                    seen.append(given)
+                    yield ({VARIANT: variant} if variant else {}) | axis, given
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condensation, with its scores.
+
+    Attributes:
+        name: of its run directory; the same whenever the plan is read.
+        plan: that it belongs to.
+        config: of the run.
+        point: values of the axes by dotted name, and the ``variant``.
+        given: nested settings that replace those of the recipe.
+    """
+
+    name: str
+    plan: Bench
+    config: RunConfig
+    point: Mapping[str, Any]
+    given: Mapping[str, Any]
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What cells that differ by their seed only have in common."""
+        config = self.config
+        return config.data, config.ipc, config.method, self.point_text
+
+    @property
+    def point_text(self) -> str:
+        """The values of the axes, in words."""
+        return ", ".join(
+            str(value) if name == VARIANT else f"{name.removeprefix('options.')} = {value}"
+            for name, value in self.point.items()
+        )
+
+    @property
+    def budget(self) -> str:
+        """Steps and experts, in words."""
+        config, parts = self.config, []
+        if (steps := getattr(config.options, "iterations", None)) is not None:
+            parts.append(f"{steps:,} steps")
+        if config.make_method().needs_experts():
+            parts.append(f"experts {config.experts.count} x {config.experts.epochs} epochs")
+        return ", ".join(parts)
+
+    def place(self, directory: Path) -> Path:
+        """The run directory in that of the bench."""
+        return directory / CELLS / self.name
+
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the protocols by which the set is scored."""
+        return self.plan.protocols or (self.config.evaluation.protocol,)
+
+    def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
+        """The commands that make the cell, without the word ``dance``.
+
+        Args:
+            directory: of the bench.
+            missing: only those whose results do not exist yet.
+
+        Raises:
+            ArtifactError: the scores of the run are damaged.
+        """
+        run, (first, *further) = self.place(directory), self.protocols()
+        scored = {(s.asked.protocol, s.network) for s in self.scores(directory) if s.asked}
+        lacking = [
+            name
+            for name in (first, *further)
+            if not missing or any((name, network) not in scored for network in self.plan.networks)
+        ]
+        commands = []
+        if first in lacking or not self.finished(directory):
+            commands.append(self._condense(run))
+        return commands + [self._evaluate(run, name) for name in further if name in lacking]
+
+    def scores(self, directory: Path) -> list[Score]:
+        """The scores of the plan that the run holds.
+
+        Args:
+            directory: of the bench.
+
+        Raises:
+            ArtifactError: they are damaged.
+        """
+        path, wanted = self.place(directory) / "scores.json", self.config.evaluation
+        return [
+            score
+            for score in (read_scores(path) if path.exists() else ())
+            if score.subject == "condensed"
+            and score.asked is not None
+            and score.asked.protocol in self.protocols()
+            and score.network in self.plan.networks
+            and (score.asked.repeats, score.asked.epochs) == (wanted.repeats, wanted.epochs)
+        ]
+
+    def finished(self, directory: Path) -> bool:
+        """Whether the set is finished and was scored at least once."""
+        return (self.place(directory) / "done").exists()
+
+    def _condense(self, run: Path) -> list[str]:
+        config, plan = self.config, self.plan
+        words = [
+            "condense", config.data, f"--method={config.method}", f"--ipc={config.ipc}",
+            f"--seed={config.seed}", f"--networks={','.join(plan.networks)}",
+        ]  # fmt: skip
+        words += [f"--config={plan.config}"] if plan.config else []
+        words += [f"--protocol={plan.protocols[0]}"] if plan.protocols else []
+        words += [f"--{name}={_word(value)}" for name, value in flat(self.given).items()]
+        return [*words, f"--output={run}"]
+
+    def _evaluate(self, run: Path, protocol: str) -> list[str]:
+        asked = self.config.evaluation
+        words = ["evaluate", str(run), f"--protocol={protocol}"]
+        words += [f"--networks={','.join(self.plan.networks)}", f"--device={self.config.device}"]
+        for name in ("repeats", "epochs"):
+            if (value := getattr(asked, name)) is not None:
+                words.append(f"--evaluation.{name}={value}")
+        return words
+
+
+def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> Bench:
+    """The plan in a file or of a built-in name, with changes.
+
+    Args:
+        name: path of a YAML file, or the name of a plan of this package.
+        changes: plain values that replace those of the plan; settings are merged.
+        quick: use the part ``quick`` of the file, which changes the plan to one of minutes.
+
+    Raises:
+        ConfigError: no such plan, or it is wrong; the message names the place.
+    """
+    path = PLANS / f"{name}.yaml" if name in names() else Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"a bench must be a YAML file or a known name: got {name!r}{nearest(name, names())}"
+        )
+    plain = read_yaml(path)
+    if not isinstance(short := plain.pop(_QUICK, None), Mapping | None):
+        raise ConfigError(f"{path}: quick must be settings by name: got {format_value(short)}")
+    if quick and short is None:
+        raise ConfigError(f"{path} must have a part 'quick' for --quick: it has none")
+    try:
+        whole = build(Bench, plain)
+        plan = build(Bench, merge(plain, short)) if quick and short is not None else whole
+        if quick:
+            plan = replace(plan, left_out=_left_out(whole, plan))
+        return build(Bench, merge(to_plain(plan), changes)) if changes else plan
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def names() -> list[str]:
+    """Names of the plans of this package."""
+    return sorted(path.stem for path in PLANS.glob("*.yaml"))
+
+
+def check_extends(held: Bench, new: Bench, path: Path) -> None:
+    """Refuse a plan in the directory of another, unless it only adds cells or scores.
+
+    Args:
+        held: the plan of the directory.
+        new: the other one.
+        path: of the file with the former, for messages.
+
+    Raises:
+        ArtifactError: it lacks a cell, or has other settings.
+    """
+    lists = {name: (getattr(held, name), getattr(new, name)) for name in _LISTS}
+    lists |= {f"axes.{name}": (held.axes[name], new.axes.get(name, ())) for name in held.axes}
+    problems = [
+        f"{name} lacks {', '.join(map(str, lost))}"
+        for name, (old, now) in lists.items()
+        if (lost := [value for value in old if value not in now])
+    ]
+    problems += [
+        name for name in ("config", "settings") if getattr(held, name) != getattr(new, name)
+    ]
+    problems += ["axes"] if held.axes.keys() != new.axes.keys() else []
+    if any(new.variants.get(name) != value for name, value in held.variants.items()) or (
+        not held.variants and new.variants
+    ):
+        problems.append("variants")
+    if problems:
+        raise ArtifactError(
+            f"{path.parent} must be of the same plan, to which only values of lists may be added: "
+            f"it has another ({'; '.join(problems)}); choose another --output"
+        )
+
+
+def _left_out(whole: Bench, part: Bench) -> str:
+    """What the part does not have of the whole, in words."""
+    lost = [
+        f"{name} {', '.join(map(str, values))}"
+        for name in _LISTS
+        if (values := [v for v in getattr(whole, name) if v not in getattr(part, name)])
+    ]
+    return "; ".join(lost)
+
+
+def _options(method: str) -> set[str]:
+    return {setting.name for setting in settings(METHODS.get(method).Config)}
+
+
+def _name(data: str, method: str, ipc: int, point: Mapping[str, Any], seed: int) -> str:
+    """The name of a cell, with a digest where its parts cannot stand in a file name."""
+    parts = [data, method, f"ipc{ipc}"]
+    parts += [v if k == VARIANT else f"{k}={_word(v)}" for k, v in point.items()]
+    full = "-".join([*parts, f"seed{seed}"])
+    parts[0] = Path(data).stem
+    name = "-".join([*parts, f"seed{seed}"])
+    name = "".join(letter if letter.isalnum() or letter in "-_=.," else "_" for letter in name)
+    return (
+        name if name == full and len(name) <= _LONGEST else f"{name[:_LONGEST]}-{digest(full)[:6]}"
+    )
+
+
+def _word(value: Any) -> str:
+    """A plain value as on a command line.
+
+    >>> _word(True), _word(None), _word([1, 2])
+    ('true', 'none', '1,2')
+    """
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(_word, value))
+    return str(value)

@@ -1,0 +1,135 @@
+"""A plan is read strictly, and is the same cells whenever it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dance.bench.plan import PLANS, Bench, check_extends, names, read_plan
+from dance.core.config import build
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.yaml_file import to_yaml
+from dance.recipes.resolve import resolve
+
+PLAIN: dict[str, Any] = {
+    "data": ["digits"], "methods": ["random", "dm"], "ipc": [1, 2], "seeds": [0, 1],
+    "config": "quick", "settings": {"options": {"iterations": 2}},
+}  # fmt: skip
+
+
+def plan(**changes: Any) -> Bench:
+    return build(Bench, PLAIN | changes)
+
+
+def test_cells_are_the_product_with_the_settings_of_condense() -> None:
+    cells = plan().cells()
+    assert [cell.name for cell in cells[:4]] == [
+        "digits-random-ipc1-seed0", "digits-random-ipc1-seed1",
+        "digits-dm-ipc1-seed0", "digits-dm-ipc1-seed1",
+    ]  # fmt: skip
+    assert len(cells) == 8
+    over = {"seed": 1, "options": {"iterations": 2}}
+    assert cells[3].config == resolve("digits", "dm", 1, "quick", over)
+    assert [cell.name for cell in plan().cells()] == [cell.name for cell in cells]
+
+
+def test_networks_and_protocols_do_not_multiply_condensations(tmp_path: Path) -> None:
+    more = plan(networks=["convnet", "resnet10"], protocols=["quick-v1", "dc-v1"])
+    (cell, *others) = more.cells()
+    assert len(others) == 7
+    condense, evaluate = cell.commands(tmp_path)
+    assert "--networks=convnet,resnet10" in condense and "--protocol=quick-v1" in condense
+    assert evaluate[:3] == ["evaluate", str(cell.place(tmp_path)), "--protocol=dc-v1"]
+    assert "--evaluation.repeats=5" in evaluate  # of the quick variant, as for the first protocol
+
+
+def test_an_axis_multiplies_only_methods_that_have_it() -> None:
+    cells = plan(axes={"options.learning_rate": [0.1, 1.0]}, ipc=[1], seeds=[0]).cells()
+    assert [(cell.config.method, cell.point_text) for cell in cells] == [
+        ("random", ""), ("dm", "learning_rate = 0.1"), ("dm", "learning_rate = 1.0"),
+    ]  # fmt: skip
+    assert cells[2].name == "digits-dm-ipc1-options.learning_rate=1.0-seed0"
+    assert cells[2].config.options.learning_rate == 1.0
+
+
+def test_variants_are_settings_by_name() -> None:
+    variants = {"whole": {}, "divided": {"factor": 2}}
+    cells = plan(variants=variants, ipc=[4], seeds=[0], methods=["dm"]).cells()
+    assert [(c.name, c.config.factor) for c in cells] == [
+        ("digits-dm-ipc4-whole-seed0", 1), ("digits-dm-ipc4-divided-seed0", 2),
+    ]  # fmt: skip
+
+
+def test_names_of_paths_are_distinct_file_names(tmp_path: Path) -> None:
+    found = [
+        build(Bench, PLAIN | {"data": ["digits"], "variants": {name: {}}}).cells()[0].name
+        for name in ("a b", "a/b", "a:b", "x" * 300)
+    ]
+    assert len(set(found)) == 4
+    assert all("/" not in name and len(name) < 150 for name in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"datas": ["digits"]}, "unknown setting 'datas'; did you mean 'data'?"),
+        ({"methods": ["dnace"]}, "did you mean 'dance'?"),
+        ({"methods": []}, "methods must name at least one: got none"),
+        ({"ipc": ["one"]}, "ipc must be a whole number: got 'one'"),
+        ({"ipc": [1, 1]}, "ipc must name each value once"),
+        ({"axes": {"options.learning_rat": [1]}}, "did you mean 'learning_rate'"),
+        ({"axes": {"seed": [1]}}, "settings must not contain seed"),
+        ({"axes": {"factor": []}}, "axes.factor must have at least one value"),
+        ({"settings": {"evaluation": {"protocol": "dc-v1"}}}, "must not contain evaluation"),
+        ({"published": {"dance_table_11": {}}}, "unknown table 'dance_table_11'"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, changes: Any, says: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(to_yaml(PLAIN | changes))
+    with pytest.raises(ConfigError) as error:
+        read_plan(str(path), {})
+    assert says in str(error.value) and str(error.value).startswith(str(path))
+
+
+def test_what_a_recipe_refuses_is_found_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="factr"):
+        plan(axes={"factr": [1]}).cells()
+
+
+def test_a_quick_part_changes_the_plan_and_says_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(to_yaml(PLAIN | {"quick": {"ipc": [1], "settings": {"factor": 1}}}))
+    found = read_plan(str(path), {"seeds": [5]}, quick=True)
+    assert (found.ipc, found.seeds, found.left_out) == ((1,), (5,), "ipc 2")
+    assert found.settings == {"options": {"iterations": 2}, "factor": 1}
+    assert read_plan(str(path), {}).ipc == (1, 2)
+    path.write_text(to_yaml(PLAIN))
+    with pytest.raises(ConfigError, match="quick"):
+        read_plan(str(path), {}, quick=True)
+
+
+def test_only_values_may_be_added(tmp_path: Path) -> None:
+    held, path = plan(axes={"factor": [1]}), tmp_path / "bench.yaml"
+    check_extends(held, plan(axes={"factor": [2, 1]}, seeds=[0, 1, 2], title="other"), path)
+    for changes, says in (
+        ({"seeds": [0]}, "seeds lacks 1"),
+        ({"config": None}, "config"),
+        ({"settings": {}}, "settings"),
+        ({"axes": {"factor": [2]}}, "axes.factor lacks 1"),
+        ({"axes": {"factor": [1], "init": ["first"]}}, "axes"),
+        ({"variants": {"a": {}}}, "variants"),
+    ):
+        with pytest.raises(ArtifactError, match=says):
+            check_extends(held, plan(**{"axes": {"factor": [1]}, **changes}), path)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_plan_of_the_package_can_be_resolved(name: str, quick: bool) -> None:
+    found = read_plan(name, {}, quick=quick)
+    assert found.cells()
+    assert bool(found.left_out) == quick
+    assert (PLANS / f"{name}.yaml").exists()
