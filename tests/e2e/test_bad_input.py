@@ -127,6 +127,13 @@ class TestWords:
             (["condense", "digits", "--protocol", "dance-v9"], ["'dance-v9'", "'dance-v1'"]),
             (["condense", "digits", "--ipc", "ten"], ["--ipc must be a whole number: got 'ten'"]),
             (["condense", "digits", "--ipc", "2.5"], ["--ipc must be a whole number: got '2.5'"]),
+            (["condense", "digits", "--ipc", "1_0"], ["--ipc must be a whole number: got '1_0'"]),
+            (["condense", "digits", "--ipc", "\u0661"], ["--ipc must be a whole number"]),
+            (["condense", "digits", "--memory-limit", f"{10**400}GB"], ["memory_limit must be"]),
+            (["condense", "digits", "--snapshots", f"every:{'9' * 5000}"], ["snapshots must be"]),
+            (["condense", "hf:../.."], ["must be given as hf:owner/name: got 'hf:../..'"]),
+            (["evaluate", "/dev/null"], ["condensed set of dance, and is a device"]),
+            (["evaluate", ""], ["no condensed set in the folder .: name a run directory"]),
             (["condense", "digits", "--ipc", "true"], ["--ipc must be a whole number"]),
             (["condense", "digits", "--ipc", "0"], ["ipc must be at least 1: got 0"]),
             (["condense", "digits", "--ipc"], ["--ipc", "expected one argument"]),
@@ -138,6 +145,14 @@ class TestWords:
             (
                 ["condense", "digits", "--options.learning_rate", "1e-300"],
                 ["options.learning_rate must be a number of float32, 0 or at least 1.4e-45"],
+            ),
+            *(
+                (["condense", "digits", f"--{name}", f"{10**12}"], [f"{name} must be at most"])
+                for name in ("source.size", "network.depth", "network.width", "experts.count")
+            ),
+            *(
+                (["condense", "digits", f"--evaluation.{name}", f"{10**12}"], ["must be at most"])
+                for name in ("repeats", "epochs")
             ),
             (["condense", "x\udcff"], ["arguments must be UTF-8 text"]),
             (["condense", "x" * 300], ["a path must be shorter"]),
@@ -216,6 +231,11 @@ class TestSizes:
         words = ("condense", "digits", "--output", place, "--ipc", str(10**12), "--init=noise")
         says = ["must fit in memory", "smaller --ipc or --size"]
         refused(*words, "--evaluation.baselines=initial", says=says, place=place)
+
+    def test_settings_whose_product_float32_cannot_hold(self, tmp_path: Path) -> None:
+        words = ("condense", "digits", "--output", tmp_path / "run", *TINY)
+        says = ["numbers must stay within float32", "lower learning rates, gamma and weights"]
+        refused(*words, "--experts.gamma=1e38", says=says)
 
     @pytest.mark.parametrize("shape", [(2**58,), (2**40, 2**40)])
     def test_memory_that_the_system_refuses_is_said_with_what_needs_less(

@@ -36,6 +36,8 @@ SHELLS = ("bash", "zsh")
 _TRACEBACK = "DANCE_TRACEBACK"
 _FILE_SYSTEM_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors that the user can remove: no space, over quota, read-only, no permission."""
+_OVERFLOW = "converted to type float without overflow"
+"""Part of PyTorch's message about a number that float32 cannot hold."""
 _MEMORY_SIGNS = ("OutOfMemoryError", "DefaultCPUAllocator", "Storage size calculation overflowed")
 """Parts of names and messages of errors by which PyTorch says that there is not enough memory."""
 
@@ -128,6 +130,12 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) and (error.filename or error.errno in _FILE_SYSTEM_ERRORS):
         what = error.filename or "a file or the output"
         return _fail(f"cannot use {what}: {error.strerror or error}", 2)
+    if _OVERFLOW in str(error):
+        return _fail(
+            "numbers must stay within float32 (3.4e38): a setting is so large that they do not; "
+            "lower learning rates, gamma and weights",
+            2,
+        )
     return _fail(
         f"failed, which is a bug in dance: {type(error).__name__}: {error}\n"
         f"set {_TRACEBACK}=1 to see where",

@@ -303,7 +303,7 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
     place, path = path, set_file(path)
     if Path(place).is_dir() and not path.exists():
         raise ArtifactError(
-            f"there is no condensed set in the folder {place}: "
+            f"there is no condensed set in the folder {Path(place)}: "
             + (
                 "its run is not finished; repeat dance condense to resume it"
                 if (Path(place) / "config.yaml").exists()

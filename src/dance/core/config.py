@@ -339,6 +339,8 @@ def _from_text(text: str, kind: Any, place: str) -> Any:
         return tuple(from_text(part, get_args(kind)[0], place) for part in parts)
     if kind in (str, Any):
         return text
+    if kind in (int, float) and (not text.isascii() or "_" in text):  # Python would read it
+        raise ValueError(text)
     if kind is int or (kind is float and math.isfinite(float(text))):
         return kind(text)
     if get_origin(kind) is Literal:

@@ -254,7 +254,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Json]:
     except IsADirectoryError as error:
         raise ArtifactError(f"{path} is a folder, not a {kind} file") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        what = describe(path) if path.is_file() else None
+        special = special_kind(path.stat().st_mode) if path.exists() else None
+        what = f"{special}, not a regular file" if special else describe(path)
         if what is not None:
             raise ForeignFileError(f"{path} must be {_a(kind)} of dance, and is {what}") from error
         raise ArtifactError(f"{path} is damaged or no {kind} file: {error}") from error

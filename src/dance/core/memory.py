@@ -33,7 +33,7 @@ def in_bytes(text: str) -> int:
     (8000000000, 1572864, 4096)
     """
     found = _AMOUNT.fullmatch(text.lower())
-    if found is None or found[2] not in _UNITS or not float(found[1]):
+    if found is None or found[2] not in _UNITS or not 0 < float(found[1]) < 1e18:
         raise ConfigError(
             f"memory_limit must be a number above 0 with a unit, such as 8GB or 512MiB: got "
             f"{text!r}"

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dance.condensed.decoders import of_factor
+from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
 from dance.engine.config import RunConfig
 from dance.methods import METHODS
+
+_MOST = {
+    "source.size": 65_536,
+    "network.depth": 16,
+    "network.width": 65_536,
+    "experts.count": 10_000,
+    "trajectories.count": 10_000,
+    "teacher.count": 10_000,
+    "teacher.students": 10_000,
+    "evaluation.repeats": 10_000,
+    "evaluation.epochs": 10_000_000,
+}
+"""Largest values of settings for which time or memory is needed before the first step."""
 
 
 def _check_whitening(config: RunConfig) -> None:
@@ -38,6 +52,10 @@ def check(config: RunConfig) -> None:
     Raises:
         ConfigError: what must hold, what was received, and what to do.
     """
+    given = flat(to_plain(config))
+    for name, most in _MOST.items():
+        if (given[name] or 0) > most:
+            raise ConfigError(f"{name} must be at most {most}: got {given[name]}")
     method = config.make_method()
     method.check_experts(config.experts.count)
     if config.whitening != "none":

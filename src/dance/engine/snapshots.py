@@ -24,7 +24,8 @@ def snapshot_steps(requested: str | Sequence[int | str], iterations: int) -> fro
     for item in [requested] if isinstance(requested, str) else requested:
         text = str(item).strip()
         interval = _EVERY.fullmatch(text)
-        number = int(interval[1]) if interval else int(text) if text.isdecimal() else 0
+        digits = interval[1] if interval else text
+        number = int(digits) if digits.isdecimal() and len(digits) < 19 else 0
         if not 1 <= number <= iterations:
             raise ConfigError(
                 "snapshots must be numbers of steps, such as 100, or every:N, each from 1 to the "

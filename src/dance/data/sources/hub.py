@@ -36,7 +36,7 @@ _SECONDS = 4
 def open_hub(location: str, config: DataConfig) -> Source:
     """Open ``hf:owner/name``, or ``hf:owner/name:subset`` for a repository of several sets."""
     repository, _, subset = location.removeprefix(_PREFIX).partition(":")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
         raise DataError(f"a set of the hub must be given as hf:owner/name: got {location!r}")
     splits = _fetch(repository, subset or None, config.offline)
     return Hub(repository, splits, config)
