@@ -112,9 +112,9 @@ class TestQuick:
         assert undertrained([condensed, enough]) == ""
         assert "6 epochs of 480 images are few" in undertrained([condensed, few])
         worse = replace(enough, last=replace(enough.last, values=(0.4,), mean=0.4))
-        assert "leave them below the condensed set" in undertrained([condensed, worse])
+        assert "they may be undertrained" in undertrained([condensed, worse])
         print_scores([condensed, worse])
-        assert "Note: the networks of the whole set are undertrained" in capsys.readouterr().out
+        assert "Note: after 40 epochs of 480 images, the networks of" in capsys.readouterr().out
 
 
 class TestWords:

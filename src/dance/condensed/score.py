@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,8 @@ _CHECKSUM = "sha256"
 """Entry of a row of ``scores.json`` that is its checksum."""
 _OPTIONAL = ("set_digest", "asked", "seconds", "peak_memory_bytes", "device")
 """Fields that are left out of plain data if they are None."""
-_ENOUGH_IMAGES = 300 * 64
-"""Images that the networks of the whole set must see, with repetitions, to count as trained."""
+_ENOUGH_STEPS, _BATCH = 300, 64
+"""Steps that the networks of the whole set must make, and images of a step, to count as trained."""
 _MAX_CHARACTERS = 60
 """Characters of a wrong value that a message shows."""
 
@@ -290,28 +291,28 @@ def merged(scores: Sequence[Score], new: Sequence[Score]) -> list[Score]:
 def undertrained(scores: Sequence[Score]) -> str:
     """Why the row of the whole set is no upper bound, in one sentence; empty if it may be one.
 
-    Its networks were trained too little if they saw fewer than 19,200 images, which are 300 steps
-    of 64, or if they end below networks that were trained on the condensed set.
+    Its networks were trained too little if they made fewer than 300 steps of 64 images, and perhaps
+    if they end below networks that were trained on the condensed set.
 
     Args:
         scores: of one run.
     """
+    advice = "so this row is no upper bound; more --experts.epochs may raise it"
     for whole in scores:
         if whole.subject != "whole":
             continue
-        seen = whole.epochs * whole.train_images
+        training = f"{plural(whole.epochs, 'epoch')} of {plural(whole.train_images, 'image')}"
+        if whole.epochs * math.ceil(whole.train_images / _BATCH) < _ENOUGH_STEPS:
+            return f"the networks of the whole set are undertrained: {training} are few, {advice}"
         condensed = [
             score.last.mean
             for score in scores
             if score.subject == "condensed" and score.network == whole.network
         ]
-        below = bool(condensed) and whole.last.mean < max(condensed)
-        if seen < _ENOUGH_IMAGES or below:
+        if condensed and whole.last.mean < max(condensed):
             return (
-                f"the networks of the whole set are undertrained: {plural(whole.epochs, 'epoch')} "
-                f"of {plural(whole.train_images, 'image')}"
-                + (" leave them below the condensed set" if below else " are few")
-                + ", so this row is no upper bound; more --experts.epochs raise it"
+                f"after {training}, the networks of the whole set end below those of the condensed "
+                f"set: they may be undertrained, {advice}"
             )
     return ""
 

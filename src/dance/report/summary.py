@@ -90,7 +90,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     if (whole := compared.get("whole")) is not None and whole.last.mean > 0:
         share = compared["condensed"].last.mean / whole.last.mean
         trained = f"{format.percent(whole.last.mean)} after {format.plural(whole.epochs, 'epoch')}"
-        doubt = "; undertrained" if undertrained(run.scores) else ""
+        doubt = "; see the notes below" if undertrained(run.scores) else ""
         found.append(("Of the whole set's accuracy", format.percent(share), trained + doubt))
     train = run.condensed.provenance.get("train_images")
     part = f"pixels in {'float32' if run.condensed.pixel_range is None else '8 bits'}"
