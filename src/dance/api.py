@@ -14,6 +14,7 @@ from dance import engine
 from dance.condensed import CondensedSet, Score, load_set
 from dance.core.config import Setting, build, merge, settings
 from dance.core.errors import ConfigError, DanceError, nearest
+from dance.core.files import check_path
 from dance.data import DataConfig
 from dance.data.known import KNOWN
 from dance.data.sources.memory import register
@@ -98,6 +99,10 @@ def condense(
         DanceError: the caller can remove the cause, such as a wrong setting or a missing data set;
             the message says how.
     """
+    if not (config is None or isinstance(config, Mapping)):
+        check_path(config)
+    if output is not None:
+        check_path(output)
     base = None if config is None or isinstance(config, Mapping) else os.fspath(config)
     plain = dict(config) if isinstance(config, Mapping) else {}
     chosen = method_of(method or plain.get("method"), base)
@@ -210,6 +215,8 @@ def _location(data: object, test: object) -> str:
     Raises:
         DanceError: the data cannot be used.
     """
+    if data is None:
+        raise ConfigError("data must be a name, a path, or images in memory: got None")
     if not isinstance(data, str | os.PathLike):
         return register(data, test)
     if test is not None:

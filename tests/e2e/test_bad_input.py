@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import dance
 from dance.cli.main import _explain
 from dance.condensed import load_set
 from dance.condensed.container import RUN_FILE as FILE
@@ -624,3 +625,25 @@ class TestDamage:
     def test_other_files_of_a_run(self, name: str, run: Path) -> None:
         (run / name).write_text('{"half', encoding="utf-8")
         refused("condense", "digits", "--output", run, *TINY, says=[name], place=run)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x\udcff", "x" * 300, 3, b"digits"])
+def test_paths_that_no_file_can_have_from_python(path: Any, run: Path) -> None:
+    reads: list[Callable[[], object]] = [
+        lambda: dance.condense("digits", output=path),
+        lambda: dance.condense("digits", config=path),
+        lambda: dance.load(path),
+        lambda: dance.evaluate(path),
+        lambda: dance.load(run).save(path),
+    ]
+    for read in reads:
+        with pytest.raises(dance.DanceError, match="a path must "):
+            read()
+
+
+def test_numbers_that_would_keep_python_busy(run: Path) -> None:
+    for name in ("repeats", "epochs"):
+        with pytest.raises(dance.DanceError, match=f"evaluation.{name} must be at most"):
+            dance.evaluate(run, **{name: 10**12})
+    with pytest.raises(dance.DanceError, match="data must be a name, a path, or images"):
+        dance.condense(None)

@@ -252,8 +252,10 @@ class CondensedSet:
         """Write one self-describing file without pickle, atomically.
 
         Raises:
+            ConfigError: no file can have this path.
             ArtifactError: it cannot be written; no incomplete file is left.
         """
+        check_path(path)
         tensors, header = self.pack()
         write_tensors(Path(path), tensors, header, KIND)
 

@@ -79,10 +79,11 @@ def check_path(path: str | PathLike[str]) -> None:
     """Refuse a path that no file can have.
 
     Raises:
-        ConfigError: it is not UTF-8, contains NUL, or is too long.
+        ConfigError: it is no path, is not UTF-8, contains NUL, or is too long.
     """
-    text = os.fspath(path)
-    problem = None
+    text, problem = path if isinstance(path, str) else str(path), None
+    if not isinstance(path, str | PathLike):
+        raise ConfigError(f"a path must be text or a path object: got {format_value(path)}")
     try:
         text.encode()
         os.lstat(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dance.condensed.decoders import of_factor
 from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
@@ -46,16 +49,27 @@ def _check_whitening(config: RunConfig) -> None:
             )
 
 
+def check_largest(given: Mapping[str, Any]) -> None:
+    """Refuse values that would keep a command busy before its first step.
+
+    Args:
+        given: values by dotted name.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name, most in _MOST.items():
+        if (given.get(name) or 0) > most:
+            raise ConfigError(f"{name} must be at most {most}: got {given[name]}")
+
+
 def check(config: RunConfig) -> None:
     """Refuse values that cannot work.
 
     Raises:
         ConfigError: what must hold, what was received, and what to do.
     """
-    given = flat(to_plain(config))
-    for name, most in _MOST.items():
-        if (given[name] or 0) > most:
-            raise ConfigError(f"{name} must be at most {most}: got {given[name]}")
+    check_largest(flat(to_plain(config)))
     method = config.make_method()
     method.check_experts(config.experts.count)
     if config.whitening != "none":

@@ -11,7 +11,7 @@ import torch
 from dance.condensed import CondensedSet, Score, load_set, set_file
 from dance.condensed.score import Asked
 from dance.core.checkpoints import Checkpoints
-from dance.core.config import build
+from dance.core.config import build, flat, to_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.progress import log
 from dance.core.world import World, join
@@ -19,6 +19,7 @@ from dance.data import DataConfig, ImageSet, load
 from dance.engine.context import local_device, named_network, network_for
 from dance.engine.portable import need_images
 from dance.engine.relabel import Relabeller
+from dance.engine.rules import check_largest
 from dance.engine.rundir import RunDirectory
 from dance.engine.scoring import asked_for, row_checkpoints, store_labels, store_scores
 from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
@@ -60,6 +61,7 @@ def evaluate(
     Raises:
         DanceError: no such set, it is damaged, or its data set cannot be read.
     """
+    check_largest(flat({"evaluation": to_plain(config), "teacher": to_plain(teacher or {})}))
     for network in networks:
         NETWORKS.get(network)
     scorer = StoredScorer.open(target, source, data=data, device=device, precision=precision)
