@@ -59,7 +59,9 @@ class Board:
     def _ahead(self, states: Sequence[State]) -> str:
         done = sum(state.status in ("done", "failed") for state in states)
         left = seconds_left(states, self._known, self._slots)
-        ahead = "time left not known yet" if left is None else f"about {plain(seconds(left))} left"
+        ahead = "time left not known yet"
+        if left is not None:
+            ahead = f"about {plain(seconds(max(left, 1.0)))} left"
         return f"{done} of {len(states)} cells, {ahead if done < len(states) else 'finished'}"
 
     def _table(self, states: Sequence[State]) -> Table:

@@ -17,7 +17,7 @@ from dance.bench.plan import Bench, Cell
 from dance.condensed import Score
 from dance.condensed.statistics import Difference, paired, summary, welch
 from dance.core import format
-from dance.core.config import to_plain
+from dance.core.config import flat, to_plain
 from dance.core.costs import build_seconds
 from dance.core.files import read_json, write_atomic, write_json, write_text
 from dance.core.format import Table
@@ -364,12 +364,18 @@ def _markdown(plan: Bench, found: Sequence[Mapping[str, Any]], command: str) -> 
     lines = [f"# {plan.title}", "", f"`{command}`", "", *budget_lines(plan), _NOTE]
     for each in tables(found):
         lines += each.markdown()
+    for published in map(table, plan.published):
+        lines += ["", f"## Published numbers: {published.cite}", "", f"{published.paper}.", ""]
+        lines += [f"* Protocol: {published.protocol}", f"* Statistic: {published.statistic}"]
+        lines += [f"* Known error: {error}" for error in published.errata]
     return "\n".join(lines) + "\n"
 
 
 def budget_lines(plan: Bench) -> list[str]:
     """What a reader must know about the budget and about what was left out."""
-    lines = [f"Settings: {plan.config or 'those of the papers'}.", ""]
+    changed = [f"{name} = {value}" for name, value in flat(plan.settings).items()]
+    settings = ", ".join([plan.config or "those of the papers", *changed])
+    lines = [f"Settings: {settings}.", ""]
     if plan.left_out:
         lines += [f"Quick variant. Left out of the whole plan: {plan.left_out}.", ""]
     if plan.published:

@@ -337,10 +337,13 @@ def check_extends(held: Bench, new: Bench, path: Path) -> None:
 
 def _left_out(whole: Bench, part: Bench) -> str:
     """What the part does not have of the whole, in words."""
+    lists = {name: (getattr(whole, name), getattr(part, name)) for name in _LISTS}
+    lists |= {name: (values, part.axes.get(name, ())) for name, values in whole.axes.items()}
+    lists["variants"] = (tuple(whole.variants), tuple(part.variants))
     lost = [
         f"{name} {', '.join(map(str, values))}"
-        for name in _LISTS
-        if (values := [v for v in getattr(whole, name) if v not in getattr(part, name)])
+        for name, (all_values, kept) in lists.items()
+        if (values := [value for value in all_values if value not in kept])
     ]
     return "; ".join(lost)
 

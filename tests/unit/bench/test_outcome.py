@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from dance.bench.outcome import Spread, verdict
+from dance.bench.outcome import Row, Spread, records, tables, verdict
+from dance.bench.plan import Cell, read_plan
 
 
 def test_two_spreads_are_told_apart() -> None:
@@ -51,3 +54,42 @@ def test_one_seed_is_compared_over_networks() -> None:
 
 def test_sets_of_different_seeds_are_not_compared() -> None:
     assert Spread({0: (0.6, 0.7), 1: (0.6, 0.7)}).minus(Spread({0: (0.5, 0.6)})) == (None, "")
+
+
+def row(cell: Cell, network: str = "convnet") -> Row:
+    score: Any = SimpleNamespace(
+        storage_bytes=307_200, num_classes=10, dataset="cifar10", network=network, repeats=2,
+        protocol="dance-v1", setting="dance-v1", labels="hard",
+    )  # fmt: skip
+    spread = Spread({0: (0.70, 0.72)})
+    return Row(cell, (cell,), {0: score}, spread, spread, {"build_seconds": 1.0})
+
+
+def published(name: str, network: str = "convnet", **changes: Any) -> dict[str, float]:
+    """Published numbers beside the cells of a plan, by what the cells differ in."""
+    cells = read_plan(name, {"data": ["cifar10"], "ipc": [10], "seeds": [0], **changes}).cells()
+    found = records([[row(cell, network)] for cell in cells], cells, {})
+    assert all("DANCE paper" in (each["published_source"] or "DANCE paper") for each in found)
+    return {
+        each["point"] or each["method"]: each["published"]
+        for each in found
+        if each["published"] is not None
+    }
+
+
+def test_published_numbers_stand_beside_their_cells() -> None:
+    assert published("table1", methods=["dance", "dm"]) == {"dance": 70.8, "dm": 48.9}
+    assert published("table1", methods=["dance"], network="resnet10") == {}
+    assert published("table3", methods=["dance"], network="resnet10") == {"dance": 67.0}
+    assert published("table5") == {
+        "nothing": 70.8, "factoring": 56.1, "alignment": 64.8, "calibration": 65.6,
+    }  # fmt: skip
+    assert published("table6")["experts.count = 20"] == 71.1
+
+
+def test_a_difference_to_a_published_number_is_shown_with_its_sign() -> None:
+    (cell,) = read_plan("table6", {"seeds": [0], "axes": {"experts.count": [5]}}).cells()
+    (shown,) = tables(records([[row(cell)]], [cell], {}))
+    cells = dict(zip(shown.columns, shown.rows[0], strict=True))
+    assert cells[">accuracy % (95 %)"].startswith("71.0 (")
+    assert (cells[">published %"], cells[">minus published"]) == ("70.8", "+0.2")
