@@ -562,6 +562,13 @@ def test_a_score_on_other_data_is_said(run: Path, tmp_path: Path) -> None:
     assert "scored on data with another fingerprint" in outcome.out
 
 
+def test_images_with_other_channels_are_refused(run: Path, tmp_path: Path) -> None:
+    images = RNG.integers(0, 255, (40, 8, 8, 3), dtype=np.uint8)
+    other = arrays(tmp_path / "x.npz", images=images, labels=np.arange(40) % 10)
+    says = ["the images must be grey", f"those of {other} are colour"]
+    refused("evaluate", run, "--data", other, says=says)
+
+
 class TestDamage:
     @staticmethod
     def flip(path: Path) -> None:

@@ -16,6 +16,7 @@ from dance.core.errors import ArtifactError, ConfigError
 from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, load
+from dance.data.checks import list_some
 from dance.engine.context import local_device, named_network, network_for
 from dance.engine.portable import need_images
 from dance.engine.relabel import Relabeller
@@ -137,8 +138,14 @@ class StoredScorer:
         if test.classes != condensed.classes:
             raise ConfigError(
                 "the data must have the classes of the set: "
-                f"{path} has {list(condensed.classes)[:5]}…, {name} has "
-                f"{list(test.classes)[:5]}…; name the right data with --data"
+                f"{path} has {list_some(condensed.classes)}, {name} has "
+                f"{list_some(test.classes)}; name the right data with --data"
+            )
+        if test.channels != condensed.channels:
+            kinds = {1: "grey", 3: "colour"}
+            raise ConfigError(
+                f"the images must be {kinds[condensed.channels]}, as those of the set: those of "
+                f"{name} are {kinds[test.channels]}; name the right data with --data"
             )
         made_from = condensed.provenance.get("data_fingerprint")
         if made_from is not None and made_from != test.fingerprint:
