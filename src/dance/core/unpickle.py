@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,11 @@ class _Machine:
 
     def run(self) -> Any:
         """Carry out all instructions and return the last value."""
+        with warnings.catch_warnings():  # Python warns of escapes that only a damaged text has
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return self._run()
+
+    def _run(self) -> Any:
         instructions = pickletools.genops(self._content)
         for count, (instruction, argument, _) in enumerate(instructions):
             if count >= MAX_INSTRUCTIONS:

@@ -254,3 +254,7 @@ def test_any_bytes_give_plain_values_or_a_message(content):
         loads(content, "x")
     except DataError as error:
         assert str(error).startswith("x is")
+
+
+def test_damaged_escapes_are_refused_or_read_without_a_warning():
+    assert loads(b"S'a\\_b'\n.", "x") in (b"a\\_b", "a\\_b")
