@@ -27,13 +27,13 @@ from dance.recipes.published import table
 NAME = "results"
 _SEEDS, _NETWORKS = "condensations", "networks"
 _NOTE = """Accuracy on test images after the last epoch, in percent: the mean over condensations of
-the mean over networks, with the 95 % interval of that mean (Student's t; over condensations, and
-with a single one over networks, which says nothing about another condensation). "Over
-condensations" is the standard deviation of the means of the sets, "over networks" that of the
-networks of one set. A difference is to the first row of its table with the 95 % interval: paired
-over condensations of the same seed, or over networks (Welch) where there are fewer than two. The
-verdict is "better" or "worse" only if the interval excludes zero. The best epoch is chosen on test
-images and only shown for comparison with papers that report it."""
+the mean over networks (n: condensations x networks of each), with the 95 % interval of that mean by
+Student's t. The interval is over condensations; with a single one it is over networks, and says
+nothing about another condensation. "Over condensations" is the standard deviation of the means of
+the sets, "over networks" that of the networks of one set. A difference is to the first row of its
+table with the 95 % interval: paired over condensations of the same seed, or over networks (Welch)
+if there is one condensation only. The verdict is "better" or "worse" only if the interval excludes
+zero. The best epoch is chosen on test images, and only shown for papers that report it."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,6 @@ class Row:
         score = next(iter(self.scores.values()))
         budget = score.storage_bytes // score.num_classes
         return self.cell.config.data, score.dataset, score.network, score.setting, budget
-
-    @property
-    def title(self) -> str:
-        """Method and point."""
-        method, point = METHODS.get(self.cell.config.method).title, self.cell.point_text
-        return f"{method}, {point}" if point else method
 
 
 def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
@@ -305,12 +299,11 @@ def _range(row: Mapping[str, Any], middle: str, low: str, high: str, sign: str =
 
 
 _SHOWN: Mapping[str, Any] = {
-    "method": lambda row: METHODS.get(row["method"]).title,
-    "point": lambda row: row["point"],
+    "method": lambda row: ", ".join(filter(None, (METHODS.get(row["method"]).title, row["point"]))),
     ">accuracy % (95 %)": lambda row: _range(row, "accuracy", "low", "high"),
     ">over condensations": lambda row: _number(row["over_condensations"]),
     ">over networks": lambda row: _number(row["over_networks"]),
-    ">sets x networks": lambda row: f"{row['condensations']} x {row['networks']}",
+    ">n": lambda row: f"{row['condensations']} x {row['networks']}",
     ">difference (95 %)": lambda row: _range(
         row, "difference", "difference_low", "difference_high", "+"
     ),
@@ -332,8 +325,7 @@ _SHOWN: Mapping[str, Any] = {
 }
 """What the tables show of a record, by column."""
 _BRIEF = (
-    "method", "point", ">accuracy % (95 %)", ">sets x networks", ">difference (95 %)", "verdict",
-    ">published %",
+    "method", ">accuracy % (95 %)", ">n", ">difference (95 %)", "verdict", ">published %",
 )  # fmt: skip
 
 
