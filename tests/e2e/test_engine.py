@@ -472,9 +472,9 @@ class TestTestData:
             splits.append(split)
             raise DataError("no test images here")
 
-        def only_train(source: str, split: str, *rest: Any) -> Any:
+        def only_train(source: str, split: str, *rest: Any, **options: Any) -> Any:
             assert split == "train"
-            return load(source, "train", *rest)
+            return load(source, "train", *rest, **options)
 
         monkeypatch.setattr(scoring_module, "load", refuse)
         monkeypatch.setattr(context_module, "load", only_train)

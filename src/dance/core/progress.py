@@ -47,23 +47,43 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a phase will take.
+
+    Attributes:
+        seconds: estimated.
+        units: that its pieces of work have in all, from which its speed is found while it runs; 0
+            if they are not known.
+    """
+
+    seconds: float
+    units: int = 0
+
+
+Estimate = Callable[[Sequence[str]], Mapping[str, Expected]]
+"""What the phases of these names will take; it leaves out those that it does not know."""
+
+
 @dataclass
 class _Plan:
     """The phases of a run, of which one is in progress.
 
     Attributes:
         names: of the phases, in order.
-        seconds: as for :func:`planned`.
+        estimate: as for :func:`planned`.
         place: of the phase in progress, from 0; -1 before the first.
         began: when it began.
-        expected: estimated seconds by name; None before it is needed.
+        done: its units so far.
+        expected: by name; None before it is needed.
     """
 
     names: Sequence[str]
-    seconds: Callable[[Sequence[str]], Mapping[str, float]]
+    estimate: Estimate
     place: int = -1
     began: float = 0.0
-    expected: Mapping[str, float] | None = None
+    done: int = 0
+    expected: Mapping[str, Expected] | None = None
 
     def left(self, here: float) -> tuple[float, bool]:
         """Seconds to the end of the run, and whether all later phases are known.
@@ -73,32 +93,32 @@ class _Plan:
         """
         if self.expected is None:
             self.expected = {}  # an estimate must not ask for another one
-            self.expected = self.seconds(self.names[self.place :])
+            self.expected = self.estimate(self.names[self.place :])
         gone = time.monotonic() - self.began
-        here = max(here, self.expected.get(self.names[self.place], 0.0) - gone)
+        phase = self.expected.get(self.names[self.place], Expected(0.0))
+        if phase.units and self.done:
+            here = max(here, gone * (phase.units - self.done) / self.done)
+        else:
+            here = max(here, phase.seconds - gone)
         later = self.names[self.place + 1 :]
-        return here + sum(self.expected.get(name, 0.0) for name in later), all(
-            name in self.expected for name in later
-        )
+        known = [self.expected[name].seconds for name in later if name in self.expected]
+        return here + sum(known), len(known) == len(later)
 
 
 _plan: _Plan | None = None
 
 
 @contextmanager
-def planned(
-    names: Sequence[str], seconds: Callable[[Sequence[str]], Mapping[str, float]]
-) -> Iterator[None]:
+def planned(names: Sequence[str], estimate: Estimate) -> Iterator[None]:
     """Show all progress of the block as that of a run of several phases.
 
     Args:
         names: of the phases, in order; :func:`begin` tells which one begins.
-        seconds: estimates the seconds of the phases that it is given, of which the first is in
-            progress, by name; it leaves out those that it does not know. It is called once, when
-            work that is not short is first shown.
+        estimate: of the phases that it is given, of which the first is in progress. It is called
+            once, when work that is not short is first shown.
     """
     global _plan
-    _plan = _Plan(names, seconds)
+    _plan = _Plan(names, estimate)
     try:
         yield
     finally:
@@ -108,7 +128,7 @@ def planned(
 def begin(name: str) -> None:
     """Tell that a phase begins; one that is not planned, or over, is passed over."""
     if _plan is not None and name in _plan.names[_plan.place + 1 :]:
-        _plan.place, _plan.began = _plan.names.index(name), time.monotonic()
+        _plan.place, _plan.began, _plan.done = _plan.names.index(name), time.monotonic(), 0
 
 
 @dataclass
@@ -132,6 +152,8 @@ class Task:
     def advance(self, count: int = 1) -> None:
         """Add ``count`` units of finished work."""
         self.done += count
+        if _plan is not None:
+            _plan.done += count
         now = time.monotonic()
         if self._bar is not None:
             if now - self._started > _QUIET_SECONDS:

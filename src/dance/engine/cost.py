@@ -15,6 +15,7 @@ from torch.nn import functional
 from dance.core import device as devices
 from dance.core.errors import DanceError
 from dance.core.format import plural, seconds
+from dance.core.progress import Expected
 from dance.core.rng import keyed_generator
 from dance.data import load
 from dance.engine.config import RunConfig
@@ -102,10 +103,10 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def seconds_of(
+def expected(
     context: RunContext, initial: torch.Tensor, names: Sequence[str]
-) -> dict[str, float]:
-    """Estimated seconds of some phases of a run, by name, for its progress.
+) -> dict[str, Expected]:
+    """What some phases of a run will take, by name, for its progress.
 
     Args:
         context: of the run.
@@ -113,7 +114,7 @@ def seconds_of(
         names: of phases that the run has; the first is in progress.
 
     Returns:
-        The seconds; empty if several processes share the work, or it does not fit into memory
+        The estimates; empty if several processes share the work, or it does not fit into memory
         beside what the run is doing. A phase in progress that is one piece is not measured.
     """
     if context.world.size > 1:
@@ -122,9 +123,15 @@ def seconds_of(
     if wanted[0] in ("bank", "condensing"):
         del wanted[0]
     try:
-        return {name: sum(phase.seconds for phase in parts[name]()) for name in wanted}
-    except (DanceError, MemoryError, torch.OutOfMemoryError):
+        found = {name: parts[name]() for name in wanted}
+    except (DanceError, MemoryError, RuntimeError):  # as PyTorch has it when memory is short
         return {}
+    # The progress of scoring counts the steps of training, and no tests.
+    units = {"scoring": sum(p.steps for p in found.get("scoring", []) if "training" in p.name)}
+    return {
+        name: Expected(sum(phase.seconds for phase in phases), units.get(name, 0))
+        for name, phases in found.items()
+    }
 
 
 def _parts(context: RunContext, initial: torch.Tensor) -> dict[str, Callable[[], list[Phase]]]:

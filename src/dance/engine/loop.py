@@ -29,7 +29,7 @@ from dance.core.work import resumable
 from dance.core.world import World, join
 from dance.engine.config import RunConfig
 from dance.engine.context import RunContext, prepare
-from dance.engine.cost import seconds_of
+from dance.engine.cost import expected
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
@@ -90,7 +90,7 @@ def run(
         if world.is_rank_zero:
             directory.claim(config)
             _write_environment(directory, context, command)
-        with planned(_phases(context, directory), partial(seconds_of, context, initial)):
+        with planned(_phases(context, directory), partial(expected, context, initial)):
             if not world.broadcast_object(directory.condensed.exists()):
                 _condense(context, initial, directory, steps)
             if world.is_rank_zero:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from dance.core import progress
-from dance.core.progress import begin, log, planned, track
+from dance.core.progress import Expected, begin, log, planned, track
 
 
 def test_log_is_a_line_on_stderr(capsys) -> None:
@@ -56,16 +56,16 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     assert capsys.readouterr().out == ""
 
 
-def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, float]) -> list[str]:
+def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, Expected]) -> list[str]:
     """What 100 seconds of the second of three phases say, whose times are known or not."""
     now, asked = [time.monotonic()], []
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
 
-    def seconds(names: Sequence[str]) -> Mapping[str, float]:
+    def estimate(names: Sequence[str]) -> Mapping[str, Expected]:
         asked.append(list(names))
         return known
 
-    with planned(["first", "second", "third"], seconds):
+    with planned(["first", "second", "third"], estimate):
         begin("first")
         begin("second")
         begin("first")  # it is over
@@ -78,7 +78,7 @@ def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, float]) -
 
 
 def test_one_time_is_left_for_all_phases(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = lines_of(capsys, monkeypatch, {"third": 600.0})
+    lines = lines_of(capsys, monkeypatch, {"third": Expected(600.0)})
     for line in lines:
         done, minutes, seconds = map(
             int,
@@ -90,8 +90,17 @@ def test_one_time_is_left_for_all_phases(capsys, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_phase_of_several_pieces_is_as_long_as_estimated(capsys, monkeypatch) -> None:
-    lines = lines_of(capsys, monkeypatch, {"second": 300.0, "third": 600.0})
+    lines = lines_of(capsys, monkeypatch, {"second": Expected(300.0), "third": Expected(600.0)})
     assert ", 14 min 49 s left in all" in lines[0] or ", 14 min 48 s left in all" in lines[0]
+
+
+def test_the_speed_of_a_phase_is_found_while_it_runs(capsys, monkeypatch) -> None:
+    """Its 400 units take one second each, whatever was estimated."""
+    lines = lines_of(capsys, monkeypatch, {"second": Expected(9000.0, 400), "third": Expected(0.0)})
+    done, minutes, seconds = map(
+        int, re.search(r"(\d+)/100 steps, (\d+) min (\d+) s left in all", lines[0]).groups()
+    )
+    assert 60 * minutes + seconds == pytest.approx(400 - done, abs=1.5)
 
 
 def test_what_is_not_known_is_said(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
