@@ -33,9 +33,9 @@ class DataConfig:
     classes: Annotated[tuple[str, ...], Option(short="--classes")] = ()
     """Names of the classes that are used (none: all)."""
     indices: Annotated[str | None, Option(metavar="FILE")] = None
-    """File with the rows of the training images that are used, counted from 0 in their order, once a
-    test split is held out and --classes applied: text with one number a line, or an .npy array
-    (none: all rows)."""
+    """File with the rows of the training images that are used, counted from 0 among those that are
+    left once a test split is held out and --classes applied: text with one number a line, or an
+    .npy array (none: all rows)."""
     test_split: Annotated[str | None, Option(short="--test-split", metavar="NAME")] = None
     """Split that serves for testing, by the name of its folder or file (none: test, else the
     validation split)."""

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import pickle
 import re
@@ -494,6 +495,7 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
         ('{"file_name": "1.png", "label": 1.5}', "whole number: it is float"),
         ('{"file_name": "1.png", "label": true}', "whole number: it is bool"),
         ('{"file_name": "1.png"}', "it is nothing"),
+        ('{"file_name": "1.png", "label": "a", "label": "b"}', "line 2 .*a key is given twice"),
     ],
 )
 def test_wrong_json_lines_are_refused(line, said, tmp_path):
@@ -550,6 +552,31 @@ def test_a_cell_without_a_split_is_refused(tmp_path):
     rows = "0.png,a,train\n1.png,b,train\n2.png,a,test\n3.png,b,\n"
     with pytest.raises(DataError, match=r"line 5 of .* must name a split"):
         load(str(listed(tmp_path / "set", f"file,label,split\n{rows}")), "train")
+
+
+def test_files_of_a_saved_split_have_the_same_class_names(tmp_path):
+    for name, classes in (("0", ["a", "b"]), ("1", ["b", "a"])):
+        about = json.dumps({"info": {"features": {"label": {"names": classes}}}})
+        table = pa.table({"image": [IMAGE] * 2, "label": [0, 1]})
+        table = table.replace_schema_metadata({"huggingface": about})
+        with (
+            pa.OSFile(str(tmp_path / f"{name}.arrow"), "wb") as file,
+            pa.ipc.new_stream(file, table.schema) as stream,
+        ):
+            stream.write_table(table)
+    files = '{"filename": "0.arrow"}, {"filename": "1.arrow"}'
+    (tmp_path / "state.json").write_text(f'{{"_data_files": [{files}]}}')
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(DataError, match=r"the same class names: .*1\.arrow has 'b', 'a', and"):
+        load(str(tmp_path), "train")
+
+
+def test_the_labels_of_the_test_batch_are_named_as_such(tmp_path):
+    location = made("CIFAR-10", tmp_path / "set")
+    batch = {"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}
+    (location / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(batch))
+    with pytest.raises(DataError, match=r"test_batch must lie in 0\.\.9 .* the test split has"):
+        load(str(location), "train")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "saved"])

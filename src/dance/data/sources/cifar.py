@@ -123,7 +123,8 @@ def _batch(path: Path, key: str, num_classes: int) -> tuple[Pixels, Labels]:
         labels = np.array(numbers, dtype=np.int64)
     except OverflowError as error:
         raise DataError(f"{key!r} of {path} must lie in 0..{num_classes - 1}") from error
-    check_range(str(path), "train" if path.name != "test" else "test", labels, num_classes)
+    split = "test" if path.name in (_TEN[2], _HUNDRED[2]) else "train"
+    check_range(str(path), split, labels, num_classes)
     images = rows.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels
 

@@ -310,12 +310,20 @@ def _entries(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _json(line: str, where: str) -> tuple[str, dict[str, Any]]:
     try:
-        entries = json.loads(line)
+        entries = json.loads(line, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where} must be a JSON object: {error}") from error
     if not isinstance(entries, dict):
         raise DataError(f"{where} must be a JSON object: it is a {type(entries).__name__}")
     return where, entries
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of a JSON object; a key that is given twice is refused."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("a key is given twice")
+    return entries
 
 
 def _count_unlisted(table: Path, listed: set[Path], notes: list[str]) -> None:

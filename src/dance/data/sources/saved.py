@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dance.core.errors import DataError
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source
@@ -102,18 +103,25 @@ class Saved(Source):
     def _read_labels(self, files: list[Path]) -> tuple[Raw, tuple[str, ...]]:
         """The labels of a split and the names of its classes, if it has some."""
         parts: list[Raw] = []
-        names: tuple[str, ...] = ()
+        names: tuple[str, ...] | None = None
         for path in files:
             with _table(path) as table:
                 _, label = columns(table.column_names, str(path), self._label_column)
-                names = class_names(table.schema.metadata, label)
+                found = class_names(table.schema.metadata, label)
+                names = found if names is None else names
+                if found != names:
+                    raise DataError(
+                        f"all files of a split must have the same class names: {path} has "
+                        f"{list_some(found) or 'none'}, and {files[0]} has "
+                        f"{list_some(names) or 'none'}"
+                    )
                 parts.append(labels(table.column(label), f"{label!r} of {path}"))
         texts = [part for part in parts if isinstance(part, list)]
         if texts and len(texts) < len(parts):
             raise DataError(f"labels must be of one type in all files: {files[0].parent} has two")
         if texts:
-            return [text for part in texts for text in part], names
-        return np.concatenate([np.asarray(part) for part in parts]), names
+            return [text for part in texts for text in part], names or ()
+        return np.concatenate([np.asarray(part) for part in parts]), names or ()
 
 
 def _parts(root: Path) -> dict[str, Path]:
