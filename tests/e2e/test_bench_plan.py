@@ -23,6 +23,7 @@ from dance.bench.outcome import NAME
 from dance.bench.plan import read_plan
 from dance.bench.product import product
 from dance.cli.main import main
+from dance.core.files import locked
 from dance.core.yaml_file import to_yaml
 from e2e.command import command, done, process
 
@@ -56,7 +57,7 @@ class Here:
         self.before = before
         self.started: list[str] = []
 
-    def start(self, words: Sequence[str], log: Path, slot: int) -> Ended:
+    def start(self, words: Sequence[str], output: Path, slot: int) -> Ended:
         self.started.append(words[0])
         code = self.before(words)
         return Ended(main(list(words)) if code is None else code)
@@ -137,6 +138,22 @@ def test_a_process_that_dies_is_started_once_more(
     assert len(here.started) == 4 and deaths == []
     assert [row["status"] for row in found] == ["done", "failed"]
     assert "signal 9" in found[1]["reason"]
+
+
+def test_a_run_that_another_process_makes_is_waited_for(
+    file: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    holder = locked(out / "cells/digits-random-ipc1-seed0/.run", "testing", wait=False)
+    holder.__enter__()
+
+    def release(words: Sequence[str]) -> None:
+        if "--method=dm" in words:
+            holder.__exit__(None, None, None)
+
+    found = make(file(seeds=[0]), out, Here(release))
+    assert [row["status"] for row in found] == ["done", "done"]
+    assert "digits-random-ipc1-seed0 waits: another process is making" in capfd.readouterr().err
 
 
 def test_printed_commands_give_the_same(file: Callable[..., Path], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import torch
 from dance.bench.plan import Cell
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import locked
+from dance.core.progress import log
 
 LOGS = "logs"
 """Folder of what the commands of the cells print, in the directory of a bench."""
@@ -53,12 +54,12 @@ class Executor(Protocol):
     slots: int
     """Number of commands at once."""
 
-    def start(self, words: Sequence[str], log: Path, slot: int) -> Job:
+    def start(self, words: Sequence[str], output: Path, slot: int) -> Job:
         """Start ``dance WORDS``.
 
         Args:
             words: arguments of the command.
-            log: file to which the output is appended.
+            output: file to which the output is appended.
             slot: from 0 to ``slots - 1``; no other running command has it.
         """
 
@@ -87,18 +88,18 @@ class Local:
         self.slots = slots or self._devices or max(1, cores() // 2)
         self._threads = threads or max(1, cores() // self.slots)
 
-    def start(self, words: Sequence[str], log: Path, slot: int) -> Job:
+    def start(self, words: Sequence[str], output: Path, slot: int) -> Job:
         """Start a process in a group of its own, so that Ctrl-C does not reach it twice."""
         environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads)}
         if self._devices:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
             devices = visible.split(",") if visible else list(map(str, range(self._devices)))
             environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
-        with log.open("ab") as output:
+        with output.open("ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dance", *words],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 process_group=0,
@@ -145,18 +146,21 @@ class Slurm:
         given = dict(parameters)
         try:
             self._executor = submitit.AutoExecutor(folder, cluster=given.pop("cluster", "slurm"))
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(f"--slurm must be used on a cluster with SLURM: {error}") from error
+        try:
             self._executor.update_parameters(**given)
         except (RuntimeError, ValueError, TypeError, NameError, AssertionError) as error:
             raise ConfigError(
                 f"--slurm must be parameters of submitit (timeout_min=60): {error}"
             ) from error
 
-    def start(self, words: Sequence[str], log: Path, slot: int) -> Job:
+    def start(self, words: Sequence[str], output: Path, slot: int) -> Job:
         """Submit a job; its output is copied to the log when it ends."""
         function = self._submitit.helpers.CommandFunction(
             [sys.executable, "-m", "dance", *words], verbose=False
         )
-        return _Submitted(self._submitit, self._executor.submit(function), log)
+        return _Submitted(self._submitit, self._executor.submit(function), output)
 
 
 @dataclass
@@ -176,9 +180,9 @@ class _Submitted:
             code = 1
         except errors.UncompletedJobError:
             code = _DIED
-        with self.log.open("a", encoding="utf-8") as log:
+        with self.log.open("a", encoding="utf-8") as file:
             for text in (self.job.stdout(), self.job.stderr()):
-                log.write(text or "")
+                file.write(text or "")
         return code
 
     def stop(self) -> None:
@@ -256,8 +260,8 @@ def _fill(states: Sequence[State], executor: Executor) -> None:
             state.slot = free.pop()
             state.status, state.started = "running", time.monotonic()
             state.log.parent.mkdir(parents=True, exist_ok=True)
-            with state.log.open("a", encoding="utf-8") as log:
-                log.write(f"$ dance {shlex.join(state.left[0])}\n")
+            with state.log.open("a", encoding="utf-8") as file:
+                file.write(f"$ dance {shlex.join(state.left[0])}\n")
             state.attempts += 1
             state.job = executor.start(state.left[0], state.log, state.slot)
 
@@ -267,7 +271,9 @@ def _in_use(state: State) -> bool:
     try:
         with locked(state.run / ".run", "making the run", wait=False):
             return False
-    except ArtifactError:
+    except ArtifactError as error:
+        if not state.not_before:
+            log(f"{state.cell.name} waits: {error}")
         state.not_before = time.monotonic() + _BUSY_SECONDS
         return True
 
@@ -288,9 +294,9 @@ def _look_after(state: State) -> None:
         state.status, state.reason = "failed", _reason(state.log, code)
 
 
-def _reason(log: Path, code: int) -> str:
+def _reason(path: Path, code: int) -> str:
     """The message of the command, or how its process ended."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     last = max(
         (place for place, line in enumerate(lines) if line.startswith("$ dance ")), default=0
     )
@@ -298,7 +304,7 @@ def _reason(log: Path, code: int) -> str:
     if said and code > 0 and code != _STOPPED:
         return said[-1]
     how = f"was killed by signal {-code}" if code < _DIED else f"ended with exit code {code}"
-    return f"its process {'died' if code == _DIED else how}; see {LOGS}/{log.name}"
+    return f"its process {'died' if code == _DIED else how}; see {LOGS}/{path.name}"
 
 
 def _stop(jobs: Sequence[Job]) -> None:
