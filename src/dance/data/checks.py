@@ -20,7 +20,7 @@ def check_same_classes(name: str, train: Sequence[str], test: Sequence[str]) -> 
     if tuple(train) == tuple(test):
         return
     only_train, only_test = sorted(set(train) - set(test)), sorted(set(test) - set(train))
-    if only_train and set(map(_spelt, only_train)) == set(map(_spelt, only_test)):
+    if only_train and set(map(spelt, only_train)) == set(map(spelt, only_test)):
         raise DataError(
             f"train and test split of {name} must spell their classes in one way: "
             f"{list_some(only_train)} of train and of test differ in spaces or in the Unicode "
@@ -34,33 +34,34 @@ def check_same_classes(name: str, train: Sequence[str], test: Sequence[str]) -> 
     )
 
 
-def _spelt(name: str) -> str:
+def spelt(name: str) -> str:
     """A name without what is not seen: spaces around it, and how its letters are encoded."""
     return unicodedata.normalize("NFC", " ".join(name.split()))
 
 
 def alike(classes: Sequence[str]) -> tuple[str, ...]:
-    """What is to be said about classes whose names differ in letter case only.
+    """What is to be said about classes whose names look the same.
 
-    >>> alike(["Cat", "cat", "dog"])
-    ("the classes 'Cat', 'cat' differ in letter case only, and are read as several",)
+    >>> alike(["Cat", "cat ", "dog"])
+    ("the classes 'Cat', 'cat ' differ in letter case, spaces or encoding only: they are several",)
     """
     same: dict[str, list[str]] = {}
     for name in classes:
-        same.setdefault(name.casefold(), []).append(name)
+        same.setdefault(spelt(name).casefold(), []).append(name)
     several = [name for names in same.values() if len(names) > 1 for name in names]
     if not several:
         return ()
     return (
-        f"the classes {list_some(several)} differ in letter case only, and are read as several",
+        f"the classes {list_some(several)} differ in letter case, spaces or encoding only: they "
+        "are several",
     )
 
 
 def check_distinct(name: str, classes: Sequence[str]) -> None:
-    """Refuse two classes of one name, or of names that look the same.
+    """Refuse two classes of one name.
 
     Raises:
-        DataError: a name is given twice, or two names differ in spaces or encoding only.
+        DataError: a name is given twice.
     """
     if len(set(classes)) < len(classes):
         twice = sorted({name for name in classes if classes.count(name) > 1})
@@ -68,13 +69,6 @@ def check_distinct(name: str, classes: Sequence[str]) -> None:
             f"every class of {name} must have a name of its own: {list_some(twice)} "
             f"{'is' if len(twice) == 1 else 'are'} given to several; rename them"
         )
-    seen: dict[str, str] = {}
-    for each in classes:
-        if (other := seen.setdefault(_spelt(each), each)) != each:
-            raise DataError(
-                f"classes of {name} must differ in what can be seen: {other!r} and {each!r} differ "
-                "in spaces or in the Unicode encoding of letters; write them in one way"
-            )
 
 
 def check_range(name: str, split: str, labels: npt.NDArray[np.int64], num_classes: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dance.core.errors import DataError
-from dance.data.checks import check_range, check_same_classes, list_some
+from dance.data.checks import check_range, check_same_classes, list_some, spelt
 
 Numbers = npt.NDArray[np.int64]
 Raw = Numbers | list[str]
@@ -132,7 +132,8 @@ def named(
         The K class names, and by split the position of every text among them, (n,) int64.
 
     Raises:
-        DataError: a text is empty, or two whole numbers are written in two ways (``1`` and ``01``).
+        DataError: a text is empty, or one label is written in two ways (``1`` and ``01``, or
+            ``cat`` and ``cat`` with a space).
 
     >>> named("x", {"train": ["dog", "cat", "dog"]})
     (('cat', 'dog'), {'train': array([1, 0, 1])})
@@ -140,6 +141,13 @@ def named(
     found = {text for texts in splits.values() for text in texts}
     if any(not text.strip() for text in found):
         raise DataError(f"every image must have a label: {where} has empty ones; fill them in")
+    seen: dict[str, str] = {}
+    for text in sorted(found):
+        if (other := seen.setdefault(spelt(text), text)) != text:
+            raise DataError(
+                f"a label must be written in one way: {where} has {other!r} and {text!r}, which "
+                "differ in spaces or in the Unicode encoding of letters; rewrite one of them"
+            )
     if all(_WHOLE.fullmatch(text) for text in found):
         classes = sorted(found, key=lambda text: (int(text), text))
         twice = [(a, b) for a, b in pairwise(classes) if int(a) == int(b)]

@@ -469,6 +469,7 @@ GOOD = "file,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n"
         (GOOD + "0.png,\n", "0.png.*as ''"),
         ("file,label\n0.png,\n1.png,b\n", "must have a label"),
         ("file,label\n0.png,1\n1.png,01\n", "written in one way.*'01' and '1'"),
+        ("file,label\n0.png,cat\n1.png,cat \n", "written in one way.*'cat' and 'cat '"),
         ('file,label\n"0.png,a\n', "cannot be read as a table"),
         ("file,label,split\n0.png,a,test\n1.png,b,test\n", "one train split: it has 'test'"),
     ],
