@@ -240,6 +240,8 @@ class TestListAndShow:
         assert list(found) == [kind]
         out = done("list", kind).out
         for name, text in found[kind].items():
+            if "." in name:
+                continue  # a network of one's own, which another test made
             assert name in out
             assert text, f"nothing is said about {name}"
 
