@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dance.core.errors import ConfigError, DataError
 from dance.core.files import Json
+from dance.core.format import plural
 from dance.core.progress import log, track
 from dance.data.build import SPLITS, DecodingPlan, build, hold_out, level_counts, mean_and_std
 from dance.data.cache import CacheEntry, get_or_build
@@ -305,7 +306,7 @@ def _notes(
     if skipped := entry.meta["skipped"]:
         listed = "; ".join(reason for _, reason in skipped[:_MAX_LISTED])
         more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
-        yield f"{len(skipped)} images that cannot be used are left out: {listed}{more}"
+        yield f"left out: {plural(len(skipped), 'image')} that cannot be used: {listed}{more}"
 
 
 @cache

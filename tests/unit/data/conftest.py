@@ -1,5 +1,6 @@
 """Small sources made on the spot, and a cache of its own for every test."""
 
+import importlib
 import io
 import json
 import os
@@ -16,7 +17,10 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """The cache of this test; no data root, no network."""
+    """The cache of this test; no data root, no network, and no note logged yet."""
+    importlib.import_module(
+        "dance.data.load"
+    )._log_once.cache_clear()  # other tests may have logged
     folder = tmp_path / "cache"
     monkeypatch.setenv("DANCE_CACHE", str(folder))
     monkeypatch.delenv("DANCE_DATA_ROOT", raising=False)

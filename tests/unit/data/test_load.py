@@ -229,7 +229,7 @@ def test_bad_images_are_left_out_counted_and_listed(broken, capsys):
     both = images.counts() + load(str(broken), "test", SKIP).counts()
     assert both.tolist() == [4, 3]
     note = images.notes[-1]
-    assert note.startswith("2 images")
+    assert note.startswith("left out: 2 images")
     assert "a/zz.png" in note
     assert "b/002.png" in note
     assert note in capsys.readouterr().err

@@ -139,7 +139,9 @@ def test_what_is_not_used_is_noted(layout, said, tmp_path, capsys):
 def test_images_that_a_table_does_not_list_are_counted(tmp_path):
     location = made("metadata.jsonl", tmp_path / "set")
     (location / "more.png").write_bytes((location / "train-0000.png").read_bytes())
-    assert any(note.startswith("1 images that metadata.jsonl does not") for note in notes(location))
+    assert any(
+        note.startswith("not used: 1 image beside metadata.jsonl") for note in notes(location)
+    )
 
 
 # CIFAR
@@ -508,8 +510,8 @@ def test_wrong_json_lines_are_refused(line, said, tmp_path):
 
 def test_missing_files_are_left_out_if_asked(tmp_path):
     path = listed(tmp_path / "set", GOOD + "9.png,b\n")
-    (note,) = [note for note in notes(path, SKIP) if "are missing" in note]
-    assert note.startswith("1 files that the table lists are missing and left out")
+    (note,) = [note for note in notes(path, SKIP) if "but missing" in note]
+    assert note.startswith("left out: 1 file in the table but missing")
 
 
 def test_the_label_column_is_chosen_and_part_of_what_is_cached(tmp_path):

@@ -92,7 +92,7 @@ def test_images_that_cannot_be_read_are_not_passed_over(name, root):
     (root / "a" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
     with pytest.raises(DataError, match=rf"{name} is damaged, or no JPEG.*--skip-bad"):
         load(str(root), "train", HALF)
-    assert "1 images that cannot be used are left out" in notes(root, SKIP)[-1]
+    assert "left out: 1 image that cannot be used" in notes(root, SKIP)[-1]
 
 
 def test_heic_without_a_suffix_is_not_passed_over(root):

@@ -250,7 +250,7 @@ def test_the_expert_is_the_one_asked_for(name, by_hand) -> None:
 @pytest.mark.parametrize("name", [*NAMES, "random"])
 def test_classes_that_are_too_small_are_refused_before_any_work(name) -> None:
     given = task(5, train=image_set((9, 4, 7)))
-    with pytest.raises(ConfigError, match="got 5, and class 'class 1' has 4; use a smaller --ipc"):
+    with pytest.raises(ConfigError, match=r"class 1' has 4 .*; use a smaller --ipc"):
         make(name).select(given)
     whole = make(name).select(task(4, train=image_set((4, 4))))
     assert sorted(whole.tolist()) == list(range(8))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dance.core.errors import DataError
+from dance.core.format import plural
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
@@ -165,7 +166,7 @@ def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
             )
         rows.append(row)
     if repeated := len(rows) - len(first):
-        notes.append(f"{table.name} lists {repeated:,} files again, which count as often")
+        notes.append(f"{table.name} lists {plural(repeated, 'file')} again, counted as often")
     column = _split_column(table, divisions)
     if column is None:
         return rows
@@ -255,7 +256,7 @@ def _present(rows: list[_Row], config: DataConfig, notes: list[str]) -> list[_Ro
             f"every file that a table lists must be there: {len(missing):,} are missing: {shown}; "
             "copy them there, or leave them out with --skip-bad"
         )
-    notes.append(f"{len(missing):,} files that the table lists are missing and left out: {names}")
+    notes.append(f"left out: {plural(len(missing), 'file')} in the table but missing: {names}")
     return present
 
 
@@ -331,8 +332,7 @@ def _count_unlisted(table: Path, listed: set[Path], notes: list[str]) -> None:
     unlisted = len(set(scan(table.parent).images) - listed)
     if unlisted:
         notes.append(
-            f"{unlisted:,} images that {table.name} does not list, but which lie beside it or "
-            "below, are not used"
+            f"not used: {plural(unlisted, 'image')} beside {table.name} or below, not listed in it"
         )
 
 
