@@ -25,7 +25,8 @@ def prepare_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         stream = getattr(sys, name)
         if mode == "w" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError):  # the file below it was exchanged for a pipe
+                stream.reconfigure(errors="backslashreplace")
 
 
 def write_line(message: str) -> None:
