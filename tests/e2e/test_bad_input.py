@@ -259,6 +259,7 @@ class TestPlaceOfTheData:
         words = ("condense", "cifar10", "--data-root", tmp_path / "other")
         refused(*words, says=["--data-root must be a folder", "other"])
 
+    @pytest.mark.slow
     def test_no_network_is_found_out_within_five_seconds(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -458,6 +459,7 @@ class TestPlaces:
         words = ("condense", "digits", "--output", tmp_path / "run", *TINY)
         refused(*words, says=[f"cannot write {tmp_path}"], place=tmp_path)
 
+    @pytest.mark.slow
     def test_a_full_disk_loses_nothing_and_the_command_goes_on(
         self, tmp_path: Path, finished: Path
     ) -> None:

@@ -366,6 +366,7 @@ def long_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     running.communicate()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(
     long_run: tuple[subprocess.Popen[str], Path],
 ) -> None:

@@ -140,6 +140,7 @@ def test_an_interrupt_before_the_work(module: str, words: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (130, "")
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_the_work(tmp_path: Path) -> None:
     words = ("condense", "digits", "--output", tmp_path / "run", *TINY, "--experts.epochs=500")
     running = process(*words)

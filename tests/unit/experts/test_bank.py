@@ -151,6 +151,7 @@ Bank(Path({folder!r}), IDENTITY).ensure(12, Maker(after=lambda _: time.sleep(0.0
 """
 
 
+@pytest.mark.slow
 def test_the_same_bytes_after_kills_at_any_moment(tmp_path: Path) -> None:
     folder = tmp_path / "pool"
     script = SLOW.format(tests=str(TESTS), folder=str(folder))
