@@ -226,6 +226,7 @@ def test_a_stop_is_clean_and_the_same_command_finishes(
     same(longer, together(2, LONGER, place))
 
 
+@pytest.mark.slow
 def test_a_mistake_is_reported_once(tmp_path: Path) -> None:
     """One that all processes make, and would all report."""
     place = tmp_path / "run"

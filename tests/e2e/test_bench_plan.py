@@ -83,6 +83,7 @@ def table(directory: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
+@pytest.mark.slow
 def test_tables_of_all_kinds_and_what_is_added_later(
     file: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -215,6 +215,7 @@ def test_all_are_listed(outside: Path) -> None:
     assert listed["protocols"]["brief-v1"] == "a test"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "strategy"), [("m3d", "negate_crop"), ("dm", "negate_flip")])
 def test_a_run_has_all_of_them(outside: Path, tmp_path: Path, method: str, strategy: str) -> None:
     """A set that is known by name, matched by either mode in a network, scored and exported."""
@@ -253,6 +254,7 @@ assert sorted([*train.images[:, 0, 3, 3].tolist(), *test.images[:, 0, 0, 0]]) ==
     )
 
 
+@pytest.mark.slow
 def test_a_file_names_a_decoder(outside: Path, tmp_path: Path) -> None:
     """A set is made with it, stored, scored and exported: twice as many images as it stores."""
     file, table = tmp_path / "set.safetensors", tmp_path / "set.csv"
