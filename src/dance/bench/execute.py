@@ -199,7 +199,7 @@ class State:
         log: of its commands.
         left: commands that still must run.
         status: ``waiting``, ``running``, ``done`` or ``failed``.
-        seconds: that its commands have taken in this session.
+        seconds: that its commands have taken so far, in this call.
         reason: why it failed.
     """
 

@@ -248,6 +248,14 @@ def test_a_packed_file_that_holds_more_than_it_says_is_refused_at_once(tmp_path)
     assert time.process_time() - began < 2
 
 
+def test_two_idx_files_of_one_split_are_refused(tmp_path):
+    location = made("MNIST", tmp_path / "set")
+    (first,) = location.rglob("t10k-images-idx3-ubyte*")
+    first.with_name(first.name.replace("t10k", "test")).write_bytes(first.read_bytes())
+    with pytest.raises(DataError, match="images of the test split once: it holds t10k-images"):
+        load(str(location), "test")
+
+
 @pytest.mark.parametrize("missing", ["images-idx3-*", "*"])
 def test_idx_files_without_those_of_training_are_named(missing, tmp_path):
     location = made("MNIST", tmp_path / "set")

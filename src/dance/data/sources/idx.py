@@ -24,13 +24,22 @@ Files = dict[tuple[str, str], Path]
 
 
 def _files(path: Path) -> Files:
-    """By split and kind, the IDX files in a folder; of a packed and an unpacked one the latter."""
+    """By split and kind, the IDX files in a folder; of a packed and an unpacked one the latter.
+
+    Raises:
+        DataError: files of other names hold the same split.
+    """
     found: Files = {}
     for file in sorted(path.iterdir(), key=lambda file: file.suffix == ".gz"):
         match = _NAME.fullmatch(file.name)
         if match and file.is_file():
             split = "train" if match[1] == "train" else "test"
-            found.setdefault((split, match[2]), file)
+            other = found.setdefault((split, match[2]), file)
+            if other.name.removesuffix(".gz") != file.name.removesuffix(".gz"):
+                raise DataError(
+                    f"{path} must hold the {match[2]} of the {split} split once: it holds "
+                    f"{other.name} and {file.name}; move one of them away"
+                )
     return found
 
 
