@@ -30,6 +30,7 @@ from dance.core.world import World, join
 from dance.engine.config import RunConfig
 from dance.engine.context import RunContext, prepare
 from dance.engine.cost import expected
+from dance.engine.insight import examine
 from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
@@ -96,6 +97,8 @@ def run(
             if world.is_rank_zero:
                 _note_missing(directory, steps)
             score_run(context, directory)
+        if world.is_rank_zero:
+            examine(context, directory)
         if world.is_rank_zero:
             if not directory.done.exists():
                 spent = {"seconds": time.monotonic() - started}

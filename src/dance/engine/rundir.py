@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed.container import RUN_FILE
+from dance.condensed.insight import INSIGHT_FILE
 from dance.condensed.score import Score, merged, read_scores, write_scores
 from dance.core.config import differences, digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError
@@ -87,6 +88,7 @@ class RunDirectory:
         self.condensed = path / RUN_FILE
         self.scores = path / "scores.json"
         self.costs = path / "costs.json"
+        self.insight = path / INSIGHT_FILE
         self.snapshots = path / "snapshots"
         self.done = path / "done"
 
