@@ -6,9 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from dance.condensed.score import Statistic
+from dance.core.rng import keyed_generator
 
 _CONFIDENCE = 0.95
+LEAST_UNITS = 3
+"""Smallest number of units that can be resampled: two have three resamples, one has one."""
+_RESAMPLES = 10_000
 
 
 def summary(values: Sequence[float]) -> Statistic:
@@ -99,3 +105,44 @@ def paired(
     variance = math.fsum((gap - mean) ** 2 for gap in gaps) / (count - 1)
     half = float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance / count)
     return Difference(mean, mean - half, mean + half, level)
+
+
+def bootstrap(
+    groups: Sequence[Sequence[float]], level: float = _CONFIDENCE
+) -> tuple[float, float] | None:
+    """The percentile interval of the mean of the means of groups, by a hierarchical bootstrap.
+
+    Groups are drawn with replacement, then the values of each drawn group; of a single group, only
+    values are. The draws are keyed, so equal values give the same interval. It assumes no
+    distribution, but is too narrow for few units: it contains the true mean of normal values in
+    74 % of all cases for 3 units, 83 % for 5, 91 % for 10 and 93 % for 20, where Student's t keeps
+    its 95 % (2,000 simulations each, standard error 1 %). Therefore verdicts use Student's or
+    Welch's t. With several groups the values within them count twice, once in the means of the
+    groups, which makes up for a part: 81 % for 3 groups of 10 of equal spread within and between.
+
+    Args:
+        groups: such as the accuracies of the networks of each condensation.
+        level: nominal confidence.
+
+    Returns:
+        Low and high end; None for fewer than three units (groups, or values of a single group).
+    """
+    if len(groups) == 1:
+        groups = [[value] for value in groups[0]]
+    if len(groups) < LEAST_UNITS:
+        return None
+    generator = keyed_generator(0, "bootstrap")
+    sizes = torch.tensor([len(group) for group in groups])
+    values = torch.zeros(len(groups), int(sizes.max()), dtype=torch.float64)
+    for place, group in enumerate(groups):
+        values[place, : len(group)] = torch.tensor(group, dtype=torch.float64)
+    picks = torch.randint(len(groups), (_RESAMPLES, len(groups)), generator=generator)
+    shape = (*picks.shape, values.shape[1])
+    chosen = torch.rand(shape, generator=generator, dtype=torch.float64)
+    chosen = (chosen * sizes[picks][..., None]).long()
+    drawn = values[picks[..., None], chosen]
+    counted = torch.arange(shape[-1]) < sizes[picks][..., None]
+    means = ((drawn * counted).sum(-1) / sizes[picks]).mean(1)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = means.quantile(ends).tolist()
+    return low, high
