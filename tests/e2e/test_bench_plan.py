@@ -118,6 +118,28 @@ def test_tables_of_all_kinds_and_what_is_added_later(
     assert outcome.code == 2 and "seeds lacks 1" in outcome.err
 
 
+def test_a_set_is_condensed_once_for_all_ways_to_score_it(
+    file: Callable[..., Path], tmp_path: Path
+) -> None:
+    changes = {"axes": {"evaluation.epochs": [1, 2]}, "seeds": [0], "whole": True}
+    changes["settings"] = PLAIN["settings"] | {"experts": {"count": 3, "epochs": 1}}
+    out, here = tmp_path / "out", Here()
+    found = make(file(**changes), out, here)
+    assert here.started == ["condense", "evaluate"] * 2
+    assert [(row["method"], row["point"], row["networks"]) for row in found] == [
+        ("random", "evaluation.epochs = 1", 2), ("dm", "evaluation.epochs = 1", 2),
+        ("random", "evaluation.epochs = 2", 2), ("dm", "evaluation.epochs = 2", 2),
+        ("whole", "", 3),
+    ]  # fmt: skip
+    assert len({row["protocol"] for row in found}) == 3
+    assert found[0]["ratio"] == pytest.approx(100 * 10 / 1437, abs=1e-3)
+    assert found[4]["bootstrap_low"] <= found[4]["accuracy"] <= found[4]["bootstrap_high"]
+    page = (out / f"{NAME}.md").read_text()
+    assert page.count("Whole training set") == 2 and "undertrained" in page
+    again = Here()
+    assert make(file(**changes), out, again) == found and again.started == []
+
+
 def test_a_failed_cell_is_a_row_with_its_reason(file: Callable[..., Path], tmp_path: Path) -> None:
     found = make(
         file(seeds=[0]), tmp_path / "out", Here(lambda w: 2 if "--method=dm" in w else None)

@@ -15,25 +15,34 @@ from pyarrow import parquet
 
 from dance.bench.plan import Bench, Cell
 from dance.condensed import Score
-from dance.condensed.statistics import Difference, paired, summary, welch
+from dance.condensed.container import KIND, RUN_FILE
+from dance.condensed.score import undertrained
+from dance.condensed.statistics import LEAST_UNITS, Difference, bootstrap, paired, summary, welch
 from dance.core import format
 from dance.core.config import flat, to_plain
 from dance.core.costs import build_seconds
-from dance.core.files import read_json, write_atomic, write_json, write_text
-from dance.core.format import Table
+from dance.core.files import read_header, read_json, write_atomic, write_json, write_text
+from dance.core.format import Table, plural
+from dance.data.known import INCOMPARABLE
 from dance.methods import METHODS
 from dance.recipes.published import table
 
 NAME = "results"
 _SEEDS, _NETWORKS = "condensations", "networks"
+WHOLE = "whole"
+"""Stands for a method in the row of the whole training set, as in published tables."""
 _NOTE = """Accuracy on test images after the last epoch, in percent: the mean over condensations of
 the mean over networks (n: condensations x networks of each), with the 95 % interval of that mean by
 Student's t. The interval is over condensations; with a single one it is over networks, and says
-nothing about another condensation. "Over condensations" is the standard deviation of the means of
-the sets, "over networks" that of the networks of one set. A difference is to the first row of its
-table with the 95 % interval: paired over condensations of the same seed, or over networks (Welch)
-if there is one condensation only. The verdict is "better" or "worse" only if the interval excludes
-zero. The best epoch is chosen on test images, and only shown for papers that report it."""
+nothing about another condensation. The bootstrap interval resamples condensations, then the
+networks of each; it assumes no distribution, but is too narrow below ten, and is not given below
+three. "Over condensations" is the standard deviation of the means of the sets, "over networks" that
+of the networks of one set. A difference is to the first row of its table with the 95 % interval:
+paired over condensations of the same seed, or over networks (Welch) if there is one condensation
+only. The verdict is "better" or "worse" only if the interval excludes zero. The best epoch is
+chosen on test images, and only shown for papers that report it. The ratio is that of stored to real
+training images. The whole training set is an upper bound: the experts, trained by their own
+recipe, tested once for each data set and network."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,11 @@ class Spread:
         (values,) = self.by_seed.values()
         return summary(values).ci95, _NETWORKS if len(values) > 1 else ""
 
+    @property
+    def bootstrap(self) -> tuple[float, float] | None:
+        """The 95 % bootstrap interval of the mean; None for fewer than three units."""
+        return bootstrap([self.by_seed[seed] for seed in sorted(self.by_seed)])
+
     def minus(self, other: Spread) -> tuple[Difference | None, str]:
         """The difference of the means, and over what its interval is; None if there is none."""
         mine, theirs = self.means, other.means
@@ -99,19 +113,54 @@ def verdict(gap: Difference | None) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one method at one point of the axes, by one protocol with one network."""
+    """The scores of one method at one point of the axes, by one protocol with one network.
+
+    Attributes:
+        cell: the first of its cells.
+        cells: one for each seed.
+        scores: by seed of the condensation.
+        costs: mean seconds of a set and of its scores.
+        train_images: number of real images of which the sets were made; None if not recorded.
+    """
 
     cell: Cell
     cells: tuple[Cell, ...]
     scores: Mapping[int, Score]
-    best: Spread
-    last: Spread
     costs: Mapping[str, float | None]
+    train_images: int | None = None
+
+    @property
+    def score(self) -> Score:
+        """The first of its scores."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the networks were trained on the whole training set."""
+        return self.score.subject == WHOLE
+
+    @property
+    def last(self) -> Spread:
+        """Accuracies after the last epoch."""
+        return Spread({seed: score.last.values for seed, score in self.scores.items()})
+
+    @property
+    def best(self) -> Spread:
+        """Accuracies at the epoch that was best on test images."""
+        return Spread({seed: score.best.values for seed, score in self.scores.items()})
+
+    @property
+    def ratio(self) -> float | None:
+        """Stored images in percent of the real ones."""
+        if self.is_whole:
+            return 100.0
+        stored = self.cell.config.ipc * self.score.num_classes
+        return 100 * stored / self.train_images if self.train_images else None
 
     @property
     def table_key(self) -> tuple[Any, ...]:
         """Only rows in which this is equal stand in one table."""
-        score = next(iter(self.scores.values()))
+        score = self.score
         budget = score.storage_bytes // score.num_classes
         return self.cell.config.data, score.dataset, score.network, score.setting, budget
 
@@ -125,7 +174,7 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
     groups: dict[tuple[Any, ...], list[tuple[Cell, Score]]] = {}
     for cell in cells:
         for score in cell.scores(directory) if cell.finished(directory) else ():
-            key = (*cell.kind, score.setting, score.network)
+            key = (*cell.kind, cell.text_of(score), score.setting, score.network)
             groups.setdefault(key, []).append((cell, score))
     tables: dict[tuple[Any, ...], list[Row]] = {}
     for found in groups.values():
@@ -134,15 +183,24 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
             found[0][0],
             tuple(cell for cell, _ in found),
             {cell.config.seed: score for cell, score in found},
-            Spread({cell.config.seed: score.best.values for cell, score in found}),
-            Spread({cell.config.seed: score.last.values for cell, score in found}),
             {
                 "build_seconds": _mean([build_seconds(costs) for costs in runs]),
                 "score_seconds": _mean([score.seconds for _, score in found]),
             },
+            _train_images(found[0][0], directory),
         )
         tables.setdefault(row.table_key, []).append(row)
-    return list(tables.values())
+    whole: dict[tuple[Any, ...], Row] = {}
+    for cell in cells:
+        if cell.finished(directory) and (tested := cell.whole(directory)) is not None:
+            row = Row(cell, (cell,), {cell.config.seed: tested}, {"score_seconds": tested.seconds})
+            whole.setdefault((cell.config.data, tested.network), row)
+    return [*tables.values(), *([row] for row in whole.values())]
+
+
+def _train_images(cell: Cell, directory: Path) -> int | None:
+    header = read_header(cell.place(directory) / RUN_FILE, KIND)
+    return header["provenance"].get("train_images") if header else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -184,14 +242,23 @@ def _identity(cell: Cell) -> dict[str, Any]:
 
 def _record(row: Row, first: Row) -> dict[str, Any]:
     """Plain values of a row, whose difference is to the first of its table."""
-    score, last = next(iter(row.scores.values())), row.last
+    score, last, what = row.score, row.last, _identity(row.cell)
     interval, over = last.interval
+    resampled = last.bootstrap
     gap, by = last.minus(first.last) if row is not first else (None, "")
+    notes = list(score.notes)
+    if row.is_whole:
+        budget = f"{plural(score.repeats, 'network')} x {plural(score.epochs, 'epoch')}"
+        what |= {"ipc": None, "method": WHOLE, "point": "", "budget": budget}
+        notes += filter(None, [undertrained([score])])
+    else:
+        what["point"] = row.cell.text_of(score)
     values = {
         "network": score.network,
         "protocol": score.protocol,
         "labels": score.labels,
         "bytes_per_class": row.table_key[-1],
+        "ratio": row.ratio,
         "status": "done",
         "accuracy": last.mean,
         "over_condensations": last.over_condensations,
@@ -201,7 +268,9 @@ def _record(row: Row, first: Row) -> dict[str, Any]:
         "low": interval and interval[0],
         "high": interval and interval[1],
         "interval_over": over,
-        "best_epoch": row.best.mean,
+        "bootstrap_low": resampled and resampled[0],
+        "bootstrap_high": resampled and resampled[1],
+        "best_epoch": None if row.is_whole else row.best.mean,
         "difference": gap and gap.mean,
         "difference_low": gap and gap.low,
         "difference_high": gap and gap.high,
@@ -210,40 +279,46 @@ def _record(row: Row, first: Row) -> dict[str, Any]:
         "storage_bytes": score.storage_bytes,
         **row.costs,
         "runs": " ".join(f"cells/{cell.name}" for cell in row.cells),
+        "notes": "; ".join(notes),
     }
     values |= {name: 100 * values[name] for name in _PERCENT if values[name] is not None}
-    made = dict.fromkeys(_COLUMNS) | _identity(row.cell) | values | _published(row, last.mean)
+    made = dict.fromkeys(_COLUMNS) | what | values | _published(row, last.mean)
     return {name: round(v, 4) if isinstance(v, float) else v for name, v in made.items()}
 
 
 _PERCENT = (
-    "accuracy", "over_condensations", "over_networks", "low", "high", "best_epoch", "difference",
-    "difference_low", "difference_high",
+    "accuracy", "over_condensations", "over_networks", "low", "high", "bootstrap_low",
+    "bootstrap_high", "best_epoch", "difference", "difference_low", "difference_high",
 )  # fmt: skip
 _COLUMNS = (
-    "data", "ipc", "method", "point", "network", "protocol", "labels", "bytes_per_class", "budget",
-    "status", "accuracy", "over_condensations", "over_networks", "condensations", "networks",
-    "low", "high", "interval_over", "best_epoch", "difference", "difference_low",
-    "difference_high", "difference_over", "verdict", "published", "published_std",
-    "published_source", "minus_published", "storage_bytes", "build_seconds", "score_seconds",
-    "runs", "reason",
+    "data", "ipc", "method", "point", "network", "protocol", "labels", "bytes_per_class", "ratio",
+    "budget", "status", "accuracy", "over_condensations", "over_networks", "condensations",
+    "networks", "low", "high", "interval_over", "bootstrap_low", "bootstrap_high", "best_epoch",
+    "difference", "difference_low", "difference_high", "difference_over", "verdict", "published",
+    "published_std", "published_source", "minus_published", "storage_bytes", "build_seconds",
+    "score_seconds", "runs", "notes", "reason",
 )  # fmt: skip
+"""The row of the whole training set has the method ``whole`` and no ``ipc``."""
 _NUMBERS = (
-    *_PERCENT, "published", "published_std", "minus_published", "build_seconds", "score_seconds",
+    *_PERCENT, "ratio", "published", "published_std", "minus_published", "build_seconds",
+    "score_seconds",
 )  # fmt: skip
 _COUNTS = ("ipc", "bytes_per_class", "condensations", "networks", "storage_bytes")
 
 
 def _published(row: Row, mean: float) -> dict[str, Any]:
     """The published number of a row and its source, if the tables of the plan have one."""
-    cell = row.cell
+    cell, score = row.cell, row.score
+    point = {} if row.is_whole else cell.point_of(score)
+    method, ipc = (WHOLE, "all") if row.is_whole else (cell.config.method, cell.config.ipc)
+    comparable = not any(INCOMPARABLE in note for note in score.notes)
     for name, meanings in cell.plan.published.items():
         facts = {
-            "method": cell.config.method,
+            "method": method,
             "data": cell.config.data,
-            "ipc": cell.config.ipc,
-            "network": row.table_key[2],
-            **{key: cell.point.get(axis) for key, axis in meanings.items()},
+            "ipc": ipc,
+            "network": score.network,
+            **{key: point.get(axis) for key, axis in meanings.items()},
         }
         for number in table(name).numbers:
             if "network" not in number.where and facts["network"] != cell.plan.networks[0]:
@@ -252,8 +327,8 @@ def _published(row: Row, mean: float) -> dict[str, Any]:
                 return {
                     "published": number.mean,
                     "published_std": number.std,
-                    "published_source": table(name).source(cell.config.method, cell.config.data),
-                    "minus_published": 100 * mean - number.mean,
+                    "published_source": table(name).source(method, cell.config.data),
+                    "minus_published": 100 * mean - number.mean if comparable else None,
                 }
     return {}
 
@@ -266,8 +341,11 @@ def tables(found: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[T
         brief: without the columns that a terminal has no room for.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
+    whole = [row for row in found if row["method"] == WHOLE]
     lost = []
     for row in found:
+        if row["method"] == WHOLE:
+            continue
         if row["status"] != "done":
             name = row["runs"].removeprefix("cells/")
             lost.append((name, row["status"], row["reason"] or ""))
@@ -278,11 +356,16 @@ def tables(found: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[T
         groups.setdefault(title, []).append(row)
     result = []
     for title, rows in groups.items():
+        places = {(row["data"], row["network"]) for row in rows}
+        shown = [*rows, *(row for row in whole if (row["data"], row["network"]) in places)]
         columns = [
-            name for name in (_BRIEF if brief else _SHOWN) if any(_SHOWN[name](row) for row in rows)
+            name
+            for name in (_BRIEF if brief else _SHOWN)
+            if any(_SHOWN[name](row) for row in shown)
         ]
-        cells = [tuple(_SHOWN[name](row) for name in columns) for row in rows]
-        result.append(Table(title, tuple(columns), cells))
+        cells = [tuple(_SHOWN[name](row) for name in columns) for row in shown]
+        notes = "; ".join(dict.fromkeys(row["notes"] for row in shown if row["notes"]))
+        result.append(Table(title, tuple(columns), cells, f"Notes: {notes}." if notes else ""))
     if lost:
         result.append(Table("Cells without a result", ("cell", "state", "reason"), lost))
     return result
@@ -298,9 +381,21 @@ def _range(row: Mapping[str, Any], middle: str, low: str, high: str, sign: str =
     return f"{row[middle]:{sign}.1f} ({row[low]:{sign}.1f} to {row[high]:{sign}.1f})"
 
 
+def _label(row: Mapping[str, Any]) -> str:
+    if row["method"] == WHOLE:
+        return f"Whole training set, {row['protocol']}"
+    return ", ".join(filter(None, (METHODS.get(row["method"]).title, row["point"])))
+
+
 _SHOWN: Mapping[str, Any] = {
-    "method": lambda row: ", ".join(filter(None, (METHODS.get(row["method"]).title, row["point"]))),
+    "method": lambda row: _label(row),
+    ">ratio %": lambda row: "" if row["ratio"] is None else f"{row['ratio']:.3g}",
     ">accuracy % (95 %)": lambda row: _range(row, "accuracy", "low", "high"),
+    ">bootstrap 95 %": lambda row: (
+        f"fewer than {LEAST_UNITS}"
+        if row["bootstrap_low"] is None
+        else f"{row['bootstrap_low']:.1f} to {row['bootstrap_high']:.1f}"
+    ),
     ">over condensations": lambda row: _number(row["over_condensations"]),
     ">over networks": lambda row: _number(row["over_networks"]),
     ">n": lambda row: f"{row['condensations']} x {row['networks']}",
@@ -325,7 +420,8 @@ _SHOWN: Mapping[str, Any] = {
 }
 """What the tables show of a record, by column."""
 _BRIEF = (
-    "method", ">accuracy % (95 %)", ">n", ">difference (95 %)", "verdict", ">published %",
+    "method", ">ratio %", ">accuracy % (95 %)", ">n", ">difference (95 %)", "verdict",
+    ">published %",
 )  # fmt: skip
 
 

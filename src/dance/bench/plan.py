@@ -28,7 +28,7 @@ from dance.core.config import (
 from dance.core.errors import ArtifactError, ConfigError, nearest
 from dance.core.yaml_file import read_yaml
 from dance.engine import RunConfig
-from dance.evaluation import PROTOCOLS
+from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.methods import METHODS
 from dance.networks import NETWORKS
 from dance.recipes.published import table
@@ -43,6 +43,8 @@ VARIANT = "variant"
 _LISTS = ("data", "methods", "ipc", "seeds", "networks", "protocols")
 _OF_THE_PLAN = ("data", "method", "ipc", "seed", "networks", "evaluation.protocol")
 """Settings that are lists of the plan, so that they are no axes."""
+_EVALUATION = "evaluation."
+"""Axes of this section change how a set is scored, so that they need no further condensation."""
 _QUICK = "quick"
 _LONGEST = 120
 """Largest number of characters in the name of a cell."""
@@ -50,9 +52,10 @@ _LONGEST = 120
 
 @configuration
 class Bench:
-    """A plan; every combination of its lists is one cell, except networks and protocols.
+    """A plan; every combination of its lists is one cell, except of those that only score.
 
-    One condensed set is scored with all networks and by all protocols.
+    One condensed set is scored with all networks, by all protocols and with all values of axes over
+    ``evaluation``.
     """
 
     title: str = "Bench"
@@ -78,6 +81,9 @@ class Bench:
     """Values to try by dotted name of a setting."""
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Nested settings to try by a name of your choice."""
+    whole: bool = False
+    """Whether the tables have a row of the whole training set: the experts of the first cell of
+    each data set, which are trained once."""
     published: dict[str, dict[str, str]] = field(default_factory=dict)
     """Published tables whose numbers stand beside the results; for each, the axis (or ``variant``)
     that one of its keys means."""
@@ -94,6 +100,8 @@ class Bench:
         for name, values in self.axes.items():
             if not values:
                 raise ValueError(f"axes.{name} must have at least one value: got none")
+            if name == f"{_EVALUATION}baselines":
+                raise ValueError(f"axes must not contain {name}: baselines are scored once")
         given = [*self.axes, *flat(self.settings)]
         given += [name for inner in self.variants.values() for name in flat(inner)]
         for name in given:
@@ -114,15 +122,33 @@ class Bench:
         Raises:
             DanceError: a name or setting is wrong, or data cannot be read.
         """
-        found = []
+        found: list[Cell] = []
         for data, ipc, method, seed in itertools.product(
             self.data, self.ipc, self.methods, self.seeds
         ):
             for point, given in self._points(method):
+                if self.whole and all(data != cell.config.data for cell in found):
+                    given = _with_whole(given)
                 config = resolve(data, method, ipc, self.config, self._over(given, seed))
                 name = _name(data, method, ipc, point, seed)
-                found.append(Cell(name, self, config, point, given))
+                found.append(Cell(name, self, config, point, given, self._scorings(config)))
         return found
+
+    def _scorings(self, config: RunConfig) -> tuple[Scoring, ...]:
+        """How a set is scored: by each protocol with each value of the axes over ``evaluation``."""
+        axes = {name: values for name, values in self.axes.items() if name.startswith(_EVALUATION)}
+        found = []
+        for protocol in self.protocols or (config.evaluation.protocol,):
+            for values in itertools.product(*axes.values()):
+                point = dict(zip(axes, values, strict=True))
+                changes = {name.removeprefix(_EVALUATION): v for name, v in point.items()}
+                changes |= {"protocol": protocol}
+                found.append(
+                    Scoring(
+                        build(EvaluationConfig, changes, "evaluation", config.evaluation), point
+                    )
+                )
+        return tuple(found)
 
     def _over(self, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
         own: dict[str, Any] = {"seed": seed, "networks": list(self.networks)}
@@ -136,17 +162,37 @@ class Bench:
         axes = {
             name: values
             for name, values in self.axes.items()
-            if not name.startswith("options.") or name.removeprefix("options.") in known
+            if not name.startswith((_EVALUATION, "options."))
+            or name.removeprefix("options.") in known
         }
+        first = {n: values[0] for n, values in self.axes.items() if n.startswith(_EVALUATION)}
         for variant, changes in (self.variants or {"": {}}).items():
             for values in itertools.product(*axes.values()):
                 axis = dict(zip(axes, values, strict=True))
-                given = merge(merge(self.settings, changes), nested(axis))
+                given = merge(merge(self.settings, changes), nested(first | axis))
                 options = {k: v for k, v in given.pop("options", {}).items() if k in known}
                 given |= {"options": options} if options else {}
                 if given not in seen:
                     seen.append(given)
                     yield ({VARIANT: variant} if variant else {}) | axis, given
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """One way to score a set.
+
+    Attributes:
+        config: protocol and changes to it.
+        point: values of the axes over ``evaluation`` by dotted name.
+    """
+
+    config: EvaluationConfig
+    point: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the scores apart that are made with it."""
+        return self.config.protocol, self.config.repeats, self.config.epochs
 
 
 @dataclass(frozen=True)
@@ -159,6 +205,7 @@ class Cell:
         config: of the run.
         point: values of the axes by dotted name, and the ``variant``.
         given: nested settings that replace those of the recipe.
+        scorings: how the set is scored; the first is that of ``config``.
     """
 
     name: str
@@ -166,6 +213,7 @@ class Cell:
     config: RunConfig
     point: Mapping[str, Any]
     given: Mapping[str, Any]
+    scorings: tuple[Scoring, ...]
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -176,10 +224,18 @@ class Cell:
     @property
     def point_text(self) -> str:
         """The values of the axes, in words."""
-        return ", ".join(
-            str(value) if name == VARIANT else f"{name.removeprefix('options.')} = {value}"
-            for name, value in self.point.items()
-        )
+        return _in_words(self.point)
+
+    def point_of(self, score: Score) -> Mapping[str, Any]:
+        """The values of all axes for one of its scores."""
+        return {**self.point, **self._points_of_scores()[_key(score)]}
+
+    def text_of(self, score: Score) -> str:
+        """The values of all axes for one of its scores, in words."""
+        return _in_words(self.point_of(score))
+
+    def _points_of_scores(self) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+        return {scoring.key: scoring.point for scoring in self.scorings}
 
     @property
     def budget(self) -> str:
@@ -195,10 +251,6 @@ class Cell:
         """The run directory in that of the bench."""
         return directory / CELLS / self.name
 
-    def protocols(self) -> tuple[str, ...]:
-        """Names of the protocols by which the set is scored."""
-        return self.plan.protocols or (self.config.evaluation.protocol,)
-
     def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
         """The commands that make the cell, without the word ``dance``.
 
@@ -209,17 +261,19 @@ class Cell:
         Raises:
             ArtifactError: the scores of the run are damaged.
         """
-        run, (first, *further) = self.place(directory), self.protocols()
-        scored = {(s.asked.protocol, s.network) for s in self.scores(directory) if s.asked}
+        run, (first, *further) = self.place(directory), self.scorings
+        scored = {(_key(score), score.network) for score in self.scores(directory)}
         lacking = [
-            name
-            for name in (first, *further)
-            if not missing or any((name, network) not in scored for network in self.plan.networks)
+            scoring
+            for scoring in (first, *further)
+            if not missing
+            or any((scoring.key, network) not in scored for network in self.plan.networks)
         ]
         commands = []
-        if first in lacking or not self.finished(directory):
+        lacks_whole = "whole" in self.config.evaluation.baselines and not self.whole(directory)
+        if first in lacking or lacks_whole or not self.finished(directory):
             commands.append(self._condense(run))
-        return commands + [self._evaluate(run, name) for name in further if name in lacking]
+        return commands + [self._evaluate(run, each) for each in further if each in lacking]
 
     def scores(self, directory: Path) -> list[Score]:
         """The scores of the plan that the run holds.
@@ -230,16 +284,29 @@ class Cell:
         Raises:
             ArtifactError: they are damaged.
         """
-        path, wanted = self.place(directory) / "scores.json", self.config.evaluation
+        wanted = self._points_of_scores()
         return [
             score
-            for score in (read_scores(path) if path.exists() else ())
+            for score in self._stored(directory)
             if score.subject == "condensed"
-            and score.asked is not None
-            and score.asked.protocol in self.protocols()
+            and _key(score) in wanted
             and score.network in self.plan.networks
-            and (score.asked.repeats, score.asked.epochs) == (wanted.repeats, wanted.epochs)
         ]
+
+    def whole(self, directory: Path) -> Score | None:
+        """The score of networks that were trained on the whole set, if the run holds it.
+
+        Args:
+            directory: of the bench.
+
+        Raises:
+            ArtifactError: the scores are damaged.
+        """
+        return next((row for row in self._stored(directory) if row.subject == "whole"), None)
+
+    def _stored(self, directory: Path) -> list[Score]:
+        path = self.place(directory) / "scores.json"
+        return read_scores(path) if path.exists() else []
 
     def finished(self, directory: Path) -> bool:
         """Whether the set is finished and was scored at least once."""
@@ -256,12 +323,11 @@ class Cell:
         words += [f"--{name}={_word(value)}" for name, value in flat(self.given).items()]
         return [*words, f"--output={run}"]
 
-    def _evaluate(self, run: Path, protocol: str) -> list[str]:
-        asked = self.config.evaluation
-        words = ["evaluate", str(run), f"--protocol={protocol}"]
+    def _evaluate(self, run: Path, scoring: Scoring) -> list[str]:
+        words = ["evaluate", str(run), f"--protocol={scoring.config.protocol}"]
         words += [f"--networks={','.join(self.plan.networks)}", f"--device={self.config.device}"]
         for name in ("repeats", "epochs"):
-            if (value := getattr(asked, name)) is not None:
+            if (value := getattr(scoring.config, name)) is not None:
                 words.append(f"--evaluation.{name}={value}")
         return words
 
@@ -346,6 +412,25 @@ def _left_out(whole: Bench, part: Bench) -> str:
         if (values := [value for value in all_values if value not in kept])
     ]
     return "; ".join(lost)
+
+
+def _with_whole(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the score of the whole set."""
+    baselines = given.get("evaluation", {}).get("baselines", ())
+    return merge(given, {"evaluation": {"baselines": [*dict.fromkeys([*baselines, "whole"])]}})
+
+
+def _key(score: Score) -> tuple[Any, ...]:
+    """The key of the scoring that made a score; empty if networks were only tested."""
+    asked = score.asked
+    return () if asked is None else (asked.protocol, asked.repeats, asked.epochs)
+
+
+def _in_words(point: Mapping[str, Any]) -> str:
+    return ", ".join(
+        str(value) if name == VARIANT else f"{name.removeprefix('options.')} = {value}"
+        for name, value in point.items()
+    )
 
 
 def _options(method: str) -> set[str]:

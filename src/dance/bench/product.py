@@ -150,6 +150,6 @@ def _seconds(cell: Cell, phases: Sequence[Mapping[str, Any]], shared: set[str]) 
             if key in shared:
                 continue
             shared.add(key)
-        protocols = len(cell.protocols()) if name.startswith("scoring ") else 1
-        total += phase["seconds"] * protocols
+        times = len(cell.scorings) if name.startswith("scoring ") else 1
+        total += phase["seconds"] * times
     return total

@@ -12,7 +12,7 @@ from dance.core.files import check_path
 from dance.core.progress import log
 from dance.data.checks import check_distinct
 from dance.data.config import DataConfig
-from dance.data.known import KNOWN, Known
+from dance.data.known import INCOMPARABLE, KNOWN, Known
 from dance.data.sources import SOURCES, Source
 
 IMAGENET_FOLDER = "imagenet"
@@ -192,8 +192,7 @@ def _with_published_classes(known: Known, source: Source, other: str | None) -> 
     if labels is None:
         note = (
             f"the classes of this copy of {known.name} are not the {known.count} published ones: "
-            f"it has {len(source.classes)}, such as {source.classes[0]!r}; scores cannot be "
-            "compared with published ones"
+            f"it has {len(source.classes)}, such as {source.classes[0]!r}; {INCOMPARABLE}"
         )
         every_label = tuple(range(len(source.classes)))
         notes.insert(0, note)

@@ -10,6 +10,7 @@ import pytest
 
 from dance.bench.outcome import Row, Spread, records, tables, verdict
 from dance.bench.plan import Cell, read_plan
+from dance.data.known import KNOWN
 
 
 def test_two_spreads_are_told_apart() -> None:
@@ -56,13 +57,18 @@ def test_sets_of_different_seeds_are_not_compared() -> None:
     assert Spread({0: (0.6, 0.7), 1: (0.6, 0.7)}).minus(Spread({0: (0.5, 0.6)})) == (None, "")
 
 
-def row(cell: Cell, network: str = "convnet") -> Row:
+def row(cell: Cell, network: str = "convnet", **changes: Any) -> Row:
+    asked = SimpleNamespace(protocol="dance-v1", repeats=None, epochs=None)
+    found = SimpleNamespace(values=(0.70, 0.72))
     score: Any = SimpleNamespace(
-        storage_bytes=307_200, num_classes=10, dataset="cifar10", network=network, repeats=2,
-        protocol="dance-v1", setting="dance-v1", labels="hard",
+        **{
+            "storage_bytes": 307_200, "num_classes": 10, "dataset": "cifar10", "network": network,
+            "repeats": 2, "protocol": "dance-v1", "setting": "dance-v1", "labels": "hard",
+            "subject": "condensed", "notes": (), "asked": asked, "last": found, "best": found,
+            "epochs": 60, "train_images": 50_000, **changes,
+        }
     )  # fmt: skip
-    spread = Spread({0: (0.70, 0.72)})
-    return Row(cell, (cell,), {0: score}, spread, spread, {"build_seconds": 1.0})
+    return Row(cell, (cell,), {0: score}, {"build_seconds": 1.0}, 50_000)
 
 
 def published(name: str, network: str = "convnet", **changes: Any) -> dict[str, float]:
@@ -93,3 +99,31 @@ def test_a_difference_to_a_published_number_is_shown_with_its_sign() -> None:
     cells = dict(zip(shown.columns, shown.rows[0], strict=True))
     assert cells[">accuracy % (95 %)"].startswith("71.0 (")
     assert (cells[">published %"], cells[">minus published"]) == ("70.8", "+0.2")
+
+
+def test_the_whole_set_is_a_row_of_every_table_of_its_data() -> None:
+    plan = read_plan("table1", {"data": ["cifar10"], "methods": ["dance", "dm"], "seeds": [0]})
+    cells = plan.cells()
+    assert [cell.config.evaluation.baselines for cell in cells] == [("whole",), *[()] * 5]
+    tested = row(cells[0], subject="whole", asked=None, storage_bytes=50_000 * 3072)
+    found = records([*([row(cell)] for cell in cells), [tested]], cells, {})
+    assert (found[-1]["method"], found[-1]["ipc"], found[-1]["ratio"]) == ("whole", None, 100.0)
+    assert (found[-1]["published"], found[-1]["minus_published"]) == (84.8, pytest.approx(-13.8))
+    assert [each["ratio"] for each in found[:6:2]] == [0.02, 0.2, 1.0]
+    (shown,) = tables(found)
+    assert len(shown.rows) == 7
+    assert shown.rows[-1][:2] == ("Whole training set, dance-v1", "100")
+
+
+def test_a_reduced_copy_is_not_compared_with_published_numbers() -> None:
+    (cell,) = read_plan("table6", {"seeds": [0], "axes": {"experts.count": [5]}}).cells()
+    note = KNOWN.get("cifar10").difference(100, 10)
+    (found,) = records([[row(cell, notes=(note,))]], [cell], {})
+    assert (found["published"], found["minus_published"]) == (70.8, None)
+    assert note in tables([found])[0].note
+
+
+def test_two_units_have_no_bootstrap_interval() -> None:
+    (cell,) = read_plan("table6", {"seeds": [0], "axes": {"experts.count": [5]}}).cells()
+    (shown,) = tables(records([[row(cell)]], [cell], {}))
+    assert dict(zip(shown.columns, shown.rows[0], strict=True))[">bootstrap 95 %"] == "fewer than 3"

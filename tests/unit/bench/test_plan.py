@@ -45,6 +45,20 @@ def test_networks_and_protocols_do_not_multiply_condensations(tmp_path: Path) ->
     assert "--evaluation.repeats=5" in evaluate  # of the quick variant, as for the first protocol
 
 
+def test_an_axis_over_the_evaluation_condenses_once(tmp_path: Path) -> None:
+    axes = {"evaluation.epochs": [5, 10], "evaluation.repeats": [1, 2]}
+    cells = plan(axes=axes, ipc=[1], seeds=[0], protocols=["quick-v1"]).cells()
+    assert [cell.name for cell in cells] == ["digits-random-ipc1-seed0", "digits-dm-ipc1-seed0"]
+    condense, *evaluate = cells[1].commands(tmp_path)
+    assert {"--evaluation.epochs=5", "--evaluation.repeats=1"} <= set(condense)
+    assert [words[-2:] for words in evaluate] == [
+        [f"--evaluation.repeats={repeats}", f"--evaluation.epochs={epochs}"]
+        for epochs, repeats in ((5, 2), (10, 1), (10, 2))
+    ]
+    with pytest.raises(ConfigError, match=r"evaluation.epochs must be .*: got 'many'"):
+        plan(axes={"evaluation.epochs": [5, "many"]}).cells()
+
+
 def test_an_axis_multiplies_only_methods_that_have_it() -> None:
     cells = plan(axes={"options.learning_rate": [0.1, 1.0]}, ipc=[1], seeds=[0]).cells()
     assert [(cell.config.method, cell.point_text) for cell in cells] == [
@@ -81,6 +95,7 @@ def test_names_of_paths_are_distinct_file_names(tmp_path: Path) -> None:
         ({"ipc": [1, 1]}, "ipc must name each value once"),
         ({"axes": {"options.learning_rat": [1]}}, "did you mean 'learning_rate'"),
         ({"axes": {"seed": [1]}}, "settings must not contain seed"),
+        ({"axes": {"evaluation.baselines": [[]]}}, "axes must not contain evaluation.baselines"),
         ({"axes": {"factor": []}}, "axes.factor must have at least one value"),
         ({"settings": {"evaluation": {"protocol": "dc-v1"}}}, "must not contain evaluation"),
         ({"published": {"dance_table_11": {}}}, "unknown table 'dance_table_11'"),

@@ -18,6 +18,10 @@ from dance.core.registry import Registry
 Channels = tuple[float, ...]
 
 
+INCOMPARABLE = "scores cannot be compared with published ones"
+"""Part of the notes on copies that differ from the published data set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """A published data set.
@@ -90,8 +94,7 @@ class Known:
         expected = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
         return (
             f"this copy of {self.name} differs from the published set: {train:,} train and "
-            f"{test:,} test images instead of {expected} and {self.test:,}; scores cannot be "
-            "compared with published ones"
+            f"{test:,} test images instead of {expected} and {self.test:,}; {INCOMPARABLE}"
         )
 
 
