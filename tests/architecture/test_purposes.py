@@ -11,12 +11,12 @@ KEYED = ("dance.core.rng.keyed_generator", "dance.core.rng.key")
 PURPOSES = (
     "alignment", "augment", "bank order", "batch norm", "bootstrap", "buffers", "calibration",
     "ceiling", "clusters", "dataset", "encoder", "estimate", "evaluation", "expert", "experts",
-    "fixed encoder", "frequencies", "held out", "hold-out", "init", "inner augment", "inner order",
-    "matched network", "measured order", "measured weights", "memory", "monitor", "network",
-    "network batch", "network order", "order", "own module", "queue", "real", "return", "sampler",
-    "select", "start clusters", "start epoch", "start network", "student augment", "student order",
-    "subset", "teacher", "untrained", "untrained expert", "verify", "warm up batch",
-    "warm up order", "weights",
+    "figure", "fixed encoder", "frequencies", "held out", "hold-out", "init", "inner augment",
+    "inner order", "matched network", "measured order", "measured weights", "memory", "monitor",
+    "network", "network batch", "network order", "order", "own module", "queue", "real", "return",
+    "sampler", "select", "start clusters", "start epoch", "start network", "student augment",
+    "student order", "subset", "teacher", "untrained", "untrained expert", "verify",
+    "warm up batch", "warm up order", "weights",
 )  # fmt: skip
 """All of them. One that is added changes no result; one that goes or changes, changes those that
 drew with it: say so in the changelog."""

@@ -141,6 +141,34 @@ class WithMirror(Decoder):
         parts = pixels.split(list(counts or [len(pixels)]))
         return torch.cat([torch.cat([own, own.flip(-1)]) for own in parts])
 ''',
+    ("dance.bench.figures", "storage"): '''
+"""Bytes of every set."""
+
+from dance.bench.figures import FIGURES, Figure
+from dance.condensed import load_set
+from matplotlib.figure import Figure as Picture
+
+
+def measure(bench):
+    return [
+        {
+            "series": cell.config.method,
+            "y": load_set(cell.place(bench.directory)).storage_bytes(),
+            "y_unit": "bytes",
+        }
+        for cell in bench.cells
+    ]
+
+
+def draw(rows, text):
+    picture = Picture()
+    picture.subplots().bar([row["series"] for row in rows], [row["y"] for row in rows])
+    picture.text(0, 0, text)
+    return picture
+
+
+FIGURES.register("storage")(Figure(measure=measure, draw=draw, definition="Bytes."))
+''',
     ("dance.condensed.formats", "pixel_table"): '''
 """One line of text for each image: its label and its pixels."""
 
@@ -290,6 +318,19 @@ made.save(sys.argv[1])
     dance(outside, "export", file, table, "--to", "csv")
     labels = [line.partition(",")[0] for line in table.read_text().splitlines()]
     assert labels == ["0"] * 4 + ["1"] * 4
+
+
+def test_a_plan_names_a_figure(outside: Path, tmp_path: Path) -> None:
+    plan, out = tmp_path / "plan.yaml", tmp_path / "out"
+    plan.write_text(
+        "{data: [digits], methods: [random], ipc: [1], config: quick, figure: storage, settings: "
+        "{network: {width: 8}, evaluation: {epochs: 1, repeats: 1, baselines: []}}}"
+    )
+    dance(outside, "bench", str(plan), "--jobs", "1", "--threads", "1", "--output", str(out))
+    heads, line = (out / "figure.csv").read_text().splitlines()
+    row = dict(zip(heads.split(","), line.split(","), strict=True))
+    assert row['"y"'] == str(10 * 8 * 8) and row['"y_unit"'] == '"bytes"'
+    assert (out / "figure.svg").exists() and (out / "figure.png").exists()
 
 
 def test_the_page_counts_them() -> None:

@@ -450,6 +450,7 @@ def write(
 
 def _markdown(plan: Bench, found: Sequence[Mapping[str, Any]], command: str) -> str:
     lines = [f"# {plan.title}", "", f"`{command}`", "", *budget_lines(plan), _NOTE]
+    lines += ["", f"![{plan.title}](figure.svg)"] if plan.figure else []
     for each in tables(found):
         lines += each.markdown()
     for published in map(table, plan.published):

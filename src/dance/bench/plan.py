@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from dance.bench.figures import FIGURES, NoSettings
 from dance.condensed.score import Score, read_scores
 from dance.core.config import (
     AtLeastOne,
@@ -28,8 +29,9 @@ from dance.core.config import (
 from dance.core.errors import ArtifactError, ConfigError, nearest
 from dance.core.yaml_file import read_yaml
 from dance.engine import RunConfig
+from dance.engine.snapshots import snapshot_steps
 from dance.evaluation import PROTOCOLS, EvaluationConfig
-from dance.methods import METHODS
+from dance.methods import METHODS, Condenser
 from dance.networks import NETWORKS
 from dance.recipes.published import table
 from dance.recipes.resolve import resolve
@@ -77,6 +79,9 @@ class Bench:
     settings: dict[str, Any] = field(default_factory=dict)
     """Nested settings that replace those of the recipes in every cell. An option of a method is
     left out in cells of methods that do not have it."""
+    snapshots: tuple[int | str, ...] = ()
+    """Steps after which a copy of each set is stored, as for ``dance condense --snapshots``; they
+    do not change the results."""
     axes: dict[str, list[Any]] = field(default_factory=dict)
     """Values to try by dotted name of a setting."""
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -87,6 +92,10 @@ class Bench:
     published: dict[str, dict[str, str]] = field(default_factory=dict)
     """Published tables whose numbers stand beside the results; for each, the axis (or ``variant``)
     that one of its keys means."""
+    figure: Annotated[str | None, Option(names=FIGURES)] = None
+    """Name of the figure that is made of the finished cells."""
+    figure_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the figure."""
     left_out: str = ""
     """What a quick variant leaves out of the plan."""
 
@@ -115,13 +124,17 @@ class Bench:
                 )
         for name in self.published:
             table(name)
+        kind = FIGURES.get(self.figure).settings if self.figure else NoSettings
+        build(kind, self.figure_settings, "figure_settings")
 
     def cells(self) -> list[Cell]:
-        """All cells, in the order of the lists.
+        """All cells, in the order of the lists; none if the figure of the plan needs none.
 
         Raises:
             DanceError: a name or setting is wrong, or data cannot be read.
         """
+        if self.figure and not FIGURES.get(self.figure).condenses:
+            return []
         found: list[Cell] = []
         for data, ipc, method, seed in itertools.product(
             self.data, self.ipc, self.methods, self.seeds
@@ -130,9 +143,21 @@ class Bench:
                 if self.whole and all(data != cell.config.data for cell in found):
                     given = _with_whole(given)
                 config = resolve(data, method, ipc, self.config, self._over(given, seed))
+                if self.snapshots and isinstance(made := config.make_method(), Condenser):
+                    snapshot_steps(self.snapshots, made.iterations)
                 name = _name(data, method, ipc, point, seed)
                 found.append(Cell(name, self, config, point, given, self._scorings(config)))
         return found
+
+    def reference(self, data: str, ipc: int, seed: int) -> RunConfig:
+        """The configuration of DANCE, whose network and experts figures measure with.
+
+        Raises:
+            DanceError: a name or setting is wrong, or data cannot be read.
+        """
+        _, given = next(self._points(RunConfig.method))
+        given = {name: value for name, value in given.items() if name != "options"}
+        return resolve(data, RunConfig.method, ipc, self.config, self._over(given, seed))
 
     def _scorings(self, config: RunConfig) -> tuple[Scoring, ...]:
         """How a set is scored: by each protocol with each value of the axes over ``evaluation``."""
@@ -238,6 +263,12 @@ class Cell:
         return {scoring.key: scoring.point for scoring in self.scorings}
 
     @property
+    def label(self) -> str:
+        """The title of the method, with the values of the axes."""
+        title = METHODS.get(self.config.method).title
+        return ", ".join(filter(None, (title, self.point_text)))
+
+    @property
     def budget(self) -> str:
         """Steps and experts, in words."""
         config, parts = self.config, []
@@ -321,6 +352,8 @@ class Cell:
         words += [f"--config={plan.config}"] if plan.config else []
         words += [f"--protocol={plan.protocols[0]}"] if plan.protocols else []
         words += [f"--{name}={_word(value)}" for name, value in flat(self.given).items()]
+        if plan.snapshots and isinstance(config.make_method(), Condenser):
+            words += ["--snapshots", *map(str, plan.snapshots)]
         return [*words, f"--output={run}"]
 
     def _evaluate(self, run: Path, scoring: Scoring) -> list[str]:
@@ -387,7 +420,9 @@ def check_extends(held: Bench, new: Bench, path: Path) -> None:
         if (lost := [value for value in old if value not in now])
     ]
     problems += [
-        name for name in ("config", "settings") if getattr(held, name) != getattr(new, name)
+        name
+        for name in ("config", "settings", "snapshots")
+        if getattr(held, name) != getattr(new, name)
     ]
     problems += ["axes"] if held.axes.keys() != new.axes.keys() else []
     if any(new.variants.get(name) != value for name, value in held.variants.items()) or (

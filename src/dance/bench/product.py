@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dance import engine
-from dance.bench import outcome
+from dance.bench import figures, outcome
 from dance.bench.board import Board
 from dance.bench.execute import LOGS, Executor, State, execute
 from dance.bench.plan import Bench, Cell, check_extends
@@ -35,7 +35,7 @@ def product(plan: Bench, directory: Path, executor: Executor, command: str) -> l
     Args:
         plan: what is compared.
         directory: for the plan, the run directories (``cells``), what the commands print (``logs``)
-            and the tables (``results.*``).
+            the tables (``results.*``) and the figure, if the plan has one (``figure.*``).
         executor: where cells run.
         command: command line that asked for the bench, for the record.
 
@@ -60,6 +60,8 @@ def product(plan: Bench, directory: Path, executor: Executor, command: str) -> l
             failed = {state.cell.name: state.reason for state in states if state.reason}
             found = outcome.records(outcome.collect(cells, directory), cells, failed)
             outcome.write(plan, found, directory, command)
+        if plan.figure:
+            figures.make(plan, directory)
     return found
 
 

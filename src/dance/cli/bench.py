@@ -15,7 +15,16 @@ from typing import Any
 
 import torch
 
-from dance.bench import MethodsConfig, SpeedConfig, methods, outcome, page, results_table, speed
+from dance.bench import (
+    MethodsConfig,
+    SpeedConfig,
+    figures,
+    methods,
+    outcome,
+    page,
+    results_table,
+    speed,
+)
 from dance.bench.execute import Executor, Local, Slurm
 from dance.bench.plan import Bench, names, read_plan
 from dance.bench.product import commands, dry_run, product
@@ -208,6 +217,8 @@ def _plan(parsed: argparse.Namespace) -> int:
         for table in outcome.tables(found, brief=True):
             print_table(table.columns, table.rows, table.title)
         print(f"in: {directory / outcome.NAME}.md, .csv, .parquet, .tex and .json")
+        if plan.figure:
+            print(f"figure: {directory / figures.NAME}.svg, .png, .csv and .parquet")
     return int(any(row["status"] == "failed" for row in found))
 
 

@@ -145,6 +145,6 @@ def test_only_values_may_be_added(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_plan_of_the_package_can_be_resolved(name: str, quick: bool) -> None:
     found = read_plan(name, {}, quick=quick)
-    assert found.cells()
+    assert found.cells() or name == "fig3b"  # whose figure needs no cells
     assert bool(found.left_out) == quick
     assert (PLANS / f"{name}.yaml").exists()
