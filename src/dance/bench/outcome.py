@@ -465,6 +465,8 @@ def budget_lines(plan: Bench) -> list[str]:
     changed = [f"{name} = {value}" for name, value in flat(plan.settings).items()]
     settings = ", ".join([plan.config or "those of the papers", *changed])
     lines = [f"Settings: {settings}.", ""]
+    if len(plan.seeds) > 1 and flat(plan.settings).get("experts.seed") is not None:
+        lines += ["All condensations use the same experts, so their spread is without theirs.", ""]
     if plan.left_out:
         lines += [f"Quick variant. Left out of the whole plan: {plan.left_out}.", ""]
     if plan.published:

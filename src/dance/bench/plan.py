@@ -275,7 +275,9 @@ class Cell:
         if (steps := getattr(config.options, "iterations", None)) is not None:
             parts.append(f"{steps:,} steps")
         if config.make_method().needs_experts():
-            parts.append(f"experts {config.experts.count} x {config.experts.epochs} epochs")
+            experts = config.experts
+            shared = "" if experts.seed is None else f" of seed {experts.seed}"
+            parts.append(f"experts {experts.count} x {experts.epochs} epochs{shared}")
         return ", ".join(parts)
 
     def place(self, directory: Path) -> Path:

@@ -142,12 +142,15 @@ def _phases(cell: Cell) -> Sequence[Mapping[str, Any]]:
 
 def _seconds(cell: Cell, phases: Sequence[Mapping[str, Any]], shared: set[str]) -> float:
     """The sum of the phases, without those that another cell has."""
-    config, total = to_plain(cell.config), 0.0
+    run, total = cell.config, 0.0
+    seeds = {"experts": run.experts.seed_in(run.seed)}
+    seeds["trajectories"] = run.trajectories.seed_in(run.seed)
     for phase in phases:
         name = phase["name"]
         if name in _SHARED:
-            sections = ["data", "seed", "source", "network", "precision", "experts", "trajectories"]
-            sections += ["options", "method"] if name == _SHARED[-1] else []
+            config = to_plain(run) | {"seed": seeds.get(name, run.seed)}
+            sections = ["data", "seed", "source", "network", "precision"]
+            sections += [name] if name in seeds else ["experts", "options", "method"]
             key = name + digest({section: config[section] for section in sections})
             if key in shared:
                 continue

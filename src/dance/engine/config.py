@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dance.core.config import AtLeastOne, Count, Option, build, configuration
+from dance.core.config import AtLeastOne, Count, Option, build, configuration, to_plain
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
 from dance.data.config import DataConfig
@@ -115,6 +115,18 @@ class RunConfig:
     def make_method(self) -> Method:
         """The method of the run, with its options."""
         return METHODS.get(self.method)(self.options)
+
+
+def plain_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings as plain data, without the seeds of experts and trajectories that are its own.
+
+    ``seed`` implies these, so that leaving them out tells no two runs less apart.
+    """
+    plain: dict[str, Any] = to_plain(config)
+    for section in ("experts", "trajectories"):
+        if plain[section]["seed"] is None:
+            del plain[section]["seed"]
+    return plain
 
 
 def build_run(

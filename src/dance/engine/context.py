@@ -25,7 +25,7 @@ from dance.engine.portable import need_images, open_portable
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
 from dance.evaluation.protocol import Norm
-from dance.experts import Expert, ExpertPool, NetworkTraining, TrajectoryPool
+from dance.experts import Expert, ExpertConfig, ExpertPool, NetworkTraining, TrajectoryPool
 from dance.experts.bank import Bank
 from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
@@ -33,7 +33,7 @@ from dance.kernels import selected
 from dance.methods import METHODS, Banked, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import TaskShape
 from dance.networks import Network, NetworkConfig, build
-from dance.training import TrainerConfig, TrainingData
+from dance.training import TrainingData
 from dance.training.trainer import predict
 
 _STATE_TENSORS = 3
@@ -126,6 +126,8 @@ class RunContext:
             "method": self.config.method,
             "settings": method.bank_settings(),
         }
+        if self.config.experts.seed_in(self.config.seed) != self.config.seed:
+            identity["seed"] = self.config.seed  # of the entries, unlike that of the pool
         code = outside_digest(type(method))
         return Bank(directory, identity, self.world, method_code=code)
 
@@ -172,14 +174,14 @@ class RunContext:
         training = self._training(self.config.experts)
         return ExpertPool(training, device=self.device, world=self.world)
 
-    def _training(self, config: TrainerConfig) -> NetworkTraining:
+    def _training(self, config: ExpertConfig) -> NetworkTraining:
         """Training of the matching network on the real images."""
         return NetworkTraining(
             self.train,
             self.network,
             self.config.network,
             config,
-            self.config.seed,
+            config.seed_in(self.config.seed),
             bfloat16=self.bfloat16,
         )
 

@@ -9,7 +9,8 @@ from dance.condensed import CondensedSet
 from dance.condensed.container import Space
 from dance.condensed.decoders import Decoder
 from dance.condensed.pixel_range import PixelRange
-from dance.core.config import digest, to_plain
+from dance.core.config import digest
+from dance.engine.config import plain_settings
 from dance.engine.context import RunContext
 from dance.engine.rundir import identity
 from dance.methods import Method
@@ -60,7 +61,7 @@ def package(
             "data_fingerprint": train.fingerprint,
             "train_images": context.train_images,
             "label": method.title,
-            "config": to_plain(config),
+            "config": plain_settings(config),
             "config_hash": digest(identity(config)),
             "seed": config.seed,
             "version": __version__,

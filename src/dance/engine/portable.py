@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dance.core.config import differences, merge, to_plain
+from dance.core.config import differences, merge
 from dance.core.errors import ArtifactError, ConfigError
-from dance.engine.config import RunConfig, build_run
+from dance.engine.config import RunConfig, build_run, plain_settings
 from dance.experts.portable import Portable, portable_header, read_portable
 from dance.methods import METHODS, Banked
 
@@ -38,7 +38,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     method = banked(config)
     if not method.bank_draws():
         raise _no_bank(config)
-    plain = to_plain(config)
+    plain = plain_settings(config)
     options = {**method.bank_settings(), **method.bank_options}
     return {**{name: plain[name] for name in _MADE_WITH}, "options": options}
 

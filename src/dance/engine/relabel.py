@@ -72,7 +72,11 @@ class Relabeller:
 
     def settings(self) -> dict[str, Any]:
         """The settings on which the labels of a set depend, as plain data."""
-        experts = {name: part for name, part in to_plain(self.experts).items() if name != "count"}
+        experts = {
+            name: part
+            for name, part in to_plain(self.experts).items()
+            if name not in ("count", "seed") or (name == "seed" and part is not None)
+        }
         return {
             "teacher": to_plain(self.config),
             "experts": experts,
@@ -143,7 +147,7 @@ class Relabeller:
             network_for(self.network, train),
             self.network,
             replace(self.experts, epochs=epochs),
-            self.seed,
+            self.experts.seed_in(self.seed),
             bfloat16=self.precision == "bfloat16",
         )
         pool = ExpertPool(training, device=self.device, world=self.world)

@@ -13,7 +13,7 @@ from typing import Any
 from dance.condensed.container import RUN_FILE
 from dance.condensed.insight import INSIGHT_FILE
 from dance.condensed.score import Score, merged, read_scores, write_scores
-from dance.core.config import differences, digest, to_plain
+from dance.core.config import differences, digest
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import (
     check_path,
@@ -26,7 +26,7 @@ from dance.core.files import (
 )
 from dance.core.yaml_file import read_yaml, to_yaml
 from dance.data.known import KNOWN
-from dance.engine.config import RunConfig
+from dance.engine.config import RunConfig, plain_settings
 
 _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
@@ -49,7 +49,7 @@ _LOCK = ".run"
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings on which the condensed set depends, as plain data."""
-    plain = to_plain(config)
+    plain = plain_settings(config)
     plain["source"] = {name: plain["source"][name] for name in _OF_THE_DATA}
     return {name: value for name, value in plain.items() if name not in _NO_EFFECT}
 
@@ -141,7 +141,7 @@ class RunDirectory:
             )
         remove_leftovers(self.path)
         remove_leftovers(self.snapshots)
-        write_text(self.config, to_yaml(to_plain(config)))
+        write_text(self.config, to_yaml(plain_settings(config)))
 
     def begun(self) -> bool:
         """Whether this is the directory of a run, finished or not."""

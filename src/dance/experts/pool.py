@@ -28,6 +28,13 @@ class ExpertConfig(TrainerConfig):
     """Images per step (published: 64, or 128 for the ImageNet subsets); the last, smaller batch of
     a pass is kept."""
     augmentation: Strategy = "color_crop"
+    seed: Count | None = None
+    """Seed of these networks (none: that of the run). Runs of several seeds share them if it is
+    given, and their spread is then without that of the networks."""
+
+    def seed_in(self, run: int) -> int:
+        """The seed of these networks in a run of seed ``run``."""
+        return run if self.seed is None else self.seed
 
 
 @dataclass(frozen=True, eq=False)

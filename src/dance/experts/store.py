@@ -69,7 +69,8 @@ class NetworkTraining:
     def identity(self) -> dict[str, Any]:
         """The same as plain data, which is equal where the networks are."""
         train, whitening = self.train, self.train.normalization.whitening
-        recipe = {name: value for name, value in to_plain(self.config).items() if name != "count"}
+        plain = to_plain(self.config).items()
+        recipe = {name: value for name, value in plain if name not in ("count", "seed")}
         return {
             "data": train.name,
             "data_fingerprint": train.fingerprint,
