@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from dance.condensed import load_set
+from dance.condensed.insight import Insight
 from dance.report import build
 
 HERE = Path(__file__).parent
@@ -118,10 +122,64 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: build(run) for name, run in runs.items()}
 
 
+@pytest.fixture(scope="module")
+def pages(reports, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same, and those of a run with snapshots and an expert's view, and of two benches."""
+    unit = HERE.parent / "unit" / "report"
+    made = runpy.run_path(str(unit / "synthetic_bench.py"))
+    root = tmp_path_factory.mktemp("pages")
+    usual, rows = made["write_bench"](root / "bench", made["rows"]()), []
+    (usual / "figure.svg").write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 4 3'><path d='M0 0h4v3'/></svg>"
+    )
+    for text in HOSTILE:
+        rows.append(made["row"](text, 1, "dance", 50.0, point=text, budget=text, runs="cells/x"))
+    hostile = made["write_bench"](root / "hostile", rows, classes=HOSTILE)
+    film = runpy.run_path(str(unit / "synthetic_run.py"))["write_run"](
+        root / "film", ipc=3, factor=1
+    )
+    add_snapshots(film)
+    add_insight(film)
+    built = {"bench": usual, "hostile bench": hostile, "film": film}
+    return reports | {name: build(place) for name, place in built.items()}
+
+
+def add_snapshots(run: Path) -> None:
+    """Three snapshots: the set of the run, lighter and lighter."""
+    final = load_set(run / "condensed.safetensors")
+    (run / "snapshots").mkdir()
+    for step in (10, 20, 30):
+        pixels = final.pixels + (30 - step) / 60
+        scores = [] if step == 20 else final.scores
+        replace(final, pixels=pixels, scores=scores).save(
+            run / "snapshots" / f"{step:06}.safetensors"
+        )
+
+
+def add_insight(run: Path) -> None:
+    """A view of an expert that takes every third image for the class 0."""
+    condensed = load_set(run / "condensed.safetensors")
+    labels, shown = condensed.targets(), torch.arange(0, len(condensed.targets()), 2)
+    Insight(
+        expert=0,
+        real_images=50,
+        train_images=100,
+        set_digest=condensed.digest(),
+        confidence=torch.linspace(0, 1, len(labels)),
+        predicted=labels * (torch.arange(len(labels)) % 3 != 0),
+        shown=shown,
+        rows=shown[:, None].expand(-1, 4).clone(),
+        labels=torch.zeros(len(shown), 4, dtype=torch.int64),
+        pictures=torch.zeros(len(shown), 4, 1, 8, 8, dtype=torch.uint8),
+    ).save(run / "insight.safetensors")
+
+
 @pytest.mark.parametrize("width", [PHONE, LAPTOP])
-@pytest.mark.parametrize("name", ["usual", "hostile", "many", "bare"])
-def test_fits_the_window_and_stays_quiet(browser, reports, name, width):
-    browser.open(reports[name], width)
+@pytest.mark.parametrize(
+    "name", ["usual", "hostile", "many", "bare", "bench", "hostile bench", "film"]
+)
+def test_fits_the_window_and_stays_quiet(browser, pages, name, width):
+    browser.open(pages[name], width)
     browser.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert browser.evaluate("innerWidth") == width
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
@@ -130,7 +188,7 @@ def test_fits_the_window_and_stays_quiet(browser, reports, name, width):
     assert browser.named(*noise) == []
     assert browser.named("Page.javascriptDialogOpening") == []
     requests = [event["request"]["url"] for event in browser.named("Network.requestWillBeSent")]
-    assert requests[0] == reports[name].as_uri()
+    assert requests[0] == pages[name].as_uri()
     assert all(url.startswith("data:") for url in requests[1:])
 
 
@@ -172,8 +230,9 @@ def test_the_share_of_the_whole_set_is_among_the_tiles(browser, reports):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_text_is_readable(browser, reports, dark):
-    browser.open(reports["usual"], LAPTOP, dark=dark)
+@pytest.mark.parametrize("name", ["usual", "bench", "film"])
+def test_text_is_readable(browser, pages, name, dark):
+    browser.open(pages[name], LAPTOP, dark=dark)
     browser.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, paper.strip("rgb()").split(","))) < 200) == dark
@@ -194,8 +253,9 @@ def test_hostile_names_do_not_run(browser, reports):
     assert shown == list(HOSTILE)
 
 
-def test_a_script_that_got_in_would_be_refused(browser, reports, tmp_path):
-    page = reports["bare"].read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["bare", "bench"])
+def test_a_script_that_got_in_would_be_refused(browser, pages, tmp_path, name):
+    page = pages[name].read_text(encoding="utf-8")
     place = tmp_path / "report.html"
     place.write_text(page.replace("</main>", "<script>window.ran=1</script></main>"))
     browser.open(place, LAPTOP)
@@ -229,3 +289,130 @@ def test_dots_and_lines_are_drawn_where_they_belong(browser, reports):
       line => line.getBoundingClientRect().height)"""
     drawn = [height for height in browser.evaluate(heights) if height > 20]
     assert len(drawn) == 2 + 6, "two losses and six accuracy curves"
+
+
+def test_hostile_results_do_not_run(browser, pages):
+    browser.open(pages["hostile bench"], LAPTOP)
+    assert browser.evaluate("typeof window.ran") == "undefined"
+    assert browser.evaluate("document.querySelectorAll('script').length") == 1
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('.group h3 .name')].map(n => n.textContent)"
+    )
+    assert shown == list(HOSTILE)
+    search(browser, HOSTILE[0])
+    assert browser.evaluate(f"{VISIBLE}.length") == 1
+
+
+VISIBLE = """[...document.querySelectorAll('table.sortable tbody tr')].filter(
+  row => row.checkVisibility())"""
+FIRST = """[...document.querySelector('table.sortable').tBodies[0].rows].map(
+  row => row.cells[0].querySelector('.name').textContent)"""
+
+
+def press(browser, key: str, **more: object) -> None:
+    """Press and release a key."""
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **more)
+
+
+def search(browser, text: str) -> None:
+    """Type into the search field."""
+    browser.evaluate("document.querySelector('.filters [name=words]').focus()")
+    browser.call("Input.insertText", text=text)
+
+
+def test_a_click_and_a_key_sort_a_table(browser, pages):
+    browser.open(pages["bench"], LAPTOP)
+    given = browser.evaluate(FIRST)
+    assert given == ["DANCE", "DM", "Random selection"]
+    seconds = "[...document.querySelectorAll('thead th')].find(n => /Build/.test(n.textContent))"
+    browser.evaluate(f"{seconds}.querySelector('button').click()")
+    assert browser.evaluate(f"{seconds}.getAttribute('aria-sort')") == "descending"
+    assert browser.evaluate(FIRST) == given
+    browser.evaluate(f"{seconds}.querySelector('button').focus()")
+    press(browser, "Enter", text="\r", windowsVirtualKeyCode=13)
+    assert browser.evaluate(f"{seconds}.getAttribute('aria-sort')") == "ascending"
+    assert browser.evaluate(FIRST) == given[::-1]
+    browser.evaluate("document.querySelector('.sortable button').click()")
+    assert browser.evaluate(FIRST) == given
+    assert browser.evaluate("document.querySelectorAll('[aria-sort]').length") == 1
+    gap = "[...document.querySelectorAll('thead th')].find(n => /Difference/.test(n.textContent))"
+    for _ in range(2):  # one row has a difference: the others are last in both directions
+        browser.evaluate(f"{gap}.querySelector('button').click()")
+        assert browser.evaluate(FIRST)[0] == "DM"
+
+
+def test_rows_are_found_by_words_and_choices(browser, pages):
+    browser.open(pages["bench"], PHONE)
+    count, found = f"{VISIBLE}.length", "document.querySelector('.filters output').value"
+    assert browser.evaluate(count) == 13 and browser.evaluate(found) == "13 of 13 rows"
+    search(browser, "DANCE soft")
+    assert browser.evaluate(count) == 1 and browser.evaluate(found) == "1 of 13 rows"
+    assert browser.evaluate("document.querySelectorAll('.group:not([hidden])').length") == 1
+    browser.evaluate("document.querySelector('.filters [type=reset]').click()")
+    browser.evaluate("new Promise(done => setTimeout(done, 20))")
+    assert browser.evaluate(count) == 13
+    choose = """((name, value) => { const s = document.querySelector(`.filters [name=${name}]`);
+      s.value = value; s.dispatchEvent(new Event('input', {bubbles: true})); })"""
+    browser.evaluate(f"{choose}('data', 'digits')")
+    assert browser.evaluate(count) == 7
+    charts = "[...document.querySelectorAll('.filtered')].filter(n => n.checkVisibility())"
+    names = browser.evaluate(f"[...new Set({charts}.map(n => n.dataset.data))]")
+    assert names == ["digits"]
+    browser.evaluate(f"{choose}('method', 'random')")
+    assert browser.evaluate(count) == 2
+
+
+def test_marks_lie_in_the_plot(browser, pages):
+    browser.open(pages["bench"], LAPTOP)
+    outside = """[...document.querySelectorAll('.plot')].flatMap(plot => {
+      const frame = plot.getBoundingClientRect();
+      return [...plot.querySelectorAll('.mark')].filter(mark => {
+        const box = mark.getBoundingClientRect();
+        return box.width < 6 || box.left < frame.left - 8 || box.right > frame.right + 8
+          || box.top < frame.top - 8 || box.bottom > frame.bottom + 8; }); }).length"""
+    assert browser.evaluate("document.querySelectorAll('.plot .mark').length") > 30
+    assert browser.evaluate(outside) == 0
+
+
+def test_the_command_is_copied(browser, pages):
+    browser.open(pages["bench"], LAPTOP)
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite"])
+    browser.evaluate("document.querySelector('button.copy').click()")
+    browser.evaluate("new Promise(done => setTimeout(done, 100))")
+    assert browser.evaluate("getSelection().toString()") == "dance bench plan.yaml --quick"
+    assert browser.evaluate("document.querySelector('button.copy').textContent") != "Copy"
+
+
+def test_the_slider_shows_one_snapshot(browser, pages):
+    browser.open(pages["film"], PHONE)
+    shown = """[...document.querySelectorAll('.film figure')].filter(
+      n => n.checkVisibility()).map(n => n.textContent.trim())"""
+    (last,) = browser.evaluate(shown)
+    assert last.startswith("finished: ")
+    browser.evaluate("document.querySelector('.film input').focus()")
+    press(browser, "ArrowLeft", windowsVirtualKeyCode=37)
+    (scored,) = browser.evaluate(shown)
+    assert re.fullmatch(r"step 30: \d\d\.\d ± \d\.\d\s%", scored)
+    press(browser, "ArrowLeft", windowsVirtualKeyCode=37)
+    assert browser.evaluate(shown) == ["step 20"]
+    text = browser.evaluate("document.querySelector('.film input').getAttribute('aria-valuetext')")
+    assert text == "step 20"
+    press(browser, "Home", windowsVirtualKeyCode=36)
+    assert browser.evaluate(shown)[0].startswith("step 0")
+
+
+def test_without_scripts_everything_is_there(browser, pages):
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        for name, what, count in (
+            ("bench", "table.sortable tbody tr", 13),
+            ("film", ".film figure", 5),
+        ):
+            browser.open(pages[name], PHONE)
+            seen = f"[...document.querySelectorAll('{what}')].filter(n => n.checkVisibility())"
+            assert browser.evaluate(f"{seen}.length") == count
+            controls = "document.querySelectorAll('button, .filters, .film input')"
+            assert not browser.evaluate(f"[...{controls}].some(n => n.checkVisibility())")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)

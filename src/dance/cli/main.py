@@ -24,7 +24,7 @@ VERBS = {
     "evaluate": "score a run or a condensed file again",
     "verify": "train again on a stored set, and compare with its stored score",
     "compare": "put runs side by side: settings, scores, images and costs",
-    "report": "write the report of a run again",
+    "report": "write the page of a run or of a bench",
     "export": "write a condensed set as parquet, class folders, npz or pt",
     "estimate": "estimate time, memory and disk space of a run from a few steps",
     "bench": "measure speed, compare methods under one budget, or run a plan of many runs",

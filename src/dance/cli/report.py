@@ -1,4 +1,7 @@
-"""Write the report of a run again, as report.html and preview.png; no network is trained."""
+"""Write the page of a run or of a bench, as report.html in its directory; no network is trained.
+
+A run also gets preview.png, and snapshots.gif if it has snapshots.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from dance.cli.output import print_json
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     """Add the arguments of ``dance report``."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("run", metavar="DIR", type=Path, help="directory of a run or of a bench")
     add_json(parser)
 
 

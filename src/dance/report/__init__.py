@@ -1,37 +1,46 @@
-"""Reports of run directories, as HTML pages, images and tables; they train nothing."""
+"""Reports of runs and benches, as HTML pages, images and tables; they train nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dance.core.files import write_atomic, write_text
+from dance.report.bench import RESULTS, read_bench
 from dance.report.compare import Comparison, as_csv, as_latex
-from dance.report.page import render, render_comparison
+from dance.report.film import GIF, shoot, write_gif
+from dance.report.page import render, render_bench, render_comparison
 from dance.report.preview import draw
 from dance.report.record import read_run
 
 __all__ = ["build", "write_comparison"]
 
 
-def build(run_dir: Path) -> Path:
-    """Write ``report.html`` and ``preview.png`` into a run directory, each atomically.
+def build(directory: Path) -> Path:
+    """Write ``report.html`` into the directory of a run or of a bench, atomically.
+
+    A run also gets ``preview.png``, and ``snapshots.gif`` if it has snapshots.
 
     Args:
-        run_dir: a run's directory with at least ``condensed.safetensors``; scores, losses, costs,
-            configuration and environment are shown if they exist.
+        directory: of a run, with at least ``condensed.safetensors``; scores, losses, costs,
+            configuration and environment are shown if they exist. Or of a bench, with at least
+            ``results.json``.
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        ArtifactError: a part is damaged, the condensed set is missing, or the directory cannot be
-            written.
+        ArtifactError: a part is damaged or missing, or the directory cannot be written.
     """
-    run = read_run(run_dir)
-    picture = draw(run)
-    page = run_dir / "report.html"
-    write_text(page, render(run))
-    write_atomic(run_dir / "preview.png", lambda place: picture.save(place, format="PNG"))
+    page = directory / "report.html"
+    if (directory / RESULTS).exists():
+        write_text(page, render_bench(read_bench(directory)))
+        return page
+    run = read_run(directory)
+    picture, shots = draw(run), shoot(run)
+    write_text(page, render(run, shots))
+    if shots:
+        write_gif(shots, directory / GIF)
+    write_atomic(directory / "preview.png", lambda place: picture.save(place, format="PNG"))
     return page
 
 

@@ -7,7 +7,7 @@ escaping is done by the template.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -37,8 +37,22 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """One result in a chart; positions are in percent of the axes."""
+
+    subject: str
+    shape: str
+    """SVG path data around the point (0, 0), in pixels."""
+    x: float
+    y: float
+    interval: tuple[float, float] | None
+    hollow: bool
+    text: str
+
+
+@dataclass(frozen=True)
 class LineChart:
-    """A chart of curves over a common axis."""
+    """A chart of curves, and of marks, over a common axis."""
 
     title: str
     summary: str
@@ -49,6 +63,28 @@ class LineChart:
     y_ticks: tuple[Tick, ...]
     lines: tuple[Line, ...]
     note: str = ""
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One result to be drawn.
+
+    Attributes:
+        series: number of the series, from 0.
+        name: what it is, in words.
+        x: in the unit of the axis.
+        y: in percent.
+        interval: of ``y``.
+        hollow: drawn as an outline.
+    """
+
+    series: int
+    name: str
+    x: float
+    y: float
+    interval: tuple[float, float] | None = None
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +98,7 @@ class DotRow:
     mean: float
     interval: tuple[float, float] | None
     text: str
+    published: float | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +247,129 @@ def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart
         lines=tuple(lines),
         note="Line: mean over networks; band: lowest to highest." if several else "",
     )
+
+
+_SHAPES = (
+    "M-5 0A5 5 0 1 0 5 0A5 5 0 1 0 -5 0Z", "M-4.5 -4.5H4.5V4.5H-4.5Z", "M0 -6L5.5 4H-5.5Z",
+    "M0 -6L6 0L0 6L-6 0Z", "M0 6L5.5 -4H-5.5Z",
+)  # fmt: skip
+"""Outlines of the marks: circle, square, triangle, diamond, triangle upside down."""
+_COLOURS = 8
+"""Number of colours in the style sheet; together with the shapes, 40 series look different."""
+_WIDEST = 10.0
+"""Points of accuracy by which an interval may enlarge the axis; longer ones are cut."""
+
+
+def series_look(number: int) -> tuple[str, str]:
+    """The classes and the outline of the marks of a series, numbered from 0."""
+    return f"series s{number % _COLOURS}", _SHAPES[number % len(_SHAPES)]
+
+
+def point_chart(
+    title: str,
+    setting: str,
+    points: Sequence[Point],
+    x_label: str,
+    x_text: Callable[[float], str],
+    *,
+    joined: bool,
+) -> LineChart:
+    """Accuracies as marks over a number that is above 0, on a logarithmic axis if it varies much.
+
+    Args:
+        title: of the chart.
+        setting: what the points have in common, for the note.
+        points: at least one.
+        x_label: what the axis is.
+        x_text: a number of the axis in words.
+        joined: connect the marks of each series; else the marks that no other one surpasses with
+            a smaller or equal ``x`` (the Pareto front).
+    """
+    xs = sorted({point.x for point in points})
+    logarithmic = xs[0] > 0 and xs[-1] >= 4 * xs[0]
+    along = math.log if logarithmic else float
+    left, right = along(xs[0]), along(xs[-1])
+    room = 0.08 * (right - left) or 1.0
+    values = [point.y for point in points]
+    bounds = [bound for point in points for bound in point.interval or ()]
+    bottom = max(min([*values, *bounds]), min(values) - _WIDEST)
+    top = min(max([*values, *bounds]), max(values) + _WIDEST)
+    marks = [mark for mark in ticks(bottom, top) if -1e-9 <= mark <= 100 + 1e-9]
+    low, high = min(marks[0], bottom), max(marks[-1], top)
+
+    def across(x: float, shift: float = 0.0) -> float:
+        place = 100 * (along(x) - left + room) / (right - left + 2 * room)
+        return round(place + shift, 2)
+
+    def up(y: float) -> float:
+        return round(100 - 100 * (min(max(y, low), high) - low) / (high - low), 2)
+
+    series = sorted({point.series for point in points})
+    drawn = []
+    corners: dict[int, list[tuple[float, float]]] = {number: [] for number in series}
+    for point in points:
+        subject, shape = series_look(point.series)
+        shift = 1.5 * (series.index(point.series) - (len(series) - 1) / 2) if joined else 0.0
+        place = across(point.x, max(-6.0, min(6.0, shift)))
+        interval = point.interval and (up(point.interval[0]), up(point.interval[1]))
+        text = f"{point.name}: {point.y:.1f}\N{NO-BREAK SPACE}%, {x_text(point.x)}"
+        drawn.append(Mark(subject, shape, place, up(point.y), interval, point.hollow, text))
+        if not point.hollow:
+            corners[point.series].append((place, up(point.y)))
+    lines, notes = [], [f"{setting[:1].upper()}{setting[1:]}."]
+    if joined:
+        for number, places in corners.items():
+            path = "M" + "L".join(f"{x:g} {y:g}" for x, y in sorted(places))
+            lines += [Line("", series_look(number)[0], path)] if len(places) > 1 else []
+    else:
+        front = pareto([(point.x, point.y) for point in points])
+        steps = [(across(points[index].x), up(points[index].y)) for index in front]
+        path = f"M{steps[0][0]:g} {steps[0][1]:g}" + "".join(f"H{x:g}V{y:g}" for x, y in steps[1:])
+        lines.append(Line("", "front", f"{path}H100"))
+        best = dict.fromkeys(points[index].name for index in front)
+        notes.insert(0, f"On the front: {', '.join(best)}.")
+    shown = xs if len(xs) <= 6 else _round_numbers(xs[0], xs[-1])
+    return LineChart(
+        title=title,
+        summary="; ".join(mark.text for mark in drawn),
+        x_label=x_label + (" (log scale)" if logarithmic and len(xs) > 1 else ""),
+        y_label="test accuracy (%)",
+        x_ticks=_apart([Tick(across(x), x_text(x)) for x in shown]),
+        y_ticks=_ticks_along(marks, low, high, [_number(mark) for mark in marks]),
+        lines=tuple(lines),
+        note=" ".join(notes),
+        marks=tuple(drawn),
+    )
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the points that no other one surpasses: none has a smaller cost and a higher value.
+
+    >>> pareto([(1.0, 50.0), (2.0, 40.0), (2.0, 60.0), (3.0, 60.0)])
+    [0, 2]
+    """
+    found: list[int] = []
+    for place in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not found or points[place][1] > points[found[-1]][1]:
+            found.append(place)
+    return found
+
+
+_ROUND = (0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
+"""Seconds that are ticks of a logarithmic axis."""
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    return [mark for mark in _ROUND if low <= mark <= high] or [low, high]
+
+
+def _apart(marks: Sequence[Tick]) -> tuple[Tick, ...]:
+    """The ticks without those whose text would touch that of the one before."""
+    kept: list[Tick] = []
+    for mark in marks:
+        if not kept or mark.at - kept[-1].at >= 16:
+            kept.append(mark)
+    return tuple(kept)
 
 
 def _short(value: float) -> str:

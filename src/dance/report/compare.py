@@ -15,14 +15,12 @@ from dance.core import format
 from dance.core.config import flat
 from dance.core.costs import build_seconds
 from dance.core.errors import ConfigError
-from dance.report.pictures import chosen_classes, data_uri
+from dance.report.pictures import SideBySide, sample, side_by_side
 from dance.report.record import Run, read_run
 from dance.report.summary import label, title
 
-_MOST_CLASSES, _MOST_IMAGES = 10, 4
-"""Largest number of classes, and of images of a class of each run, that the page shows."""
-_PIXELS = 120_000
-"""Largest number of pixels of the images of one run."""
+_MOST_CHARACTERS = 800_000
+"""Largest size of all images of the page."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +82,14 @@ class Comparison:
         settings: dotted names of the settings that differ, with the value in each run.
         tables: of scores.
         costs: names of the costs, with the value in each run.
-        pictures: class names, with some stored images of each run as data URIs; none if the runs
-            are not of the same classes.
+        pictures: some stored images of each run; None if the runs are not of the same classes.
     """
 
     runs: Mapping[str, Run]
     settings: tuple[tuple[str, tuple[str, ...]], ...]
     tables: tuple[Table, ...]
     costs: tuple[tuple[str, tuple[str, ...]], ...]
-    pictures: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    pictures: SideBySide | None
 
     @property
     def title(self) -> str:
@@ -182,20 +179,11 @@ def _costs(runs: Mapping[str, Run]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     )
 
 
-def _pictures(runs: Sequence[Run]) -> tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]:
+def _pictures(runs: Sequence[Run]) -> SideBySide | None:
     classes = runs[0].condensed.classes
     if any(run.condensed.classes != classes for run in runs):
-        return ()
-    shown = []
-    for number in chosen_classes(len(classes), _MOST_CLASSES):
-        columns = []
-        for run in runs:
-            area = run.condensed.resolution**2 * min(len(classes), _MOST_CLASSES)
-            count = max(1, min(_MOST_IMAGES, _PIXELS // area))
-            images = run.condensed.to_uint8()[run.condensed.rows(number)][:count]
-            columns.append(tuple(data_uri(image) for image in images))
-        shown.append((classes[number], tuple(columns)))
-    return tuple(shown)
+        return None
+    return side_by_side([sample(run.condensed, 4) for run in runs], _MOST_CHARACTERS)
 
 
 def as_csv(comparison: Comparison) -> str:

@@ -1,9 +1,10 @@
-"""A sample of the images of a condensed set as data URIs, limited in size."""
+"""Samples of the images of condensed sets as data URIs, limited in size."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,10 @@ _PLANS: tuple[tuple[int, int, int | None], ...] = (
 )  # fmt: skip
 """How the sample is made smaller until it fits: one of how many stored images, one of how many
 decoded ones, and the quality of WebP from 0 to 100 (None: PNG, without loss)."""
+_SIDE_PLANS = (
+    (10, 4, None), (10, 4, 80), (10, 2, 75), (10, 1, 75), (5, 1, 75), (3, 1, 60), (1, 1, 60),
+)  # fmt: skip
+"""How the comparison is made smaller: classes, images of each, and quality of WebP (None: PNG)."""
 _LARGEST = 256
 """Larger images are shrunk to this number of pixels on each side."""
 _MOST_CLASSES = 20
@@ -173,14 +178,111 @@ def data_uri(image: Tensor, quality: int | None = None) -> str:
         image: of any resolution; more than 256 pixels are shrunk.
         quality: of WebP, from 0 to 100 (None: PNG, without loss).
     """
-    buffer, picture = io.BytesIO(), to_pillow(image)
+    picture = to_pillow(image)
     picture.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
+    return encoded(picture, quality)
+
+
+def encoded(picture: Image.Image, quality: int | None = None) -> str:
+    """A picture as ``data:image/…;base64,…``, in PNG or in WebP of a quality from 0 to 100."""
+    buffer = io.BytesIO()
     if quality is None:
         picture.save(buffer, format="PNG", optimize=True)
     else:
         picture.save(buffer, format="WEBP", quality=quality)
     kind = "png" if quality is None else "webp"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def sheet(images: Sequence[Tensor], columns: int, most: int = _LARGEST) -> Image.Image:
+    """Images (C, S, S) uint8 row by row in one picture, with transparent gaps between them.
+
+    Args:
+        images: of one size.
+        columns: of the picture.
+        most: larger images are shrunk to this number of pixels on each side.
+    """
+    size = min(images[0].shape[-1], most)
+    step = size + max(1, size // 16)
+    down = -(-len(images) // columns)
+    picture = Image.new("RGBA", (columns * step - step + size, down * step - step + size))
+    for place, image in enumerate(images):
+        row, column = divmod(place, columns)
+        one = to_pillow(image)
+        one.thumbnail((size, size), Image.Resampling.LANCZOS)
+        picture.paste(one.convert("RGBA"), (column * step, row * step))
+    return picture
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few stored images of a set.
+
+    Attributes:
+        label: of its method.
+        classes: names of all its classes.
+        images: (k, C, S, S) uint8 of some labels.
+    """
+
+    label: str
+    classes: tuple[str, ...]
+    images: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Images of one class of one set, beside each other in one picture."""
+
+    picture: str
+    count: int
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The same classes of several sets.
+
+    Attributes:
+        rows: names of classes, with a strip of each set.
+        coding: how the images are stored in the page, if not without loss; else empty.
+    """
+
+    rows: tuple[tuple[str, tuple[Strip, ...]], ...]
+    coding: str
+
+
+def sample(condensed: CondensedSet, images: int) -> Sample:
+    """The first ``images`` images of each of at most ten classes."""
+    pixels, named = condensed.to_uint8(), condensed.provenance
+    return Sample(
+        label=str(named.get("label") or named.get("method") or "Condensed"),
+        classes=condensed.classes,
+        images={
+            label: pixels[condensed.rows(label)][:images].clone()
+            for label in chosen_classes(condensed.num_classes, 10)
+        },
+    )
+
+
+def side_by_side(samples: Sequence[Sample], most: int) -> SideBySide:
+    """Put images of the same classes beside each other.
+
+    Args:
+        samples: of sets with the same classes.
+        most: characters of all pictures; beyond that, they are fewer and of lower quality.
+    """
+    for classes, count, quality in _SIDE_PLANS:
+        labels = list(samples[0].images)[:classes]
+        rows = []
+        for label in labels:
+            shown = [each.images[label][:count] for each in samples]
+            strips = (
+                Strip(encoded(sheet(list(images), len(images)), quality), len(images))
+                for images in shown
+            )
+            rows.append((samples[0].classes[label], tuple(strips)))
+        if sum(len(strip.picture) for _, strips in rows for strip in strips) <= most:
+            break
+    return SideBySide(tuple(rows), "" if quality is None else f"WebP of quality {quality}")
 
 
 def _encode(images: Tensor, quality: int | None) -> tuple[str, ...]:

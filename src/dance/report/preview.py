@@ -94,7 +94,8 @@ def _sample_line(run: Run, classes: int, images: int) -> str:
 
 
 @lru_cache
-def _font(points: int, bold: bool) -> ImageFont.FreeTypeFont:
+def font(points: int, bold: bool) -> ImageFont.FreeTypeFont:
+    """The font of pictures, in a size in pixels."""
     # Matplotlib always contains this font, which has Latin, Greek and Cyrillic letters.
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), points)
@@ -110,10 +111,10 @@ def _write(
     bold: bool = False,
 ) -> None:
     """Write one line, shortened to ``width`` pixels with an ellipsis."""
-    font = _font(points, bold)
+    face = font(points, bold)
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text[:400]).split())
-    if pen.textlength(line, font) > width:
-        while line and pen.textlength(line + "…", font) > width:
+    if pen.textlength(line, face) > width:
+        while line and pen.textlength(line + "…", face) > width:
             line = line[:-1]
         line = line.rstrip() + "…"
-    pen.text(place, line, font=font, fill=colour)
+    pen.text(place, line, font=face, fill=colour)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed import CondensedSet, Score, load_set
+from dance.condensed.insight import INSIGHT_FILE, Insight, load_insight
 from dance.condensed.score import read_scores, undertrained
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_openable, read_json
@@ -33,6 +34,9 @@ class Run:
     environment: Mapping[str, Any]
     costs: Mapping[str, Any]
     notes: tuple[str, ...]
+    snapshots: Mapping[int, Path]
+    """Files of the sets after some steps, by step, ascending."""
+    insight: Insight | None
 
 
 def read_run(directory: Path) -> Run:
@@ -65,7 +69,19 @@ def read_run(directory: Path) -> Run:
         environment=_environment(directory / "environment.json"),
         costs=_costs(directory / "costs.json"),
         notes=tuple(dict.fromkeys(notes)),
+        snapshots={
+            int(path.stem): path
+            for path in sorted((directory / "snapshots").glob("*.safetensors"))
+            if path.stem.isdecimal()
+        },
+        insight=_insight(directory / INSIGHT_FILE, condensed),
     )
+
+
+def _insight(path: Path, condensed: CondensedSet) -> Insight | None:
+    if not path.exists():
+        return None
+    return load_insight(path, len(condensed.targets()), condensed.num_classes)
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:
