@@ -16,6 +16,7 @@ from dance.condensed.statistics import summary
 from dance.core.format import plural
 
 K = TypeVar("K")
+T = TypeVar("T")
 _STYLES = (
     ("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"),
     ("#E69F00", "v", "-"), ("#56B4E9", "P", "--"), ("#000000", "X", "-."),
@@ -26,7 +27,7 @@ _PANEL = (5.6, 4.2)
 _COLUMNS = 3
 _LINE = 0.19
 """Height of a line of text under the figure, in inches."""
-_LETTERS = 15.0
+_LETTERS = 14.0
 """Letters of that text for each inch of width."""
 
 
@@ -100,7 +101,10 @@ def framed(
 def _facts(rows: Sequence[Row]) -> str:
     """Budgets and condensation seeds, in words."""
     budgets = grouped((row for row in rows if row["budget"]), lambda row: row["series"])
-    parts = [f"{name}: {points[0]['budget']}" for name, points in budgets.items()]
+    parts = [
+        f"{name}: {' or '.join(dict.fromkeys(point['budget'] for point in points))}"
+        for name, points in budgets.items()
+    ]
     seeds = _seeds(rows)
     parts += [f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"] if seeds else []
     return "; ".join(parts)
@@ -138,9 +142,9 @@ def _line(axis: Axes, points: Sequence[Row], style: tuple[str, str, str]) -> Any
     return line
 
 
-def grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, list[Row]]:
-    """The rows by key, in the order in which keys appear."""
-    found: dict[K, list[Row]] = {}
-    for row in rows:
-        found.setdefault(key(row), []).append(row)
+def grouped(members: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The members by key, in the order in which keys appear."""
+    found: dict[K, list[T]] = {}
+    for member in members:
+        found.setdefault(key(member), []).append(member)
     return found

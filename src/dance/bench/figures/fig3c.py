@@ -9,13 +9,12 @@ DM never sees them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dance.bench.figures import FIGURES, Figure, Finished, Row, trained
-from dance.bench.figures.chart import lines
+from dance.bench.figures.chart import grouped, lines
 from dance.bench.figures.judge import Judge
 from dance.bench.plan import Cell
 from dance.condensed import CondensedSet, load_set
@@ -27,49 +26,58 @@ _REAL = "real test images"
 
 
 def measure(bench: Finished) -> list[Row]:
-    """A row for each cell and snapshot: mean and deviation over experts, in percent.
+    """A row for each cell and stored set: mean and deviation over experts, in percent.
 
-    The accuracy on real test images has a row at each end of the axis.
+    What does not change in condensation, real test images and sets that a method selects at once,
+    has a row at each end of the axis.
     """
-    rows: list[Row] = []
-    for cell in bench.cells:
-        config = cell.config
-        judge = Judge(bench, bench.plan.reference(config.data, config.ipc, config.seed))
+    condensed, real = [], []
+    for (data, ipc, seed), cells in grouped(bench.cells, _group).items():
+        judge = Judge(bench, bench.plan.reference(data, ipc, seed))
         key = {"figure": "fig3c", "experts": trained(judge.config)}
-        for step, path in _sets(cell, bench.directory):
-            content = load_set(path)
-            found = bench.remembered(
-                key | {"set": content.digest()}, partial(_accuracies, judge, content)
-            )
-            facts = {"method": config.method, "series": cell.label, "budget": cell.budget}
-            rows.append(_row(cell, step, found) | facts)
+        sets = [_sets(cell, bench.directory) for cell in cells]
+        ends = 0, max(step for stored in sets for step in stored)
+        for cell, stored in zip(cells, sets, strict=True):
+            facts = {"method": cell.config.method, "budget": cell.budget}
+            for step in stored if len(stored) > 1 else ends:
+                content = load_set(stored.get(step, stored[0]))
+                found = bench.remembered(
+                    key | {"set": content.digest()}, partial(_accuracies, judge, content)
+                )
+                row = _row(cell, cell.label, step, found)
+                condensed.append(row | facts | {"run": f"cells/{cell.name}"})
         found = bench.remembered(key | {"set": _REAL}, partial(_accuracies, judge, None))
-        rows += [_row(cell, end, found) for end in (0, rows[-1]["x"])]
-    return sorted(rows, key=lambda row: row["series"] == _REAL)
+        real += [_row(cells[0], _REAL, end, found) for end in ends]
+    return condensed + real
 
 
-def _row(cell: Cell, step: float, found: list[float]) -> Row:
-    """A row of the accuracies on real test images."""
-    mean = summary(found)
-    experts: dict[str, Any] = {"spread_over": "experts", "n": len(found)}
-    experts["spread"] = 100 * mean.std if len(found) > 1 else None
+def _group(cell: Cell) -> tuple[str, int, int]:
+    return cell.config.data, cell.config.ipc, cell.config.seed
+
+
+def _row(cell: Cell, series: str, step: int, accuracies: Sequence[float]) -> Row:
+    """A row of the accuracies of experts, which are fractions, for the settings of a cell."""
+    mean = summary(accuracies)
     return {
         "data": cell.config.data, "ipc": cell.config.ipc, "method": None,
-        "seed": cell.config.seed, "series": _REAL, "quantity": "accuracy of experts",
+        "seed": cell.config.seed, "series": series, "quantity": "accuracy of experts",
         "x": float(step), "x_name": "step of the condensation", "x_unit": "steps",
-        "y": 100 * mean.mean, "y_unit": "%", **experts, "budget": None,
-        "run": f"cells/{cell.name}",
+        "y": 100 * mean.mean, "y_unit": "%",
+        "spread": 100 * mean.std if len(accuracies) > 1 else None, "spread_over": "experts",
+        "n": len(accuracies), "budget": None, "run": None,
     }  # fmt: skip
 
 
-def _sets(cell: Cell, directory: Path) -> Iterator[tuple[int, Path]]:
-    """The stored sets of a run by number of steps: initial, snapshots, final."""
+def _sets(cell: Cell, directory: Path) -> dict[int, Path]:
+    """The stored sets of a run by number of steps: initial, snapshots, final.
+
+    A set that was selected at once is under 0, alone.
+    """
     run, method = RunDirectory(cell.place(directory)), cell.config.make_method()
+    if not isinstance(method, Condenser):
+        return {0: run.condensed}
     found = {int(path.stem): path for path in run.snapshots.glob("*.safetensors")}
-    if isinstance(method, Condenser):
-        found[0] = run.initial
-    found[method.iterations if isinstance(method, Condenser) else 0] = run.condensed
-    return iter(sorted(found.items()))
+    return dict(sorted({**found, 0: run.initial, method.iterations: run.condensed}.items()))
 
 
 def _accuracies(judge: Judge, content: CondensedSet | None) -> list[float]:

@@ -21,7 +21,7 @@ from dance.bench.figures import FIGURES, Figure, Finished, Row
 from dance.bench.figures.chart import framed, grouped
 from dance.condensed import load_set
 from dance.core.config import AtLeastOne, configuration
-from dance.core.format import plural
+from dance.core.format import plural, square
 
 _CELL = 128
 """Width of an image in pixels, about."""
@@ -77,8 +77,9 @@ def draw(rows: Sequence[Row], text: str) -> Picture:
     ).flatten()
     for axis, members, grid in zip(axes, sets, grids, strict=True):
         first = members[0]
-        images = f"{plural(first['ipc'], 'image')} per class of {first['pixels']} pixels"
-        axis.set_title(f"{first['series']}, {first['data']}, {images}", fontsize=9.5, pad=20)
+        images = f"{plural(first['ipc'], 'image')} per class, {square(first['pixels'])} pixels"
+        about = f"{first['series']}, {first['data']}, {images}, seed {first['seed']}"
+        axis.set_title(about, fontsize=9.5, pad=20)
         axis.imshow(grid, interpolation="nearest")
         axis.set_axis_off()
         step = grid.shape[1] / (1 + max(row["x"] for row in members))
