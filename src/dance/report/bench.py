@@ -35,14 +35,16 @@ _FILES = (
 )  # fmt: skip
 _TEXTS = (
     "data", "method", "point", "network", "protocol", "labels", "budget", "status", "interval_over",
-    "difference_over", "verdict", "published_source", "runs", "reason",
+    "difference_over", "verdict", "published_source", "runs", "notes", "reason",
 )  # fmt: skip
 _NUMBERS = (
     "ipc", "bytes_per_class", "accuracy", "over_condensations", "over_networks", "condensations",
     "networks", "low", "high", "best_epoch", "difference", "difference_low", "difference_high",
     "published", "published_std", "minus_published", "storage_bytes", "build_seconds",
-    "score_seconds",
+    "score_seconds", "ratio", "bootstrap_low", "bootstrap_high",
 )  # fmt: skip
+_WHOLE = "whole"
+"""Stands for a method in the rows of the whole training set."""
 _GROUP = ("data", "network", "protocol", "labels", "bytes_per_class")
 """Rows stand in one table only if these are the same."""
 _MOST_CHARACTERS = 1_200_000
@@ -76,7 +78,9 @@ class Result:
 
     @property
     def kind(self) -> str:
-        """``done`` with an accuracy, ``lost`` without a result, or ``other``, such as times."""
+        """``done`` with an accuracy, ``whole``, ``lost`` without a result, or ``other``: times."""
+        if self.row["method"] == _WHOLE:
+            return _WHOLE
         if self.row["status"] in ("failed", "not run"):
             return "lost"
         return "other" if self.row["accuracy"] is None else "done"
@@ -98,7 +102,9 @@ class Group:
 
     common: Mapping[str, Any]
     ipc: str
+    ratio: str
     rows: tuple[Result, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,7 @@ def _check(row: Any, path: Path) -> None:
 
 def _titles(rows: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, str]:
     """Titles of the methods whose sets are there, by name."""
-    found: dict[str, str] = {}
+    found = {_WHOLE: "Whole training set"}
     for row in rows:
         path = directory / str(row["runs"] or "").partition(" ")[0] / RUN_FILE
         if row["method"] not in found and path.is_file():
@@ -200,7 +206,7 @@ def content(bench: Bench) -> dict[str, Any]:
         "left_out": str(plan.get("left_out") or ""),
         "tiles": _tiles(bench),
         "facets_shown": _facets(bench.rows),
-        "groups": _groups(done),
+        "groups": _groups(done, bench.of(_WHOLE)),
         "shown": shown,
         "more": [name for name in _columns(done) if name not in (*_TEXTS, *_NUMBERS)],
         "legend_rows": _legend(done),
@@ -249,18 +255,25 @@ def _facets(rows: Sequence[Result]) -> list[tuple[str, list[tuple[str, str]]]]:
     return found
 
 
-def _groups(done: Sequence[Result]) -> list[Group]:
+def _groups(done: Sequence[Result], whole: Sequence[Result]) -> list[Group]:
+    """The tables, each with the row of its whole training set at the end."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for each in done:
         groups.setdefault(tuple(each.row[name] for name in _GROUP), []).append(each)
-    return [
-        Group(
-            dict(zip(_GROUP, key, strict=True)),
-            ", ".join(dict.fromkeys(str(each.row["ipc"]) for each in rows)),
-            tuple(rows),
-        )
-        for key, rows in groups.items()
-    ]
+    found = []
+    for key, rows in groups.items():
+        ipc = ", ".join(dict.fromkeys(str(each.row["ipc"]) for each in rows))
+        ratios = {each.row["ratio"] for each in rows} - {None}
+        ratio = f"{ratios.pop():.2g}\N{NO-BREAK SPACE}%" if len(ratios) == 1 else ""
+        rows += [each for each in whole if _place(each) == _place(rows[0])]
+        notes = dict.fromkeys(each.row["notes"] for each in rows if each.row["notes"])
+        common = dict(zip(_GROUP, key, strict=True))
+        found.append(Group(common, ipc, ratio, tuple(rows), tuple(notes)))
+    return found
+
+
+def _place(each: Result) -> tuple[Any, ...]:
+    return each.row["data"], each.row["network"]
 
 
 def _legend(done: Sequence[Result]) -> list[tuple[str, str, str]]:

@@ -40,7 +40,7 @@
   // A part with data-… of other values than those chosen is hidden; rows must contain all words.
   const form = document.querySelector("form.filters");
   if (form) {
-    const rows = all("table.sortable tbody tr");
+    const rows = all("table.sortable tbody tr:not(.whole-row)");
     const apply = () => {
       const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
       const chosen = all("select", form).filter(select => select.value);
@@ -51,7 +51,7 @@
         row.hidden = !fits(row) || !words.every(word => text.includes(word));
       }
       for (const part of all(".group")) {
-        part.hidden = all("tbody tr", part).every(row => row.hidden);
+        part.hidden = rows.every(row => row.hidden || !part.contains(row));
       }
       for (const part of all(".filtered")) part.hidden = !fits(part);
       const left = rows.filter(row => !row.hidden).length;

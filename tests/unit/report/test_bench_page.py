@@ -21,10 +21,11 @@ rows, row, write_bench = (MADE[name] for name in ("rows", "row", "write_bench"))
 def test_what_cannot_be_compared_is_never_in_one_table(tmp_path):
     shown = content(read_bench(write_bench(tmp_path, rows())))
     groups = [(dict(group.common), len(group.rows)) for group in shown["groups"]]
-    assert [count for _, count in groups] == [3, 3, 3, 3, 1]
+    assert [count for _, count in groups] == [4, 4, 3, 3, 2]  # with that of the whole set
     assert groups[-1][0]["labels"] == "soft"
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
-    assert [len(table) - 1 for table in page.tables[:5]] == [3, 3, 3, 3, 1]
+    assert [len(table) - 1 for table in page.tables[:5]] == [4, 4, 3, 3, 2]
+    assert page.tables[0][-1][0].startswith("Whole training set")
 
 
 def test_the_table_shows_numbers_titles_intervals_and_published_ones(tmp_path):
