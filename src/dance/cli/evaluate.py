@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dance import condensed, engine
 from dance.cli.options import Parser, SettingAction, add_json, add_settings
-from dance.cli.output import print_json, print_scores
+from dance.cli.output import print_json, print_scores, print_table
 from dance.core.config import merge, nested, to_plain
+from dance.core.errors import ConfigError
 from dance.core.world import join
+from dance.engine.config import RunConfig
+from dance.engine.ranking import TRAINED_ON, rank
 from dance.engine.rules import check
 
 _SECTIONS = (
@@ -28,6 +31,12 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         action=SettingAction,
         kind=str,
         help="name or path of the real images (default: the one with which the set was made)",
+    )
+    parser.add_argument(
+        "--ranking",
+        action="store_true",
+        help="print DD-Ranking's label-robust and augmentation-robust scores instead, for which "
+        "further networks are trained on the set and on random images",
     )
     add_json(parser)
     add_settings(parser, argv, _SECTIONS)
@@ -46,6 +55,9 @@ def run(parsed: argparse.Namespace) -> None:
     defaults = {**_defaults(stored.provenance, given), "source": to_plain(source)}
     config = engine.build_run(merge(defaults, given))
     check(config)
+    if parsed.ranking:
+        _rank(Path(parsed.target), config, given, as_json=parsed.json)
+        return
     scores = engine.evaluate(
         Path(parsed.target),
         config.evaluation,
@@ -77,3 +89,38 @@ def _defaults(recorded: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]
     if "protocol" in given.get("evaluation", {}):
         plain.pop("evaluation", None)  # a set made elsewhere has no recorded settings
     return {"data": str(recorded.get("dataset", "")), **plain}
+
+
+def _rank(target: Path, config: RunConfig, given: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the scores of DD-Ranking."""
+    if "networks" in given:
+        raise ConfigError(
+            "--ranking must use the network with which the set was made, as the experts do: leave "
+            "out --networks"
+        )
+    found = rank(
+        target,
+        config.evaluation,
+        source=config.source,
+        seed=config.seed,
+        device=config.device,
+        data=given.get("data"),
+        labels=config.labels,
+        teacher=config.teacher,
+    )
+    if as_json:
+        print_json(found.to_plain())
+        return
+    rows = [
+        (words, found.scores[name].labels, found.scores[name].setting, str(found.scores[name].last))
+        for name, words in TRAINED_ON.items()
+        if name != "own" or found.scores["own"] is not found.scores["hard"]
+    ]
+    print_table(("trained on", "labels", "<protocol", ">last epoch %"), rows)
+    print(f"label-robust score:        {found.label_robust} %")
+    print(f"augmentation-robust score: {found.augmentation_robust} %")
+    print(
+        f"hard label recovery {100 * found.recovery:.1f} points, improvement over random "
+        f"{100 * found.improvement:+.1f} points"
+    )
+    print("Without tuned learning rates; not comparable with DD-Ranking's leaderboard.")

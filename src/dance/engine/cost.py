@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from dance.condensed import CondensedSet
 from dance.core import device as devices
 from dance.core.errors import DanceError
 from dance.core.format import plural, seconds
@@ -139,9 +140,7 @@ def _parts(context: RunContext, initial: torch.Tensor) -> dict[str, Callable[[],
     config, method = context.config, context.method
     parts: dict[str, Callable[[], list[Phase]]] = {}
     if method.needs_experts() or "whole" in config.evaluation.baselines:
-        parts["experts"] = partial(
-            _training, context, "experts", context.missing_experts, config.experts
-        )
+        parts["experts"] = partial(expert_phases, context)
     if method.trajectory_epochs():
         parts["trajectories"] = partial(
             _training, context, "trajectories", context.missing_trajectories, config.trajectories
@@ -153,7 +152,7 @@ def _parts(context: RunContext, initial: torch.Tensor) -> dict[str, Callable[[],
     elif method.needs_experts():
         parts["condensing"] = partial(_features, context)
     if config.labels == "soft":
-        parts["labels"] = partial(_labels, context, initial)
+        parts["labels"] = partial(label_phases, context, package(initial, context))
     parts["scoring"] = partial(_evaluate, context, initial)
     return parts
 
@@ -202,6 +201,11 @@ def _phase(
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def expert_phases(context: RunContext) -> list[Phase]:
+    """Training of the experts of a run that are missing."""
+    return _training(context, "experts", context.missing_experts, context.config.experts)
 
 
 def _training(
@@ -283,10 +287,14 @@ def _features(context: RunContext) -> list[Phase]:
     return [_phase(name, steps, lambda _: predict_some(), context.device)]
 
 
-def _labels(context: RunContext, initial: torch.Tensor) -> list[Phase]:
+def label_phases(context: RunContext, condensed: CondensedSet) -> list[Phase]:
     """Training of the teachers, including existing ones, and of the students that compare them.
 
     The final teachers are assumed to be trained for the largest number of epochs.
+
+    Args:
+        context: of a run.
+        condensed: the set that gets the labels.
     """
     config, train, device = context.config, context.train, context.device
     data = TrainingData(train.images, train.labels, train.normalization)
@@ -297,7 +305,6 @@ def _labels(context: RunContext, initial: torch.Tensor) -> list[Phase]:
     step = _sgd_step(context, context.network, data, config.experts)
     phases = [_phase("teachers of soft labels", steps, step, device)]
     if len(tried) > 1:
-        condensed = package(initial, context)
         images, targets = condensed.images().to(device), condensed.targets().to(device)
         soft = functional.one_hot(targets, train.num_classes).float()
         learned = TrainingData(images, targets, targets=soft)
@@ -311,40 +318,51 @@ def _labels(context: RunContext, initial: torch.Tensor) -> list[Phase]:
 
 
 def _evaluate(context: RunContext, initial: torch.Tensor) -> list[Phase]:
-    """Training and testing of every network on every set that is scored.
+    """Training and testing of every network on every set that is scored."""
+    condensed, phases = package(initial, context), []
+    for name in context.config.networks:
+        others = _baselines(context, len(condensed.targets()), len(initial))
+        sizes = list(others) if name == context.config.networks[0] else []
+        phases += scoring_phases(context, condensed, name, sizes)
+    return phases
+
+
+def scoring_phases(
+    context: RunContext, condensed: CondensedSet, name: str, others: Sequence[int] = ()
+) -> list[Phase]:
+    """Training and testing of one network on a set, and on others.
 
     Sets of the same number of decoded images share a step; a random selection has fewer images than
     a set whose stored images are decoded to several.
+
+    Args:
+        context: of a run.
+        condensed: the set.
+        name: of the network.
+        others: numbers of decoded images of further sets, at most those of the set.
     """
     config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
-    condensed = package(initial, context)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
     repeats = config.evaluation.repeats or protocol.networks(train.resolution)
     test = load(config.data, "test", config.source).to(device)
     some = TrainingData(test.images[:_TEST_IMAGES], test.labels[:_TEST_IMAGES], train.normalization)
     batches = -(-len(test.labels) // len(some))
-    phases = []
-    for name in config.networks:
-        network = network_for(named_network(name, config.network, protocol.norm), train)
-        sizes = [len(targets)]
-        if name == config.networks[0]:
-            sizes += _baselines(context, len(targets), len(initial))
-        tests, state = 0, _initial(context, network)
-        for size in dict.fromkeys(sizes):
-            data = TrainingData(images[:size], targets[:size])
-            schedule = protocol.schedule(size, train.num_classes, train.resolution, train.name)
-            schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
-            networks = repeats * sizes.count(size)
-            steps = networks * schedule.epochs * -(-size // schedule.batch_size)
-            shown = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else ""
-            trained = _sgd_step(context, network, data, schedule)
-            phases.append(_phase(f"scoring {name}: training{shown}", steps, trained, device))
-            tests += networks * len(protocol.test_epochs(schedule.epochs, train.resolution))
-        tested = partial(predict, network, state, some, bfloat16=context.bfloat16)
-        phases.append(
-            _phase(f"scoring {name}: testing", tests * batches, lambda _: tested(), device)  # noqa: B023
-        )
+    network = network_for(named_network(name, config.network, protocol.norm), train)
+    sizes = [len(targets), *others]
+    phases, tests, state = [], 0, _initial(context, network)
+    for size in dict.fromkeys(sizes):
+        data = TrainingData(images[:size], targets[:size])
+        schedule = protocol.schedule(size, train.num_classes, train.resolution, train.name)
+        schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
+        networks = repeats * sizes.count(size)
+        steps = networks * schedule.epochs * -(-size // schedule.batch_size)
+        shown = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else ""
+        trained = _sgd_step(context, network, data, schedule)
+        phases.append(_phase(f"scoring {name}: training{shown}", steps, trained, device))
+        tests += networks * len(protocol.test_epochs(schedule.epochs, train.resolution))
+    tested = partial(predict, network, state, some, bfloat16=context.bfloat16)
+    phases.append(_phase(f"scoring {name}: testing", tests * batches, lambda _: tested(), device))
     return phases
 
 

@@ -22,6 +22,7 @@ from dance.engine.package import package
 from dance.engine.relabel import ORIGIN, Relabeller
 from dance.engine.rundir import RunDirectory
 from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set, score_states
+from dance.experts import Expert
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NetworkConfig
 
@@ -56,7 +57,7 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     teacher = None
     if config.labels == "soft":
         begin("labels")
-        teacher = _relabeller(context, directory)
+        teacher = relabeller(context, directory.checkpoints)
         condensed = _relabelled(teacher, condensed, directory)
     test = world.in_turn(lambda: load(config.data, "test", config.source)).to(context.device)
     begin("scoring")
@@ -78,8 +79,8 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
     if "initial" in baselines and isinstance(context.method, Condenser):
         compare("initial", "Initial stored images", directory.initial)
     if "random" in baselines and config.method != RANDOM:
-        if world.is_rank_zero:
-            _select_random(context, directory)
+        if world.is_rank_zero and not directory.random.exists():
+            random_selection(context).save(directory.random)
         compare("random", "Random selection", directory.random)
     if "whole" in baselines:
         board.add_whole()
@@ -97,8 +98,13 @@ def _from_rank_zero(path: Path, world: World) -> CondensedSet:
     return unpack(world.broadcast_tensors(tensors), world.broadcast_object(header))
 
 
-def _relabeller(context: RunContext, directory: RunDirectory) -> Relabeller:
-    """The experts of a run as teachers."""
+def relabeller(context: RunContext, directory: Path) -> Relabeller:
+    """The experts of a run as teachers.
+
+    Args:
+        context: of the run.
+        directory: of the checkpoints.
+    """
     config = context.config
     return Relabeller(
         train=context.train,
@@ -109,7 +115,7 @@ def _relabeller(context: RunContext, directory: RunDirectory) -> Relabeller:
         precision=config.precision,
         device=context.device,
         world=context.world,
-        directory=directory.checkpoints,
+        directory=directory,
     )
 
 
@@ -182,30 +188,16 @@ class Scoreboard:
 
     def add_whole(self) -> None:
         """Test the experts: networks trained on the whole real set."""
-        context, config = self._context, self._context.config
-        if self.has("whole", config.network.name):
+        if self.has("whole", self._context.config.network.name):
             return
         begin("experts")
-        experts = context.pool().ensure(config.experts.count)
-        seconds = sum(expert.header["seconds"] for expert in experts)
-        score = score_states(
-            [expert.final for expert in experts],
-            self._test,
-            context.network,
-            config.network.name,
-            epochs=config.experts.epochs,
-            train_images=len(context.train.labels),
-            storage_bytes=context.train.images.numel(),
-            seconds=seconds,
-            seeds=[expert.index for expert in experts],
-            bfloat16=context.bfloat16,
-        )
+        score, experts = score_whole(self._context, self._test)
         names = ("index", "train_accuracy", "epochs", "seconds")
         rows = [
             {name: expert.header[name] for name in names} | {"test_accuracy": accuracy}
             for expert, accuracy in zip(experts, score.last.values, strict=True)
         ]
-        if context.world.is_rank_zero:
+        if self._context.world.is_rank_zero:
             self._directory.add_costs(experts=rows)
         self._store(score)
 
@@ -225,6 +217,33 @@ class Scoreboard:
         self.scores = self._directory.add_scores([score])
         seconds = sum(row.seconds or 0.0 for row in self.scores if row.subject != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
+
+
+def score_whole(context: RunContext, test: ImageSet) -> tuple[Score, list[Expert]]:
+    """Test the experts of a run, which were trained on the whole real set.
+
+    Args:
+        context: of the run.
+        test: unseen images.
+
+    Returns:
+        The score, and the experts; missing ones are trained.
+    """
+    config = context.config
+    experts = context.pool().ensure(config.experts.count)
+    score = score_states(
+        [expert.final for expert in experts],
+        test,
+        context.network,
+        config.network.name,
+        epochs=config.experts.epochs,
+        train_images=len(context.train.labels),
+        storage_bytes=context.train.images.numel(),
+        seconds=sum(expert.header["seconds"] for expert in experts),
+        seeds=[expert.index for expert in experts],
+        bfloat16=context.bfloat16,
+    )
+    return score, experts
 
 
 def asked_for(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> Asked:
@@ -272,17 +291,15 @@ def row_checkpoints(
     return Checkpoints(directory, name, stamp)
 
 
-def _select_random(context: RunContext, directory: RunDirectory) -> None:
-    """Store a random selection of real images, as many per class as the condensed set has."""
-    if directory.random.exists():
-        return
+def random_selection(context: RunContext) -> CondensedSet:
+    """A random selection of real images, as many per class as the condensed set has."""
     context = context.single_process()
     method = METHODS.get(RANDOM)
     selector = method(method.Config())
     assert isinstance(selector, Coreset)
     rows = selector.select(context.task(context.initial(), []))
     pixels = context.train.images[rows].float() / 255
-    package(pixels, context, selector, IDENTITY, rows=rows).save(directory.random)
+    return package(pixels, context, selector, IDENTITY, rows=rows)
 
 
 def store_scores(path: Path, scores: Sequence[Score]) -> None:

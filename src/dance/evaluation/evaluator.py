@@ -42,6 +42,7 @@ def score_set(
     bfloat16: bool = False,
     checkpoints: Checkpoints | None = None,
     world: World | None = None,
+    augmented: bool = True,
 ) -> Score:
     """Train networks on the decoded set and test them.
 
@@ -65,13 +66,15 @@ def score_set(
             score.
         world: processes that share the networks, each with checkpoints of its own (None: only
             this one); all return the score.
+        augmented: False to train without the augmentation and the CutMix of the protocol, which
+            its name in the score then says.
 
     Raises:
         KeyboardInterrupt: the user asked to stop; a checkpoint is saved at the end of the step.
         ArtifactError: there is a checkpoint of other code or of another score.
     """
     world = world or World()
-    plan = _plan(condensed, test, config, seed)
+    plan = _plan(condensed, test, config, seed, augmented)
     row, seconds = _train(
         plan, network, f"scoring {label} on {network_name}", checkpoints, world, bfloat16
     )
@@ -124,7 +127,9 @@ class _Plan:
     classes: int
 
 
-def _plan(condensed: CondensedSet, test: ImageSet, config: EvaluationConfig, seed: int) -> _Plan:
+def _plan(
+    condensed: CondensedSet, test: ImageSet, config: EvaluationConfig, seed: int, augmented: bool
+) -> _Plan:
     """The plan for a protocol, with the changes of ``config``."""
     device, protocol = test.images.device, PROTOCOLS.get(config.protocol)
     images, targets = condensed.images().to(device), condensed.targets().to(device)
@@ -139,6 +144,9 @@ def _plan(condensed: CondensedSet, test: ImageSet, config: EvaluationConfig, see
     if config.epochs is not None and config.epochs != training.epochs:
         training = replace(training, epochs=config.epochs)
         name = f"{protocol.name}, {config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    if not augmented:
+        training = replace(training, augmentation_mode="none", cutmix=0.0)
+        name = f"{name}, no augmentation"
     repeats = config.repeats or protocol.networks(condensed.resolution)
     soft = condensed.soft_labels
     return _Plan(

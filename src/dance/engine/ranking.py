@@ -1,0 +1,267 @@
+"""DD-Ranking's scores of a stored set: the trainings that their definition needs.
+
+Networks are those of the protocol that is asked for, and round i of the scores uses network i of
+every training, which has the same seed in all of them. The formulas, and w = 1/2, are DD-Ranking's.
+Its constants of training cannot be used for every set, so these are the library's: the protocol,
+without tuning of the learning rate; for the whole set the experts of the run, by their own recipe;
+and as teachers of soft labels these experts instead of published ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dance.condensed import CondensedSet, Score, load_set, set_file
+from dance.condensed.score import Asked, Statistic
+from dance.condensed.statistics import summary
+from dance.core.config import to_plain
+from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import write_json
+from dance.core.format import plain, plural, seconds
+from dance.core.progress import log
+from dance.core.world import World, join
+from dance.data import DataConfig, load
+from dance.engine.config import build_run
+from dance.engine.context import RunContext, named_network, network_for, prepare
+from dance.engine.cost import Phase, expert_phases, label_phases, scoring_phases
+from dance.engine.relabel import ORIGIN
+from dance.engine.rundir import RunDirectory
+from dance.engine.scoring import (
+    asked_for,
+    random_selection,
+    relabeller,
+    row_checkpoints,
+    score_whole,
+)
+from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
+from dance.evaluation.ranking import augmentation_robust_score, label_robust_score
+from dance.experts.teacher import TeacherConfig
+
+FILE = "ranking.json"
+"""Name of the file with the result, in the directory of a run."""
+WHOLE, _PLAIN = "whole", "_plain"
+TRAINED_ON = {
+    WHOLE: "the whole training set",
+    "hard": "the set",
+    "own": "the set with soft labels",
+    "random": "random images",
+    "own_plain": "the set without augmentation",
+    "random_plain": "random images without augmentation",
+}
+"""What networks are trained on, in words."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """DD-Ranking's scores of a set; fractions.
+
+    Attributes:
+        scores: of the networks that were compared, by what they were trained on: ``whole``,
+            ``hard`` (the set with hard labels), ``own`` (with the labels that were asked for),
+            ``random``, ``own_plain`` and ``random_plain`` (both without augmentation).
+        label_robust: LRS over the networks.
+        augmentation_robust: ARS over the networks.
+    """
+
+    scores: dict[str, Score]
+    label_robust: Statistic
+    augmentation_robust: Statistic
+
+    @property
+    def recovery(self) -> float:
+        """HLR: accuracy that is lost to the whole set with hard labels."""
+        return self.scores["whole"].last.mean - self.scores["hard"].last.mean
+
+    @property
+    def improvement(self) -> float:
+        """IOR: improvement over a random selection, with the same labels."""
+        return self.scores["own"].last.mean - self.scores["random"].last.mean
+
+    def to_plain(self) -> dict[str, Any]:
+        """JSON data."""
+        return {
+            "label_robust_score": to_plain(self.label_robust),
+            "augmentation_robust_score": to_plain(self.augmentation_robust),
+            "hard_label_recovery": self.recovery,
+            "improvement_over_random": self.improvement,
+            "scores": {name: score.to_plain() for name, score in self.scores.items()},
+        }
+
+
+def rank(
+    target: Path,
+    config: EvaluationConfig,
+    *,
+    source: DataConfig,
+    seed: int = 0,
+    device: str = "auto",
+    data: str | None = None,
+    labels: str = "hard",
+    teacher: TeacherConfig | None = None,
+) -> Ranking:
+    """Train the networks that DD-Ranking's scores compare; the cost is logged before.
+
+    Scores that the run holds are used. The result of a run is stored in its ``ranking.json``; an
+    interrupted call continues from checkpoints when it is repeated.
+
+    Args:
+        target: run directory or condensed set.
+        config: protocol and changes to it.
+        source: how the data set is read.
+        seed: of the networks.
+        device: where to train them.
+        data: name or path of the data set (none: the one in the set's provenance).
+        labels: ``hard`` or ``soft``: those of the set, and of the random selection.
+        teacher: which experts give soft labels (None: the defaults).
+
+    Raises:
+        DanceError: the set does not record how it was made, its data is not here or has changed,
+            or several processes are running.
+    """
+    if join().size > 1:
+        raise ConfigError("a ranking must be made by one process: run it without torchrun")
+    path = set_file(target)
+    condensed = load_set(path)
+    if not (made := condensed.provenance.get("config")):
+        raise ConfigError(
+            f"a ranking needs the settings with which a set was made: {path} does not record them; "
+            "use a set that dance condense made"
+        )
+    given = {
+        "data": data or made["data"],
+        "source": to_plain(source),
+        "evaluation": to_plain(config),
+        "device": device,
+        "labels": labels,
+        "teacher": to_plain(teacher or TeacherConfig()),
+    }
+    run = build_run({**made, **given})
+    run = replace(run, networks=(run.network.name,))
+    run = replace(run, experts=replace(run.experts, count=max(1, run.experts.count)))
+    context = prepare(run)
+    if context.train.fingerprint != condensed.provenance.get("data_fingerprint"):
+        raise ArtifactError(
+            f"a ranking must be made on the data of the set: {path} was made of other images than "
+            f"{run.data} has now"
+        )
+    directory = RunDirectory(path.parent)
+    is_run = directory.begun() and path == directory.condensed
+    folder = directory.checkpoints if is_run else path.with_name(f"{path.name}.checkpoints")
+    sets = _sets(context, condensed, folder)
+    test = load(run.data, "test", run.source).to(context.device)
+    held = directory.scores_so_far() if is_run else condensed.scores
+    network = named_network(
+        run.network.name, run.network, PROTOCOLS.get(run.evaluation.protocol).norm
+    )
+    asked = {
+        name: asked_for(config, seed, each if run.labels == "soft" and name != "hard" else None)
+        for name, each in sets.items()
+    }
+    scores = {
+        name: score
+        for name, each in sets.items()
+        if (score := _held(held, name, each, asked[name], network.name)) is not None
+    }
+    for row in held:
+        if (row.subject, row.network) == (WHOLE, network.name):
+            scores[WHOLE] = row
+    _announce(context, {name: each for name, each in sets.items() if name not in scores}, scores)
+    if WHOLE not in scores:
+        scores[WHOLE], _ = score_whole(context, test)
+    begun = []
+    for name, each in sets.items():
+        if name in scores:
+            continue
+        checkpoints = row_checkpoints(
+            folder,
+            each,
+            test,
+            subject=f"ranking-{name}",
+            network=network,
+            asked=asked[name],
+            precision=run.precision,
+            world=World(),
+        )
+        begun.append(checkpoints)
+        scores[name] = score_set(
+            each,
+            test,
+            network_for(network, test),
+            network.name,
+            config,
+            subject=name,
+            label=TRAINED_ON[name],
+            seed=seed,
+            bfloat16=context.bfloat16,
+            checkpoints=checkpoints,
+            augmented=not name.endswith(_PLAIN),
+        )
+    scores.setdefault("own", scores["hard"])
+    result = _ranking(scores)
+    if is_run:
+        write_json(path.parent / FILE, result.to_plain())
+    for checkpoints in begun:
+        checkpoints.clear()
+    return result
+
+
+def _sets(context: RunContext, condensed: CondensedSet, folder: Path) -> dict[str, CondensedSet]:
+    """The set and a random selection, by the name of the training."""
+    hard, random = condensed.hard(), random_selection(context)
+    if context.config.labels == "hard":
+        return {"hard": hard, "random": random, "own_plain": hard, "random_plain": random}
+    if condensed.soft_labels is None:
+        log(f"ranking: soft labels are made: {_about(label_phases(context, condensed))}")
+    teacher = relabeller(context, folder)
+    own = teacher.relabelled(condensed)
+    random = teacher.labelled(random, own.provenance[ORIGIN])
+    return {"hard": hard, "own": own, "random": random, "own_plain": own, "random_plain": random}
+
+
+def _held(
+    rows: Sequence[Score], name: str, condensed: CondensedSet, asked: Asked, network: str
+) -> Score | None:
+    """The score of a training that the run holds, if any."""
+    subject = {"hard": "condensed", "own": "condensed", "random": "random"}.get(name)
+    return next(
+        (
+            row
+            for row in rows
+            if (row.subject, row.network, row.asked) == (subject, network, asked)
+            and row.set_digest == condensed.digest()
+        ),
+        None,
+    )
+
+
+def _announce(
+    context: RunContext, lacking: Mapping[str, CondensedSet], scores: Mapping[str, Score]
+) -> None:
+    """Say what will be trained, and how long that takes by a few timed steps."""
+    phases = [] if WHOLE in scores else expert_phases(context)
+    for condensed in lacking.values():
+        phases += scoring_phases(context, condensed, context.config.network.name)
+    if phases:
+        what = ", ".join(TRAINED_ON[name] for name in lacking)
+        missing = context.missing_experts() if WHOLE not in scores else 0
+        experts = f" and {plural(missing, 'expert')} on the whole set" if missing else ""
+        log(f"ranking: networks for {what}{experts} are trained: {_about(phases)}")
+
+
+def _about(phases: Sequence[Phase]) -> str:
+    return plain(f"about {seconds(sum(phase.seconds for phase in phases))}")
+
+
+def _ranking(scores: dict[str, Score]) -> Ranking:
+    """The scores of every round, with network i of each training, and their statistics."""
+    whole = scores[WHOLE].last.mean
+    names = ("hard", "own", "random", "own_plain", "random_plain")
+    rounds = list(zip(*(scores[name].last.values for name in names), strict=True))
+    return Ranking(
+        scores,
+        summary([label_robust_score(whole, *values[:3]) for values in rounds]),
+        summary([augmentation_robust_score(*values[1:]) for values in rounds]),
+    )
