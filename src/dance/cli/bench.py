@@ -274,6 +274,7 @@ def _print_dry_run(plan: Bench, directory: Path, as_json: bool) -> None:
     ]
     print_table(("cell", "settings", "state", ">hours"), shown)
     more = f", and {plural(unknown, 'cell')} of unknown time" if unknown else ""
+    more += f", and figure {plan.figure}, whose time is not estimated" if plan.figure else ""
     total = plain(f"{plural(len(rows), 'cell')}: about {seconds(sum(known))}")
     print(f"{total} of computing, one after the other{more}")
 

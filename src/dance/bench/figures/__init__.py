@@ -20,6 +20,7 @@ from dance.core.errors import ArtifactError
 from dance.core.files import read_json, write_atomic, write_json
 from dance.core.progress import log
 from dance.core.registry import Registry
+from dance.engine.config import plain_settings
 from dance.engine.context import RunContext, prepare
 
 if TYPE_CHECKING:
@@ -176,6 +177,6 @@ def redraw(path: Path) -> None:
 
 def trained(config: RunConfig) -> dict[str, Any]:
     """The settings that decide the experts of a configuration, as plain data."""
-    plain = to_plain(config)
+    plain = plain_settings(config)
     names = ("data", "seed", "source", "network", "precision", "whitening", "experts")
     return {name: plain[name] for name in names}
