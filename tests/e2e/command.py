@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,3 +57,33 @@ def process(*words: str | Path, **options: Any) -> subprocess.Popen[str]:
         text=True,
         **options,
     )
+
+
+@dataclass
+class Ended:
+    code: int
+
+    def poll(self) -> int:
+        return self.code
+
+    def stop(self) -> None: ...
+
+
+class Here:
+    """Runs commands in this process; ``before`` may decide what becomes of one."""
+
+    slots = 1
+
+    def __init__(self, before: Callable[[Sequence[str]], int | None] = lambda words: None) -> None:
+        self.before = before
+        self.started: list[str] = []
+
+    def start(self, words: Sequence[str], output: Path, slot: int) -> Ended:
+        self.started.append(words[0])
+        code = self.before(words)
+        if code is None:
+            outcome = command(*words)
+            code = outcome.code
+            with output.open("a", encoding="utf-8") as log:
+                log.write(outcome.out + outcome.err)
+        return Ended(code)

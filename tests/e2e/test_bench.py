@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dance import engine
-from e2e.command import command, done
+from dance.bench import budget
+from dance.bench.plan import read_plan
+from dance.bench.product import product
+from dance.core.yaml_file import read_yaml
+from e2e.command import Here, command, done
 
 
 @pytest.mark.slow
@@ -19,17 +25,19 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
     outcome = done(*words, "--methods", "dm", "--output", tmp_path)
     for word in ("reference", "exact", "bank", "experts", "ceilings: float32"):
         assert word in outcome.out
-    record = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
-    assert record["format"] == 1
-    assert record["command"].startswith("dance bench speed digits --ipc 1 --rounds 1")
-    assert record["seed"] == 0
-    machine = record["machine"]
+    (cell,) = (tmp_path / "cells").iterdir()
+    written = (cell / "speed.json").read_bytes()
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["command"].startswith("dance bench speed digits --ipc 1 --rounds 1")
+    (case,) = results["measured"]
+    assert case == json.loads(written)
+    assert case["seed"] == 0
+    machine = case["machine"]
     assert machine["torch"]
     assert machine["threads"] >= 1
     for dtype in ("float32", "bfloat16"):
         assert machine["ceilings"][dtype]["flops"] > 1e8
         assert machine["ceilings"][dtype]["copy_bytes"] > 1e8
-    (case,) = record["steps"]
     assert [case[name] for name in ("data", "classes", "ipc", "factor")] == ["digits", 10, 1, 1]
     rows = {row["name"]: row for row in case["entries"]}
     assert set(rows) == {"reference", "exact", "bank", "dm"}
@@ -41,15 +49,26 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
         assert row["ready_seconds"] > 0
     assert rows["exact"]["operations"] > rows["bank"]["operations"]
     assert rows["reference"]["times_reference"]["median"] == 1
-    assert {row["what"] for row in record["training"]} == {
-        "experts",
-        "testing",
-        "evaluation",
-    }
-    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
-    assert page.startswith("# Speed\n")
-    assert record["command"] in page
-    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".json", ".md")]
+    assert {row["what"] for row in case["training"]} == {"experts", "testing", "evaluation"}
+    page = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert page.startswith("# Speed\n") and results["command"] in page
+    again = done(*words, "--methods", "dm", "--output", tmp_path)
+    assert again.out == outcome.out
+    assert (cell / "speed.json").read_bytes() == written
+
+
+def test_a_measurement_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    changes = {"data": ["digits"], "ipc": [1000], "methods": [], "timing": {"rounds": 1}}
+    for number, (more, says) in enumerate(
+        (({}, "images per class must not exceed"), (MLP, "is written for ConvNets"))
+    ):
+        plan = read_plan("speed", changes | more)
+        (row,) = product(plan, tmp_path / str(number), Here(), "dance bench speed")
+        assert row["status"] == "failed" and says in row["reason"]
+        assert says in (tmp_path / str(number) / "results.md").read_text(encoding="utf-8")
+
+
+MLP = {"ipc": [1], "settings": {"network": {"name": "mlp"}}}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +76,6 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
     [
         (("speed", "cifar11"), "unknown data set 'cifar11'"),
         (("speed", "digits", "--ipc", "0"), "ipc must be at least 1: got 0"),
-        (("speed", "digits", "--ipc", "1", "1000"), "images per class must not exceed"),
         (
             ("speed", "digits", "--methods", "random"),
             "methods must be ones that optimise stored images",
@@ -65,17 +83,19 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
         (("speed", "digits", "--methods", "dn"), "unknown method 'dn'"),
         (("speed", "digits", "--rounds", "0"), "rounds must be at least 1: got 0"),
         (("speed", "digits", "--threads", "0"), "threads must be at least 1: got 0"),
-        (("speed", "digits", "--network.name", "mlp"), "written for ConvNets"),
-        (("speed", "digits", "--seconds", "3"), "--seconds is an option of dance bench methods"),
-        (("methods", "digits", "--rounds", "3"), "--rounds is an option of dance bench speed"),
-        (("methods", "digits"), "one budget, --seconds of condensing or --updates"),
+        (("speed", "digits", "--jobs", "2"), "jobs must be 1 where time is measured"),
+        (("speed", "digits", "--axis", "factor=1,2"), "axes must not be given where time is"),
+        (("speed", "digits", "--seconds", "3"), "are options of plans of runs, not of speed"),
+        (("methods", "digits", "--rounds", "3"), "of plans that measure time, not of methods"),
+        (("methods", "digits"), "(--seconds of condensing) or updates (--updates of the images)"),
         (("methods", "digits", "--seconds", "3", "--updates", "3"), "got both"),
-        (("methods", "digits", "--seconds", "nan"), "seconds must be more than 0: got nan"),
-        (("methods", "digits", "--updates", "0"), "updates must be more than 0: got 0"),
-        (("methods", "--updates", "1"), "must name its data: got none"),
+        (("methods", "digits", "--seconds", "3", "--jobs", "2"), "jobs must be 1 where time is"),
+        (("methods", "digits", "--seconds", "nan"), "seconds must be a number or null: got nan"),
+        (("methods", "digits", "--updates", "0"), "updates must be at least 1: got 0"),
+        (("methods", "--updates", "1"), "methods: data must be given: Names or paths of data sets"),
         (("methods", "digits", "--updates", "1", "--methods", "dn"), "unknown method 'dn'"),
         (("methods", "digits", "--updates", "1", "--options.power", "4"), "unknown option"),
-        (("sped", "digits"), "cannot measure 'sped'; did you mean 'speed'?"),
+        (("sped", "digits"), "known name: got 'sped'; did you mean 'speed'?"),
         ((), "required: WHAT"),
     ],
 )
@@ -98,77 +118,102 @@ def test_a_place_that_cannot_be_written_costs_no_measuring(tmp_path: Path) -> No
     assert place.read_text(encoding="utf-8") == "mine"
 
 
-SMALL = ("bench", "methods", "digits", "--ipc", "1", "--network.width", "8", "--repeats", "2")
-SHORT = ("--epochs", "2", "--experts.epochs", "1", "--experts.count", "1")
+SMALL: dict[str, Any] = {
+    "data": ["digits"], "ipc": [1],
+    "settings": {
+        "network": {"width": 8}, "experts": {"count": 1, "epochs": 1},
+        "evaluation": {"epochs": 2, "repeats": 2},
+    },
+}  # fmt: skip
+
+
+def make(out: Path, executor: Here | None = None, **changes: Any) -> list[dict[str, Any]]:
+    return product(
+        read_plan("methods", SMALL | changes), out, executor or Here(), "dance bench methods"
+    )
 
 
 def test_methods_under_one_number_of_updates(tmp_path: Path) -> None:
     """One row for each, with the requested network instead of that of the recipe."""
-    words = (*SMALL, *SHORT, "--methods", "random", "dm", "datadam", "dance", "--output", tmp_path)
-    outcome = done(*words, "--updates", "3")
-    record = json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))
-    rows = {row["method"]: row for row in record["rows"]}
-    assert set(rows) == {"random", "dm", "datadam", "dance"}
-    assert [rows[name]["updates"] for name in ("random", "dm", "datadam", "dance")] == [
-        None, 3, 3, 3,
-    ]  # fmt: skip
-    for row in rows.values():
-        (score,) = row["scores"]
-        assert score["subject"] == "condensed"
-        assert len(score["seeds"]) == 2
-        assert row["title"] in outcome.out
-        assert row["asked"]["network"]["norm"] == "instance"
-        assert row["asked"]["network"]["width"] == 8
-        run = tmp_path / row["run"]
+    names, here = ("random", "dm", "datadam", "dance"), Here()
+    found = make(tmp_path, here, methods=names, budget={"updates": 3})
+    rows = {row["method"]: row for row in found}
+    assert tuple(rows) == names and here.started == ["condense"] * 4
+    assert [rows[name]["updates"] for name in names] == [None, 3, 3, 3]
+    for row in found:
+        run = tmp_path / row["runs"]
+        config = read_yaml(run / "config.yaml")
+        assert (config["network"]["norm"], config["network"]["width"]) == ("instance", 8)
         steps = (run / "metrics.jsonl").read_text().splitlines() if row["updates"] else []
         assert len(steps) == (row["updates"] or 0)
-    assert rows["dance"]["asked"]["options"]["real_targets"] == "exact"
-    assert rows["dance"]["before_seconds"] > 0
-    assert rows["dm"]["networks_bytes"] == 0 < rows["dance"]["networks_bytes"]
-    written = (tmp_path / "methods.json").read_bytes()
-    again = done(*words, "--updates", "3")
-    assert "condensing with" not in again.err
-    assert (tmp_path / "methods.json").read_bytes() == written
-    other = command(*words, "--updates", "4")
-    assert other.code == 2
-    assert "must hold rows of the same budget, 4 updates" in other.err
+        assert row["decoded_images"] == 10 and row["networks"] == 2 and row["machine"]
+    assert config["options"]["real_targets"] == "exact"
+    assert rows["dance"]["networks_seconds"] > 0 and rows["dm"]["networks_seconds"] is None
+    assert rows["dm"]["networks_bytes"] is None and rows["dance"]["networks_bytes"] > 0
+    page = (tmp_path / "results.md").read_text()
+    assert "Budget of every method: 3 updates" in page and "Made on: " in page
+    words = ("bench", "methods", "digits", "--ipc", "1", "--methods", *names, "--updates")
+    words = (*words, "3", "--network.width", "8", "--experts.count", "1", "--experts.epochs", "1")
+    words = (*words, "--epochs", "2", "--repeats", "2", "--output", tmp_path)
+    again = done(*words)
+    assert again.err == "" and "updates   condensing   network training" in again.out
+    outcome = command(*words, "--updates", "4")
+    assert outcome.code == 2 and "it has another (budget)" in outcome.err
 
 
 def test_a_method_under_a_number_of_seconds(tmp_path: Path) -> None:
     """Its steps fill the seconds: neither a tenth of them nor many times as long."""
-    done(*SMALL, *SHORT, "--methods", "dm", "--seconds", "1.5", "--output", tmp_path)
-    (row,) = json.loads((tmp_path / "methods.json").read_text(encoding="utf-8"))["rows"]
+    given, here = {"methods": ["dm"], "budget": {"seconds": 1.5}}, Here()
+    (row,) = make(tmp_path, here, **given)
+    assert here.started == ["bench"]
     assert row["updates"] > 1
     assert 0.15 < row["condense_seconds"] < 6
+    assert (tmp_path / row["runs"] / "report.html").exists()
+    (again,) = make(tmp_path, here, **given)
+    assert here.started == ["bench"] and again == row
 
 
-def test_what_could_not_be_made_is_kept_once_and_other_files_are_left_alone(tmp_path: Path) -> None:
-    words = (*SMALL, *SHORT, "--updates", "1", "--output", tmp_path, "--methods")
+def test_a_run_that_was_much_too_short_is_repeated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two runs, the second has the number of steps that the first one gives."""
+    monkeypatch.setattr(budget, "_steps_in", lambda run, seconds: 1)
+    given = {"methods": ["dm"], "budget": {"seconds": 0.5}}
+    (row,) = make(tmp_path, **given)
+    first = tmp_path / "cells/digits-dm-ipc1-seed0-first"
+    assert read_yaml(first / "config.yaml")["options"]["iterations"] == 1 < row["updates"]
+    shutil.rmtree(tmp_path / row["runs"])
+    (again,) = make(tmp_path, **given)
+    assert again["updates"] == row["updates"] and again["accuracy"] == row["accuracy"]
+
+
+def test_printed_commands_of_seconds_are_complete(tmp_path: Path) -> None:
+    words = ("bench", "methods", "digits", "--ipc", "1", "--seconds", "0.5", "--methods", "dm")
+    words = (*words, "--network.width", "8", "--epochs", "2", "--repeats", "2")
+    printed = done(*words, "--output", tmp_path, "--print")
+    assert "these commands read" in printed.err
+    (line,) = printed.out.splitlines()
+    done(*shlex.split(line)[1:])
+    assert done(*words, "--output", tmp_path, "--print").out == ""
+
+
+def test_what_could_not_be_made_is_kept_once(tmp_path: Path) -> None:
     for _ in range(2):
-        outcome = done(*words, "random", "--ipc", "1", "1000")
-        assert outcome.out.count("left out: random, digits, ipc 1000: ") == 1
-    assert "left out: random" in done(*words, "dm").out
-    place = tmp_path / "methods.json"
-    assert [row["method"] for row in json.loads(place.read_text())["rows"]] == ["random", "dm"]
-    for text in ("[]", "{}", '{"format": 1}'):
-        place.write_text(text, encoding="utf-8")
-        outcome = command(*words, "random")
-        assert outcome.code == 2
-        assert "must be a record that this version wrote" in outcome.err
-        assert place.read_text(encoding="utf-8") == text
+        found = make(tmp_path, methods=["random"], ipc=[1, 1000], budget={"updates": 1})
+        assert [row["status"] for row in found] == ["done", "failed"]
+        assert "images per class must not exceed" in found[1]["reason"]
+    more = make(tmp_path, methods=["dm"], budget={"updates": 1})
+    assert [(row["method"], row["status"]) for row in more] == [
+        ("random", "done"), ("dm", "done"), ("random", "failed"),
+    ]  # fmt: skip
+    assert more[2]["reason"] == found[1]["reason"]
 
 
-def test_commands_side_by_side_fill_one_table(tmp_path: Path, monkeypatch) -> None:
+def test_commands_side_by_side_fill_one_table(tmp_path: Path) -> None:
     """A second command adds its row while the first is making one."""
-    words = (*SMALL, *SHORT, "--updates", "1", "--output", tmp_path, "--methods")
-    made = engine.run
 
-    def run(*given: Any) -> Path:
-        monkeypatch.setattr(engine, "run", made)
-        done(*words, "dm")
-        return made(*given)
+    def other(words: Sequence[str]) -> None:
+        make(tmp_path, methods=["dm"], budget={"updates": 1})
 
-    monkeypatch.setattr(engine, "run", run)
-    assert "DM" in done(*words, "random").out
-    rows = json.loads((tmp_path / "methods.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == ["dm", "random"]
+    found = make(tmp_path, Here(other), methods=["random"], budget={"updates": 1})
+    assert {row["method"] for row in found} == {"random", "dm"}

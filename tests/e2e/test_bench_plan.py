@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ from dance.bench.execute import Executor, Slurm
 from dance.bench.outcome import NAME
 from dance.bench.plan import read_plan
 from dance.bench.product import product
-from dance.cli.main import main
 from dance.core.files import locked
 from dance.core.yaml_file import to_yaml
-from e2e.command import command, done, process
+from e2e.command import Here, command, done, process
 
 PLAIN: dict[str, Any] = {
     "data": ["digits"], "methods": ["random", "dm"], "ipc": [1], "seeds": [0, 1],
@@ -35,32 +33,7 @@ PLAIN: dict[str, Any] = {
         "evaluation": {"epochs": 1, "repeats": 2, "baselines": []},
     },
 }  # fmt: skip
-TIMES = ("build_seconds", "score_seconds")
-
-
-@dataclass
-class Ended:
-    code: int
-
-    def poll(self) -> int:
-        return self.code
-
-    def stop(self) -> None: ...
-
-
-class Here:
-    """Runs commands in this process; ``before`` may decide what becomes of one."""
-
-    slots = 1
-
-    def __init__(self, before: Callable[[Sequence[str]], int | None] = lambda words: None) -> None:
-        self.before = before
-        self.started: list[str] = []
-
-    def start(self, words: Sequence[str], output: Path, slot: int) -> Ended:
-        self.started.append(words[0])
-        code = self.before(words)
-        return Ended(main(list(words)) if code is None else code)
+TIMES = ("build_seconds", "condense_seconds", "networks_seconds", "score_seconds")
 
 
 @pytest.fixture
@@ -114,8 +87,9 @@ def test_tables_of_all_kinds_and_what_is_added_later(
     more = make(file(ipc=[1, 2], seeds=[0, 1], protocols=["quick-v1", "dc-v1"]), out, again)
     assert again.started == ["evaluate"] * 4 + ["condense", "evaluate"] * 4
     assert len(more) == 8 and len({(r["protocol"], r["bytes_per_class"]) for r in more}) == 4
-    outcome = command("bench", file(seeds=[0]), "--output", out)
-    assert outcome.code == 2 and "seeds lacks 1" in outcome.err
+    assert make(file(seeds=[0], methods=["dm"]), out, Here()) == make(file(), out, Here())
+    outcome = command("bench", file(config=None), "--output", out)
+    assert outcome.code == 2 and "it has another (config)" in outcome.err
 
 
 def test_a_set_is_condensed_once_for_all_ways_to_score_it(
@@ -218,8 +192,7 @@ def test_a_dry_run_names_cells_and_time(file: Callable[..., Path], tmp_path: Pat
         (("table1", "--axis", "factor"), "a setting must be NAME=X: got 'factor'"),
         (("table1", "--axis", "factr=1,2", "--dry-run"), "factr"),
         (("table1", "--seed", "1"), "use --seeds 1"),
-        (("table1", "--rounds", "1"), "--rounds is an option of dance bench speed"),
-        (("speed", "--dry-run"), "--dry-run is an option of dance bench FILE.yaml"),
+        (("table1", "--rounds", "1"), "--rounds is an option of plans that measure time"),
         (("table1", "--quick", "--jobs", "0"), "jobs must be at least 1"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
 from dance.experts import Expert
 from dance.experts.trajectories import untrained
-from dance.methods import METHODS, Banked, CondensationTask, Condenser
+from dance.methods import METHODS, Banked, Condensation, CondensationTask, Condenser
 from dance.methods import dance as dance_module
 from dance.methods.toolkit.classwise_sgd import ClassSGD
 from dance.methods.toolkit.distribution import RealFeatures
@@ -29,15 +30,22 @@ _FIXED_TRIES = 5
 """Number of iterations without any class, of which the fastest is used."""
 
 
+def target_options(method: str, real_targets: str) -> dict[str, Any]:
+    """The options for targets ``exact`` or from a ``bank``; empty if the method has no bank."""
+    kind = METHODS.get(method)
+    if not issubclass(kind, Banked):
+        return {}
+    defaults = kind.Config()
+    return {
+        name: getattr(defaults, name) if real_targets == EXACT else value
+        for name, value in kind.bank_options.items()
+    }
+
+
 def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
     """The run with targets ``exact`` or from a ``bank``; None if its method has no bank."""
-    kind = METHODS.get(config.method)
-    if not issubclass(kind, Banked):
-        return None
-    options = kind.bank_options
-    if real_targets == EXACT:
-        options = {name: getattr(kind.Config(), name) for name in options}
-    return replace(config, options=replace(config.options, **options))
+    options = target_options(config.method, real_targets)
+    return replace(config, options=replace(config.options, **options)) if options else None
 
 
 def condensers() -> list[str]:
@@ -93,14 +101,14 @@ class Engine:
             )
         return Engine(context.method, task, total)
 
-    def timed_entry(self) -> TimedEntry:
-        """Seconds of a step, scaled up to all classes if it has only some of them."""
-        step = self.stepper()
-        return lambda number: self._scale * timed(lambda: step(number), self.task.device)
+    def start(self) -> Condensation[Any]:
+        """A new run, whose steps are timed."""
+        return self.method.start(self.task)
 
-    def stepper(self) -> Callable[[int], object]:
-        """A function that makes the step with a given number."""
-        return self.method.start(self.task).step
+    def timed_entry(self, made: Condensation[Any] | None = None) -> TimedEntry:
+        """Seconds of a step of a run, scaled up to all classes if it has only some of them."""
+        step = (made or self.start()).step
+        return lambda number: self._scale * timed(lambda: step(number), self.task.device)
 
     @property
     def _scale(self) -> float:
@@ -114,7 +122,7 @@ class Engine:
             The seconds by phase of ``rounds`` steps, and the seconds of as many steps without the
             stopwatch, made in turn with them; both are scaled up as in :meth:`timed_entry`.
         """
-        step, phases, device = self.stepper(), Phases(), self.task.device
+        step, phases, device = self.start().step, Phases(), self.task.device
         step(0)
         by_phase, plain = [], []
         for number in range(1, 2 * rounds, 2):

@@ -255,7 +255,7 @@ def _fill(states: Sequence[State], executor: Executor) -> None:
         if not free:
             return
         if state.status == "waiting" and time.monotonic() >= state.not_before:
-            if state.left[0][0] == "condense" and _in_use(state):
+            if state.left[0][0] != "evaluate" and _in_use(state):
                 continue
             state.slot = free.pop()
             state.status, state.started = "running", time.monotonic()
@@ -290,6 +290,8 @@ def _look_after(state: State) -> None:
     if code == 0:
         state.left, state.attempts = state.left[1:], 0
         state.status = "waiting" if state.left else "done"
+    elif code > 0 and code != _STOPPED and _in_use(state):
+        state.attempts = 0  # another command has begun to make it in the meantime
     elif not (code < 0 or code == _STOPPED) or state.attempts >= _ATTEMPTS:
         state.status, state.reason = "failed", _reason(state.log, code)
 

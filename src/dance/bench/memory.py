@@ -78,7 +78,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         loop = Reference(task, context.method.config)
         step = lambda number: loop.step(number, _REFERENCE_CLASSES)  # noqa: E731
     else:
-        step = Engine.of(context, task).stepper()
+        step = Engine.of(context, task).start().step
     ready = time.time() - request["started"]
     before = _reset_peak(context.device, task.train.images)
     step(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,7 @@ class Row:
     scores: Mapping[int, Score]
     costs: Mapping[str, float | None]
     train_images: int | None = None
+    machine: str = ""
 
     @property
     def score(self) -> Score:
@@ -184,10 +185,15 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
             tuple(cell for cell, _ in found),
             {cell.config.seed: score for cell, score in found},
             {
+                "updates": _mean([cell.steps(cell.place(directory)) for cell, _ in found]),
+                "condense_seconds": _mean([costs.get("condense_seconds") for costs in runs]),
+                "networks_seconds": _mean([_networks_seconds(costs) for costs in runs]),
+                "networks_bytes": _networks_bytes(*found[0]),
                 "build_seconds": _mean([build_seconds(costs) for costs in runs]),
                 "score_seconds": _mean([score.seconds for _, score in found]),
             },
             _train_images(found[0][0], directory),
+            _machine(found[0][0].place(directory)),
         )
         tables.setdefault(row.table_key, []).append(row)
     whole: dict[tuple[Any, ...], Row] = {}
@@ -201,6 +207,34 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
 def _train_images(cell: Cell, directory: Path) -> int | None:
     header = read_header(cell.place(directory) / RUN_FILE, KIND)
     return header["provenance"].get("train_images") if header else None
+
+
+def _networks_seconds(costs: Mapping[str, Any]) -> float | None:
+    """Seconds of training that a run needed for experts and trajectories; None if for none."""
+    return build_seconds({k: v for k, v in costs.items() if k.startswith(("experts_", "traj"))})
+
+
+def _networks_bytes(cell: Cell, score: Score) -> int | None:
+    """Size of the experts and trajectories of a run; None if it has none, or it is not known."""
+    config, method = cell.config, cell.config.make_method()
+    states = 2 * config.experts.count if method.needs_experts() else 0
+    if method.trajectory_epochs():
+        states += config.trajectories.count * (config.trajectories.epochs + 1)
+    same = score.network == config.network.name
+    return 4 * states * score.parameters if states and same else None
+
+
+def _machine(run: Path) -> str:
+    """What a run was made on; empty if it does not say so."""
+    path = run / "environment.json"
+    facts = read_json(path) if path.exists() else {}
+    shown = [facts["device"]] if "device" in facts else []
+    return ", ".join(shown + [f"{k} {facts[k]}" for k in ("torch", "kernels") if k in facts])
+
+
+def machine_lines(machines: Iterable[str]) -> list[str]:
+    """Lines of Markdown that name the machines."""
+    return [line for each in dict.fromkeys(machines) for line in (f"Made on: {each}.", "")]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -277,7 +311,9 @@ def _record(row: Row, first: Row) -> dict[str, Any]:
         "difference_over": by,
         "verdict": verdict(gap),
         "storage_bytes": score.storage_bytes,
+        "decoded_images": score.train_images,
         **row.costs,
+        "machine": row.machine,
         "runs": " ".join(f"cells/{cell.name}" for cell in row.cells),
         "notes": "; ".join(notes),
     }
@@ -295,15 +331,19 @@ _COLUMNS = (
     "budget", "status", "accuracy", "over_condensations", "over_networks", "condensations",
     "networks", "low", "high", "interval_over", "bootstrap_low", "bootstrap_high", "best_epoch",
     "difference", "difference_low", "difference_high", "difference_over", "verdict", "published",
-    "published_std", "published_source", "minus_published", "storage_bytes", "build_seconds",
-    "score_seconds", "runs", "notes", "reason",
+    "published_std", "published_source", "minus_published", "storage_bytes", "decoded_images",
+    "updates", "condense_seconds", "networks_seconds", "networks_bytes", "build_seconds",
+    "score_seconds", "machine", "runs", "notes", "reason",
 )  # fmt: skip
 """The row of the whole training set has the method ``whole`` and no ``ipc``."""
 _NUMBERS = (
-    *_PERCENT, "ratio", "published", "published_std", "minus_published", "build_seconds",
-    "score_seconds",
+    *_PERCENT, "ratio", "published", "published_std", "minus_published", "updates",
+    "condense_seconds", "networks_seconds", "build_seconds", "score_seconds",
 )  # fmt: skip
-_COUNTS = ("ipc", "bytes_per_class", "condensations", "networks", "storage_bytes")
+_COUNTS = (
+    "ipc", "bytes_per_class", "condensations", "networks", "storage_bytes", "decoded_images",
+    "networks_bytes",
+)  # fmt: skip
 
 
 def _published(row: Row, mean: float) -> dict[str, Any]:
@@ -333,12 +373,15 @@ def _published(row: Row, mean: float) -> dict[str, Any]:
     return {}
 
 
-def tables(found: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[Table]:
+def tables(
+    found: Sequence[Mapping[str, Any]], *, brief: bool = False, costs: bool = False
+) -> list[Table]:
     """The records as tables for people: one for each budget, and one of cells without result.
 
     Args:
         found: what :func:`records` returns.
         brief: without the columns that a terminal has no room for.
+        costs: with what condensing takes also if it is brief.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     whole = [row for row in found if row["method"] == WHOLE]
@@ -358,11 +401,8 @@ def tables(found: Sequence[Mapping[str, Any]], *, brief: bool = False) -> list[T
     for title, rows in groups.items():
         places = {(row["data"], row["network"]) for row in rows}
         shown = [*rows, *(row for row in whole if (row["data"], row["network"]) in places)]
-        columns = [
-            name
-            for name in (_BRIEF if brief else _SHOWN)
-            if any(_SHOWN[name](row) for row in shown)
-        ]
+        wanted = (*_BRIEF, *(_COSTS if costs else ())) if brief else _SHOWN
+        columns = [name for name in wanted if any(_SHOWN[name](row) for row in shown)]
         cells = [tuple(_SHOWN[name](row) for name in columns) for row in shown]
         notes = "; ".join(dict.fromkeys(row["notes"] for row in shown if row["notes"]))
         result.append(Table(title, tuple(columns), cells, f"Notes: {notes}." if notes else ""))
@@ -411,6 +451,15 @@ _SHOWN: Mapping[str, Any] = {
     ),
     ">minus published": lambda row: _number(row["minus_published"], "+"),
     "budget": lambda row: row["budget"],
+    ">decoded images": lambda row: f"{row['decoded_images']:,}",
+    ">updates": lambda row: "" if row["updates"] is None else f"{row['updates']:,.0f}",
+    ">condensing": lambda row: format.seconds(row["condense_seconds"]),
+    ">network training": lambda row: (
+        "" if row["networks_seconds"] is None else format.seconds(row["networks_seconds"])
+    ),
+    ">stored networks": lambda row: (
+        "" if row["networks_bytes"] is None else format.size(row["networks_bytes"])
+    ),
     ">build time": lambda row: format.seconds(row["build_seconds"]),
     ">storage": lambda row: format.size(row["storage_bytes"]),
     "runs": lambda row: ", ".join(
@@ -423,6 +472,7 @@ _BRIEF = (
     "method", ">ratio %", ">accuracy % (95 %)", ">n", ">difference (95 %)", "verdict",
     ">published %",
 )  # fmt: skip
+_COSTS = (">updates", ">condensing", ">network training")
 
 
 def write(
@@ -433,31 +483,63 @@ def write(
     Returns:
         The files.
     """
-    base = directory / NAME
-    write_json(
-        base.with_suffix(".json"), {"plan": to_plain(plan), "command": command, "rows": list(found)}
-    )
-    write_text(base.with_suffix(".md"), _markdown(plan, found, command))
-    write_text(base.with_suffix(".csv"), _csv(found))
-    write_text(base.with_suffix(".tex"), _latex(found))
     kinds = {name: pyarrow.float64() for name in _NUMBERS}
     kinds |= {name: pyarrow.int64() for name in _COUNTS}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _COLUMNS])
-    rows = pyarrow.Table.from_pylist([dict(row) for row in found], schema)
-    write_atomic(base.with_suffix(".parquet"), lambda place: parquet.write_table(rows, place))
-    return [base.with_suffix(f".{kind}") for kind in ("md", "csv", "parquet", "tex", "json")]
-
-
-def _markdown(plan: Bench, found: Sequence[Mapping[str, Any]], command: str) -> str:
-    lines = [f"# {plan.title}", "", f"`{command}`", "", *budget_lines(plan), _NOTE]
-    lines += ["", f"![{plan.title}](figure.svg)"] if plan.figure else []
+    machines = [row["machine"] for row in found if row["machine"]]
+    lines = [*machine_lines(machines), _NOTE]
     for each in tables(found):
         lines += each.markdown()
+    brief = tables(found, brief=True, costs=plan.budget is not None)
+    return write_files(plan, found, directory, command, lines, brief, schema=schema)
+
+
+def write_files(
+    plan: Bench,
+    found: Sequence[Mapping[str, Any]],
+    directory: Path,
+    command: str,
+    lines: Sequence[str],
+    brief: Sequence[Table],
+    *,
+    schema: pyarrow.Schema | None = None,
+    **more: Any,
+) -> list[Path]:
+    """Write the files of a bench, of whatever kind its cells are.
+
+    Args:
+        plan: of the bench.
+        found: its plain records.
+        directory: of the bench.
+        command: that asked for it.
+        lines: of the page, after title, command and budget.
+        brief: tables for LaTeX.
+        schema: of the Parquet file (None: that of the records).
+        more: further entries of the JSON file.
+
+    Returns:
+        The files.
+    """
+    rows, base = [dict(row) for row in found], directory / NAME
+    page = [f"# {plan.title}", "", f"`{command}`", "", *budget_lines(plan)]
+    page += [f"![{plan.title}](figure.svg)", ""] if plan.figure else []
+    page += lines
     for published in map(table, plan.published):
-        lines += ["", f"## Published numbers: {published.cite}", "", f"{published.paper}.", ""]
-        lines += [f"* Protocol: {published.protocol}", f"* Statistic: {published.statistic}"]
-        lines += [f"* Known error: {error}" for error in published.errata]
-    return "\n".join(lines) + "\n"
+        page += ["", f"## Published numbers: {published.cite}", "", f"{published.paper}.", ""]
+        page += [f"* Protocol: {published.protocol}", f"* Statistic: {published.statistic}"]
+        page += [f"* Known error: {error}" for error in published.errata]
+    record = {"plan": to_plain(plan), "command": command, "rows": rows, **more}
+    write_json(base.with_suffix(".json"), record)
+    write_text(base.with_suffix(".md"), "\n".join(page) + "\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else (), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(base.with_suffix(".csv"), text.getvalue())
+    write_text(base.with_suffix(".tex"), _latex(brief))
+    data = pyarrow.Table.from_pylist(rows, schema)
+    write_atomic(base.with_suffix(".parquet"), lambda place: parquet.write_table(data, place))
+    return [base.with_suffix(f".{kind}") for kind in ("md", "csv", "parquet", "tex", "json")]
 
 
 def budget_lines(plan: Bench) -> list[str]:
@@ -467,9 +549,17 @@ def budget_lines(plan: Bench) -> list[str]:
     lines = [f"Settings: {settings}.", ""]
     if len(plan.seeds) > 1 and flat(plan.settings).get("experts.seed") is not None:
         lines += ["All condensations use the same experts, so their spread is without theirs.", ""]
+    if plan.budget is not None:
+        seconds, updates = plan.budget.seconds, plan.budget.updates
+        allowed = f"{seconds:g} seconds of condensing" if seconds else f"{updates:,} updates"
+        lines += [
+            f"Budget of every method: {allowed}, without the training of experts and trajectories. "
+            "All have the same network, and forward real images in every step.",
+            "",
+        ]
     if plan.left_out:
         lines += [f"Quick variant. Left out of the whole plan: {plan.left_out}.", ""]
-    if plan.published:
+    if plan.published and plan.timing is None:
         lines += [
             "Published numbers were made by other protocols and budgets unless their source says "
             "the same as the title of the table and the column budget; minus published is no test.",
@@ -478,18 +568,10 @@ def budget_lines(plan: Bench) -> list[str]:
     return lines
 
 
-def _csv(found: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return text.getvalue()
-
-
-def _latex(found: Sequence[Mapping[str, Any]]) -> str:
-    """A ``booktabs`` table for each group."""
+def _latex(brief: Sequence[Table]) -> str:
+    """The tables in LaTeX, with ``booktabs``."""
     lines = ["% \\usepackage{booktabs}"]
-    for each in tables(found, brief=True):
+    for each in brief:
         kinds = "".join("r" if name.startswith(">") else "l" for name in each.columns)
         heads = [format.latex(name.lstrip(">").capitalize()) for name in each.columns]
         lines += [f"% {format.plain(each.title)}", f"\\begin{{tabular}}{{{kinds}}}", "\\toprule"]

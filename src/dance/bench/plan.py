@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from dance.bench.entries import DANCE, EXACT, condensers, target_options
 from dance.bench.figures import FIGURES, NoSettings
 from dance.condensed.score import Score, read_scores
 from dance.core.config import (
     AtLeastOne,
     Count,
     Option,
+    Positive,
     build,
     configuration,
     digest,
@@ -26,20 +29,27 @@ from dance.core.config import (
     settings,
     to_plain,
 )
-from dance.core.errors import ArtifactError, ConfigError, nearest
+from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
+from dance.core.files import read_json
+from dance.core.progress import log
 from dance.core.yaml_file import read_yaml
+from dance.data.find import find
 from dance.engine import RunConfig
 from dance.engine.snapshots import snapshot_steps
 from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.methods import METHODS, Condenser
-from dance.networks import NETWORKS
+from dance.networks import NETWORKS, NetworkConfig
 from dance.recipes.published import table
 from dance.recipes.resolve import resolve
 
 PLANS = Path(__file__).parent / "plans"
 """Folder of the plans that can be named without a path."""
+PLAN = "bench.yaml"
+"""File of the plan, in the directory of a bench."""
 CELLS = "cells"
 """Folder of the run directories, in the directory of a bench."""
+TIMES = "speed.json"
+"""File of the measurements of a cell, in its directory."""
 VARIANT = "variant"
 """Name under which a variant stands among the values of the axes."""
 _LISTS = ("data", "methods", "ipc", "seeds", "networks", "protocols")
@@ -48,8 +58,43 @@ _OF_THE_PLAN = ("data", "method", "ipc", "seed", "networks", "evaluation.protoco
 _EVALUATION = "evaluation."
 """Axes of this section change how a set is scored, so that they need no further condensation."""
 _QUICK = "quick"
+_RUNS_ONLY = ("networks", "protocols", "axes", "variants", "budget")
+"""Fields of a plan that say nothing to one that measures time."""
 _LONGEST = 120
 """Largest number of characters in the name of a cell."""
+_MAX_RATIO = 1.25
+"""A condensation is repeated with another number of steps if it took this many times its budget, or
+less than its budget divided by this."""
+
+
+@configuration
+class Budget:
+    """What every method may use for condensing: seconds or updates."""
+
+    seconds: Positive | None = None
+    """Condensation time of each method in seconds, without the training of experts and
+    trajectories. The number of steps that take this time is chosen before each run."""
+    updates: AtLeastOne | None = None
+    """Number of updates of the images that each method makes."""
+
+    def __post_init__(self) -> None:
+        """Refuse two budgets, or none."""
+        if (self.seconds is None) == (self.updates is None):
+            raise ValueError(
+                "seconds (--seconds of condensing) or updates (--updates of the images) must be "
+                f"given, one of the two: got {'none' if self.seconds is None else 'both'}"
+            )
+
+
+@configuration
+class Timing:
+    """How steps are timed."""
+
+    rounds: AtLeastOne = 5
+    """Number of rounds, in each of which all methods take turns, after a warm-up round."""
+    reference: bool = True
+    """Measure DANCE in several ways, beside a literal loop over classes, and training and testing;
+    else only a step of every method."""
 
 
 @configuration
@@ -64,8 +109,10 @@ class Bench:
     """Heading of the results."""
     data: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names or paths of data sets."""
-    methods: Annotated[tuple[str, ...], Field(min_length=1), Option(names=METHODS)]
-    """Names of methods; the others are compared with the first."""
+    optional_data: tuple[str, ...] = ()
+    """Names of data sets that are added if a copy is found, unless others are asked for."""
+    methods: Annotated[tuple[str, ...], Option(names=METHODS)]
+    """Names of methods (none are named: all of them); the others are compared with the first."""
     ipc: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)]
     """Numbers of images per class."""
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)] = (0,)
@@ -89,6 +136,12 @@ class Bench:
     whole: bool = False
     """Whether the tables have a row of the whole training set: the experts of the first cell of
     each data set, which are trained once."""
+    budget: Budget | None = None
+    """Common budget of all methods, which then have the same network, ConvNet with instance norm
+    unless the settings say otherwise, and forward real images in every step."""
+    timing: Timing | None = None
+    """Measure steps instead of making runs: a cell is one data set at one number of images per
+    class, in which all methods take turns."""
     published: dict[str, dict[str, str]] = field(default_factory=dict)
     """Published tables whose numbers stand beside the results; for each, the axis (or ``variant``)
     that one of its keys means."""
@@ -111,13 +164,19 @@ class Bench:
                 raise ValueError(f"axes.{name} must have at least one value: got none")
             if name == f"{_EVALUATION}baselines":
                 raise ValueError(f"axes must not contain {name}: baselines are scored once")
+        if self.timing is not None:
+            self._check_timing()
+        elif not self.methods:
+            raise ValueError("methods must name at least one: got none")
         given = [*self.axes, *flat(self.settings)]
         given += [name for inner in self.variants.values() for name in flat(inner)]
         for name in given:
             if name in _OF_THE_PLAN:
                 raise ValueError(f"settings must not contain {name}: it is a list of the plan")
+            if self.budget is not None and name == "options.iterations":
+                raise ValueError(f"settings must not contain {name}: the budget determines it")
             section, _, option = name.partition(".")
-            known = {n for method in self.methods for n in _options(method)}
+            known = {n for method in self.measured() for n in _options(method)}
             if section == "options" and option and option not in known:
                 raise ValueError(
                     f"settings must be of one of the methods: got {name!r}{nearest(option, known)}"
@@ -127,6 +186,30 @@ class Bench:
         kind = FIGURES.get(self.figure).settings if self.figure else NoSettings
         build(kind, self.figure_settings, "figure_settings")
 
+    def _check_timing(self) -> None:
+        """Refuse what only runs have, and methods without steps."""
+        for name in _RUNS_ONLY:
+            if getattr(self, name) != getattr(Bench, name, {}):
+                raise ValueError(f"{name} must not be given where time is measured: no run is made")
+        if len(self.seeds) > 1:
+            raise ValueError(f"seeds must be a single one to measure time: got {list(self.seeds)}")
+        for name in self.methods:
+            if name not in condensers():
+                raise ValueError(
+                    "methods must be ones that optimise stored images, which take steps: "
+                    f"got {name!r}; use {', '.join(condensers())}"
+                )
+
+    @property
+    def alone(self) -> bool:
+        """Whether other cells must not run at the same time, because they would take longer."""
+        return self.timing is not None or (self.budget is not None and bool(self.budget.seconds))
+
+    def measured(self) -> tuple[str, ...]:
+        """The methods, with DANCE first where it is measured beside the literal loop."""
+        own = (DANCE,) if self.timing is not None and self.timing.reference else ()
+        return (*own, *(name for name in self.methods if name not in own))
+
     def cells(self) -> list[Cell]:
         """All cells, in the order of the lists; none if the figure of the plan needs none.
 
@@ -135,6 +218,8 @@ class Bench:
         """
         if self.figure and not FIGURES.get(self.figure).condenses:
             return []
+        if self.timing is not None:
+            return [self._timing_cell(*each) for each in itertools.product(self.data, self.ipc)]
         found: list[Cell] = []
         for data, ipc, method, seed in itertools.product(
             self.data, self.ipc, self.methods, self.seeds
@@ -175,6 +260,15 @@ class Bench:
                 )
         return tuple(found)
 
+    def _timing_cell(self, data: str, ipc: int) -> TimingCell:
+        """The cell that measures all methods on a data set."""
+        runs = {}
+        for method in self.measured():
+            ((_, given),) = self._points(method)
+            runs[method] = resolve(data, method, ipc, self.config, self._over(given, *self.seeds))
+        first = next(iter(runs.values()))
+        return TimingCell(_name(data, "", ipc, {}, *self.seeds), self, first, {}, {}, (), runs)
+
     def _over(self, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
         own: dict[str, Any] = {"seed": seed, "networks": list(self.networks)}
         if self.protocols:
@@ -183,7 +277,7 @@ class Bench:
 
     def _points(self, method: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """The values of the axes, with the settings of a cell; only axes that the method has."""
-        known, seen = _options(method), []
+        known, seen, common = _options(method), [], self._common(method)
         axes = {
             name: values
             for name, values in self.axes.items()
@@ -194,12 +288,21 @@ class Bench:
         for variant, changes in (self.variants or {"": {}}).items():
             for values in itertools.product(*axes.values()):
                 axis = dict(zip(axes, values, strict=True))
-                given = merge(merge(self.settings, changes), nested(first | axis))
+                given = merge(merge(common, merge(self.settings, changes)), nested(first | axis))
                 options = {k: v for k, v in given.pop("options", {}).items() if k in known}
                 given |= {"options": options} if options else {}
                 if given not in seen:
                     seen.append(given)
                     yield ({VARIANT: variant} if variant else {}) | axis, given
+
+    def _common(self, method: str) -> dict[str, Any]:
+        """Settings of all methods that have a common budget."""
+        if self.budget is None:
+            return {}
+        options = target_options(method, EXACT)
+        if self.budget.updates is not None and issubclass(METHODS.get(method), Condenser):
+            options["iterations"] = self.budget.updates
+        return {"network": to_plain(NetworkConfig()), "options": options}
 
 
 @dataclass(frozen=True)
@@ -272,17 +375,46 @@ class Cell:
     def budget(self) -> str:
         """Steps and experts, in words."""
         config, parts = self.config, []
-        if (steps := getattr(config.options, "iterations", None)) is not None:
+        if self.seconds is not None:
+            parts.append(f"{self.seconds:g} seconds of condensing")
+        elif (steps := getattr(config.options, "iterations", None)) is not None:
             parts.append(f"{steps:,} steps")
         if config.make_method().needs_experts():
             experts = config.experts
             shared = "" if experts.seed is None else f" of seed {experts.seed}"
             parts.append(f"experts {experts.count} x {experts.epochs} epochs{shared}")
+        parts += [f"l = {config.factor}"] if config.factor > 1 else []
+        parts += [config.whitening.upper()] if config.whitening != "none" else []
         return ", ".join(parts)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that determine the number of steps; None if the settings contain it."""
+        budget, kind = self.plan.budget, METHODS.get(self.config.method)
+        return budget.seconds if budget is not None and issubclass(kind, Condenser) else None
 
     def place(self, directory: Path) -> Path:
         """The run directory in that of the bench."""
         return directory / CELLS / self.name
+
+    def first_try(self, directory: Path) -> Path:
+        """Where the run is kept that took much more or less than the seconds of the budget."""
+        return directory / CELLS / f"{self.name}-first"
+
+    def steps(self, run: Path) -> int | None:
+        """Number of updates of a run; None before it has begun, or if it makes none."""
+        if self.seconds is None:
+            return getattr(self.config.options, "iterations", None)
+        path = run / "config.yaml"
+        return read_yaml(path)["options"]["iterations"] if path.exists() else None
+
+    def better_steps(self, run: Path) -> int | None:
+        """Steps that take the seconds of the budget, if a finished run did not; else None."""
+        if self.seconds is None or (steps := self.steps(run)) is None:
+            return None
+        ratio = read_json(run / "costs.json")["condense_seconds"] / self.seconds
+        better = max(1, int(steps / ratio))
+        return better if not 1 / _MAX_RATIO < ratio < _MAX_RATIO and better != steps else None
 
     def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
         """The commands that make the cell, without the word ``dance``.
@@ -305,7 +437,8 @@ class Cell:
         commands = []
         lacks_whole = "whole" in self.config.evaluation.baselines and not self.whole(directory)
         if first in lacking or lacks_whole or not self.finished(directory):
-            commands.append(self._condense(run))
+            by_time = self.seconds is not None
+            commands.append(self.alone(directory) if by_time else self._condense(run))
         return commands + [self._evaluate(run, each) for each in further if each in lacking]
 
     def scores(self, directory: Path) -> list[Score]:
@@ -343,7 +476,13 @@ class Cell:
 
     def finished(self, directory: Path) -> bool:
         """Whether the set is finished and was scored at least once."""
-        return (self.place(directory) / "done").exists()
+        run = self.place(directory)
+        tried = self.first_try(directory).exists()
+        return (run / "done").exists() and (tried or self.better_steps(run) is None)
+
+    def alone(self, directory: Path) -> list[str]:
+        """The command that makes this cell of the plan in the directory."""
+        return ["bench", str(directory / PLAN), f"--cell={self.name}", f"--output={directory}"]
 
     def _condense(self, run: Path) -> list[str]:
         config, plan = self.config, self.plan
@@ -367,6 +506,35 @@ class Cell:
         return words
 
 
+@dataclass(frozen=True)
+class TimingCell(Cell):
+    """Measurements of one data set at one number of images per class.
+
+    Attributes:
+        runs: the settings of each method.
+    """
+
+    runs: Mapping[str, RunConfig]
+
+    @property
+    def budget(self) -> str:
+        """Rounds and methods, in words."""
+        assert self.plan.timing is not None
+        return f"{self.plan.timing.rounds} rounds of {', '.join(self.runs)}"
+
+    def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
+        """The command that measures."""
+        return [] if missing and self.finished(directory) else [self.alone(directory)]
+
+    def scores(self, directory: Path) -> list[Score]:
+        """None: no run is made."""
+        return []
+
+    def finished(self, directory: Path) -> bool:
+        """Whether all is measured."""
+        return (self.place(directory) / TIMES).exists()
+
+
 def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> Bench:
     """The plan in a file or of a built-in name, with changes.
 
@@ -384,18 +552,40 @@ def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> 
             f"a bench must be a YAML file or a known name: got {name!r}{nearest(name, names())}"
         )
     plain = read_yaml(path)
+    timed = plain.get("timing") is not None
+    plain.setdefault("methods", condensers() if timed else _every_method())
     if not isinstance(short := plain.pop(_QUICK, None), Mapping | None):
         raise ConfigError(f"{path}: quick must be settings by name: got {format_value(short)}")
     if quick and short is None:
         raise ConfigError(f"{path} must have a part 'quick' for --quick: it has none")
+    if "timing" in changes and not timed:
+        raise ConfigError(f"--rounds is an option of plans that measure time, not of {name}")
+    if "budget" in changes and timed:
+        raise ConfigError(f"--seconds and --updates are options of plans of runs, not of {name}")
+    part = merge(plain, short) if quick and short is not None else plain
     try:
-        whole = build(Bench, plain)
-        plan = build(Bench, merge(plain, short)) if quick and short is not None else whole
+        plan = build(Bench, merge(part, changes))
         if quick:
-            plan = replace(plan, left_out=_left_out(whole, plan))
-        return build(Bench, merge(to_plain(plan), changes)) if changes else plan
+            plan = replace(plan, left_out=_left_out(build(Bench, plain), build(Bench, part)))
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
+    added = () if "data" in changes else filter(partial(_is_found, plan), plan.optional_data)
+    return replace(plan, data=(*plan.data, *added), optional_data=())
+
+
+def _every_method() -> list[str]:
+    """Names of all methods; random selection, with which the others are compared, is first."""
+    return sorted(METHODS.names(), key=lambda name: name != "random")
+
+
+def _is_found(plan: Bench, data: str) -> bool:
+    """Whether there is a copy of a data set that can be used without the network."""
+    try:
+        find(data, replace(resolve(data, overrides=plan.settings).source, offline=True))
+    except DanceError:
+        log(f"no copy of {data} was found, so it is left out; --data-root says where to look")
+        return False
+    return True
 
 
 def names() -> list[str]:
@@ -403,8 +593,8 @@ def names() -> list[str]:
     return sorted(path.stem for path in PLANS.glob("*.yaml"))
 
 
-def check_extends(held: Bench, new: Bench, path: Path) -> None:
-    """Refuse a plan in the directory of another, unless it only adds cells or scores.
+def joined(held: Bench, new: Bench, path: Path) -> Bench:
+    """The plan with the values of both in its lists, which has all their cells.
 
     Args:
         held: the plan of the directory.
@@ -412,30 +602,28 @@ def check_extends(held: Bench, new: Bench, path: Path) -> None:
         path: of the file with the former, for messages.
 
     Raises:
-        ArtifactError: it lacks a cell, or has other settings.
+        ArtifactError: they have other settings.
     """
-    lists = {name: (getattr(held, name), getattr(new, name)) for name in _LISTS}
-    lists |= {f"axes.{name}": (held.axes[name], new.axes.get(name, ())) for name in held.axes}
-    problems = [
-        f"{name} lacks {', '.join(map(str, lost))}"
-        for name, (old, now) in lists.items()
-        if (lost := [value for value in old if value not in now])
-    ]
-    problems += [
-        name
-        for name in ("config", "settings", "snapshots")
-        if getattr(held, name) != getattr(new, name)
-    ]
+    same = ("config", "settings", "snapshots", "budget", "timing")
+    problems = [name for name in same if getattr(held, name) != getattr(new, name)]
+    problems += ["protocols"] if bool(held.protocols) != bool(new.protocols) else []
     problems += ["axes"] if held.axes.keys() != new.axes.keys() else []
-    if any(new.variants.get(name) != value for name, value in held.variants.items()) or (
-        not held.variants and new.variants
+    if bool(held.variants) != bool(new.variants) or any(
+        held.variants.get(name, value) != value for name, value in new.variants.items()
     ):
         problems.append("variants")
     if problems:
         raise ArtifactError(
-            f"{path.parent} must be of the same plan, to which only values of lists may be added: "
-            f"it has another ({'; '.join(problems)}); choose another --output"
+            f"{path.parent} must be of the same plan, to whose lists values may be added: it has "
+            f"another ({'; '.join(problems)}); choose another --output"
         )
+    lists: Any = {name: _union(getattr(held, name), getattr(new, name)) for name in _LISTS}
+    axes = {name: list(_union(values, new.axes[name])) for name, values in held.axes.items()}
+    return replace(new, **lists, axes=axes, variants=held.variants | new.variants)
+
+
+def _union(held: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:
+    return (*held, *(value for value in new if value not in held))
 
 
 def _left_out(whole: Bench, part: Bench) -> str:
@@ -476,7 +664,7 @@ def _options(method: str) -> set[str]:
 
 def _name(data: str, method: str, ipc: int, point: Mapping[str, Any], seed: int) -> str:
     """The name of a cell, with a digest where its parts cannot stand in a file name."""
-    parts = [data, method, f"ipc{ipc}"]
+    parts = [data, *filter(None, [method]), f"ipc{ipc}"]
     parts += [v if k == VARIANT else f"{k}={_word(v)}" for k, v in point.items()]
     full = "-".join([*parts, f"seed{seed}"])
     parts[0] = Path(data).stem

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dance import engine
-from dance.bench import figures, outcome
+from dance.bench import figures, outcome, page
 from dance.bench.board import Board
 from dance.bench.execute import LOGS, Executor, State, execute
-from dance.bench.plan import Bench, Cell, check_extends
+from dance.bench.plan import PLAN, Bench, Cell, TimingCell, joined
 from dance.core.config import build, digest, to_plain
 from dance.core.costs import build_seconds
 from dance.core.errors import ConfigError, DanceError
@@ -19,7 +19,6 @@ from dance.core.files import locked, read_json, write_text
 from dance.core.progress import log
 from dance.core.yaml_file import read_yaml, to_yaml
 
-_PLAN = "bench.yaml"
 _ESTIMATING = 120.0
 """Seconds after which no further kind of cell is estimated."""
 _SHARED = ("experts", "trajectories", "bank of real features")
@@ -30,7 +29,8 @@ def product(plan: Bench, directory: Path, executor: Executor, command: str) -> l
     """Make what is missing of a bench, and write its tables.
 
     Finished cells and scores are skipped, and interrupted ones go on, so the same command resumes a
-    bench. A plan with more values in its lists extends it.
+    bench. A plan with other values in its lists adds its cells, also while another command makes
+    those of the first.
 
     Args:
         plan: what is compared.
@@ -40,29 +40,59 @@ def product(plan: Bench, directory: Path, executor: Executor, command: str) -> l
         command: command line that asked for the bench, for the record.
 
     Returns:
-        The records of the results (:func:`dance.bench.outcome.records`).
+        The records of the results of all cells that the directory has.
 
     Raises:
-        DanceError: a name or setting is wrong, or the directory holds another plan, is in use or
-            cannot be written. It is raised before anything runs.
+        DanceError: a name or setting is wrong, or the directory holds another plan or cannot be
+            written. It is raised before anything runs.
         KeyboardInterrupt: it was stopped; the tables hold what is finished.
     """
-    cells = plan.cells()
-    _check(plan, directory)
-    with locked(directory / ".bench", f"making the bench in {directory}", wait=False):
-        write_text(directory / _PLAN, to_yaml(plan))
-        states = [_state(cell, directory) for cell in cells]
-        board = Board(_known(cells, directory), executor.slots)
-        try:
-            with board.shown():
-                execute(states, executor, board.update)
-        finally:
-            failed = {state.cell.name: state.reason for state in states if state.reason}
-            found = outcome.records(outcome.collect(cells, directory), cells, failed)
-            outcome.write(plan, found, directory, command)
-        if plan.figure:
-            figures.make(plan, directory)
+    asked = {cell.name for cell in plan.cells()}
+    joint = store(plan, directory)
+    cells = [cell for cell in joint.cells() if cell.name in asked]
+    states = [_state(cell, directory) for cell in cells]
+    board = Board(_known(cells, directory), executor.slots)
+    try:
+        with board.shown():
+            execute(states, executor, board.update)
+    finally:
+        failed = {state.cell.name: state.reason for state in states if state.reason}
+        found = _write(store(plan, directory), asked, failed, directory, command)
+    if plan.figure:
+        figures.make(joint, directory)
     return found
+
+
+def _write(
+    plan: Bench, asked: set[str], failed: dict[str, str], directory: Path, command: str
+) -> list[dict[str, Any]]:
+    """Write the tables of the cells that were asked for, now or by an earlier command."""
+    with locked(directory / ".results", f"writing the tables in {directory}"):
+        path = directory / f"{outcome.NAME}.json"
+        held = read_json(path) if path.exists() else {}
+        earlier = held.get("rows", []) if isinstance(held, dict) else []
+        reasons = {Path(run).name: row["reason"] for row in earlier for run in row["runs"].split()}
+        shown = [cell for cell in plan.cells() if cell.name in asked | reasons.keys()]
+        lost = {name: why for name, why in reasons.items() if why and name not in asked}
+        if plan.timing is not None:
+            found = page.records(shown, directory, lost | failed)
+            page.write(plan, shown, found, directory, command)
+        else:
+            found = outcome.records(outcome.collect(shown, directory), shown, lost | failed)
+            outcome.write(plan, found, directory, command)
+    return found
+
+
+def store(plan: Bench, directory: Path) -> Bench:
+    """Write the plan into the directory, with the values of the one that it holds.
+
+    Returns:
+        The plan with the values of both.
+    """
+    with locked(directory / ".bench", f"writing the plan in {directory}"):
+        joint = _joint(plan, directory)
+        write_text(directory / PLAN, to_yaml(joint))
+    return joint
 
 
 def _state(cell: Cell, directory: Path) -> State:
@@ -71,22 +101,30 @@ def _state(cell: Cell, directory: Path) -> State:
     return State(cell, cell.place(directory), path, left, "waiting" if left else "done")
 
 
-def _check(plan: Bench, directory: Path) -> None:
-    """Refuse the directory of a plan that this one does not extend."""
-    path = directory / _PLAN
-    if path.exists():
-        try:
-            held = build(Bench, read_yaml(path))
-        except ConfigError as error:
-            raise ConfigError(f"{path} is damaged: {error}; choose another --output") from error
-        check_extends(held, plan, path)
+def _joint(plan: Bench, directory: Path) -> Bench:
+    """The plan with the values of that of the directory; another one is refused."""
+    path = directory / PLAN
+    if not path.exists():
+        return plan
+    try:
+        held = build(Bench, read_yaml(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path} is damaged: {error}; choose another --output") from error
+    return joined(held, plan, path)
 
 
 def commands(plan: Bench, directory: Path) -> list[list[list[str]]]:
-    """The commands that are missing, by cell; any order of cells gives the same results."""
+    """The commands that are missing, by cell; any order of cells gives the same results.
+
+    Those of cells that choose or measure something read the plan, which is then written.
+    """
     cells = plan.cells()
-    _check(plan, directory)
-    return [found for cell in cells if (found := cell.commands(directory))]
+    _joint(plan, directory)
+    found = [words for cell in cells if (words := cell.commands(directory))]
+    if any(words[0] == "bench" for each in found for words in each):
+        store(plan, directory)
+        log(f"these commands read {directory / PLAN}, which was written")
+    return found
 
 
 def _known(cells: Sequence[Cell], directory: Path) -> dict[tuple[Any, ...], float]:
@@ -109,7 +147,7 @@ def dry_run(plan: Bench, directory: Path) -> list[tuple[Cell, str, float | None]
     (None). Networks and banks that several cells share are counted in the first one.
     """
     cells = plan.cells()
-    _check(plan, directory)
+    _joint(plan, directory)
     known, started = _known(cells, directory), time.monotonic()
     shared: set[str] = set()
     found: list[tuple[Cell, str, float | None]] = []
@@ -133,8 +171,9 @@ def dry_run(plan: Bench, directory: Path) -> list[tuple[Cell, str, float | None]
 def _phases(cell: Cell) -> Sequence[Mapping[str, Any]]:
     """The phases of a cell with their estimated seconds; none where that is not possible."""
     log(f"estimating {cell.name}")
+    runs = cell.runs.values() if isinstance(cell, TimingCell) else [cell.config]
     try:
-        return engine.estimate(cell.config)["phases"]  # type: ignore[no-any-return]
+        return [phase for run in runs for phase in engine.estimate(run)["phases"]]
     except DanceError as error:
         log(f"{cell.name} cannot be estimated: {error}")
         return ()
@@ -147,6 +186,13 @@ def _seconds(cell: Cell, phases: Sequence[Mapping[str, Any]], shared: set[str]) 
     seeds["trajectories"] = run.trajectories.seed_in(run.seed)
     for phase in phases:
         name = phase["name"]
+        if cell.plan.timing is not None:  # with the first round, and the step for the memory
+            rounds = cell.plan.timing.rounds + 2
+            total += rounds * phase["seconds_per_step"] if name.startswith("condensing") else 0.0
+            continue
+        if cell.seconds is not None and name.startswith("condensing"):
+            total += cell.seconds
+            continue
         if name in _SHARED:
             config = to_plain(run) | {"seed": seeds.get(name, run.seed)}
             sections = ["data", "seed", "source", "network", "precision"]

@@ -1,56 +1,38 @@
-"""Measure on this machine, or make a table of many runs.
+"""Run a plan of many runs or measurements, and make its tables.
 
-`dance bench speed` times steps, training and memory; `dance bench methods` condenses and scores
-with every method under one budget; `dance bench FILE.yaml` makes every combination of data sets,
-methods, images per class, seeds and settings that a plan names, and its tables.
+`dance bench methods` condenses and scores with every method under one budget; `dance bench speed`
+times steps, training and memory; `dance bench table1` and the like make the tables of the paper.
+`dance bench FILE.yaml` makes every combination of data sets, methods, images per class, seeds and
+settings that a plan names. Repeat the command to resume it.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dance.bench import (
-    MethodsConfig,
-    SpeedConfig,
-    figures,
-    methods,
-    outcome,
-    page,
-    results_table,
-    speed,
-)
+from dance.bench import budget, figures, outcome, page
 from dance.bench.execute import Executor, Local, Slurm
-from dance.bench.plan import Bench, names, read_plan
+from dance.bench.plan import Bench, TimingCell, names, read_plan
 from dance.bench.product import commands, dry_run, product
+from dance.bench.speed import measure
 from dance.cli.options import Parser, add_json, add_settings
 from dance.cli.output import print_json, print_table
 from dance.core.config import nested
-from dance.core.errors import ConfigError, nearest
+from dance.core.errors import ConfigError
+from dance.core.files import read_json
 from dance.core.format import plain, plural, seconds
 from dance.core.yaml_file import from_yaml
 
-_EVERYWHERE = ("seed", "device", "precision", "source", "network")
-_SECTIONS = {
-    "speed": _EVERYWHERE,
-    "methods": (*_EVERYWHERE, "networks", "experts", "trajectories", "evaluation"),
-}
-"""Sections of the configuration that each benchmark accepts as options."""
+_SECTIONS = (
+    "seed", "device", "precision", "source", "network", "networks", "experts", "trajectories",
+    "evaluation",
+)  # fmt: skip
+"""Sections of the configuration that are accepted as options."""
 _OUTPUT = Path("runs/bench")
-_PLAN = "FILE.yaml"
-_ONLY: Mapping[str, tuple[str, ...]] = {
-    "rounds": ("speed",),
-    "seconds": ("methods",),
-    "updates": ("methods",),
-    "config": ("methods", _PLAN),
-    **dict.fromkeys(("seeds", "axis", "quick", "jobs", "slurm", "dry_run", "print"), (_PLAN,)),
-}
-"""Options that not all benchmarks have."""
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -58,10 +40,10 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     what = parser.add_argument(
         "what",
         metavar="WHAT",
-        help=f"benchmark to run: {', '.join(_SECTIONS)}, the plan {', '.join(names())}, or a YAML "
-        "file with a plan",
+        help=f"plan to run: {', '.join(names())}, or a YAML file; DATA and options replace values "
+        "of the plan",
     )
-    what.candidates = [*_SECTIONS, *names()]  # type: ignore[attr-defined]
+    what.candidates = names()  # type: ignore[attr-defined]
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -69,14 +51,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         help="names or paths of data sets, as for condense (default of speed: digits, and cifar10 "
         "and cifar100 if they are found)",
     )
-    parser.add_argument(
-        "--ipc",
-        metavar="N",
-        type=int,
-        nargs="+",
-        help=f"images per class (default of speed: {_spaced(SpeedConfig.ipc)}, of methods: "
-        f"{_spaced(MethodsConfig.ipc)})",
-    )
+    parser.add_argument("--ipc", metavar="N", type=int, nargs="+", help="images per class")
     parser.add_argument(
         "--methods",
         metavar="NAME",
@@ -88,51 +63,47 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "--rounds",
         metavar="N",
         type=int,
-        help="speed only: number of rounds, in each of which all entries take turns, after a "
-        f"warm-up round (default: {SpeedConfig.rounds})",
+        help="plans that measure time: number of rounds, in each of which all methods take turns, "
+        "after a warm-up round (default of speed: 5)",
     )
     parser.add_argument(
         "--seconds",
         metavar="X",
         type=float,
-        help="methods only: condensation time of each method in seconds, without the training of "
+        help="plans of runs: condensation time of each method in seconds, without the training of "
         "experts",
     )
     parser.add_argument(
         "--updates",
         metavar="N",
         type=int,
-        help="methods only: number of updates of the images by each method, instead of --seconds",
+        help="plans of runs: number of updates of the images by each method, instead of --seconds",
     )
     parser.add_argument(
         "--config",
         metavar="WHAT",
-        help="methods and plans only: settings to start from, as for condense (default of methods: "
-        f"{MethodsConfig.base})",
+        help="settings to start from, as for condense (default of methods: quick)",
     )
     _add_plan_arguments(parser)
     parser.add_argument(
         "--threads",
         metavar="N",
         type=int,
-        help="number of threads of PyTorch (default: chosen by PyTorch)",
+        help="number of threads of each cell (default: its share of the processors)",
     )
     parser.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
-        help=f"directory for the tables and the runs (default: {_OUTPUT}, of a plan: "
-        f"{_OUTPUT}/NAME)",
+        help=f"directory for the tables and the runs (default: {_OUTPUT}/NAME)",
     )
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
     add_json(parser)
-    benchmark = next((argument for argument in argv if argument in _SECTIONS), "methods")
-    add_settings(parser, argv, _SECTIONS[benchmark])
+    add_settings(parser, argv, _SECTIONS)
 
 
 def _add_plan_arguments(parser: Parser) -> None:
-    plan = parser.add_argument_group(
-        "plans", "DATA, --ipc, --methods and settings replace those of the plan."
-    )
+    plan = parser.add_argument_group("cells")
     plan.add_argument(
         "--seeds", metavar="N", type=int, nargs="+", help="seeds of the condensations"
     )
@@ -164,38 +135,16 @@ def _add_plan_arguments(parser: Parser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Measure, store the results and print the tables.
+    """Make the cells, and print the tables.
 
     Returns:
-        1 if a cell of a plan failed, else 0.
+        1 if a cell failed, else 0.
     """
-    is_plan = parsed.what in names() or Path(parsed.what).suffix in (".yaml", ".yml")
-    kind = _PLAN if is_plan else parsed.what
-    if kind not in (*_SECTIONS, _PLAN):
-        raise ConfigError(
-            f"cannot measure {parsed.what!r}{nearest(parsed.what, [*_SECTIONS, *names()])}"
-        )
-    for name, only in _ONLY.items():
-        if getattr(parsed, name) is not None and kind not in only:
-            option = name.replace("_", "-")
-            raise ConfigError(
-                f"--{option} is an option of dance bench {' and '.join(only)}, not of {parsed.what}"
-            )
-    if kind == _PLAN:
-        return _plan(parsed)
-    parsed.output = parsed.output or _OUTPUT
-    if parsed.threads is not None:
-        if parsed.threads < 1:
-            raise ConfigError(f"threads must be at least 1: got {parsed.threads}")
-        torch.set_num_threads(parsed.threads)
-    measure: Callable[[argparse.Namespace], None] = _speed if parsed.what == "speed" else _methods
-    measure(parsed)
-    return 0
-
-
-def _plan(parsed: argparse.Namespace) -> int:
     plan = read_plan(parsed.what, _changes(parsed), quick=bool(parsed.quick))
     directory = parsed.output or _OUTPUT / Path(parsed.what).stem
+    if parsed.cell is not None:
+        _make(plan, directory, parsed)
+        return 0
     if parsed.dry_run:
         _print_dry_run(plan, directory, parsed.json)
         return 0
@@ -203,23 +152,55 @@ def _plan(parsed: argparse.Namespace) -> int:
         for lines in commands(plan, directory):
             print(" && ".join(shlex.join(["dance", *words]) for words in lines))
         return 0
+    if plan.alone and parsed.jobs not in (None, 1):
+        raise ConfigError(
+            "jobs must be 1 where time is measured, since cells would slow each other down: got "
+            f"{parsed.jobs}"
+        )
+    jobs = 1 if plan.alone else parsed.jobs
     executor: Executor = (
-        Local(parsed.jobs, parsed.threads)
+        Local(jobs, parsed.threads)
         if parsed.slurm is None
-        else Slurm(directory / "slurm", dict(map(_pair, parsed.slurm)), parsed.jobs)
+        else Slurm(directory / "slurm", dict(map(_pair, parsed.slurm)), jobs)
     )
     found = product(plan, directory, executor, shlex.join(parsed.command))
     if parsed.json:
         print_json({"directory": directory, "rows": found})
     else:
-        for line in filter(None, outcome.budget_lines(plan)):
-            print(line)
-        for table in outcome.tables(found, brief=True):
-            print_table(table.columns, table.rows, table.title)
-        print(f"in: {directory / outcome.NAME}.md, .csv, .parquet, .tex and .json")
-        if plan.figure:
-            print(f"figure: {directory / figures.NAME}.svg, .png, .csv and .parquet")
+        _print(plan, directory, found)
     return int(any(row["status"] == "failed" for row in found))
+
+
+def _make(plan: Bench, directory: Path, parsed: argparse.Namespace) -> None:
+    """Make one cell of the plan in this process: one that measures, or chooses its steps."""
+    from dance import report  # it imports matplotlib, which is slow
+
+    (cell,) = [cell for cell in plan.cells() if cell.name == parsed.cell]
+    if isinstance(cell, TimingCell):
+        measure(cell, directory)
+    else:
+        report.build(budget.condense(cell, directory, parsed.command))
+
+
+def _print(plan: Bench, directory: Path, found: Sequence[dict[str, Any]]) -> None:
+    path = directory / outcome.NAME
+    for line in filter(None, outcome.budget_lines(plan)):
+        print(line)
+    if plan.timing is None:
+        tables = outcome.tables(found, brief=True, costs=plan.budget is not None)
+        more = []
+    else:
+        cases = read_json(path.with_suffix(".json"))["measured"]
+        tables = page.tables(cases, page.median)
+        more = [f"ceilings: {peak}"] if (peak := page.ceilings(cases)) else []
+        more += page.left_out(found)
+    for table in tables:
+        print_table(table.columns, table.rows, table.title)
+    for line in filter(None, more):
+        print(line)
+    print(f"in: {path}.md, .csv, .parquet, .tex and .json")
+    if plan.figure:
+        print(f"figure: {directory / figures.NAME}.svg, .png, .csv and .parquet")
 
 
 def _changes(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -230,7 +211,10 @@ def _changes(parsed: argparse.Namespace) -> dict[str, Any]:
         "methods": parsed.methods,
         "seeds": parsed.seeds,
         "config": parsed.config,
+        "timing": None if parsed.rounds is None else {"rounds": parsed.rounds},
     }
+    if parsed.seconds is not None or parsed.updates is not None:
+        changes["budget"] = {"seconds": parsed.seconds, "updates": parsed.updates}
     settings = dict(parsed.settings)
     changes["networks"] = settings.pop("networks", None)
     if (seed := settings.pop("seed", None)) is not None:
@@ -242,7 +226,8 @@ def _changes(parsed: argparse.Namespace) -> dict[str, Any]:
         for name, values in map(_pair, parsed.axis or ())
     }
     changes["settings"] = nested(settings)
-    return {name: value for name, value in changes.items() if value}
+    found = {name: value for name, value in changes.items() if value}
+    return found if parsed.methods is None else found | {"methods": parsed.methods}
 
 
 def _pair(text: str) -> tuple[str, Any]:
@@ -277,52 +262,3 @@ def _print_dry_run(plan: Bench, directory: Path, as_json: bool) -> None:
     more += f", and figure {plan.figure}, whose time is not estimated" if plan.figure else ""
     total = plain(f"{plural(len(rows), 'cell')}: about {seconds(sum(known))}")
     print(f"{total} of computing, one after the other{more}")
-
-
-def _speed(parsed: argparse.Namespace) -> None:
-    config = SpeedConfig(
-        data=tuple(parsed.data),
-        ipc=SpeedConfig.ipc if parsed.ipc is None else tuple(parsed.ipc),
-        methods=_names(parsed),
-        rounds=SpeedConfig.rounds if parsed.rounds is None else parsed.rounds,
-        settings=nested(parsed.settings),
-        command=shlex.join(parsed.command),
-    )
-    record = speed(config, parsed.output)
-    if parsed.json:
-        print_json(record)
-        return
-    for table in page.tables(record, page.median):
-        print_table(table.columns, table.rows, table.title)
-    print(f"ceilings: {page.ceilings(record)}")
-    print(f"in: {parsed.output / 'speed.json'} and speed.md")
-
-
-def _methods(parsed: argparse.Namespace) -> None:
-    config = MethodsConfig(
-        data=tuple(parsed.data),
-        ipc=MethodsConfig.ipc if parsed.ipc is None else tuple(parsed.ipc),
-        methods=_names(parsed),
-        seconds=parsed.seconds,
-        updates=parsed.updates,
-        base=parsed.config or MethodsConfig.base,
-        settings=nested(parsed.settings),
-        command=shlex.join(parsed.command),
-    )
-    record = methods(config, parsed.output)
-    if parsed.json:
-        print_json(record)
-        return
-    for table in results_table.tables(record, brief=True):
-        print_table(table.columns, table.rows, table.title)
-    for skip in record["skipped"]:
-        print(f"left out: {skip['method']}, {skip['data']}, ipc {skip['ipc']}: {skip['reason']}")
-    print(f"in: {parsed.output / 'methods.json'} and methods.md")
-
-
-def _names(parsed: argparse.Namespace) -> tuple[str, ...] | None:
-    return None if parsed.methods is None else tuple(parsed.methods)
-
-
-def _spaced(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers))

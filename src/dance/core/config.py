@@ -196,9 +196,11 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | Non
     for name, value in plain.items():
         if name not in kinds:
             raise ConfigError(_unknown(cls, name, where))
-        kind, place = kinds[name], _dotted(where, name)
-        if not dataclasses.is_dataclass(kind) or dataclasses.is_dataclass(value):
-            values[name] = _read(value, kind, place)
+        members, place = _members(kinds[name]), _dotted(where, name)
+        kind = next(filter(dataclasses.is_dataclass, members), None)
+        absent = value is None and NoneType in members
+        if kind is None or absent or dataclasses.is_dataclass(value):
+            values[name] = _read(value, kinds[name], place)
         else:
             values[name] = build(kind, value, place, values.get(name))  # type: ignore[arg-type]
     try:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dance.bench.entries import Engine, LiteralLoop, task_of, with_targets
-from dance.bench.speed import SpeedConfig, _default_data
+from dance.bench.plan import read_plan
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
 from dance.recipes.resolve import resolve
@@ -78,5 +78,7 @@ def test_known_sets_that_are_not_here_are_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DANCE_DATA_ROOT", str(tmp_path))
-    assert _default_data(SpeedConfig()) == ["digits"]
+    assert read_plan("speed", {}).data == ("digits",)
     assert "no copy of cifar10 was found, so it is left out" in capsys.readouterr().err
+    assert read_plan("speed", {"data": ["cifar10"]}).data == ("cifar10",)
+    assert capsys.readouterr().err == ""

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
-from dance.bench.plan import PLANS, Bench, check_extends, names, read_plan
+from dance.bench.entries import condensers
+from dance.bench.plan import PLANS, Bench, joined, names, read_plan
 from dance.core.config import build
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import write_json, write_text
 from dance.core.yaml_file import to_yaml
+from dance.methods import METHODS
+from dance.networks import NetworkConfig
 from dance.recipes.resolve import resolve
 
 PLAIN: dict[str, Any] = {
@@ -99,6 +103,14 @@ def test_names_of_paths_are_distinct_file_names(tmp_path: Path) -> None:
         ({"axes": {"factor": []}}, "axes.factor must have at least one value"),
         ({"settings": {"evaluation": {"protocol": "dc-v1"}}}, "must not contain evaluation"),
         ({"published": {"dance_table_11": {}}}, "unknown table 'dance_table_11'"),
+        ({"budget": {}}, "budget.seconds (--seconds of condensing) or updates"),
+        ({"budget": {"seconds": 1.0, "updates": 1}}, "one of the two: got both"),
+        ({"budget": {"seconds": 0.0}}, "budget.seconds must be above 0: got 0.0"),
+        ({"budget": 3}, "budget must be settings by name: got 3"),
+        ({"budget": {"updates": 1}}, "options.iterations: the budget determines it"),
+        ({"timing": {}, "seeds": [0]}, "methods must be ones that optimise stored images"),
+        ({"timing": {}, "methods": ["dm"]}, "seeds must be a single one to measure time"),
+        ({"timing": {}, "methods": ["dm"], "axes": {"factor": [1]}}, "axes must not be given"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: Any, says: str) -> None:
@@ -126,25 +138,92 @@ def test_a_quick_part_changes_the_plan_and_says_what_it_lacks(tmp_path: Path) ->
         read_plan(str(path), {}, quick=True)
 
 
-def test_only_values_may_be_added(tmp_path: Path) -> None:
+def test_a_plan_adds_its_cells_to_those_of_a_directory(tmp_path: Path) -> None:
     held, path = plan(axes={"factor": [1]}), tmp_path / "bench.yaml"
-    check_extends(held, plan(axes={"factor": [2, 1]}, seeds=[0, 1, 2], title="other"), path)
+    new = plan(axes={"factor": [2, 1]}, seeds=[2, 0], methods=["dm"], title="other")
+    both = joined(held, new, path)
+    assert (both.methods, both.seeds, both.axes) == (
+        ("random", "dm"),
+        (0, 1, 2),
+        {"factor": [1, 2]},
+    )
+    assert both.title == "other"
+    cells = {cell.name for cell in both.cells()}
+    assert cells >= {cell.name for each in (held, new) for cell in each.cells()}
     for changes, says in (
-        ({"seeds": [0]}, "seeds lacks 1"),
         ({"config": None}, "config"),
         ({"settings": {}}, "settings"),
-        ({"axes": {"factor": [2]}}, "axes.factor lacks 1"),
+        ({"protocols": ["dc-v1"]}, "protocols"),
         ({"axes": {"factor": [1], "init": ["first"]}}, "axes"),
         ({"variants": {"a": {}}}, "variants"),
+        ({"settings": {}, "budget": {"updates": 2}}, "budget"),
     ):
         with pytest.raises(ArtifactError, match=says):
-            check_extends(held, plan(**{"axes": {"factor": [1]}, **changes}), path)
+            joined(held, plan(**{"axes": {"factor": [1]}, **changes}), path)
+
+
+BUDGET: dict[str, Any] = {
+    "data": ["digits"], "methods": ["random", "datadam", "dance"], "ipc": [1], "config": "quick",
+}  # fmt: skip
+
+
+def test_under_a_budget_all_methods_have_the_same_network_and_real_images(tmp_path: Path) -> None:
+    random, datadam, dance = build(Bench, BUDGET | {"budget": {"updates": 7}}).cells()
+    for cell in (random, datadam, dance):
+        assert cell.config.network == NetworkConfig()
+        assert "--network.norm=instance" in cell.commands(tmp_path)[0]
+    assert datadam.config.options.iterations == dance.config.options.iterations == 7
+    assert dance.config.options.real_targets == "exact"
+    assert (random.budget, dance.steps(tmp_path)) == ("", 7)
+
+
+def test_seconds_become_steps_in_the_command_that_makes_the_cell(tmp_path: Path) -> None:
+    random, datadam, _ = build(Bench, BUDGET | {"budget": {"seconds": 2.0}}).cells()
+    assert random.commands(tmp_path)[0][0] == "condense"
+    (words,) = datadam.commands(tmp_path)
+    assert words == [
+        "bench", str(tmp_path / "bench.yaml"), "--cell=digits-datadam-ipc1-seed0",
+        f"--output={tmp_path}",
+    ]  # fmt: skip
+    assert datadam.budget == "2 seconds of condensing"
+    run = datadam.place(tmp_path)
+    write_text(run / "config.yaml", "options: {iterations: 10}")
+    write_text(run / "done", "")
+    for spent, better in ((2.4, None), (1.7, None), (8.0, 2), (1.0, 20)):
+        write_json(run / "costs.json", {"condense_seconds": spent})
+        assert datadam.better_steps(run) == better
+        assert datadam.finished(tmp_path) == (better is None)
+    datadam.first_try(tmp_path).mkdir()
+    assert datadam.finished(tmp_path)
+
+
+def test_a_plan_that_measures_has_one_cell_for_all_methods(tmp_path: Path) -> None:
+    speed = read_plan("speed", {"data": ["digits"], "methods": ["dm"], "ipc": [1, 10]})
+    first, second = speed.cells()
+    assert (first.name, second.name) == ("digits-ipc1-seed0", "digits-ipc10-seed0")
+    assert first.budget == "5 rounds of dance, dm"
+    assert first.commands(tmp_path)[0][2] == "--cell=digits-ipc1-seed0"
+    assert not first.finished(tmp_path) and first.scores(tmp_path) == []
+    write_text(first.place(tmp_path) / "speed.json", "{}")
+    assert first.finished(tmp_path) and first.commands(tmp_path) == []
+    assert read_plan("speed", {"data": ["digits"], "methods": []}).measured() == ("dance",)
+    assert len(read_plan("table4", {}).measured()) == 6
+
+
+def test_what_a_plan_names_none_of_is_everything(tmp_path: Path) -> None:
+    budget = {"data": ["digits"], "budget": {"updates": 1}}
+    methods = read_plan("methods", budget).methods
+    assert methods[0] == "random" and set(methods) == set(METHODS.names())
+    assert set(read_plan("speed", {"data": ["digits"]}).methods) == set(condensers())
 
 
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_plan_of_the_package_can_be_resolved(name: str, quick: bool) -> None:
-    found = read_plan(name, {}, quick=quick)
+    if quick and name in ("methods", "speed"):
+        pytest.skip("it has no quick part")
+    given = {"data": ["digits"], "budget": {"updates": 1}} if name == "methods" else {}
+    found = read_plan(name, given, quick=quick)
     assert found.cells() or name == "fig3b"  # whose figure needs no cells
     assert bool(found.left_out) == quick
     assert (PLANS / f"{name}.yaml").exists()

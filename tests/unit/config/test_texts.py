@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from dance.bench import MethodsConfig, SpeedConfig
+from dance.bench.plan import Budget, Timing
 from dance.cli.main import VERBS
 from dance.cli.options import Parser
 from dance.core.config import Setting, settings
@@ -65,7 +65,7 @@ def faults_of(setting: Setting, names: set[str]) -> list[str]:
 def classes() -> list[tuple[str, type]]:
     sections = [(s.name, s.kind) for s in settings(RunConfig) if s.nested]
     methods = [(f"options of {name}", METHODS.get(name).Config) for name in METHODS.names()]
-    benches = [("bench speed", SpeedConfig), ("bench methods", MethodsConfig)]
+    benches = [("budget of a bench", Budget), ("timing of a bench", Timing)]
     return [("", RunConfig), *sections, *methods, *benches]
 
 
