@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 from pyarrow import csv, parquet
 
+from dance.condensed import load_set
 from dance.core.config import build, configuration, digest, flat, to_plain
 from dance.core.errors import ArtifactError
 from dance.core.files import read_json, write_atomic, write_json
@@ -124,6 +125,11 @@ def make(plan: Bench, directory: Path) -> None:
     notes = [f"{name} = {value}" for name, value in flat(to_plain(settings)).items()]
     notes = [f"Settings of the figure: {', '.join(notes)}."] if notes else []
     notes += [f"Quick variant; left out: {plan.left_out}."] if plan.left_out else []
+    notes += dict.fromkeys(
+        f"{cell.config.data}: {note}."
+        for cell in finished
+        for note in load_set(cell.place(directory)).provenance.get("notes", ())
+    )
     if lost := [cell.name for cell in cells if cell not in finished]:
         notes.append(f"Cells that are missing: {', '.join(lost)}.")
         log(notes[-1])
