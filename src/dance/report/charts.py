@@ -316,7 +316,7 @@ def point_chart(
         drawn.append(Mark(subject, shape, place, up(point.y), interval, point.hollow, text))
         if not point.hollow:
             corners[point.series].append((place, up(point.y)))
-    lines, notes = [], [f"{setting[:1].upper()}{setting[1:]}."]
+    lines, note = [], setting
     if joined:
         for number, places in corners.items():
             path = "M" + "L".join(f"{x:g} {y:g}" for x, y in sorted(places))
@@ -327,7 +327,7 @@ def point_chart(
         path = f"M{steps[0][0]:g} {steps[0][1]:g}" + "".join(f"H{x:g}V{y:g}" for x, y in steps[1:])
         lines.append(Line("", "front", f"{path}H100"))
         best = dict.fromkeys(points[index].name for index in front)
-        notes.insert(0, f"On the front: {', '.join(best)}.")
+        note += f"; on the front: {', '.join(best)}"
     shown = xs if len(xs) <= 6 else _round_numbers(xs[0], xs[-1])
     return LineChart(
         title=title,
@@ -337,7 +337,7 @@ def point_chart(
         x_ticks=_apart([Tick(across(x), x_text(x)) for x in shown]),
         y_ticks=_ticks_along(marks, low, high, [_number(mark) for mark in marks]),
         lines=tuple(lines),
-        note=" ".join(notes),
+        note=f"{note}.",
         marks=tuple(drawn),
     )
 

@@ -27,6 +27,8 @@ _PLANS = (
 """How the frames are made smaller until they fit: how many, classes, images of each, and quality of
 WebP from 0 to 100 (None: PNG, without loss)."""
 _COLUMNS = 10
+_MOST_PIXELS = 2_000_000
+"""Largest number of pixels of the images that are kept of a set."""
 _MOST_FRAMES = 30
 _LARGEST = 128
 """Pixels on each side to which images are shrunk."""
@@ -84,8 +86,13 @@ def shoot(run: Run) -> list[Shot]:
             score = _score(found, main.get("condensed"))
         name = "finished" if step is None else f"step {format.count(step)}"
         text = f"{name}: {_accuracy(score, main.get('condensed'))}" if score else name
-        shots.append(Shot(text, sample(found, 10)))
+        shots.append(Shot(text, sample(found, _each(found))))
     return shots
+
+
+def _each(condensed: CondensedSet) -> int:
+    """Images of a class that are kept of every shot, so that all fit into memory."""
+    return max(1, min(10, _MOST_PIXELS // (10 * condensed.resolution**2)))
 
 
 def film(run: Run, shots: Sequence[Shot]) -> Film | None:
@@ -94,21 +101,24 @@ def film(run: Run, shots: Sequence[Shot]) -> Film | None:
         return None
     for most, classes, images, quality in _PLANS:
         chosen = [shots[place] for place in _evenly(len(shots), most)]
-        pictures = [_picture(shot.sample, classes, images) for shot in chosen]
-        frames = [encoded(picture, quality) for picture in pictures]
-        if sum(map(len, frames)) <= _MOST_CHARACTERS:
+        frames: list[str] = []
+        for shot in chosen:
+            frames.append(encoded(_picture(shot.sample, classes, images), quality))
+            if sum(map(len, frames)) > _MOST_CHARACTERS:
+                break
+        else:
             break
-    condensed = run.condensed
-    classes, images = min(classes, condensed.num_classes), min(images, condensed.ipc)
+    condensed, most = run.condensed, max(map(len, shots[0].sample.images.values()))
+    classes, images = min(classes, condensed.num_classes), min(images, most)
     shown = (
         f"{len(frames)} of {format.plural(len(_sets(run)), 'stored set')}; {classes} of "
         f"{format.plural(condensed.num_classes, 'class', 'classes')}, {images} of "
         f"{format.plural(condensed.ipc, 'image')} of each"
     )
     shown += f"; stored in this page as WebP of quality {quality}" if quality else ""
-    return Film(
-        tuple(zip(frames, (shot.text for shot in chosen), strict=True)), pictures[0].width, shown
-    )
+    texts = [shot.text for shot in chosen[: len(frames)]]
+    width = _picture(shots[0].sample, classes, images).width
+    return Film(tuple(zip(frames, texts, strict=True)), width, shown)
 
 
 def write_gif(shots: Sequence[Shot], path: Path) -> None:
