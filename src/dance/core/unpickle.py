@@ -15,6 +15,7 @@ numbers, text or bytes. Nothing is walked recursively.
 
 from __future__ import annotations
 
+import io
 import math
 import pickletools
 import re
@@ -33,14 +34,19 @@ MAX_INSTRUCTIONS = 1_000_000
 """Most instructions of a file; the largest published one, of CIFAR-100, has about 250,000."""
 
 Maker = Callable[..., object]
+Persistent = Callable[[object], object]
+"""From what a file says of a part that is stored beside its pickle to this part."""
 
 _PLAIN_TYPE = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248])")
 _INTEGER_BITS = 64
 _MAX_DIMENSIONS = 32
 
 
-class _RefusedError(Exception):
-    """The file asks for something that is not made; the message names it."""
+class RefusedError(Exception):
+    """The file asks for something that is not made; the message names it.
+
+    Makers raise it, and :func:`load` makes a message for the user of it.
+    """
 
 
 class _Unfinished:
@@ -57,16 +63,16 @@ class _Type(_Unfinished):
         text = code.decode("latin-1") if isinstance(code, bytes) else code
         if not isinstance(text, str) or not _PLAIN_TYPE.fullmatch(text):
             shown = f" {text[:20]!r}" if isinstance(text, str) else ""
-            raise _RefusedError(f"an array of the type{shown}, which is not one of plain numbers")
+            raise RefusedError(f"an array of the type{shown}, which is not one of plain numbers")
         self._code = text.lstrip("<>=|")
 
     def finish(self, state: object) -> object:
         order = state[1] if isinstance(state, tuple) and len(state) >= 5 else None
         order = order.decode("latin-1") if isinstance(order, bytes) else order
         if not isinstance(state, tuple) or order not in ("<", ">", "=", "|"):
-            raise _RefusedError("an array type with a state that is not one")
+            raise RefusedError("an array type with a state that is not one")
         if any(part is not None for part in state[2:5]):
-            raise _RefusedError("an array of a structured type")
+            raise RefusedError("an array of a structured type")
         return np.dtype(order + self._code)
 
 
@@ -78,7 +84,7 @@ class _Array(_Unfinished):
 
     def finish(self, state: object) -> object:
         if not isinstance(state, tuple) or len(state) not in (4, 5):
-            raise _RefusedError("an array with a state that is not one")
+            raise RefusedError("an array with a state that is not one")
         shape, kind, fortran, content = state[-4:]
         return _array(content, kind, shape, "F" if fortran is True or fortran == 1 else "C")
 
@@ -86,15 +92,15 @@ class _Array(_Unfinished):
 def _array(content: object, kind: object, shape: object, order: object) -> object:
     """An array over bytes of the file, if its shape and type say as many."""
     if not isinstance(content, bytes) or not isinstance(kind, np.dtype):
-        raise _RefusedError("an array that is not given as bytes of a plain type")
+        raise RefusedError("an array that is not given as bytes of a plain type")
     if (
         not isinstance(shape, tuple)
         or len(shape) > _MAX_DIMENSIONS
         or not all(type(length) is int and length >= 0 for length in shape)
     ):
-        raise _RefusedError("an array with a shape that is not one")
+        raise RefusedError("an array with a shape that is not one")
     if math.prod(shape) * kind.itemsize != len(content):
-        raise _RefusedError(
+        raise RefusedError(
             f"an array of {math.prod(shape) * kind.itemsize:,} bytes with {len(content):,} bytes"
         )
     return np.frombuffer(content, kind).reshape(shape, order="F" if order == "F" else "C")
@@ -110,14 +116,14 @@ def _scalar(kind: object, content: object) -> object:
 def _encode(text: object, encoding: object = "latin1") -> bytes:
     """``_codecs.encode``, by which protocols below 3 write bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _RefusedError("_codecs.encode of something else than bytes as latin1")
+        raise RefusedError("_codecs.encode of something else than bytes as latin1")
     return text.encode("latin-1")
 
 
 def _no_bytes(*arguments: object) -> bytes:
     """``bytes()``, by which protocols below 3 write empty bytes."""
     if arguments:
-        raise _RefusedError("bytes with an argument")
+        raise RefusedError("bytes with an argument")
     return b""
 
 
@@ -150,6 +156,16 @@ def load(path: Path, allowed: Mapping[str, Maker] = ARRAYS) -> Any:
         DataError: the file cannot be read, is damaged, or asks for anything else, which is named;
             then nothing of it was made or called.
     """
+    content = read_bytes(path)
+    return loads(content, str(path), allowed)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that may be a pickle.
+
+    Raises:
+        DataError: it is no regular file, too large, or cannot be read.
+    """
     if not path.is_file():
         raise DataError(f"{path} must be a file: there is none, or it is something else")
     try:
@@ -159,25 +175,32 @@ def load(path: Path, allowed: Mapping[str, Maker] = ARRAYS) -> Any:
                 f"{path} must have at most {MAX_BYTES:,} bytes to be read as a pickle: it has "
                 f"{size:,}; store its arrays as .npz"
             )
-        return loads(path.read_bytes(), str(path), allowed)
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def loads(content: bytes, where: str, allowed: Mapping[str, Maker] = ARRAYS) -> Any:
+def loads(
+    content: bytes | io.BytesIO,
+    where: str,
+    allowed: Mapping[str, Maker] = ARRAYS,
+    persistent: Persistent | None = None,
+) -> Any:
     """As :func:`load`, from bytes.
 
     Args:
-        content: the pickle.
+        content: the pickle; of a stream, one pickle is read from where it stands.
         where: what it is called in messages.
         allowed: see :func:`load`.
+        persistent: makes the parts that are stored beside the pickle (None: there must be none).
 
     Raises:
         DataError: see :func:`load`.
     """
     try:
-        return _Machine(content, allowed).run()
-    except _RefusedError as error:
+        stream = io.BytesIO(content) if isinstance(content, bytes) else content
+        return _Machine(stream, allowed, persistent).run()
+    except RefusedError as error:
         raise DataError(
             f"{where} is not read: it asks for {error}. Of a pickle only numbers, text, lists, "
             "dictionaries and plain arrays are read, because anything else could run code; store "
@@ -193,10 +216,12 @@ _MARK = object()
 class _Machine:
     """The stack and the memo of one pickle, and what each instruction does to them."""
 
-    def __init__(self, content: bytes, allowed: Mapping[str, Maker]) -> None:
+    def __init__(
+        self, content: io.BytesIO, allowed: Mapping[str, Maker], persistent: Persistent | None
+    ) -> None:
         self._content = content
         self._allowed = allowed
-        self._bytes_left = len(content)
+        self._bytes_left = content.getbuffer().nbytes
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._slots: dict[int, list[int]] = {}
@@ -234,6 +259,8 @@ class _Machine:
             "REDUCE": self._reduce,
             "BUILD": self._build,
         }
+        if persistent is not None:
+            self._does["BINPERSID"] = lambda argument: self._stack.append(persistent(self._pop()))
 
     def run(self) -> Any:
         """Carry out all instructions and return the last value."""
@@ -245,13 +272,13 @@ class _Machine:
         instructions = pickletools.genops(self._content)
         for count, (instruction, argument, _) in enumerate(instructions):
             if count >= MAX_INSTRUCTIONS:
-                raise _RefusedError(f"more than {MAX_INSTRUCTIONS:,} values")
+                raise RefusedError(f"more than {MAX_INSTRUCTIONS:,} values")
             if instruction.name == "STOP":
                 return self._pop()
             does = self._does.get(instruction.name)
             if does is None:
                 shown = "" if argument is None else f" {str(argument)[:80].replace(' ', '.')}"
-                raise _RefusedError(f"{instruction.name}{shown}")
+                raise RefusedError(f"{instruction.name}{shown}")
             does(argument)
         raise ValueError("no end")
 
@@ -278,7 +305,7 @@ class _Machine:
 
     def _number(self, argument: int) -> None:
         if argument.bit_length() > _INTEGER_BITS:
-            raise _RefusedError(f"a number of {argument.bit_length():,} bits")
+            raise RefusedError(f"a number of {argument.bit_length():,} bits")
         self._stack.append(argument)
 
     def _old_string(self, argument: str) -> None:
@@ -293,7 +320,7 @@ class _Machine:
 
     def _extend(self, values: list[Any]) -> None:
         if type(self._stack[-1]) is not list:
-            raise _RefusedError("something to be appended to what is no list")
+            raise RefusedError("something to be appended to what is no list")
         self._stack[-1].extend(values)
 
     def _dictionary(self, argument: object) -> None:
@@ -307,10 +334,10 @@ class _Machine:
 
     def _update(self, values: list[Any]) -> None:
         if type(self._stack[-1]) is not dict:
-            raise _RefusedError("an entry in what is no dictionary")
+            raise RefusedError("an entry in what is no dictionary")
         for key, value in zip(values[::2], values[1::2], strict=True):
             if type(key) not in (str, bytes, int):
-                raise _RefusedError(f"a dictionary with a key that is a {_kind(key)}")
+                raise RefusedError(f"a dictionary with a key that is a {_kind(key)}")
             self._stack[-1][key] = value
 
     def _remember(self, index: int) -> None:
@@ -327,33 +354,33 @@ class _Machine:
     def _name_on_stack(self, argument: object) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise _RefusedError("something by a name that is no text")
+            raise RefusedError("something by a name that is no text")
         self._name(module, name)
 
     def _name(self, module: str, name: str) -> None:
         maker = self._allowed.get(f"{module}.{name}")
         if maker is None:
-            raise _RefusedError(f"{module}.{name}"[:200])
-        self._stack.append(_Named(f"{module}.{name}", maker))
+            raise RefusedError(f"{module}.{name}"[:200])
+        self._stack.append(Named(f"{module}.{name}", maker))
 
     def _reduce(self, argument: object) -> None:
         arguments, named = self._pop(), self._pop()
-        if not isinstance(named, _Named) or type(arguments) is not tuple:
-            raise _RefusedError(f"a call of a {_kind(named)}")
+        if not isinstance(named, Named) or type(arguments) is not tuple:
+            raise RefusedError(f"a call of a {_kind(named)}")
         try:
             made = named.make(*arguments)
         except TypeError as error:
-            raise _RefusedError(f"{named.name} with arguments that it does not have") from error
+            raise RefusedError(f"{named.name} with arguments that it does not have") from error
         if isinstance(made, bytes):
             self._bytes_left -= len(made)
             if self._bytes_left < 0:
-                raise _RefusedError("more bytes than the file has")
+                raise RefusedError("more bytes than the file has")
         self._stack.append(made)
 
     def _build(self, argument: object) -> None:
         state, unfinished = self._pop(), self._pop()
         if not isinstance(unfinished, _Unfinished):
-            raise _RefusedError(f"a change of a {_kind(unfinished)}")
+            raise RefusedError(f"a change of a {_kind(unfinished)}")
         made = unfinished.finish(state)
         for index in self._slots.pop(id(unfinished), ()):
             if self._memo[index] is unfinished:
@@ -361,8 +388,13 @@ class _Machine:
         self._stack.append(made)
 
 
-class _Named:
-    """Something that the file named and may call."""
+class Named:
+    """Something that the file named and may call.
+
+    Attributes:
+        name: its module and name.
+        make: what makes it here.
+    """
 
     def __init__(self, name: str, make: Maker) -> None:
         self.name = name
@@ -370,7 +402,7 @@ class _Named:
 
 
 def _kind(value: object) -> str:
-    return value.name if isinstance(value, _Named) else type(value).__name__.strip("_")
+    return value.name if isinstance(value, Named) else type(value).__name__.strip("_")
 
 
 _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
