@@ -1,4 +1,10 @@
-"""Write a condensed set as parquet with a dataset card, class folders of PNG, npz or pt."""
+"""Write a condensed set in a form that other programs read.
+
+parquet (with a dataset card) and folder (class folders of PNG) round pixels to 8 bits; npz and pt
+hold them exactly, with all that a network needs. dc, idc and mtt are what the programs of these
+methods load, ddranking what DD-Ranking's evaluator loads, and indices the rows of the training
+images of which a selection consists. docs/interop.md describes them.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +16,10 @@ from pathlib import Path
 from dance import condensed
 from dance.cli.evaluate import add_target
 from dance.cli.options import Parser, add_json
-from dance.cli.output import print_json
-from dance.condensed import formats
+from dance.cli.output import print_json, print_table
+from dance.condensed import Score, formats
+from dance.core.errors import ConfigError
+from dance.engine.verify import rescore
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -28,16 +36,48 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         action="store_true",
         help="write the stored images instead of the decoded ones, on which networks are trained",
     )
+    parser.add_argument(
+        "--rescore",
+        action="store_true",
+        help="if pixels are rounded to 8 bits, also score the rounded set as the stored scores "
+        "were made, and print both",
+    )
     add_json(parser)
 
 
 def run(parsed: argparse.Namespace) -> None:
-    """Export the set and print the path of the result."""
+    """Export the set, print the path of the result, and score it if that is asked for.
+
+    Raises:
+        ConfigError: the format is exact, so that there is nothing to score.
+    """
     source = condensed.load_set(parsed.target)
+    format_ = formats.FORMATS.get(parsed.to)
+    if parsed.rescore and not format_.eight_bit:
+        raise ConfigError(
+            f"--rescore is for formats of 8 bits: {parsed.to} does not round to them; leave it out"
+        )
     written = formats.export(
         source, parsed.to, parsed.destination, stored_images=parsed.stored_images
     )
+    pairs = []
+    if parsed.rescore:
+        pairs = rescore(
+            Path(parsed.target), formats.rounded(source, parsed.to, parsed.stored_images)
+        )
     if parsed.json:
-        print_json(asdict(written))
-    else:
-        print(written.path)
+        plain = [
+            {"stored": stored.to_plain(), "exported": exported.to_plain()}
+            for stored, exported in pairs
+        ]
+        print_json({**asdict(written), **({"rescored": plain} if parsed.rescore else {})})
+        return
+    print(written.path)
+    if pairs:
+        columns = ("network", "<protocol", ">stored %", ">exported %", ">difference, points")
+        print_table(columns, [_cells(*pair) for pair in pairs])
+
+
+def _cells(stored: Score, exported: Score) -> tuple[str, ...]:
+    change = 100 * (exported.last.mean - stored.last.mean)
+    return stored.network, stored.setting, str(stored.last), str(exported.last), f"{change:+.2f}"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dance.condensed import Score
+from dance.condensed import CondensedSet, Score
+from dance.condensed.score import Asked
 from dance.condensed.statistics import Difference, welch
 from dance.core.errors import ConfigError
 from dance.core.rng import key
@@ -92,12 +93,46 @@ def verify(
     return [_again(scorer, row, repeats or row.repeats, seed) for row in chosen]
 
 
+def rescore(target: Path, changed: CondensedSet) -> list[tuple[Score, Score]]:
+    """Score what an export contains as the stored set was scored: same networks, seeds and tests.
+
+    Args:
+        target: run directory or condensed set.
+        changed: the same set with other pixels.
+
+    Returns:
+        For each score of the set that says how it was made, this score and that of ``changed``;
+        nothing is stored.
+
+    Raises:
+        DanceError: there is no such score, or the set or its data cannot be read.
+    """
+    condensed, rows = stored_scores(target)
+    asked = [row for row in rows if row.asked is not None and condensed.was_scored_by(row)]
+    kept = [row for row in asked if row.labels == "hard" or changed.soft_labels is not None]
+    if not kept:
+        raise ConfigError(
+            f"{target} has no score to hold the export against; score it with dance evaluate"
+        )
+    precision = condensed.provenance.get("config", {}).get("precision", "float32")
+    source = recorded_source(condensed)
+    scorer = StoredScorer.open(target, source, data=None, device="auto", precision=precision)
+    scorer.condensed = changed
+    return [(row, _with(scorer, row, row.asked)) for row in kept if row.asked is not None]
+
+
+def _with(scorer: StoredScorer, row: Score, asked: Asked) -> Score:
+    """The score of the scorer's set on the network of a row."""
+    config = EvaluationConfig(protocol=asked.protocol, repeats=asked.repeats, epochs=asked.epochs)
+    score, checkpoints = scorer.score(config, row.network, asked)
+    if scorer.world.is_rank_zero:
+        checkpoints.clear()
+    return score
+
+
 def _again(scorer: StoredScorer, row: Score, repeats: int, seed: int) -> Verification:
     """Train new networks as a score says that its own were trained."""
     assert row.asked is not None
     asked = replace(row.asked, repeats=repeats, seed=key(row.asked.seed, "verify", seed))
-    config = EvaluationConfig(protocol=asked.protocol, repeats=repeats, epochs=asked.epochs)
-    score, checkpoints = scorer.score(config, row.network, asked)
-    if scorer.world.is_rank_zero:
-        checkpoints.clear()
+    score = _with(scorer, row, asked)
     return Verification(row, score, welch(score.last.values, row.last.values, LEVEL))

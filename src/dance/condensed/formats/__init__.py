@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dance.condensed.container import CondensedSet
+from dance.condensed.container import CondensedSet, Space
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
+from dance.condensed.pixel_range import PixelRange
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_path, permitted, write_atomic
 from dance.core.format import plural
@@ -68,6 +69,22 @@ class Content:
         """The images clamped to [0, 1] and rounded, (n, C, S, S) uint8."""
         return _to_uint8(self.images)
 
+    def inputs(self) -> Tensor:
+        """The images as network input, (n, C, S, S) float32; those of a set that has it exactly."""
+        source = self.source
+        if self.decoder == source.decoder:
+            stored = source.space == "normalized"
+            inputs = source.pixels if stored else source.normalization.apply(self.images)
+        else:
+            inputs = source.images()
+        return inputs.detach().cpu().contiguous()
+
+    def logits(self) -> Tensor | None:
+        """Numbers (n, K) float32 whose softmax is the soft labels: their logarithms."""
+        if self.soft is None:
+            return None
+        return self.soft.clamp(min=torch.finfo(torch.float32).tiny).log()
+
 
 @dataclass(frozen=True)
 class Format:
@@ -78,12 +95,18 @@ class Format:
         is_folder: whether that path is a folder.
         eight_bit: whether pixels are rounded to 8 bits.
         numbers: whether it contains soft labels and a learned learning rate.
+        space: of float pixels: ``unit``, or ``normalized`` for network input.
+        stored: whether it always contains the stored images, and not the decoded ones.
+        about: sentence for the log, instead of one about the precision of the pixels.
     """
 
     write: Callable[[Content, Path], None]
     is_folder: bool
     eight_bit: bool
     numbers: bool = True
+    space: Space = "unit"
+    stored: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,33 +140,51 @@ def export(
 
     Args:
         condensed: the set.
-        kind: name of a format, such as ``"parquet"``, ``"folder"``, ``"npz"`` or ``"pt"``.
-        destination: folder (``parquet``, ``folder``) or file (``npz``, ``pt``) to write; it must
-            not exist, except for an empty folder.
+        kind: name of a format, such as ``"parquet"``, ``"folder"``, ``"npz"`` or ``"dc"``.
+        destination: folder (such as for ``parquet`` and ``mtt``) or file (``npz``, ``dc``) to
+            write; it must not exist, except for an empty folder.
         stored_images: write the stored images instead of the decoded images.
 
     Raises:
-        ConfigError: unknown kind, or the destination exists.
+        ConfigError: unknown kind, the destination exists, or the format cannot hold the set.
         ArtifactError: the destination cannot be written.
     """
     format_ = FORMATS.get(kind)
     check_path(destination)
     place = Path(destination).resolve()
     _check_free(place, format_.is_folder, kind)
-    content = _content(condensed, stored_images)
+    content = _content(condensed, stored_images or format_.stored)
     if format_.is_folder:
         _write_folder(place, lambda folder: format_.write(content, folder))
     else:
         write_atomic(place, lambda file: format_.write(content, file))
     rounding = content.rounding if format_.eight_bit else None
     images = plural(len(content.images), "image")
-    log(f"exported {images} to {destination}: {rounding or 'float32, exactly as stored'}")
+    exactness = format_.about or rounding or _exactness(condensed, format_.space)
+    log(f"exported {images} to {destination}: {exactness}")
+    if content.decoder.factor > 1:
+        log(f"these are stored images of factor {content.decoder.factor}, which the file may lack")
     if lost := _lost(condensed, content, format_):
         log(f"left out, since {lost}")
     return Exported(place, kind, len(content.images), rounding)
 
 
-def _content(condensed: CondensedSet, stored_images: bool) -> Content:
+def _exactness(condensed: CondensedSet, space: Space) -> str:
+    """What happens to float pixels."""
+    if space == condensed.space:
+        return "float32, exactly as stored"
+    if space == "normalized":
+        return "float32, as networks see them"
+    return "float32 in [0, 1], rounded when they were brought there from network input"
+
+
+def _content(condensed: CondensedSet, stored_images: bool = False) -> Content:
+    """What a format writes of a set.
+
+    Args:
+        condensed: the set.
+        stored_images: its stored images instead of the decoded ones.
+    """
     decoder = condensed.decoder if stored_images else IDENTITY
     images, labels = condensed.stored_images() if stored_images else condensed.decode()
     images, labels = images.detach().cpu(), labels.cpu()
@@ -156,6 +197,29 @@ def _content(condensed: CondensedSet, stored_images: bool) -> Content:
     soft = condensed.soft_labels if decoder.factor == 1 else None
     soft = None if soft is None else soft.detach().cpu()
     return Content(images, labels, decoder, condensed, rounding, soft)
+
+
+def rounded(condensed: CondensedSet, kind: str, stored_images: bool = False) -> CondensedSet:
+    """The set that an export to a format of 8 bits contains, without scores.
+
+    Args:
+        condensed: the set.
+        kind: name of the format.
+        stored_images: as for :func:`export`.
+    """
+    content, format_ = _content(condensed, stored_images), FORMATS.get(kind)
+    return replace(
+        condensed,
+        pixels=content.to_uint8().float() / 255,
+        labels=content.labels,
+        decoder=content.decoder,
+        space="unit",
+        soft_labels=content.soft if format_.numbers else None,
+        learning_rate=condensed.learning_rate if format_.numbers else None,
+        pixel_range=PixelRange.unit(condensed.channels),
+        source_rows=None,
+        scores=[],
+    )
 
 
 def _lost(condensed: CondensedSet, content: Content, format_: Format) -> str:

@@ -53,8 +53,13 @@ def write_pt(content: Content, path: Path) -> None:
         **_optional(content),
         **{name: torch.from_numpy(part) for name, part in whitening_arrays(content).items()},
     }
+    save(parts, path)
+
+
+def save(value: Any, path: Path) -> None:
+    """Write plain values and tensors as PyTorch does, with the same bytes under every name."""
     buffer = io.BytesIO()  # given a path, torch would write the file's name into the file
-    torch.save(parts, buffer)
+    torch.save(value, buffer)
     path.write_bytes(buffer.getbuffer())
 
 
