@@ -183,6 +183,32 @@ def write(content, file):
 
 FORMATS.register("csv")(Format(write=write, is_folder=False, eight_bit=True, numbers=False))
 ''',
+    ("dance.condensed.imports", "pixel_lines"): '''
+"""One line of text for each image: its label and its pixels, from 0 to 255."""
+
+from pathlib import Path
+
+import torch
+from dance.condensed.imports import IMPORTS, Foreign, ImportFormat
+
+
+def read(found, experiment):
+    lines = found.only.read_text().splitlines()
+    rows = torch.tensor([[int(cell) for cell in line.split(",")] for line in lines])
+    side = round((rows.shape[1] - 1) ** 0.5)
+    return Foreign(rows[:, 1:].view(-1, 1, side, side).to(torch.uint8), rows[:, 0])
+
+
+IMPORTS.register("csv")(
+    ImportFormat(
+        title="lines of pixels",
+        method="Lines",
+        protocol="brief-v1",
+        recognises=lambda found: isinstance(found.only, Path) and found.only.suffix == ".csv",
+        read=read,
+    )
+)
+''',
 }
 """By the package whose registry they add to, which names the entry-point group, and by module."""
 
@@ -331,6 +357,25 @@ def test_a_plan_names_a_figure(outside: Path, tmp_path: Path) -> None:
     row = dict(zip(heads.split(","), line.split(","), strict=True))
     assert row['"y"'] == str(10 * 8 * 8) and row['"y_unit"'] == '"bytes"'
     assert (out / "figure.svg").exists() and (out / "figure.png").exists()
+
+
+@pytest.mark.slow
+def test_a_format_is_recognised_and_imported(outside: Path, tmp_path: Path) -> None:
+    """It is scored by the protocol of the program, and returned by the export of the same kind."""
+    file, place, table = tmp_path / "lines.csv", tmp_path / "set", tmp_path / "again.csv"
+    across = [[255 * (row % 4 == 0)] * 16 for row in range(16)]
+    down = [list(column) for column in zip(*across, strict=True)]
+    rows = [
+        [label, *(cell for row in image for cell in row)]
+        for label, image in enumerate((across, down))
+    ]
+    file.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    dance(outside, "import", file, "--data", "stripes", "--output", place)
+    words = "--networks pixels --device cpu --json"
+    (score,) = json.loads(dance(outside, "evaluate", place, *words.split()))["scores"]
+    assert (score["label"], score["protocol"]) == ("Lines (imported)", "brief-v1")
+    dance(outside, "export", place, table, "--to", "csv")
+    assert table.read_text() == file.read_text()
 
 
 def test_the_page_counts_them() -> None:

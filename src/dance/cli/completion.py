@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Mapping, Sequence
 
 import shtab
 
+from dance.cli import module_of
 from dance.cli.options import RECIPE_OR_FILE, Parser
 from dance.core.errors import ConfigError
 from dance.recipes import RECIPES
@@ -48,7 +48,7 @@ def script(shell: str, shells: Sequence[str], verbs: Mapping[str, str]) -> str:
     commands = root.add_subparsers(parser_class=Parser)
     for verb, text in verbs.items():
         parser = commands.add_parser(verb, help=text)
-        importlib.import_module(f"dance.cli.{verb}").add_arguments(parser, [])
+        module_of(verb).add_arguments(parser, [])
         for action in parser._actions:
             action.choices = getattr(action, "candidates", None) or action.choices
     names = " ".join([QUICK, *RECIPES.names()])

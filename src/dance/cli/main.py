@@ -8,11 +8,11 @@ import.
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
+from dance.cli import module_of
 from dance.core.errors import ConfigError, DanceError, PeerError, nearest
 from dance.core.launch import launched, prepare
 from dance.core.streams import discard, prepare_streams, write_line
@@ -25,7 +25,8 @@ VERBS = {
     "verify": "train again on a stored set, and compare with its stored score",
     "compare": "put runs side by side: settings, scores, images and costs",
     "report": "write the page of a run or of a bench",
-    "export": "write a condensed set as parquet, class folders, npz or pt",
+    "import": "read a set that another program has condensed",
+    "export": "write a condensed set in a form that other programs read",
     "estimate": "estimate time, memory and disk space of a run from a few steps",
     "bench": "measure speed, compare methods under one budget, or run a plan of many runs",
     "list": "list methods, recipes, datasets, networks or protocols",
@@ -104,7 +105,7 @@ def _dispatch(argv: list[str], begin: Callable[[], object]) -> int:
     if first not in VERBS:
         kind = "option" if first.startswith("-") else "command"
         raise ConfigError(f"unknown {kind} {first!r}{nearest(first, VERBS)}; see dance --help")
-    module = importlib.import_module(f"dance.cli.{first}")
+    module = module_of(first)
     from dance.cli.options import Parser
 
     parser = Parser(f"dance {first}", module.__doc__)

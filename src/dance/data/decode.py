@@ -74,7 +74,7 @@ def examine(record: Record) -> Header:
     """
     if isinstance(record.content, np.ndarray):
         return Header(min(record.content.shape[:2]), record.content.ndim == 2)
-    with _opened(record) as image:
+    with opened(record) as image:
         animated = image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
         side, grey = min(image.size), _is_grey(image)
         highest = int(np.asarray(image).max()) if image.mode in _WIDE_INTEGER else -1
@@ -105,7 +105,7 @@ def decode(record: Record, size: int, channels: int, bits: int = 16) -> Pixels:
     if isinstance(record.content, np.ndarray):
         image = _eight_bit(Image.fromarray(record.content), channels, bits)
         return _resize_and_crop(image, size, record.where)
-    with _opened(record) as encoded:
+    with opened(record) as encoded:
         image = _eight_bit(ImageOps.exif_transpose(encoded), channels, bits)
         return _resize_and_crop(image, size, record.where)
 
@@ -136,8 +136,12 @@ def pixels_of(image: Image.Image, where: str) -> Pixels:
 
 
 @contextmanager
-def _opened(record: Record) -> Iterator[Image.Image]:
-    """Open an image and read its header; errors in the block are raised with the record's name."""
+def opened(record: Record) -> Iterator[Image.Image]:
+    """Open an image and read its header; errors in the block are raised with the record's name.
+
+    Raises:
+        BadImageError: the record holds no image, or one that is too large.
+    """
     content = record.content
     assert not isinstance(content, np.ndarray)
     if isinstance(content, Path) and (reason := unreadable(content)):

@@ -175,10 +175,14 @@ class StoredScorer:
     def relabel(self, seed: int, teacher: TeacherConfig) -> None:
         """Give the set soft labels of its experts, and store them, unless it has them.
 
+        Those that an imported set came with are kept.
+
         Args:
             seed: of the experts, if the set does not record it.
             teacher: which experts give the labels.
         """
+        if self.condensed.origin == "imported" and self.condensed.soft_labels is not None:
+            return
         made = self.condensed.provenance.get("config", {})
         relabeller = Relabeller(
             train=self.load_train(),
@@ -228,8 +232,12 @@ class StoredScorer:
             checkpoints=checkpoints,
             world=self.world,
         )
-        if self.test.fingerprint != self.condensed.provenance.get("data_fingerprint"):
+        note = ""
+        if self.condensed.origin == "imported":
+            note = "the set was imported: of which images it was made cannot be checked"
+        elif self.test.fingerprint != self.condensed.provenance.get("data_fingerprint"):
             note = "scored on data with another fingerprint than that of which it was made"
+        if note:
             score = replace(score, notes=(*score.notes, note))
         return replace(score, asked=asked), checkpoints
 

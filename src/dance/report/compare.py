@@ -117,7 +117,10 @@ def compare(directories: Sequence[Path]) -> Comparison:
             "a comparison needs at least two different runs: got "
             f"{', '.join(map(str, directories)) or 'none'}"
         )
-    runs = dict(zip(_names(resolved), map(read_run, directories), strict=True))
+    runs = {
+        f"{name}{' (imported)' * (run.condensed.origin == 'imported')}": run
+        for name, run in zip(_names(resolved), map(read_run, directories), strict=True)
+    }
     configs = [flat(run.config) for run in runs.values()]
     keys = sorted({key for config in configs for key in config})
     settings = [(key, tuple(_shown(config.get(key)) for config in configs)) for key in keys]

@@ -53,7 +53,7 @@ def open_npz(location: str, config: DataConfig) -> Source:
             wrong shape or type.
     """
     path = Path(location)
-    arrays = _read(path)
+    arrays = read_arrays(path)
     found = [names for names in _NAMES if set(names[:2]) <= arrays.keys()]
     if not found:
         raise DataError(
@@ -91,8 +91,12 @@ def open_npz(location: str, config: DataConfig) -> Source:
     return Arrays(path.stem, labelled.classes, splits, [path], notes)
 
 
-def _read(path: Path) -> dict[str, Array]:
-    """All arrays of the file; arrays of objects are refused, because they would be unpickled."""
+def read_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of a file by name.
+
+    Raises:
+        DataError: the file is damaged, or holds arrays of objects, which would be unpickled.
+    """
     try:
         # It is opened here because NumPy does not close a damaged file.
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:

@@ -1,0 +1,567 @@
+"""Condensed sets that other programs have written; each module registers what one of them writes.
+
+An :class:`ImportFormat` recognises files by their content, reads them, and says what its program
+settles: how many images a stored image holds, what the pixels are, which statistics they are
+standardised with, and the protocol by which the program scores. What no format and no option
+settles is asked for, all in one message. :func:`import_set` trains nothing and runs nothing that is
+in a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dance import __version__
+from dance.condensed import decoders
+from dance.condensed.container import CondensedSet, Space
+from dance.condensed.pixel_range import PixelRange
+from dance.core import torch_file
+from dance.core.config import to_plain
+from dance.core.errors import ConfigError, DataError
+from dance.core.file_kinds import describe
+from dance.core.files import check_path
+from dance.core.format import plural
+from dance.core.registry import Registry
+from dance.data import DataConfig, ImageSet, Normalization, load
+from dance.data.checks import list_some
+from dance.data.known import KNOWN, Known
+from dance.data.sources.npz import read_arrays
+from dance.data.whitening import ZCA_STANDARDISED, fit_cached
+
+IMPORTED = "(imported)"
+"""End of the label of an imported set, which stands in every table with a score of it."""
+_UNWHITENED = 0.02
+"""Largest difference between pixels that another program and this one have brought back to [0, 1]
+from whitened ones; the two fit the same transform in different precision."""
+_NAMED = {
+    "factor": "--factor N (cells along each side of a stored image, 1 for none)",
+    "protocol": "--protocol NAME (dance list protocols)",
+    "statistics": "--statistics shared|own (with which the images were standardised)",
+    "whitening": "--whitening none|zca|zca_standardised (what the networks of that program saw)",
+}
+"""How to give each of the settings that may be missing."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What files hold, as far as their format says.
+
+    Attributes:
+        images: (n, C, S, S) of any float type, or uint8 for pixels of 8 bits in [0, 1].
+        labels: (n,) integers.
+        classes: names that the files state, index = label; empty if they state none.
+        soft: (n, K) class probabilities, or logits, of the images; None if there are none.
+        logits: whether ``soft`` are logits.
+        learning_rate: that was learned with the images, if any.
+        unwhitened: (n, C, S, S) the images before whitening, which MTT's code stores beside them.
+        whitened: whether the files say that networks saw whitened images.
+        normalization: that the files state; None if it is that of the data set.
+        factor: that the files state.
+        space: of the pixels, if it is not that of the format.
+        notes: what is left out or reinterpreted.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...] = ()
+    soft: Tensor | None = None
+    logits: bool = False
+    learning_rate: float | None = None
+    unwhitened: Tensor | None = None
+    whitened: bool = False
+    normalization: Normalization | None = None
+    factor: int | None = None
+    space: Space | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files that are to be imported.
+
+    Attributes:
+        paths: of files or folders.
+    """
+
+    paths: tuple[Path, ...]
+
+    @cached_property
+    def values(self) -> Mapping[Path, Any]:
+        """What each file holds; a folder, and a file that is read in another way, is its path.
+
+        Raises:
+            DataError: a file is missing or damaged, or asks for more than plain values.
+        """
+        return {path: _value(path) for path in self.paths}
+
+    @property
+    def only(self) -> Any:
+        """The value of the only file; None if there are several."""
+        return next(iter(self.values.values())) if len(self.paths) == 1 else None
+
+    def __str__(self) -> str:
+        """What was found in each file, for a message."""
+        return "; ".join(f"{path.name or path}: {shown(self.values[path])}" for path in self.paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportFormat:
+    """What one program writes.
+
+    Attributes:
+        title: what it is, for messages, such as ``"DM's dictionary"``.
+        method: name of the program's method, for the label of the set.
+        recognises: whether files have the content that the program writes.
+        read: reads such files; the second argument is the experiment that is wanted, counted from
+            1 (None: not said).
+        space: what the pixels are.
+        factor: cells along each side of a stored image; None if the program does not settle it.
+        protocol: by which the program scores; None if it does not settle it.
+        statistics: whether data sets with two pairs of mean and standard deviation are standardised
+            with those that most programs share, or their own; None if it does not settle it.
+        whitening: which kinds of whitening the program has; if several, the user must say.
+        class_lists: end of the names of those data sets of which the program lists other classes.
+    """
+
+    title: str
+    method: str
+    recognises: Callable[[Found], bool]
+    read: Callable[[Found, int | None], Foreign]
+    space: Space = "unit"
+    factor: int | None = 1
+    protocol: str | None = "dance-v1"
+    statistics: Literal["shared", "own"] | None = "shared"
+    whitening: tuple[str, ...] = ("none",)
+    class_lists: str = ""
+
+
+IMPORTS: Registry[ImportFormat] = Registry("import format", __name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the user says of the files; None: what their format settles.
+
+    Attributes:
+        data: name or path of the data set of which the set was made.
+        source: how the data set is read.
+        format: name of the format.
+        factor: cells along each side of a stored image.
+        protocol: by which the set is scored unless another one is asked for.
+        statistics: ``shared`` or ``own``, see :class:`ImportFormat`.
+        whitening: ``none``, ``zca`` or ``zca_standardised``.
+        space: ``unit`` or ``normalized``.
+        experiment: which set of a file with several, counted from 1.
+    """
+
+    data: str
+    source: DataConfig = field(default_factory=DataConfig)
+    format: str | None = None
+    factor: int | None = None
+    protocol: str | None = None
+    statistics: str | None = None
+    whitening: str | None = None
+    space: Space | None = None
+    experiment: int | None = None
+
+
+def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
+    """Read what another program has written as a condensed set.
+
+    Args:
+        paths: of its files.
+        wanted: what the files do not say.
+
+    Returns:
+        The set, with origin ``imported``; float32 pixels stay as they are, and so do those of
+        8 bits.
+
+    Raises:
+        DataError: the files cannot be read, or do not fit the data set.
+        ConfigError: something must be said that no file says; the message names all of it.
+    """
+    for path in paths:
+        check_path(path)
+    found = Found(tuple(paths))
+    candidates = _candidates(found, wanted.format)
+    foreign = next(iter(candidates.values())).read(found, wanted.experiment)
+    settled = _settle(found, candidates, foreign, wanted)
+    kind = next(iter(candidates)) if len(candidates) == 1 else ""
+    method = (
+        candidates[kind].method if kind else "/".join(each.method for each in candidates.values())
+    )
+    notes = [f"imported from {', '.join(path.name for path in paths)}", *foreign.notes]
+    known = KNOWN.get(wanted.data) if wanted.data in KNOWN else None
+    data = _Data(wanted, known, settled["statistics"], foreign.images.shape)
+    _check_list(candidates, wanted.data)
+    foreign = _in_order(foreign, data, notes)
+    _check_space(foreign.images, settled["space"], settled["whitening"], wanted)
+    pixels, levels = _pixels(foreign.images, notes)
+    whitening = settled["whitening"]
+    normalization = foreign.normalization or data.normalization(whitening)
+    space: Space = settled["space"]
+    if foreign.unwhitened is not None and whitening != "none":
+        _check_unwhitened(foreign, normalization)
+    soft = _probabilities(foreign, notes)
+    provenance: dict[str, Any] = {
+        "dataset": data.name,
+        "label": f"{method} {IMPORTED}",
+        "method": kind or "unknown",
+        "version": __version__,
+        "imported_from": [path.name for path in paths],
+        "config": {
+            "data": wanted.data,
+            "source": to_plain(replace(wanted.source, statistics=settled["statistics"])),
+            "evaluation": {"protocol": settled["protocol"]},
+            **({} if soft is None else {"labels": "soft"}),
+        },
+        "notes": notes,
+        **data.facts(),
+    }
+    return CondensedSet(
+        pixels=pixels,
+        labels=foreign.labels,
+        classes=data.classes,
+        normalization=normalization,
+        decoder=decoders.of_factor(settled["factor"]),
+        space=space,
+        origin="imported",
+        provenance=provenance,
+        learning_rate=foreign.learning_rate,
+        soft_labels=soft,
+        pixel_range=levels,
+    )
+
+
+def shown(value: Any) -> str:
+    """What a value of a file is, in a few words, for a message."""
+    if isinstance(value, Path):
+        what = describe(value) if value.is_file() else None
+        return what or ("a folder" if value.is_dir() else "a file of an unknown kind")
+    if isinstance(value, Tensor | np.ndarray):
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"{'x'.join(map(str, value.shape)) or 'one number'} {kind}"
+    if isinstance(value, dict):
+        return f"a dictionary of {list_some([str(key) for key in value])}"
+    if isinstance(value, list | tuple):
+        parts = ", ".join(map(shown, value[:3])) + (", …" if len(value) > 3 else "")
+        return f"a {type(value).__name__} of {len(value)} ({parts})"
+    return f"{type(value).__name__} {value!r:.40}"
+
+
+def _value(path: Path) -> Any:
+    """What a file holds, see :attr:`Found.values`."""
+    if path.is_dir():
+        return path
+    if path.suffix == ".safetensors":
+        raise DataError(
+            f"{path} is a file of tensors, as dance writes them: a condensed set needs no import; "
+            "name what another program has written"
+        )
+    if not path.exists():
+        raise DataError(f"there is no file or folder {path}; name what another program has written")
+    kind = describe(path) or ""
+    if "NumPy arrays" in kind:
+        return read_arrays(path)
+    if "PyTorch" in kind or "pickle" in kind or path.suffix in (".pt", ".pth", ".pkl"):
+        return torch_file.read(path)
+    return path
+
+
+def _candidates(found: Found, name: str | None) -> dict[str, ImportFormat]:
+    """The formats that files may have, by name.
+
+    Raises:
+        DataError: there is none; the message lists what was found.
+    """
+    names = IMPORTS.names() if name is None else [name]
+    formats = {each: IMPORTS.get(each) for each in names}
+    matching = {each: kind for each, kind in formats.items() if kind.recognises(found)}
+    if not matching:
+        what = f"{name} ({formats[name].title})" if name else "a format that dance reads"
+        others = (
+            ""
+            if name
+            else f"; it reads {', '.join(f'{n} ({f.title})' for n, f in formats.items())}"
+        )
+        raise DataError(f"the files must be of {what}: found {found}{others}")
+    stated = [each for each in matching if _says(found, each)]
+    return {each: matching[each] for each in stated or matching}
+
+
+def _says(found: Found, name: str) -> bool:
+    """Whether a file has the name that a program gives to what it writes: ``res_METHOD_DATA_…``."""
+    return any(path.name.lower().startswith(f"res_{name}_") for path in found.paths)
+
+
+def _settle(
+    found: Found, candidates: Mapping[str, ImportFormat], foreign: Foreign, wanted: Wanted
+) -> dict[str, Any]:
+    """The value of each setting: as given, as the files state it, or as all candidates settle it.
+
+    Raises:
+        ConfigError: one must be given, or contradicts the files.
+    """
+    known = KNOWN.get(wanted.data) if wanted.data in KNOWN else None
+    one_pair = known is None or known.own_constants is None
+    kinds = list(candidates.values())
+    offered: dict[str, set[Any]] = {
+        "factor": {kind.factor for kind in kinds},
+        "protocol": {kind.protocol for kind in kinds},
+        "statistics": {"shared"} if one_pair else {kind.statistics for kind in kinds},
+        "whitening": {each for kind in kinds for each in kind.whitening},
+        "space": {kind.space for kind in kinds},
+    }
+    if foreign.factor is not None:
+        offered["factor"] = {foreign.factor}
+    if foreign.normalization is not None:
+        offered |= {"statistics": {"shared"}, "whitening": {"none"}}
+    if foreign.whitened:
+        offered["whitening"].discard("none")
+    if foreign.space is not None:
+        offered["space"] = {foreign.space}
+    settled: dict[str, Any] = {}
+    missing = []
+    for name, values in offered.items():
+        given = getattr(wanted, name)
+        if given is None and (len(values) > 1 or None in values):
+            missing.append(_NAMED[name])
+        settled[name] = given if given is not None else next(iter(values))
+    if missing:
+        which = (
+            f"it may be any of {', '.join(candidates)}, which --format chooses"
+            if len(candidates) > 1
+            else f"{next(iter(candidates))} does not say it"
+        )
+        raise ConfigError(
+            f"{', '.join(path.name for path in found.paths)} must come with what it does not "
+            f"contain ({which}): give {' and '.join(missing)}"
+        )
+    return settled
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The data set of which a set was made; it is read only if that is needed.
+
+    Attributes:
+        wanted: its name, and how it is read.
+        known: what is known of it; None if it is named by a path.
+        statistics: which mean and standard deviation it is standardised with.
+        shape: of the images of the set.
+    """
+
+    wanted: Wanted
+    known: Known | None
+    statistics: str
+    shape: torch.Size
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The training images, in the resolution of the set."""
+        source = replace(
+            self.wanted.source,
+            size=self.shape[-1],
+            statistics="own" if self.statistics == "own" else "shared",
+        )
+        return load(self.wanted.data, "train", source)
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+        return self.known.name if self.known else self.images.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, index = label."""
+        return (self.known.classes if self.known else ()) or self.images.classes
+
+    def normalization(self, whitening: str) -> Normalization:
+        """From pixels to network input, with mean and std of the data set or of its programs."""
+        known = self.known
+        pair = known and (
+            (known.own_constants if self.statistics == "own" else None) or known.constants
+        )
+        if pair and len(pair[0]) == self.shape[1] and whitening == "none":
+            return Normalization(*pair)
+        images = self.images
+        if whitening == "none":
+            return images.normalization
+        std = images.normalization.std if whitening == ZCA_STANDARDISED else None
+        return replace(
+            images.normalization, whitening=fit_cached(images.images, images.fingerprint, std)
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Entries of the provenance about the data, as far as it was read or is known."""
+        if "images" in self.__dict__:
+            images = self.images
+            return {"train_images": len(images), "data_fingerprint": images.fingerprint}
+        least, most = self.known.train if self.known else (0, 1)
+        return {"train_images": most} if least == most else {}
+
+
+def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
+    """The same images class by class, labelled in the order of the data set.
+
+    Raises:
+        DataError: the labels or the classes are not those of the data set.
+    """
+    images, labels, classes = foreign.images, foreign.labels, data.classes
+    if images.ndim != 4 or images.shape[2] != images.shape[3] or images.shape[1] not in (1, 3):
+        raise DataError(
+            f"images must be (n, C, S, S) with C 1 or 3: got {shown(images)}; store them as these"
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point():
+        raise DataError(
+            f"there must be one whole number for each of {len(images)} images as their label: got "
+            f"{shown(labels)}"
+        )
+    labels, soft = labels.long(), foreign.soft
+    if soft is not None and soft.shape != (len(images), len(classes)):
+        raise DataError(
+            f"soft labels must be numbers of the {len(classes)} classes of {data.name} for each of "
+            f"{len(images)} images: got {shown(soft)}; name the right data with --data"
+        )
+    order = _order(foreign.classes, classes, data)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(order):
+        raise DataError(
+            f"labels must lie in 0..{len(order) - 1}, the classes of {data.name}: got "
+            f"{int(labels.min())}..{int(labels.max())}; name the right data with --data"
+        )
+    if order != list(range(len(order))):
+        notes.append(f"the classes were put into the order of {data.name}")
+        labels = torch.tensor(order)[labels]
+        if soft is not None:
+            soft = soft[:, torch.tensor(order).argsort()]
+    absent = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if absent:
+        raise DataError(
+            f"every class of {data.name} must have an image: there is none of "
+            f"{list_some([classes[label] for label in absent])}; name the right data with --data"
+        )
+    sequence = labels.argsort(stable=True)
+    if not torch.equal(sequence, torch.arange(len(labels))):
+        notes.append("the images were sorted by class")
+    rest = (soft, foreign.unwhitened)
+    soft, unwhitened = (None if part is None else part[sequence] for part in rest)
+    return replace(
+        foreign, images=images[sequence], labels=labels[sequence], soft=soft, unwhitened=unwhitened
+    )
+
+
+def _order(stated: tuple[str, ...], classes: tuple[str, ...], data: _Data) -> list[int]:
+    """For each label of the files its label in the data set.
+
+    Raises:
+        DataError: the files state classes that are not those of the data set.
+    """
+    if not stated or stated == classes:
+        return list(range(len(classes)))
+    found = data.known.match(stated) if data.known else None
+    if found is None and sorted(stated) == sorted(classes) and len(set(stated)) == len(stated):
+        found = tuple(stated.index(name) for name in classes)
+    if found is None and stated == tuple(map(str, range(len(classes)))):
+        found = tuple(range(len(classes)))
+    if found is None or len(stated) != len(classes):
+        raise DataError(
+            f"the classes must be those of {data.name}, {list_some(classes)}: the files have "
+            f"{list_some(stated)}; name the right data with --data"
+        )
+    return [found.index(label) for label in range(len(stated))]
+
+
+def _check_list(candidates: Mapping[str, ImportFormat], data: str) -> None:
+    """Refuse a data set of which the program lists other classes.
+
+    Raises:
+        ConfigError: there is one of that name with the classes of the program.
+    """
+    for name, kind in candidates.items():
+        if kind.class_lists and (other := data + kind.class_lists) in KNOWN:
+            raise ConfigError(
+                f"--data must name the classes that {name} has: those of {data} differ from "
+                f"{other}; give --data {other}"
+            )
+
+
+def _check_space(images: Tensor, space: str, whitening: str, wanted: Wanted) -> None:
+    """Refuse pixels that cannot be in the space that the format says, unless the user says it.
+
+    Raises:
+        ConfigError: pixels are far outside of [0, 1], or standardised ones are never below 0.
+    """
+    if wanted.space is not None or images.dtype == torch.uint8 or not images.numel():
+        return
+    low, high = float(images.min()), float(images.max())
+    if space == "unit" and (low < -1 or high > 2):
+        what, other = "lie in [0, 1], or leave it slightly", "normalized, if they are network input"
+    elif space == "normalized" and whitening == "none" and low >= 0:
+        what, other = "be network input, of which some is below 0", "unit, if they lie in [0, 1]"
+    else:
+        return
+    raise ConfigError(
+        f"the pixels of this format must {what}: they range from {low:.3g} to {high:.3g}; give "
+        f"--space {other}"
+    )
+
+
+def _pixels(images: Tensor, notes: list[str]) -> tuple[Tensor, PixelRange | None]:
+    """Pixels as float32, and the range of those of 8 bits."""
+    if images.dtype == torch.uint8:
+        levels = PixelRange.unit(images.shape[1])
+        return levels.to_floats(images), levels
+    if images.dtype == torch.float64:
+        change = float((images.float().double() - images).abs().max())
+        notes.append(
+            f"pixels of 64 bits are stored with 32, which changes them by up to {change:.1e}"
+        )
+    return images.detach().float().contiguous(), None
+
+
+def _probabilities(foreign: Foreign, notes: list[str]) -> Tensor | None:
+    """Soft labels as probabilities, (n, K) float32."""
+    if foreign.soft is None:
+        return None
+    soft = foreign.soft.double()
+    soft = soft.softmax(1) if foreign.logits else soft
+    if other := int((soft.argmax(1) != foreign.labels).sum()):
+        notes.append(
+            f"{plural(other, 'soft label')} of {len(soft)} favour another class than that of the "
+            "image"
+        )
+    return soft.float()
+
+
+def _check_unwhitened(foreign: Foreign, normalization: Normalization) -> None:
+    """Refuse images that the whitening does not bring back to those that were stored beside them.
+
+    Raises:
+        DataError: they differ; the data is another one, or was whitened in another way.
+    """
+    assert foreign.unwhitened is not None
+    change = normalization.invert(foreign.images.float()) - foreign.unwhitened.float()
+    if float(change.abs().max()) > _UNWHITENED:
+        raise DataError(
+            "the whitening must bring the images back to those that are stored beside them: they "
+            f"differ by up to {float(change.abs().max()):.3g}; name the right data with --data, or "
+            f"the way in which it was whitened with --whitening"
+        )
+
+
+def plain_tensor(value: Any, dimensions: int) -> bool:
+    """Whether a value is a tensor or an array of so many dimensions."""
+    return isinstance(value, Tensor | np.ndarray) and value.ndim == dimensions
+
+
+def as_tensor(value: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """A tensor of a tensor or an array."""
+    return value if isinstance(value, Tensor) else torch.from_numpy(value.copy())

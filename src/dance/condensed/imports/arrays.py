@@ -1,0 +1,111 @@
+"""Plain arrays by name: ``.npz`` files, and dictionaries of tensors in ``.pt`` files.
+
+``images`` is (n, C, S, S), (n, S, S, C) or (n, S, S), in [0, 1] as floats or as uint8, and
+``labels`` (n,) integers. ``dance export`` writes these files, with more entries that are read if
+they are there: ``classes``, ``mean`` and ``std``, ``factor``, ``soft_labels``, ``learning_rate``,
+``whitening_mean`` and ``whitening_matrix``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dance.condensed.imports import (
+    IMPORTS,
+    Foreign,
+    Found,
+    ImportFormat,
+    as_tensor,
+    plain_tensor,
+)
+from dance.core.errors import DataError
+from dance.data.checks import list_some
+from dance.data.normalization import Normalization
+from dance.data.whitening import ZCA, ZCA_STANDARDISED, Whitening
+
+_USED = {
+    "images", "labels", "classes", "mean", "std", "factor", "soft_labels", "learning_rate",
+    "whitening_mean", "whitening_matrix",
+}  # fmt: skip
+_CHANNELS = (1, 3)
+
+
+def _has(found: Found, kind: type) -> bool:
+    value = found.only
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("images"), kind)
+        and isinstance(value.get("labels"), kind)
+        and plain_tensor(value["labels"], 1)
+    )
+
+
+def _read(found: Found, experiment: int | None) -> Foreign:
+    arrays: Mapping[str, Any] = found.only
+    notes = []
+    images, rearranged = _images(as_tensor(arrays["images"]))
+    if rearranged:
+        notes.append("the channels of its images are the last axis")
+    if unused := sorted(str(name) for name in arrays if name not in _USED):
+        notes.append(f"of its arrays {list_some(unused)} are not used")
+    soft = arrays.get("soft_labels")
+    rate, factor = arrays.get("learning_rate"), arrays.get("factor")
+    return Foreign(
+        images,
+        as_tensor(arrays["labels"]),
+        classes=tuple(map(str, arrays.get("classes", ()))),
+        soft=None if soft is None else as_tensor(soft),
+        learning_rate=None if rate is None else float(rate),
+        normalization=_normalization(arrays),
+        factor=None if factor is None else int(factor),
+        notes=tuple(notes),
+    )
+
+
+def _images(images: Tensor) -> tuple[Tensor, bool]:
+    """Images as (n, C, S, S), and whether their axes were in another order."""
+    if images.ndim == 3:
+        return images[:, None], False
+    if images.ndim == 4 and images.shape[1] not in _CHANNELS and images.shape[3] in _CHANNELS:
+        return images.permute(0, 3, 1, 2), True
+    return images, False
+
+
+def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
+    """What the arrays say of it; None if they say nothing."""
+    if "mean" not in arrays or "std" not in arrays:
+        return None
+    try:
+        mean, std = (
+            tuple(as_tensor(arrays[name]).double().flatten().tolist()) for name in ("mean", "std")
+        )
+        white = None
+        if "whitening_mean" in arrays and "whitening_matrix" in arrays:
+            matrix = as_tensor(arrays["whitening_matrix"]).float()
+            name = ZCA if torch.allclose(matrix, matrix.T, atol=1e-5) else ZCA_STANDARDISED
+            white = Whitening(as_tensor(arrays["whitening_mean"]).float(), matrix, name)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise DataError(
+            "mean, std and the whitening must be arrays of numbers, a mean and a std for each "
+            f"channel: got {list_some(sorted(arrays))}; leave them out to use those of --data"
+        ) from error
+    return Normalization(mean, std, white)
+
+
+for _name, _kind, _title in (
+    ("npz", np.ndarray, "an .npz file with images and labels"),
+    ("pt", Tensor, "a .pt file with a dictionary of images and labels"),
+):
+    IMPORTS.register(_name)(
+        ImportFormat(
+            title=_title,
+            method="Set",
+            recognises=lambda found, kind=_kind: _has(found, kind),  # type: ignore[misc]
+            read=_read,
+        )
+    )
