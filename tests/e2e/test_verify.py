@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import dance
+from dance.condensed import Score
 from dance.condensed.score import write_scores
-from dance.condensed.statistics import summary
+from dance.condensed.statistics import summary, welch
+from dance.core.rng import keyed_generator
 from dance.engine.rundir import RunDirectory
+from dance.engine.verify import LEVEL, Verification
 from e2e.command import TINY, command, done
 
 
@@ -38,6 +42,21 @@ def test_an_honest_score_holds_and_nothing_is_stored(copy: Path) -> None:
     assert row["difference"]["low"] < 0 < row["difference"]["high"]
     assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
     assert "holds" in done("verify", copy / "condensed.safetensors", "--repeats=3").out
+
+
+@pytest.mark.parametrize("networks", [3, 5])
+def test_95_of_100_honest_re_runs_hold(copy: Path, networks: int) -> None:
+    """Simulated from 40 stored accuracies: two halves of a draw without replacement."""
+    words = ("--repeats=40", "--epochs=10", "--device=cpu", "--json")
+    (score,) = done("evaluate", copy, *words).json["scores"]
+    stored = Score.from_plain(score)
+    held = 0
+    for number in range(1000):
+        order = torch.randperm(40, generator=keyed_generator(0, "test", number)).tolist()
+        values = [stored.last.values[place] for place in order[: 2 * networks]]
+        gap = welch(values[:networks], values[networks:], LEVEL)
+        held += Verification(stored, stored, gap).holds
+    assert held >= 950
 
 
 def test_exchanged_pixels_fail(copy: Path) -> None:

@@ -105,7 +105,11 @@ class Spread:
 
 
 def verdict(gap: Difference | None) -> str:
-    """Whether the interval of a difference excludes zero, in words."""
+    """Whether the interval of a difference excludes zero, in words.
+
+    The interval is Student's or Welch's: a bootstrap of few units is too narrow, and would call
+    equal methods different more often (:func:`dance.condensed.statistics.bootstrap`).
+    """
     if gap is None:
         return ""
     return "better" if gap.low > 0 else "worse" if gap.high < 0 else "not shown to differ"
