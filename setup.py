@@ -33,6 +33,7 @@ if platform.machine() in ("x86_64", "AMD64"):
         *INSTRUCTIONS["avx2"],
         *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
     ]
+    INSTRUCTIONS["avx512_bf16"] = [*INSTRUCTIONS["avx512"], "-mavx512bf16", "-DBFLOAT16"]
 
 
 def compiler() -> list[str]:

@@ -35,7 +35,7 @@ from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
 from dance.engine.snapshots import snapshot_steps
-from dance.kernels import selected
+from dance.kernels import selected, selected_for_bfloat16
 from dance.methods import Condensation, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import PixelState, Tensors
 
@@ -448,7 +448,10 @@ def _write_environment(
 ) -> None:
     if directory.done.exists():
         return
-    on_cpu = context.device.type == "cpu"
+    kernels = None
+    if context.device.type == "cpu":
+        chosen = selected_for_bfloat16() if context.bfloat16 else selected()
+        kernels = _kernels(directory, chosen.name)
     content = {
         "version": __version__,
         "python": platform.python_version(),
@@ -458,7 +461,7 @@ def _write_environment(
         "threads": torch.get_num_threads(),
         "device": devices.description(context.device),
         "precision": context.config.precision,
-        "kernels": _kernels(directory, selected().name) if on_cpu else None,
+        "kernels": kernels,
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -2,7 +2,7 @@
 
 from dance.kernels.conv_block import conv_block
 from dance.kernels.dual_block import BlockWeights, dual_block, dual_block_supports
-from dance.kernels.library import plain_operations, selected
+from dance.kernels.library import plain_operations, selected, selected_for_bfloat16
 from dance.kernels.norm_relu_pool import norm_relu_pool
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "norm_relu_pool",
     "plain_operations",
     "selected",
+    "selected_for_bfloat16",
 ]

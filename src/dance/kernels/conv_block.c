@@ -1,5 +1,6 @@
-/* One block of the field's ConvNet in float32: 3x3 convolution, instance norm, ReLU, 2x2 average pooling, forward
- * and backward, for maps stored as (n, H, W, C) with C contiguous.
+/* One block of the field's ConvNet: 3x3 convolution, instance norm, ReLU, 2x2 average pooling, forward and backward,
+ * for maps in float32 stored as (n, H, W, C) with C contiguous. With BFLOAT16, the factors of the convolution's products
+ * are rounded to bfloat16; their sums, and all else, are in float32.
  *
  * The convolution is Winograd's F(4x4,3x3) (Lavin & Gray 2016, arXiv 1509.09308): 36 products per tile of 16 outputs
  * and pair of channels, instead of 144. A first block, which has few input channels, uses a direct convolution. A
@@ -17,6 +18,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef BFLOAT16
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -46,71 +50,164 @@ int64_t panel(void) { return PANEL; }
 
 /* ------------------------------------------------------------------------------------- product of matrices --- */
 
-/* c[r][j] (+)= sum over g, k of a[r*lda + g*jump + k*step] * b[g][k][j], r < rows, j < PANEL. */
-INLINE void micro(const int rows, const int add, const float *a, int64_t lda, int64_t segments, int64_t length,
-                  int64_t jump, int64_t step, const float *restrict b, int64_t ldb, float *restrict c, int64_t ldc) {
+/* Factors are elements. A unit is what one lane multiplies at once: DEPTH elements side by side, along the axis of the
+ * sum. */
+#ifdef BFLOAT16
+#define DEPTH 2
+typedef uint16_t element;
+typedef int32_t unit __attribute__((aligned(2), may_alias));
+
+INLINE vec multiply_add(vec sum, unit a, vec b) {
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
+}
+INLINE __m256i rounded(vec v) { return (__m256i)_mm512_cvtneps_pbh((__m512)v); }
+
+/* LANES numbers as elements, one after the other. */
+INLINE void store_row(element *p, vec v) { _mm256_storeu_si256((__m256i *)p, rounded(v)); }
+
+/* LANES units, each of the numbers of one lane of v[0] and v[1]. */
+INLINE void store_units(element *p, const vec *v) {
+    const __m512i second = _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(v[1])), 16);
+    _mm512_storeu_si512(p, _mm512_or_si512(_mm512_cvtepu16_epi32(rounded(v[0])), second));
+}
+#else
+#define DEPTH 1
+typedef float element;
+typedef float unit;
+
+INLINE vec multiply_add(vec sum, unit a, vec b) { return sum + a * b; }
+INLINE void store_row(element *p, vec v) { STORE(p, v); }
+INLINE void store_units(element *p, const vec *v) { STORE(p, v[0]); }
+#endif
+
+/* Number of units of so many elements. */
+INLINE int64_t units(int64_t elements) { return (elements + DEPTH - 1) / DEPTH; }
+
+/* c[r][j] (+)= sum over g, k of a[r*lda + g*jump + k*step] * b[g][k][j], r < rows, j < PANEL, k < length; a and b hold
+ * units, and their strides count elements. */
+INLINE void micro(const int rows, const int add, const element *a, int64_t lda, int64_t segments, int64_t length,
+                  int64_t jump, int64_t step, const element *restrict b, int64_t ldb, float *restrict c, int64_t ldc) {
     vec s[ROWS][COLS];
     UNROLL (int r = 0; r < rows; r++)
         UNROLL (int j = 0; j < COLS; j++) s[r][j] = add ? LOAD(c + r * ldc + j * LANES) : (vec){0};
     for (int64_t g = 0; g < segments; g++, a += jump)
         for (int64_t k = 0; k < length; k++, b += ldb) {
-            const vec b0 = LOAD(b), b1 = LOAD(b + LANES);
+            const vec b0 = LOAD(b), b1 = LOAD(b + DEPTH * LANES);
             UNROLL (int r = 0; r < rows; r++) {
-                const float v = a[r * lda + k * step];
-                s[r][0] += v * b0;
-                s[r][1] += v * b1;
+                const unit v = *(const unit *)(a + r * lda + k * step);
+                s[r][0] = multiply_add(s[r][0], v, b0);
+                s[r][1] = multiply_add(s[r][1], v, b1);
             }
         }
     UNROLL (int r = 0; r < rows; r++)
         UNROLL (int j = 0; j < COLS; j++) STORE(c + r * ldc + j * LANES, s[r][j]);
 }
 
-#define ROWWISE(SIZE)                                                                                       \
-    for (; r + (SIZE) <= rows; r += (SIZE))                                                                 \
-    micro(SIZE, 0, a + r * lda, lda, segments, length, jump, 1, b, PANEL, c + r * ldc, ldc)
+#define ROWWISE(SIZE)                \
+    for (; r + (SIZE) <= rows; r += (SIZE)) \
+    micro(SIZE, 0, a + r * lda, lda, segments, length, jump, DEPTH, b, DEPTH * PANEL, c + r * ldc, ldc)
 
-/* c (rows, PANEL) = a b with b packed as [segments][length][PANEL]. */
-static void product(int64_t rows, const float *a, int64_t lda, int64_t segments, int64_t length, int64_t jump,
-                    const float *b, float *c, int64_t ldc) {
+/* c (rows, PANEL) = a b with b packed as [segments][length][PANEL] units. */
+static void product(int64_t rows, const element *a, int64_t lda, int64_t segments, int64_t length, int64_t jump,
+                    const element *b, float *c, int64_t ldc) {
     int64_t r = 0;
     ROWWISE(ROWS);
     ROWWISE(2);
     ROWWISE(1);
 }
 
-/* c (rows, PANEL) += a^T b, a (length, rows) by lda, b (length, PANEL) by ldb. */
-static void product_add(int64_t rows, const float *a, int64_t lda, int64_t length, const float *b, int64_t ldb,
+/* c (rows, PANEL) += a^T b, for units a (length, rows) by lda and b (length, PANEL) by ldb. */
+static void product_add(int64_t rows, const element *a, int64_t lda, int64_t length, const element *b, int64_t ldb,
                         float *c, int64_t ldc) {
     int64_t r = 0;
-    for (; r + ROWS <= rows; r += ROWS) micro(ROWS, 1, a + r, 1, 1, length, 0, lda, b, ldb, c + r * ldc, ldc);
-    for (; r < rows; r++) micro(1, 1, a + r, 1, 1, length, 0, lda, b, ldb, c + r * ldc, ldc);
+    for (; r + ROWS <= rows; r += ROWS)
+        micro(ROWS, 1, a + r * DEPTH, DEPTH, 1, length, 0, lda, b, ldb, c + r * ldc, ldc);
+    for (; r < rows; r++) micro(1, 1, a + r * DEPTH, DEPTH, 1, length, 0, lda, b, ldb, c + r * ldc, ldc);
+}
+
+/* The functions below return numbers as elements in a buffer, or where an element is a float32 the numbers themselves. */
+
+/* As many numbers, one after the other; the buffer is filled up to a multiple of LANES. */
+static const element *as_row(const float *x, int64_t count, element *buffer) {
+#ifdef BFLOAT16
+    for (int64_t i = 0; i < count; i += LANES) store_row(buffer + i, LOAD(x + i));
+    return buffer;
+#else
+    (void)count, (void)buffer;
+    return x;
+#endif
+}
+
+/* Rows of numbers (blocks, rows, width) as (blocks, units(rows), width) units of numbers below one another. */
+static const element *as_units(const float *x, int64_t blocks, int64_t rows, int64_t width, element *buffer) {
+#ifdef BFLOAT16
+    element *to = buffer;
+    for (int64_t block = 0; block < blocks; block++, x += rows * width)
+        for (int64_t k = 0; k < rows; k += DEPTH)
+            for (int64_t j = 0; j < width; j += LANES, to += DEPTH * LANES) {
+                const float *from = x + k * width + j;
+                const vec both[DEPTH] = {LOAD(from), k + 1 < rows ? LOAD(from + width) : (vec){0}};
+                store_units(to, both);
+            }
+    return buffer;
+#else
+    (void)blocks, (void)rows, (void)width, (void)buffer;
+    return x;
+#endif
+}
+
+/* Units of number i and number i + offset, for i < count; x holds LANES + offset more. */
+static const element *as_neighbours(const float *x, int64_t count, int64_t offset, element *buffer) {
+#ifdef BFLOAT16
+    for (int64_t i = 0; i < count; i += LANES) {
+        const vec both[DEPTH] = {LOAD(x + i), LOAD(x + i + offset)};
+        store_units(buffer + i * DEPTH, both);
+    }
+    return buffer;
+#else
+    (void)count, (void)offset, (void)buffer;
+    return x;
+#endif
 }
 
 /* ------------------------------------------------------------------------------------- Winograd F(4x4,3x3) --- */
 
+/* The points are 0, +-P, +-Q and infinity. Products of bfloat16 have half the error of P = 1, Q = 2 with these. */
+#ifdef BFLOAT16
+#define P 0.625f
+#define Q 1.5f
+#else
+#define P 1.0f
+#define Q 2.0f
+#endif
+#define SCALE_0 (1.0f / (P * P * Q * Q))
+#define SCALE_P (1.0f / (2.0f * P * P * (P * P - Q * Q)))
+#define SCALE_Q (1.0f / (2.0f * Q * Q * (Q * Q - P * P)))
+
 INLINE void input_line(const vec *d, int step, vec *o, int stride) { /* B^T d */
     const vec d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-    const vec a = d4 - 4.0f * d2, b = d3 - 4.0f * d1, e = d4 - d2, f = 2.0f * (d3 - d1);
-    o[0] = 4.0f * d0 - 5.0f * d2 + d4;
+    const vec a = d4 - (Q * Q) * d2, b = P * (d3 - (Q * Q) * d1), e = d4 - (P * P) * d2, f = Q * (d3 - (P * P) * d1);
+    o[0] = (P * P * Q * Q) * d0 - (P * P + Q * Q) * d2 + d4;
     o[stride] = a + b;
     o[2 * stride] = a - b;
     o[3 * stride] = e + f;
     o[4 * stride] = e - f;
-    o[5 * stride] = 4.0f * d1 - 5.0f * d3 + d5;
+    o[5 * stride] = (P * P * Q * Q) * d1 - (P * P + Q * Q) * d3 + d5;
 }
 
 INLINE void output_line(const vec *m, int step, vec *o, int stride) { /* A^T m */
     const vec a = m[step] + m[2 * step], b = m[step] - m[2 * step];
     const vec e = m[3 * step] + m[4 * step], f = m[3 * step] - m[4 * step];
     o[0] = m[0] + a + e;
-    o[stride] = b + 2.0f * f;
-    o[2 * stride] = a + 4.0f * e;
-    o[3 * stride] = b + 8.0f * f + m[5 * step];
+    o[stride] = P * b + Q * f;
+    o[2 * stride] = (P * P) * a + (Q * Q) * e;
+    o[3 * stride] = (P * P * P) * b + (Q * Q * Q) * f + m[5 * step];
 }
 
 INLINE void spread_line(const vec *g, int step, vec *o, int stride) { /* A g, the adjoint of output_line */
     const vec g0 = g[0], g1 = g[step], g2 = g[2 * step], g3 = g[3 * step];
-    const vec a = g0 + g2, b = g1 + g3, e = g0 + 4.0f * g2, f = 2.0f * g1 + 8.0f * g3;
+    const vec a = g0 + (P * P) * g2, b = P * g1 + (P * P * P) * g3;
+    const vec e = g0 + (Q * Q) * g2, f = Q * g1 + (Q * Q * Q) * g3;
     o[0] = g0;
     o[stride] = a + b;
     o[2 * stride] = a - b;
@@ -121,9 +218,9 @@ INLINE void spread_line(const vec *g, int step, vec *o, int stride) { /* A g, th
 
 INLINE void weight_line(const vec *w, int step, vec *o, int stride) { /* G w */
     const vec w0 = w[0], w1 = w[step], w2 = w[2 * step];
-    const vec a = (w0 + w2) * (-1 / 6.0f), b = w1 * (1 / 6.0f);
-    const vec e = w0 * (1 / 24.0f) + w2 * (1 / 6.0f), f = w1 * (1 / 12.0f);
-    o[0] = 0.25f * w0;
+    const vec a = (w0 + (P * P) * w2) * SCALE_P, b = w1 * -(P * SCALE_P);
+    const vec e = w0 * SCALE_Q + w2 * (Q * Q * SCALE_Q), f = w1 * (Q * SCALE_Q);
+    o[0] = SCALE_0 * w0;
     o[stride] = a - b;
     o[2 * stride] = a + b;
     o[3 * stride] = e + f;
@@ -133,25 +230,29 @@ INLINE void weight_line(const vec *w, int step, vec *o, int stride) { /* G w */
 
 INLINE void gather_line(const vec *u, int step, vec *o, int stride) { /* G^T u, the adjoint of weight_line */
     const vec u1 = u[step], u2 = u[2 * step], u3 = u[3 * step], u4 = u[4 * step];
-    const vec a = (u1 + u2) * (-1 / 6.0f), e = u3 + u4;
-    o[0] = 0.25f * u[0] + a + e * (1 / 24.0f);
-    o[stride] = (u2 - u1) * (1 / 6.0f) + (u3 - u4) * (1 / 12.0f);
-    o[2 * stride] = a + e * (1 / 6.0f) + u[5 * step];
+    const vec a = (u1 + u2) * SCALE_P, e = u3 + u4;
+    o[0] = SCALE_0 * u[0] + a + e * SCALE_Q;
+    o[stride] = (u2 - u1) * -(P * SCALE_P) + (u3 - u4) * (Q * SCALE_Q);
+    o[2 * stride] = (P * P) * a + e * (Q * Q * SCALE_Q) + u[5 * step];
 }
 
-/* Weights (3,3,inner,outer) to [36][outer/PANEL][inner][PANEL]; flipped in both axes for the gradient of the input. */
-void transform_weights(const float *w, float *u, int64_t inner, int64_t outer, int64_t flipped, int64_t threads) {
+/* Weights (3,3,inner,outer) to [36][outer/PANEL][inner/DEPTH][PANEL] units; flipped in both axes for the gradient of
+ * the input. */
+void transform_weights(const float *w, element *u, int64_t inner, int64_t outer, int64_t flipped, int64_t threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t k = 0; k < inner; k++)
+    for (int64_t k = 0; k < inner; k += DEPTH)
         for (int64_t j = 0; j < outer; j += LANES) {
-            vec d[9], t[6][3], o[6];
-            for (int i = 0; i < 9; i++) d[i] = LOAD(w + ((flipped ? 8 - i : i) * inner + k) * outer + j);
-            for (int i = 0; i < 3; i++) weight_line(d + i, 3, &t[0][i], 3);
-            float *place = u + (j / PANEL * inner + k) * PANEL + j % PANEL;
-            for (int a = 0; a < 6; a++) {
-                weight_line(t[a], 1, o, 1);
-                for (int b = 0; b < 6; b++) STORE(place + (a * 6 + b) * inner * outer, o[b]);
+            vec d[9], t[6][3], o[6], all[POINTS][DEPTH];
+            for (int n = 0; n < DEPTH; n++) {
+                for (int i = 0; i < 9; i++) d[i] = LOAD(w + ((flipped ? 8 - i : i) * inner + k + n) * outer + j);
+                for (int i = 0; i < 3; i++) weight_line(d + i, 3, &t[0][i], 3);
+                for (int a = 0; a < 6; a++) {
+                    weight_line(t[a], 1, o, 1);
+                    for (int b = 0; b < 6; b++) all[a * 6 + b][n] = o[b];
+                }
             }
+            element *place = u + j / PANEL * PANEL * inner + (k / DEPTH * PANEL + j % PANEL) * DEPTH;
+            for (int p = 0; p < POINTS; p++) store_units(place + p * inner * outer, all[p]);
         }
 }
 
@@ -164,28 +265,42 @@ INLINE grid grid_of(int64_t h, int64_t w) {
     return (grid){h, w, per_row, per_row * ((h + 3) / 4)};
 }
 
-/* Tiles first..first+count of maps x (.., c) as v[36][count by stride][c]. */
-static void transform_input(const float *x, grid s, int64_t first, int64_t count, int64_t c, float *v, int64_t stride) {
-    for (int64_t t = 0; t < count; t++) {
-        const int64_t image = (first + t) / s.per_image, place = (first + t) % s.per_image;
-        const int64_t top = place / s.per_row * 4 - 1, left = place % s.per_row * 4 - 1;
-        const float *from = x + ((image * s.h + top) * s.w + left) * c;
-        const int whole = top >= 0 && left >= 0 && top + 6 <= s.h && left + 6 <= s.w;
-        for (int64_t j = 0; j < c; j += LANES) {
-            vec d[6], e[6][6], o[6];
-            for (int b = 0; b < 6; b++) {
-                for (int a = 0; a < 6; a++)
-                    d[a] = whole || (top + a >= 0 && top + a < s.h && left + b >= 0 && left + b < s.w)
-                               ? LOAD(from + (a * s.w + b) * c + j)
-                               : (vec){0};
-                input_line(d, 1, &e[0][b], 6);
-            }
-            for (int a = 0; a < 6; a++) {
-                input_line(e[a], 1, o, 1);
-                for (int b = 0; b < 6; b++) STORE(v + (a * 6 + b) * stride + t * c + j, o[b]);
-            }
-        }
+/* LANES channels from j of one tile of maps x (.., c), transformed. */
+INLINE void input_tile(const float *x, grid s, int64_t tile, int64_t c, int64_t j, vec *v, int step) {
+    const int64_t image = tile / s.per_image, place = tile % s.per_image;
+    const int64_t top = place / s.per_row * 4 - 1, left = place % s.per_row * 4 - 1;
+    const float *from = x + ((image * s.h + top) * s.w + left) * c + j;
+    const int whole = top >= 0 && left >= 0 && top + 6 <= s.h && left + 6 <= s.w;
+    vec d[6], e[6][6];
+    for (int b = 0; b < 6; b++) {
+        for (int a = 0; a < 6; a++)
+            d[a] = whole || (top + a >= 0 && top + a < s.h && left + b >= 0 && left + b < s.w)
+                       ? LOAD(from + (a * s.w + b) * c)
+                       : (vec){0};
+        input_line(d, 1, &e[0][b], 6);
     }
+    for (int a = 0; a < 6; a++) input_line(e[a], 1, v + a * 6 * step, step);
+}
+
+/* Request the 4x4 pixels that only this tile covers, as it is too late when they are needed. */
+INLINE void prefetch_tile(const float *x, grid s, int64_t tile, int64_t c, int64_t j) {
+    const int64_t image = tile / s.per_image, place = tile % s.per_image;
+    const int64_t top = place / s.per_row * 4, left = place % s.per_row * 4;
+    const float *from = x + ((image * s.h + top) * s.w + left) * c + j;
+    for (int a = 0; a < 4 && top + a < s.h; a++)
+        for (int b = 0; b < 4 && left + b < s.w; b++) __builtin_prefetch(from + (a * s.w + b) * c);
+}
+
+/* Tiles first..first+count of maps x (.., c) as v[36][count by stride][c]. */
+static void transform_input(const float *x, grid s, int64_t first, int64_t count, int64_t c, element *v,
+                            int64_t stride) {
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t j = 0; j < c; j += LANES) {
+            vec o[POINTS];
+            if (t + 1 < count) prefetch_tile(x, s, first + t + 1, c, j);
+            input_tile(x, s, first + t, c, j, o, 1);
+            for (int p = 0; p < POINTS; p++) store_row(v + p * stride + t * c + j, o[p]);
+        }
 }
 
 /* m[36][count by stride][c] to maps y (.., c). */
@@ -197,6 +312,8 @@ static void transform_output(const float *m, int64_t stride, grid s, int64_t fir
         float *to = y + ((image * s.h + top) * s.w + left) * c;
         for (int64_t j = 0; j < c; j += LANES) {
             vec d[6], e[4][6], o[4];
+            for (int a = 0; a < 4 && top + a < s.h; a++)
+                for (int b = 0; b < 4 && left + b < s.w; b++) __builtin_prefetch(to + (a * s.w + b) * c + j, 1);
             for (int b = 0; b < 6; b++) {
                 for (int a = 0; a < 6; a++) d[a] = LOAD(m + (a * 6 + b) * stride + t * c + j);
                 output_line(d, 1, &e[0][b], 6);
@@ -209,40 +326,51 @@ static void transform_output(const float *m, int64_t stride, grid s, int64_t fir
     }
 }
 
-/* The adjoint of transform_output: gradients of maps y (.., c) as m[36][count by stride][c]. */
-static void spread_output(const float *y, grid s, int64_t first, int64_t count, int64_t c, float *m, int64_t stride) {
-    for (int64_t t = 0; t < count; t++) {
-        const int64_t image = (first + t) / s.per_image, place = (first + t) % s.per_image;
-        const int64_t top = place / s.per_row * 4, left = place % s.per_row * 4;
-        const float *from = y + ((image * s.h + top) * s.w + left) * c;
-        for (int64_t j = 0; j < c; j += LANES) {
-            vec d[4], e[6][4], o[6];
-            for (int b = 0; b < 4; b++) {
-                for (int a = 0; a < 4; a++)
-                    d[a] = top + a < s.h && left + b < s.w ? LOAD(from + (a * s.w + b) * c + j) : (vec){0};
-                spread_line(d, 1, &e[0][b], 4);
-            }
-            for (int a = 0; a < 6; a++) {
-                spread_line(e[a], 1, o, 1);
-                for (int b = 0; b < 6; b++) STORE(m + (a * 6 + b) * stride + t * c + j, o[b]);
-            }
-        }
+/* The adjoint of transform_output: LANES channels from j of one tile of the gradients of maps y (.., c). */
+INLINE void output_tile(const float *y, grid s, int64_t tile, int64_t c, int64_t j, vec *m, int step) {
+    const int64_t image = tile / s.per_image, place = tile % s.per_image;
+    const int64_t top = place / s.per_row * 4, left = place % s.per_row * 4;
+    const float *from = y + ((image * s.h + top) * s.w + left) * c + j;
+    vec d[4], e[6][4];
+    for (int b = 0; b < 4; b++) {
+        for (int a = 0; a < 4; a++)
+            d[a] = top + a < s.h && left + b < s.w ? LOAD(from + (a * s.w + b) * c) : (vec){0};
+        spread_line(d, 1, &e[0][b], 4);
     }
+    for (int a = 0; a < 6; a++) spread_line(e[a], 1, m + a * 6 * step, step);
+}
+
+/* Tiles first..first+count of maps x (.., c), or with spread of gradients of maps, as v[36][count/DEPTH by stride][c]
+ * units, which are summed over tiles. */
+INLINE void transform_units(const int spread, const float *x, grid s, int64_t first, int64_t count, int64_t c,
+                            element *v, int64_t stride) {
+    for (int64_t t = 0; t < count; t += DEPTH)
+        for (int64_t j = 0; j < c; j += LANES) {
+            vec o[POINTS][DEPTH];
+            for (int n = 0; n < DEPTH; n++)
+                if (t + n >= count)
+                    for (int p = 0; p < POINTS; p++) o[p][n] = (vec){0};
+                else if (spread)
+                    output_tile(x, s, first + t + n, c, j, &o[0][n], DEPTH);
+                else
+                    input_tile(x, s, first + t + n, c, j, &o[0][n], DEPTH);
+            for (int p = 0; p < POINTS; p++) store_units(v + p * stride + t * c + j * DEPTH, o[p]);
+        }
 }
 
 /* Number of floats of the transformed tiles of one block. */
 static size_t tile_floats(int64_t channels) { return (size_t)POINTS * (size_t)(TILES * channels + LANES); }
 
 /* Convolution of g maps x (g,h,w,inner) to y (g,h,w,outer), padding 1; v and m are buffers of tiles. */
-static void convolve(const float *x, const float *u, float *y, int64_t g, grid s, int64_t inner, int64_t outer,
-                     float *v, float *m) {
+static void convolve(const float *x, const element *u, float *y, int64_t g, grid s, int64_t inner, int64_t outer,
+                     element *v, float *m) {
     const int64_t vs = TILES * inner + LANES, ms = TILES * outer + LANES;
     for (int64_t t = 0; t < g * s.per_image; t += TILES) {
         const int64_t count = g * s.per_image - t < TILES ? g * s.per_image - t : TILES;
         transform_input(x, s, t, count, inner, v, vs);
         for (int64_t p = 0; p < POINTS; p++)
             for (int64_t j = 0; j < outer; j += PANEL)
-                product(count, v + p * vs, inner, 1, inner, 0, u + (p * outer + j) * inner, m + p * ms + j, outer);
+                product(count, v + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms + j, outer);
         transform_output(m, ms, s, t, count, outer, y);
     }
 }
@@ -383,7 +511,7 @@ static int64_t group_size(int64_t n, int64_t tiles, int64_t threads) {
 
 /* A block after the first: x (n,h,w,inner) to pooled (n,h/2,w/2,outer); u from transform_weights. y (n,h,w,outer),
  * mean and rstd (n,outer) are saved for the backward pass; y may be NULL. */
-void forward(const float *x, const float *u, const float *gamma, const float *beta, float *y, float *pooled,
+void forward(const float *x, const element *u, const float *gamma, const float *beta, float *y, float *pooled,
              float *mean, float *rstd, int64_t n, int64_t h, int64_t w, int64_t inner, int64_t outer, float eps,
              int64_t threads) {
     const grid s = grid_of(h, w);
@@ -396,7 +524,7 @@ void forward(const float *x, const float *u, const float *gamma, const float *be
         for (int64_t i = 0; i < n; i += group) {
             const int64_t g = n - i < group ? n - i : group;
             float *target = y ? y + i * out : maps;
-            convolve(x + i * in, u, target, g, s, inner, outer, v, m);
+            convolve(x + i * in, u, target, g, s, inner, outer, (element *)v, m);
             for (int64_t k = 0; k < g; k++)
                 norm_forward(target + k * out, gamma, beta, eps, h, w, outer,
                              pooled + (i + k) * (h / 2) * (w / 2) * outer, mean + (i + k) * outer,
@@ -407,7 +535,7 @@ void forward(const float *x, const float *u, const float *gamma, const float *be
 
 /* The backward pass of forward: gp (n,h/2,w/2,outer) to gx (n,h,w,inner); u from transform_weights, flipped.
  * gy (n,h,w,outer), the gradient of the convolution's output, is stored if it is not NULL. */
-void backward(const float *y, const float *u, const float *gamma, const float *beta, const float *mean,
+void backward(const float *y, const element *u, const float *gamma, const float *beta, const float *mean,
               const float *rstd, const float *gp, float *gx, float *gy, float *dgamma, float *dbeta, int64_t n,
               int64_t h, int64_t w, int64_t inner, int64_t outer, int64_t threads) {
     const grid s = grid_of(h, w);
@@ -424,7 +552,7 @@ void backward(const float *y, const float *u, const float *gamma, const float *b
                 norm_backward(y + (i + k) * out, gamma, beta, mean + (i + k) * outer, rstd + (i + k) * outer,
                               gp + (i + k) * (h / 2) * (w / 2) * outer, h, w, outer, target + k * out,
                               dgamma + (i + k) * outer, dbeta + (i + k) * outer);
-            if (gx) convolve(target, u, gx + i * in, g, s, outer, inner, v, m);
+            if (gx) convolve(target, u, gx + i * in, g, s, outer, inner, (element *)v, m);
         }
     }
 }
@@ -436,7 +564,7 @@ void weight_gradient(const float *x, const float *gy, float *sums, float *gw, in
     const grid s = grid_of(h, w);
     const int64_t tiles = n * s.per_image, block = TILES * threads;
     const int64_t vs = block * inner + LANES, ms = block * outer + LANES;
-    float *v = get_workspace((size_t)(POINTS * (vs + ms))), *m = v + POINTS * vs;
+    element *v = (element *)get_workspace((size_t)(POINTS * (vs + ms))), *m = v + POINTS * vs;
     memset(sums, 0, sizeof(float) * (size_t)(POINTS * inner * outer));
 #pragma omp parallel num_threads(threads)
     {
@@ -445,14 +573,14 @@ void weight_gradient(const float *x, const float *gy, float *sums, float *gw, in
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < count; i += 8) {
                 const int64_t part = count - i < 8 ? count - i : 8;
-                transform_input(x, s, t + i, part, inner, v + i * inner, vs);
-                spread_output(gy, s, t + i, part, outer, m + i * outer, ms);
+                transform_units(0, x, s, t + i, part, inner, v + i * inner, vs);
+                transform_units(1, gy, s, t + i, part, outer, m + i * outer, ms);
             }
 #pragma omp for schedule(static)
             for (int64_t p = 0; p < POINTS; p++)
                 for (int64_t j = 0; j < outer; j += PANEL)
-                    product_add(inner, v + p * vs, inner, count, m + p * ms + j, outer, sums + p * inner * outer + j,
-                                outer);
+                    product_add(inner, v + p * vs, DEPTH * inner, units(count), m + p * ms + DEPTH * j, DEPTH * outer,
+                                sums + p * inner * outer + j, outer);
         }
 #pragma omp for schedule(static)
         for (int64_t k = 0; k < inner; k++)
@@ -480,18 +608,53 @@ INLINE frame frame_of(int64_t h, int64_t w, int64_t c, int64_t padding) {
     return (frame){h, w, c, padding, h + 2 * padding - 2, w + 2 * padding - 2, (w + 2 * padding) * c};
 }
 
-static size_t padded_floats(frame f) { return (size_t)((f.h + 2 * f.padding) * f.wide + LANES); }
+/* Buffers of a thread for one image. */
+typedef struct {
+    float *padded, *spread, *row; /* the padded image, the gradient of it, a row of taps */
+    float *y, *t;                 /* maps, and their tangents directly after them */
+    element *factors, *weights, *direction, *back; /* of products */
+} buffers;
 
-/* y (oh,ow,outer) of one image; padded receives its padded copy. weights [outer/PANEL][3][3*c][PANEL]. */
-static void first_convolution(const float *x, const float *weights, frame f, int64_t outer, float *padded, float *y) {
+static size_t padded_floats(frame f) { return (size_t)((f.h + 2 * f.padding) * f.wide + 2 * LANES); }
+
+/* Columns of the product for the gradient of the image: the taps (3,3,c), in panels. */
+static int64_t columns_of(frame f) { return (9 * f.c + PANEL - 1) / PANEL * PANEL; }
+
+/* The buffers for one map or, with tangents, two. */
+static buffers buffers_of(frame f, int64_t maps, int64_t outer) {
+    const size_t image = padded_floats(f), out = (size_t)(f.oh * f.ow * outer), row = (size_t)(f.ow * columns_of(f));
+    const size_t weights = (size_t)(3 * (3 * f.c + 1) * outer), back = (size_t)(columns_of(f) * maps * outer);
+    const size_t factors = out * (size_t)maps + (size_t)(f.oh * outer) > image ? out * (size_t)maps + (size_t)(f.oh * outer) : image;
+    buffers b = {0};
+    b.padded = get_workspace(2 * image + row + (size_t)maps * out + factors + 2 * weights + back);
+    b.spread = b.padded + image, b.row = b.spread + image, b.y = b.row + row, b.t = b.y + out;
+    b.factors = (element *)(b.y + (size_t)maps * out);
+    b.weights = (element *)((float *)b.factors + factors), b.direction = (element *)((float *)b.weights + weights);
+    b.back = (element *)((float *)b.direction + weights);
+    return b;
+}
+
+/* The padded copy of one image. */
+static void pad(const float *x, frame f, float *padded) {
     memset(padded, 0, padded_floats(f) * sizeof(float));
     for (int64_t a = 0; a < f.h; a++)
         memcpy(padded + (a + f.padding) * f.wide + f.padding * f.c, x + a * f.w * f.c,
                sizeof(float) * (size_t)(f.w * f.c));
+}
+
+/* Weights [outer/PANEL][3][3*c][PANEL] as the factors of first_convolution, [outer/PANEL][3][units(3*c)][PANEL]. */
+static const element *first_weights(const float *weights, frame f, int64_t outer, element *buffer) {
+    return as_units(weights, outer / PANEL * 3, 3 * f.c, PANEL, buffer);
+}
+
+/* y (oh,ow,outer) of the image whose padded copy is in b. */
+static void first_convolution(const element *weights, frame f, int64_t outer, buffers b, float *y) {
+    const element *image = as_row(b.padded, (f.h + 2 * f.padding) * f.wide, b.factors);
+    const int64_t length = units(3 * f.c);
     for (int64_t a = 0; a < f.oh; a++)
         for (int64_t j = 0; j < outer; j += PANEL)
-            product(f.ow, padded + a * f.wide, f.c, 3, 3 * f.c, f.wide, weights + j * 9 * f.c, y + a * f.ow * outer + j,
-                    outer);
+            product(f.ow, image + a * f.wide, f.c, 3, length, f.wide, weights + 3 * j * length * DEPTH,
+                    y + a * f.ow * outer + j, outer);
 }
 
 /* Images x (n,h,w,c) to pooled (n,oh/2,ow/2,outer), mean and rstd (n,outer). */
@@ -501,46 +664,48 @@ void first_forward(const float *x, const float *weights, const float *gamma, con
     const frame f = frame_of(h, w, c, padding);
 #pragma omp parallel num_threads(threads)
     {
-        float *padded = get_workspace(padded_floats(f) + (size_t)(f.oh * f.ow * outer)), *y = padded + padded_floats(f);
+        const buffers b = buffers_of(f, 1, outer);
+        const element *factors = first_weights(weights, f, outer, b.weights);
 #pragma omp for schedule(dynamic, 4)
         for (int64_t i = 0; i < n; i++) {
-            first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
-            norm_forward(y, gamma, beta, eps, f.oh, f.ow, outer, pooled + i * (f.oh / 2) * (f.ow / 2) * outer,
+            pad(x + i * h * w * c, f, b.padded);
+            first_convolution(factors, f, outer, b, b.y);
+            norm_forward(b.y, gamma, beta, eps, f.oh, f.ow, outer, pooled + i * (f.oh / 2) * (f.ow / 2) * outer,
                          mean + i * outer, rstd + i * outer);
         }
     }
 }
 
-/* Number of floats in the backward pass of one image: padded images and gradients, maps, a row of taps. */
-static size_t first_floats(frame f, int64_t maps, int64_t outer) {
-    return 2 * padded_floats(f) + (size_t)(maps * f.oh * f.ow * outer + f.ow * (9 * f.c + PANEL));
-}
-
-/* sum [9*c][outer] += the gradient of the weights of one image. */
-static void first_weight_gradient(const float *padded, const float *gy, frame f, int64_t outer, float *sum) {
+/* sum [9*c][outer] += the gradient of the weights of the image in b, from the gradient gy (oh,ow,outer) of its maps. */
+static void first_weight_gradient(const float *gy, frame f, int64_t outer, buffers b, float *sum) {
+    const element *pixels = as_neighbours(b.padded, (f.h + 2 * f.padding) * f.wide, f.c, (element *)b.spread);
+    const element *gradients = as_units(gy, f.oh, f.ow, outer, b.factors);
     for (int64_t a = 0; a < f.oh; a++)
         for (int64_t dy = 0; dy < 3; dy++)
             for (int64_t j = 0; j < outer; j += PANEL)
-                product_add(3 * f.c, padded + (a + dy) * f.wide, f.c, f.ow, gy + a * f.ow * outer + j, outer,
+                product_add(3 * f.c, pixels + (a + dy) * f.wide * DEPTH, DEPTH * DEPTH * f.c, units(f.ow),
+                            gradients + (a * units(f.ow) * outer + j) * DEPTH, DEPTH * outer,
                             sum + dy * 3 * f.c * outer + j, outer);
 }
 
-/* gx (h,w,c) of one image from the gradients gy (maps,oh,ow,outer) of one or two maps. back is
- * [columns/PANEL][maps*outer][PANEL], with the taps (3,3,c) as columns; spread and row are buffers. */
-static void first_input_gradient(const float *gy, int64_t maps, const float *back, frame f, int64_t outer,
-                                 float *spread, float *row, float *gx) {
-    const int64_t out = f.oh * f.ow * outer, columns = (9 * f.c + PANEL - 1) / PANEL * PANEL;
-    memset(spread, 0, padded_floats(f) * sizeof(float));
+/* gx (h,w,c) of the image in b from the gradients gy (maps,oh,ow,outer) of one or two maps. back holds units
+ * [columns/PANEL][units(maps*outer)][PANEL], with the taps (3,3,c) as columns. */
+static void first_input_gradient(const float *gy, int64_t maps, const element *back, frame f, int64_t outer, buffers b,
+                                 float *gx) {
+    const int64_t out = f.oh * f.ow * outer, columns = columns_of(f);
+    const element *gradients = as_row(gy, maps * out, b.factors);
+    memset(b.spread, 0, padded_floats(f) * sizeof(float));
     for (int64_t a = 0; a < f.oh; a++) {
         for (int64_t j = 0; j < columns; j += PANEL)
-            product(f.ow, gy + a * f.ow * outer, outer, maps, outer, out, back + j * maps * outer, row + j, columns);
+            product(f.ow, gradients + a * f.ow * outer, outer, maps, units(outer), out, back + j * maps * outer,
+                    b.row + j, columns);
         for (int64_t dy = 0; dy < 3; dy++)
-            for (int64_t b = 0; b < f.ow; b++)
+            for (int64_t x = 0; x < f.ow; x++)
                 for (int64_t k = 0; k < 3 * f.c; k++)
-                    spread[(a + dy) * f.wide + b * f.c + k] += row[b * columns + dy * 3 * f.c + k];
+                    b.spread[(a + dy) * f.wide + x * f.c + k] += b.row[x * columns + dy * 3 * f.c + k];
     }
     for (int64_t a = 0; a < f.h; a++)
-        memcpy(gx + a * f.w * f.c, spread + (a + f.padding) * f.wide + f.padding * f.c,
+        memcpy(gx + a * f.w * f.c, b.spread + (a + f.padding) * f.wide + f.padding * f.c,
                sizeof(float) * (size_t)(f.w * f.c));
 }
 
@@ -554,20 +719,21 @@ void first_backward(const float *x, const float *weights, const float *back, con
     const frame f = frame_of(h, w, c, padding);
 #pragma omp parallel num_threads(threads)
     {
-        float *padded = get_workspace(first_floats(f, 1, outer)), *y = padded + 2 * padded_floats(f);
+        const buffers b = buffers_of(f, 1, outer);
+        const element *factors = first_weights(weights, f, outer, b.weights);
+        const element *back_factors = gx ? as_units(back, columns_of(f) / PANEL, outer, PANEL, b.back) : NULL;
 #pragma omp for schedule(dynamic, 1)
         for (int64_t slice = 0; slice < (n + SLICE - 1) / SLICE; slice++) {
             float *sum = sums ? sums + slice * 9 * c * outer : NULL;
             if (sum) memset(sum, 0, sizeof(float) * (size_t)(9 * c * outer));
             for (int64_t i = slice * SLICE; i < n && i < (slice + 1) * SLICE; i++) {
-                first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
-                norm_backward(y, gamma, beta, mean + i * outer, rstd + i * outer,
-                              gp + i * (f.oh / 2) * (f.ow / 2) * outer, f.oh, f.ow, outer, y, dgamma + i * outer,
+                pad(x + i * h * w * c, f, b.padded);
+                first_convolution(factors, f, outer, b, b.y);
+                norm_backward(b.y, gamma, beta, mean + i * outer, rstd + i * outer,
+                              gp + i * (f.oh / 2) * (f.ow / 2) * outer, f.oh, f.ow, outer, b.y, dgamma + i * outer,
                               dbeta + i * outer);
-                if (sum) first_weight_gradient(padded, y, f, outer, sum);
-                if (gx)
-                    first_input_gradient(y, 1, back, f, outer, padded + padded_floats(f), y + f.oh * f.ow * outer,
-                                         gx + i * h * w * c);
+                if (sum) first_weight_gradient(b.y, f, outer, b, sum);
+                if (gx) first_input_gradient(b.y, 1, back_factors, f, outer, b, gx + i * h * w * c);
             }
         }
     }
@@ -694,21 +860,23 @@ static void norm_tangent_backward(const float *y, const float *t, affine f, cons
 
 /* Convolutions y = x * u and t = a * u + x * v of g maps x and their tangents a (g,h,w,inner); stacked holds [v, u] by
  * input channel; spaces is a buffer for the tiles of two inputs and one output. */
-static void convolve_dual(const float *x, const float *a, const float *u, const float *stacked, float *y, float *t,
-                          int64_t g, grid s, int64_t inner, int64_t outer, float *spaces) {
+static void convolve_dual(const float *x, const float *a, const element *u, const element *stacked, float *y,
+                          float *t, int64_t g, grid s, int64_t inner, int64_t outer, float *spaces) {
     const int64_t vs = TILES * inner + LANES, ms = TILES * outer + LANES, jump = (int64_t)tile_floats(inner);
-    float *first = spaces, *second = first + jump, *m = second + jump;
+    element *first = (element *)spaces, *second = first + jump;
+    float *m = spaces + 2 * jump;
     for (int64_t i = 0; i < g * s.per_image; i += TILES) {
         const int64_t count = g * s.per_image - i < TILES ? g * s.per_image - i : TILES;
         transform_input(x, s, i, count, inner, first, vs);
         transform_input(a, s, i, count, inner, second, vs);
         for (int64_t p = 0; p < POINTS; p++)
             for (int64_t j = 0; j < outer; j += PANEL)
-                product(count, first + p * vs, inner, 1, inner, 0, u + (p * outer + j) * inner, m + p * ms + j, outer);
+                product(count, first + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms + j,
+                        outer);
         transform_output(m, ms, s, i, count, outer, y);
         for (int64_t p = 0; p < POINTS; p++)
             for (int64_t j = 0; j < outer; j += PANEL)
-                product(count, first + p * vs, inner, 2, inner, jump, stacked + (p * outer + j) * 2 * inner,
+                product(count, first + p * vs, inner, 2, units(inner), jump, stacked + (p * outer + j) * 2 * inner,
                         m + p * ms + j, outer);
         transform_output(m, ms, s, i, count, outer, t);
     }
@@ -716,7 +884,7 @@ static void convolve_dual(const float *x, const float *a, const float *u, const 
 
 /* A block after the first: x and its tangent a (n,h,w,inner) to pooled and its tangent (n,h/2,w/2,outer).
  * y, t (n,h,w,outer) and stats (n,STATS,outer) are saved for the backward pass. */
-void dual_forward(const float *x, const float *a, const float *u, const float *stacked, const float *gamma,
+void dual_forward(const float *x, const float *a, const element *u, const element *stacked, const float *gamma,
                   const float *beta, const float *gamma_tangent, const float *beta_tangent, float *y, float *t,
                   float *pooled, float *tangent, float *stats, int64_t n, int64_t h, int64_t w, int64_t inner,
                   int64_t outer, float eps, int64_t threads) {
@@ -740,7 +908,7 @@ void dual_forward(const float *x, const float *a, const float *u, const float *s
 
 /* The backward pass of dual_forward: gp and ga to gx and gx_tangent (n,h,w,inner), with u and stacked flipped.
  * gy and gt (n,h,w,outer), the gradients of the convolutions' outputs, are stored. */
-void dual_backward(const float *y, const float *t, const float *u, const float *stacked, const float *gamma,
+void dual_backward(const float *y, const float *t, const element *u, const element *stacked, const float *gamma,
                    const float *beta, const float *gamma_tangent, const float *beta_tangent, const float *stats,
                    const float *gp, const float *ga, float *gx, float *gx_tangent, float *gy, float *gt, float *dgamma,
                    float *dbeta, int64_t n, int64_t h, int64_t w, int64_t inner, int64_t outer, int64_t threads) {
@@ -771,15 +939,18 @@ void first_dual_forward(const float *x, const float *weights, const float *direc
                         int64_t outer, float eps, int64_t threads) {
     const frame f = frame_of(h, w, c, padding);
     const affine g = {gamma, beta, gamma_tangent, beta_tangent};
-    const int64_t out = f.oh * f.ow * outer, pooled_size = (f.oh / 2) * (f.ow / 2) * outer;
+    const int64_t pooled_size = (f.oh / 2) * (f.ow / 2) * outer;
 #pragma omp parallel num_threads(threads)
     {
-        float *padded = get_workspace(padded_floats(f) + 2 * (size_t)out), *y = padded + padded_floats(f), *t = y + out;
+        const buffers b = buffers_of(f, 2, outer);
+        const element *factors = first_weights(weights, f, outer, b.weights);
+        const element *along = first_weights(direction, f, outer, b.direction);
 #pragma omp for schedule(dynamic, 4)
         for (int64_t i = 0; i < n; i++) {
-            first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
-            first_convolution(x + i * h * w * c, direction, f, outer, padded, t);
-            norm_tangent(y, t, g, eps, f.oh, f.ow, outer, pooled + i * pooled_size, tangent + i * pooled_size,
+            pad(x + i * h * w * c, f, b.padded);
+            first_convolution(factors, f, outer, b, b.y);
+            first_convolution(along, f, outer, b, b.t);
+            norm_tangent(b.y, b.t, g, eps, f.oh, f.ow, outer, pooled + i * pooled_size, tangent + i * pooled_size,
                          stats + i * STATS * outer);
         }
     }
@@ -794,24 +965,26 @@ void first_dual_backward(const float *x, const float *weights, const float *dire
                          int64_t threads) {
     const frame f = frame_of(h, w, c, padding);
     const affine norm = {gamma, beta, gamma_tangent, beta_tangent};
-    const int64_t out = f.oh * f.ow * outer, pooled_size = (f.oh / 2) * (f.ow / 2) * outer;
+    const int64_t pooled_size = (f.oh / 2) * (f.ow / 2) * outer;
 #pragma omp parallel num_threads(threads)
     {
-        float *padded = get_workspace(first_floats(f, 2, outer)), *y = padded + 2 * padded_floats(f), *t = y + out;
+        const buffers b = buffers_of(f, 2, outer);
+        const element *factors = first_weights(weights, f, outer, b.weights);
+        const element *along = first_weights(direction, f, outer, b.direction);
+        const element *back_factors = gx ? as_units(back, columns_of(f) / PANEL, 2 * outer, PANEL, b.back) : NULL;
 #pragma omp for schedule(dynamic, 1)
         for (int64_t slice = 0; slice < (n + SLICE - 1) / SLICE; slice++) {
             float *sum = sums ? sums + slice * 9 * c * outer : NULL;
             if (sum) memset(sum, 0, sizeof(float) * (size_t)(9 * c * outer));
             for (int64_t i = slice * SLICE; i < n && i < (slice + 1) * SLICE; i++) {
-                first_convolution(x + i * h * w * c, direction, f, outer, padded, t);
-                first_convolution(x + i * h * w * c, weights, f, outer, padded, y);
-                norm_tangent_backward(y, t, norm, stats + i * STATS * outer, gp + i * pooled_size,
-                                      ga + i * pooled_size, f.oh, f.ow, outer, y, t, dgamma + i * outer,
+                pad(x + i * h * w * c, f, b.padded);
+                first_convolution(along, f, outer, b, b.t);
+                first_convolution(factors, f, outer, b, b.y);
+                norm_tangent_backward(b.y, b.t, norm, stats + i * STATS * outer, gp + i * pooled_size,
+                                      ga + i * pooled_size, f.oh, f.ow, outer, b.y, b.t, dgamma + i * outer,
                                       dbeta + i * outer);
-                if (sum) first_weight_gradient(padded, y, f, outer, sum);
-                if (gx)
-                    first_input_gradient(y, 2, back, f, outer, padded + padded_floats(f), t + out,
-                                         gx + i * h * w * c);
+                if (sum) first_weight_gradient(b.y, f, outer, b, sum);
+                if (gx) first_input_gradient(b.y, 2, back_factors, f, outer, b, gx + i * h * w * c);
             }
         }
     }

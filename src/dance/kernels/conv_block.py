@@ -1,8 +1,10 @@
 """A ConvNet block as one operation: 3x3 convolution, instance norm, ReLU and 2x2 average pooling.
 
-On a CPU in float32, a C kernel computes it for one image after the other, so that the maps stay in
-the cache, with Winograd's convolution; see ``conv_block.c``. In all other cases, it is PyTorch's
-convolution followed by :func:`dance.kernels.norm_relu_pool`.
+On a CPU, a C kernel computes it for one image after the other, so that the maps stay in the cache,
+with Winograd's convolution; see ``conv_block.c``. Under autocast to bfloat16, the kernel rounds the
+factors of the convolution's products to bfloat16; maps, sums and all else are float32 in any case.
+Where there is no kernel, it is PyTorch's convolution followed by
+:func:`dance.kernels.norm_relu_pool`.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ def conv_block(
 def conv_block_supports(x: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:
     """Whether the kernel can compute the block: float32 on the CPU, and whole panels of channels.
 
+    Under autocast to bfloat16, there must be kernels for it.
+
     Args:
         x: (n,C,H,W).
         weight: (O,C,3,3).
@@ -72,15 +76,20 @@ def conv_block_supports(x: torch.Tensor, weight: torch.Tensor, padding: int) -> 
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return False
-    if torch.is_autocast_enabled("cpu") or weight.shape[2:] != (3, 3) or padding < 1:
+    if torch.is_autocast_enabled("cpu") and not under_autocast():
         return False
-    if not len(x):
+    if weight.shape[2:] != (3, 3) or padding < 1 or not len(x):
         return False
-    if library() is None:
+    if library(bfloat16=under_autocast()) is None:
         return False
     first = weight.shape[1] <= MAX_FIRST_CHANNELS
     later = weight.shape[1] % panel() == 0 and padding == 1
     return weight.shape[0] % panel() == 0 and (first or later)
+
+
+def under_autocast() -> bool:
+    """Whether networks on the CPU run in bfloat16 here."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 class _Block(torch.autograd.Function):
@@ -98,7 +107,7 @@ class _Block(torch.autograd.Function):
         save: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
         n, c, h, w = x.shape
-        outer, weight = len(weight), weight.detach()
+        outer, weight, bfloat16 = len(weight), weight.detach(), under_autocast()
         x, gamma, beta = channels_last(x), gamma.contiguous(), beta.contiguous()
         height, width = h + 2 * padding - 2, w + 2 * padding - 2
         pooled, y = empty_maps(n, outer, height // 2, width // 2), None
@@ -107,12 +116,14 @@ class _Block(torch.autograd.Function):
         if c <= MAX_FIRST_CHANNELS:
             packed = pack_forward(weight)
             sizes = (n, h, w, c, padding, outer, epsilon, threads)
-            call("first_forward", x, packed, gamma, beta, pooled, mean, rstd, *sizes)
+            tensors: tuple[torch.Tensor | None, ...] = (x, packed, gamma, beta, pooled, mean, rstd)
+            call("first_forward", *tensors, *sizes, bfloat16=bfloat16)
         else:
-            packed = winograd_weights(weight)
+            packed = winograd_weights(weight, bfloat16=bfloat16)
             y = empty_maps(n, outer, height, width) if save else None
+            tensors = (x, packed, gamma, beta, y, pooled, mean, rstd)
             shape = (n, height, width, c, outer, epsilon, threads)
-            call("forward", x, packed, gamma, beta, y, pooled, mean, rstd, *shape)
+            call("forward", *tensors, *shape, bfloat16=bfloat16)
         return pooled, y, mean, rstd
 
     @staticmethod
@@ -121,6 +132,7 @@ class _Block(torch.autograd.Function):
         _, y, mean, rstd = output
         ctx.mark_non_differentiable(*(t for t in (y, mean, rstd) if t is not None))
         ctx.set_materialize_grads(False)
+        ctx.bfloat16 = under_autocast()  # the backward pass runs outside of the context
         ctx.save_for_backward(x, weight, gamma, beta, y, mean, rstd)
 
     @staticmethod
@@ -130,6 +142,7 @@ class _Block(torch.autograd.Function):
         for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
         n, c, h, w = x.shape
         outer, gradient, x = len(weight), channels_last(gradient), channels_last(x)
+        bfloat16 = ctx.bfloat16
         norm = (gamma.contiguous(), beta.contiguous(), mean, rstd)
         gx = empty_maps(n, c, h, w) if for_x else None
         gw, dgamma, dbeta = None, torch.empty(n, outer), torch.empty(n, outer)
@@ -138,17 +151,20 @@ class _Block(torch.autograd.Function):
             sums = torch.empty(-(-n // SLICE), 9 * c, outer) if for_weight else None
             packed = (pack_forward(weight), pack_backward(weight) if for_x else None)
             sizes = (n, h, w, c, ctx.padding, outer, threads)
-            call("first_backward", x, *packed, *norm, gradient, gx, sums, dgamma, dbeta, *sizes)
+            tensors: tuple[torch.Tensor | None, ...]
+            tensors = (x, *packed, *norm, gradient, gx, sums, dgamma, dbeta)
+            call("first_backward", *tensors, *sizes, bfloat16=bfloat16)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
             gy = torch.empty_like(y) if for_weight else None
-            flipped = winograd_weights(weight, flipped=True) if for_x else None
+            flipped = winograd_weights(weight, flipped=True, bfloat16=bfloat16) if for_x else None
             shape = (n, h, w, c, outer, threads)
-            call("backward", y, flipped, *norm, gradient, gx, gy, dgamma, dbeta, *shape)
+            tensors = (y, flipped, *norm, gradient, gx, gy, dgamma, dbeta)
+            call("backward", *tensors, *shape, bfloat16=bfloat16)
             if for_weight:
                 gw, sums = torch.empty(3, 3, c, outer), torch.empty(POINTS, c, outer)
-                call("weight_gradient", x, gy, sums, gw, *shape)
+                call("weight_gradient", x, gy, sums, gw, *shape, bfloat16=bfloat16)
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gb = torch.zeros(outer) if for_bias else None
         return gx, gw, gb, dgamma.sum(0), dbeta.sum(0), None, None, None
@@ -196,19 +212,22 @@ def pack_backward(weight: torch.Tensor) -> torch.Tensor:
     return taps.view(len(weight), -1, panel()).permute(1, 0, 2).contiguous()
 
 
-def winograd_weights(weight: torch.Tensor, *, flipped: bool = False) -> torch.Tensor:
+def winograd_weights(
+    weight: torch.Tensor, *, flipped: bool = False, bfloat16: bool = False
+) -> torch.Tensor:
     """Transform weights (O,C,3,3) to Winograd's space.
 
     Args:
         weight: of the convolution.
         flipped: swap inputs and outputs and flip both spatial axes, for the gradient of the input.
+        bfloat16: for the kernels for networks in bfloat16.
 
     Returns:
-        (36*C*O,), in the order that the kernel reads.
+        (36*C*O,), in the order that the kernel reads; of bfloat16 numbers, the first half is used.
     """
     taps = weight.permute(2, 3, 0, 1) if flipped else weight.permute(2, 3, 1, 0)
     taps = taps.contiguous()
     transformed = torch.empty(POINTS * taps.shape[2] * taps.shape[3])
     sizes = (taps.shape[2], taps.shape[3], flipped, torch.get_num_threads())
-    call("transform_weights", taps, transformed, *sizes)
+    call("transform_weights", taps, transformed, *sizes, bfloat16=bfloat16)
     return transformed

@@ -4,7 +4,7 @@ The first derivatives of <grad_w L, v>, the derivative of a loss along a directi
 are second derivatives of the loss. They are computed without double backward if the network is
 evaluated on dual numbers, pairs of a value and its derivative along v (its *tangent*), and then
 differentiated once. The kernel is in ``conv_block.c``; like :func:`dance.kernels.conv_block`, it
-runs on a CPU in float32.
+runs on a CPU, and under autocast to bfloat16 with products of bfloat16.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dance.kernels.conv_block import (
     empty_maps,
     pack_backward,
     pack_forward,
+    under_autocast,
     winograd_weights,
 )
 from dance.kernels.library import call
@@ -109,18 +110,21 @@ class _Dual(torch.autograd.Function):
         outputs = [empty_maps(n, outer, height // 2, width // 2) for _ in range(2)]
         stats = torch.empty(n, _STATS, outer)
         epsilon, threads = ctypes.c_float(eps), torch.get_num_threads()
+        ctx.bfloat16 = bfloat16 = under_autocast()
         y = t = None
         if tangent is None:
             sizes = (n, h, w, c, padding, outer, epsilon, threads)
             packed = (pack_forward(weight), pack_forward(direction))
-            call("first_dual_forward", x, *packed, *affine, *outputs, stats, *sizes)
+            tensors = (x, *packed, *affine, *outputs, stats)
+            call("first_dual_forward", *tensors, *sizes, bfloat16=bfloat16)
         else:
             tangent = channels_last(tangent)
             y, t = (empty_maps(n, outer, height, width) for _ in range(2))
             shape = (n, height, width, c, outer, epsilon, threads)
-            stacked = winograd_weights(torch.cat([direction, weight], 1))
-            packed = (winograd_weights(weight), stacked)
-            call("dual_forward", x, tangent, *packed, *affine, y, t, *outputs, stats, *shape)
+            stacked = winograd_weights(torch.cat([direction, weight], 1), bfloat16=bfloat16)
+            packed = (winograd_weights(weight, bfloat16=bfloat16), stacked)
+            tensors = (x, tangent, *packed, *affine, y, t, *outputs, stats)
+            call("dual_forward", *tensors, *shape, bfloat16=bfloat16)
         ctx.padding = padding
         ctx.save_for_backward(x, tangent, weight, direction, *affine, y, t, stats)
         return outputs[0], outputs[1]
@@ -131,7 +135,7 @@ class _Dual(torch.autograd.Function):
         x, tangent, weight, direction, *affine, y, t, stats = ctx.saved_tensors
         for_x, for_tangent, for_weight = ctx.needs_input_grad[:3]
         n, c, h, w = x.shape
-        outer, threads = len(weight), torch.get_num_threads()
+        outer, threads, bfloat16 = len(weight), torch.get_num_threads(), ctx.bfloat16
         gradients = tuple(map(channels_last, gradients))
         dgamma, dbeta = torch.empty(n, outer), torch.empty(n, outer)
         gx = gx_tangent = gw = None
@@ -141,23 +145,25 @@ class _Dual(torch.autograd.Function):
             back = pack_backward(torch.cat([weight, direction])) if for_x else None
             packed = (pack_forward(weight), pack_forward(direction), back)
             sizes = (n, h, w, c, ctx.padding, outer, threads)
-            inputs = (*packed, *affine, stats, *gradients)
-            call("first_dual_backward", x, *inputs, gx, sums, dgamma, dbeta, *sizes)
+            tensors = (x, *packed, *affine, stats, *gradients, gx, sums, dgamma, dbeta)
+            call("first_dual_backward", *tensors, *sizes, bfloat16=bfloat16)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
             gx, gx_tangent = empty_maps(n, c, h, w), empty_maps(n, c, h, w)
             gy, gt = torch.empty_like(y), torch.empty_like(t)
-            stacked = winograd_weights(torch.cat([direction, weight]), flipped=True)
-            flipped = winograd_weights(weight, flipped=True)
+            both = torch.cat([direction, weight])
+            stacked = winograd_weights(both, flipped=True, bfloat16=bfloat16)
+            flipped = winograd_weights(weight, flipped=True, bfloat16=bfloat16)
             shape = (n, h, w, c, outer, threads)
             saved = (flipped, stacked, *affine, stats, *gradients)
-            call("dual_backward", y, t, *saved, gx, gx_tangent, gy, gt, dgamma, dbeta, *shape)
+            tensors = (y, t, *saved, gx, gx_tangent, gy, gt, dgamma, dbeta)
+            call("dual_backward", *tensors, *shape, bfloat16=bfloat16)
             if for_weight:
                 gw, sums = torch.zeros(3, 3, c, outer), torch.empty(POINTS, c, outer)
                 for maps, gradient in ((x, gy), (tangent, gt)):
                     part = torch.empty_like(gw)
-                    call("weight_gradient", maps, gradient, sums, part, *shape)
+                    call("weight_gradient", maps, gradient, sums, part, *shape, bfloat16=bfloat16)
                     gw += part
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gx, gx_tangent = gx if for_x else None, gx_tangent if for_tangent else None

@@ -30,6 +30,8 @@ VARIANTS = ("avx512", "avx2", "baseline")
 _FITTING = {"AVX512": VARIANTS, "AVX2": VARIANTS[1:]}
 """What a processor runs, by the name that PyTorch has for it; any other one runs the baseline. The
 libraries use no instruction that PyTorch's own operations of that name do not use."""
+BFLOAT16 = "avx512_bf16"
+"""The variant for networks in bfloat16, beside the variant ``avx512``."""
 _FOLDER = Path(__file__).parent
 _BUILD = (
     "install DANCE again where there is a C compiler "
@@ -62,13 +64,16 @@ def plain_operations() -> Iterator[None]:
         _plain.reset(token)
 
 
-def library() -> ctypes.CDLL | None:
+def library(*, bfloat16: bool = False) -> ctypes.CDLL | None:
     """The loaded kernels; None within :func:`plain_operations`, or if PyTorch's operations serve.
+
+    Args:
+        bfloat16: those for networks in bfloat16.
 
     Raises:
         DanceError: see :func:`selected`.
     """
-    return None if _plain.get() else selected().loaded
+    return None if _plain.get() else _selection(bfloat16).loaded
 
 
 @functools.cache
@@ -112,15 +117,47 @@ def selected() -> Selection:
     return Selection("none: the built libraries cannot be used", None)
 
 
-def call(name: str, *arguments: Any) -> None:
+@functools.cache
+def selected_for_bfloat16() -> Selection:
+    """Choose and load the library for networks in bfloat16, once per process.
+
+    There is one, which serves if :func:`selected` is the variant ``avx512`` and the processor
+    multiplies vectors of bfloat16, but has no matrix unit (AMX): PyTorch's convolutions use that,
+    and are faster.
+
+    Raises:
+        DanceError: see :func:`selected`.
+    """
+    if selected().name != VARIANTS[0] or not _multiplies_vectors_of_bfloat16():
+        return Selection("none: no bfloat16 kernels for these instructions", None)
+    if torch.cpu._is_amx_tile_supported():
+        return Selection("none: PyTorch uses the matrix unit", None)
+    try:
+        return Selection(BFLOAT16, _load(BFLOAT16))
+    except ArtifactError as error:
+        log(f"{error}; {_SLOWER}")
+        return Selection("none: the built library cannot be used", None)
+
+
+def _multiplies_vectors_of_bfloat16() -> bool:
+    """Whether the processor has AVX512-BF16; False where PyTorch cannot tell."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def _selection(bfloat16: bool) -> Selection:
+    return selected_for_bfloat16() if bfloat16 else selected()
+
+
+def call(name: str, *arguments: Any, bfloat16: bool = False) -> None:
     """Call a function of the loaded kernels; the shapes of its arguments are not checked.
 
     Args:
         name: of the function, which returns nothing.
         arguments: tensors and None are passed as pointers, integers as int64, and ctypes values as
             they are.
+        bfloat16: use the kernels for networks in bfloat16.
     """
-    loaded = selected().loaded
+    loaded = _selection(bfloat16).loaded
     assert loaded is not None
     function = getattr(loaded, name)
     function.restype = None

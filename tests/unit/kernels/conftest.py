@@ -9,16 +9,18 @@ import pytest
 
 from dance.core.errors import ConfigError
 from dance.kernels import library
-from dance.kernels.library import VARIANTS, selected
+from dance.kernels.library import VARIANTS, selected, selected_for_bfloat16
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A test that selects kernels by itself, as a new process would."""
     monkeypatch.delenv("DANCE_KERNELS", raising=False)
-    selected.cache_clear()
+    for choice in (selected, selected_for_bfloat16):
+        choice.cache_clear()
     yield
-    selected.cache_clear()
+    for choice in (selected, selected_for_bfloat16):
+        choice.cache_clear()
 
 
 @pytest.fixture(params=VARIANTS)

@@ -1,0 +1,133 @@
+"""Blocks of networks in bfloat16: near the float64 definition, and the same bytes however run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dance.kernels import conv_block, plain_operations, selected, selected_for_bfloat16
+
+EPS = 1e-5
+# images, inputs, outputs, height, width, padding: an odd number of taps in a row, of columns, of
+# tiles; channels that leave half a block of the norm
+SHAPES = [
+    (3, 3, 128, 32, 32, 1),
+    (3, 1, 32, 28, 27, 3),
+    (2, 4, 64, 21, 9, 1),
+    (9, 128, 128, 16, 16, 1),
+    (1, 64, 96, 15, 6, 1),
+    (2, 32, 64, 33, 30, 1),
+]
+
+
+@pytest.fixture(autouse=True)
+def kernels() -> None:
+    if selected_for_bfloat16().loaded is None:
+        pytest.skip(f"kernels for bfloat16: {selected_for_bfloat16().name}")
+
+
+def given(shape: tuple[int, ...], *, shift: float) -> list[torch.Tensor]:
+    n, inner, outer, height, width, _ = shape
+    generator = torch.Generator().manual_seed(5)
+    random = lambda *size: torch.randn(size, generator=generator)  # noqa: E731
+    return [
+        random(n, inner, height, width).clamp(min=0)
+        if inner > 4
+        else random(n, inner, height, width),
+        random(outer, inner, 3, 3) / (9 * inner) ** 0.5,
+        random(outer),
+        random(outer) * 0.2 + 1,
+        random(outer) * 0.1 + shift,
+    ]
+
+
+def block(tensors: list[torch.Tensor], padding: int) -> torch.Tensor:
+    x, weight, bias, gamma, beta = tensors
+    with torch.autocast("cpu", torch.bfloat16):
+        return conv_block(x, weight, bias, gamma, beta, eps=EPS, padding=padding)
+
+
+def definition(tensors: list[torch.Tensor], padding: int) -> torch.Tensor:
+    x, weight, bias, gamma, beta = tensors
+    maps = functional.conv2d(x, weight, bias, padding=padding)
+    normed = functional.instance_norm(maps, weight=gamma, bias=beta, eps=EPS)
+    return functional.avg_pool2d(functional.relu(normed), 2)
+
+
+def error(mine: torch.Tensor, exact: torch.Tensor) -> float:
+    """Root mean square of the difference, relative to that of the exact numbers."""
+    return float((mine.detach() - exact.detach()).norm() / exact.detach().norm())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients(shape: tuple[int, ...]) -> None:
+    """With a large shift every ReLU is open, so that a rounding error moves no gradient by a step.
+
+    A factor is rounded by up to 2^-9 of itself. Winograd's transforms turn that into about 1 % of
+    a map's deviation; a first block's direct convolution into 0.3 %.
+    """
+    tensors = given(shape, shift=8.0)
+    exact = [t.double().requires_grad_() for t in tensors]
+    mine = [t.requires_grad_() for t in tensors]
+    y, wanted = block(mine, shape[-1]), definition(exact, shape[-1])
+    assert y.dtype == torch.float32
+    centred = [t - t.mean((2, 3), keepdim=True) for t in (y, wanted)]
+    bound = 0.005 if shape[1] <= 4 else 0.025
+    assert 0 < error(*centred) < bound
+    upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
+    found = torch.autograd.grad(y, mine, upstream)
+    right = torch.autograd.grad(wanted, exact, upstream.double())
+    for place in (0, 1, 3):
+        assert error(found[place], right[place]) < bound
+    assert error(found[4], right[4]) < 1e-5
+
+
+def test_the_kernel_for_bfloat16_is_what_runs() -> None:
+    tensors = given(SHAPES[3], shift=0.0)
+    found = block(tensors, 1)
+    x, weight, bias, gamma, beta = tensors
+    assert not torch.equal(found, conv_block(x, weight, bias, gamma, beta, eps=EPS, padding=1))
+    with plain_operations():
+        assert block(tensors, 1).dtype == torch.bfloat16  # PyTorch's autocast
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[3]])
+def test_bytes_depend_on_neither_batch_nor_threads(shape: tuple[int, ...]) -> None:
+    tensors = [t.requires_grad_() for t in given(shape, shift=0.0)]
+    threads, outcomes = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            y = block(tensors, shape[-1])
+            outcomes.append([y, *torch.autograd.grad(y.square().sum(), tensors)])
+    finally:
+        torch.set_num_threads(threads)
+    for other in outcomes[1:]:
+        assert all(map(torch.equal, outcomes[0], other))
+    x, *weights = tensors
+    one = block([x[1:2].detach().contiguous(), *weights], shape[-1])
+    assert torch.equal(one, outcomes[0][0][1:2])
+
+
+def test_the_backward_pass_is_that_of_the_forward_pass() -> None:
+    """Autocast has ended when gradients are computed; they come from the same kernels."""
+    tensors = [t.requires_grad_() for t in given(SHAPES[3], shift=0.0)]
+    outside = torch.autograd.grad(block(tensors, 1).square().sum(), tensors)
+    with torch.autocast("cpu", torch.bfloat16):
+        x, weight, bias, gamma, beta = tensors
+        y = conv_block(x, weight, bias, gamma, beta, eps=EPS, padding=1)
+        inside = torch.autograd.grad(y.square().sum(), tensors)
+    assert all(map(torch.equal, outside, inside))
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("variant", ["avx2", "0"])
+def test_another_selection_leaves_it_to_pytorch(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DANCE_KERNELS", variant)
+    selected.cache_clear()
+    selected_for_bfloat16.cache_clear()
+    assert selected_for_bfloat16().loaded is None
+    assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.bfloat16
