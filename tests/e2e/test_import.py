@@ -505,6 +505,93 @@ def test_what_does_not_fit_is_refused(what: str, real: Real, tmp_path: Path) -> 
     assert not (tmp_path / "set").exists()
 
 
+ODD: dict[str, Callable[[Real], Any]] = {
+    "factor of many": lambda real: {"images": real.unit, "labels": real.labels, "factor": [1, 2]},
+    "rate of text": lambda real: {"images": real.unit, "labels": real.labels, "learning_rate": "x"},
+    "one class": lambda real: {"images": real.unit, "labels": real.labels, "classes": "cat"},
+    "classes of numbers": lambda real: {"images": real.unit, "labels": real.labels, "classes": 3},
+    "flat images": lambda real: {"images": real.unit.flatten(1), "labels": real.labels},
+    "whole images": lambda real: {"images": real.images.long(), "labels": real.labels},
+    "complex images": lambda real: [real.unit + 1j, real.labels],
+    "soft of others": lambda real: {
+        "images": real.unit, "labels": real.labels, "soft_labels": torch.ones(3, 3)
+    },
+    "mean of others": lambda real: {
+        "images": real.unit, "labels": real.labels, "mean": torch.ones(2), "std": torch.ones(2)
+    },
+    "whitening of others": lambda real: {
+        "images": real.unit, "labels": real.labels, "mean": torch.ones(1), "std": torch.ones(1),
+        "whitening_mean": torch.ones(3), "whitening_matrix": torch.eye(4),
+    },
+    "no experiments": lambda real: {"data": [], "accs_all_exps": {}},
+    "half an experiment": lambda real: {"data": [[real.unit, real.labels], [real.unit]]},
+    "no images": lambda real: [real.unit[:0], real.labels[:0]],
+    "text": lambda real: "images",
+    "nothing": lambda real: None,
+    "a list in itself": lambda real: [[[[[]]]]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_content_is_refused_in_one_message(what: str, real: Real, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "x.pt").write_bytes(saved(ODD[what](real)))
+    outcome = bring_in(tmp_path / "files", tmp_path / "set")
+    assert outcome.code == 2, outcome.err
+    assert [line for line in outcome.err.splitlines() if line.startswith("dance: ")]
+    assert "bug" not in outcome.err and not (tmp_path / "set").exists()
+
+
+def test_images_of_other_channels_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    pixels = torch.rand(10, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    content = {"images": pixels, "labels": torch.arange(10)}
+    (tmp_path / "files" / "x.pt").write_bytes(saved(content))
+    outcome = bring_in(tmp_path / "files", tmp_path / "set", data="fashion_mnist")
+    assert outcome.code == 2 and "must be grey" in outcome.err
+
+
+def test_data_of_ones_own(real: Real, tmp_path: Path) -> None:
+    """A path names the data: its classes, and a mean and a standard deviation that are computed."""
+    photos = tmp_path / "photos"
+    for split, count in (("train", 6), ("test", 3)):
+        for label, name in enumerate(("cat", "dog")):
+            folder = photos / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(real.images[2 * label + number % 2, 0].numpy()).save(
+                    folder / f"{number}.png"
+                )
+    (tmp_path / "files").mkdir()
+    content = {
+        "images": real.unit[:4], "labels": torch.tensor([0, 0, 1, 1]), "classes": ["dog", "cat"]
+    }  # fmt: skip
+    (tmp_path / "files" / "x.pt").write_bytes(saved(content))
+    outcome = bring_in(tmp_path / "files", photos / "set", data=str(photos))
+    assert outcome.code == 2 and "outside of the data folder" in outcome.err
+    outcome = bring_in(tmp_path / "files", tmp_path / "set", data=str(photos))
+    assert outcome.code == 0, outcome.err
+    condensed = dance.load(tmp_path / "set")
+    train = load(str(photos), "train")
+    assert condensed.classes == ("cat", "dog")
+    assert torch.equal(condensed.pixels, real.unit[[2, 3, 0, 1]])
+    assert condensed.normalization == train.normalization
+    assert condensed.provenance["data_fingerprint"] == train.fingerprint
+    done("evaluate", tmp_path / "set", *TINY)
+
+
+@pytest.mark.slow
+def test_imported_sets_are_ranked(real: Real, tmp_path: Path) -> None:
+    """Against as many random images as they have; not with labels of unknown teachers."""
+    imported(CASES["dm"], real, tmp_path / "dm")
+    words = ("--ranking", "--protocol=quick-v1", "--epochs=1", "--repeats=2", "--device=cpu")
+    found = done("evaluate", tmp_path / "dm" / "set", *words)
+    assert "robust" in found.out
+    imported(CASES["datm"], real, tmp_path / "datm")
+    outcome = command("evaluate", tmp_path / "datm" / "set", *words)
+    assert outcome.code == 2 and "--labels hard" in outcome.err
+
+
 def test_a_taken_place_and_missing_files_are_refused(real: Real, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     write_npz(real, tmp_path / "files")

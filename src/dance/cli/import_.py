@@ -13,11 +13,10 @@ from pathlib import Path
 from dance.cli.options import Parser, add_json
 from dance.cli.output import print_json
 from dance.condensed import imports
-from dance.condensed.container import RUN_FILE
 from dance.core.errors import ConfigError
-from dance.core.files import check_path
 from dance.core.progress import log
 from dance.data import DataConfig
+from dance.engine.rundir import RunDirectory
 from dance.evaluation import PROTOCOLS
 
 
@@ -74,7 +73,8 @@ def run(parsed: argparse.Namespace) -> None:
             raise ConfigError(f"--{option} must be one of {', '.join(known)}: got {value!r}")
     if parsed.protocol is not None:
         PROTOCOLS.get(parsed.protocol)
-    check_path(parsed.output)
+    place = RunDirectory(parsed.output)
+    place.check_outside(parsed.data)
     if parsed.output.exists() and (not parsed.output.is_dir() or any(parsed.output.iterdir())):
         raise ConfigError(
             f"--output must be a folder that is empty or does not exist: {parsed.output} is not; "
@@ -92,8 +92,7 @@ def run(parsed: argparse.Namespace) -> None:
         experiment=parsed.experiment,
     )
     made = imports.import_set(parsed.files, wanted)
-    place = parsed.output / RUN_FILE
-    made.save(place)
+    made.save(place.condensed)
     for note in made.provenance["notes"]:
         log(note)
     protocol = made.provenance["config"]["evaluation"]["protocol"]
@@ -102,6 +101,6 @@ def run(parsed: argparse.Namespace) -> None:
         f"{made.decoder.factor}, pixels {made.space}, {made.normalization.pack()[0]['name']}"
     )
     if parsed.json:
-        print_json({"path": place, **made.provenance})
+        print_json({"path": place.condensed, **made.provenance})
     else:
-        print(place)
+        print(place.condensed)

@@ -130,6 +130,17 @@ def rank(
             f"a ranking needs the settings with which a set was made: {path} does not record them; "
             "use a set that dance condense made"
         )
+    imported = condensed.origin == "imported"
+    if imported and labels == "soft" and condensed.soft_labels is not None:
+        raise ConfigError(
+            f"a ranking with soft labels needs the teachers, which {path} was imported without: "
+            "random images cannot get labels of the same kind; give --labels hard"
+        )
+    if len(set(condensed.counts)) > 1:
+        raise ConfigError(
+            "a ranking needs a set with as many images of each class, as its random selection has: "
+            f"{path} has {min(condensed.counts)} to {max(condensed.counts)}"
+        )
     given = {
         "data": data or made["data"],
         "source": to_plain(source),
@@ -142,7 +153,8 @@ def rank(
     run = replace(run, networks=(run.network.name,))
     run = replace(run, experts=replace(run.experts, count=max(1, run.experts.count)))
     context = prepare(run)
-    if context.train.fingerprint != condensed.provenance.get("data_fingerprint"):
+    recorded = condensed.provenance.get("data_fingerprint")
+    if context.train.fingerprint != recorded and not (imported and recorded is None):
         raise ArtifactError(
             f"a ranking must be made on the data of the set: {path} was made of other images than "
             f"{run.data} has now"

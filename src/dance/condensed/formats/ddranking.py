@@ -90,7 +90,7 @@ def _target(source: CondensedSet) -> _Target:
         kind = "grey images" if source.channels == 1 else f"a set of {name}"
         raise ConfigError(
             f"DD-Ranking scores colour sets of {', '.join(_TARGETS)}: got {kind}{hint}; score it "
-            "with dance evaluate"
+            "with dance evaluate --ranking"
         )
     target, known = _TARGETS[name], KNOWN.get(name)
     if source.resolution != target.size or source.num_classes != known.count:
@@ -102,7 +102,7 @@ def _target(source: CondensedSet) -> _Target:
     if white is not None and white.name != ZCA:
         raise ConfigError(
             f"DD-Ranking whitens pixels in [0, 1] (zca): got a set with {white.name}, of which its "
-            "test images would differ; score it with dance evaluate"
+            "test images would differ; score it with dance evaluate --ranking"
         )
     constants = known.constants
     if white is None and (source.normalization.mean, source.normalization.std) != constants:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.core.errors import ConfigError
+from dance.core.progress import log
 
 
 def write_indices(content: Content, path: Path) -> None:
@@ -24,6 +25,11 @@ def write_indices(content: Content, path: Path) -> None:
             "k_center, k_means): got a set whose images are no copies of training images; export "
             "these with --to npz"
         )
+    source = content.source.provenance.get("config", {}).get("source") or {}
+    if chosen := source.get("indices"):
+        log(f"they count among the training images that {chosen} had chosen (--source.indices)")
+    if chosen := source.get("classes"):
+        log(f"they count among the training images of the classes {', '.join(chosen)}")
     path.write_text("".join(f"{row}\n" for row in rows.tolist()), encoding="utf-8")
 
 

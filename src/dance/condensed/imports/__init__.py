@@ -193,6 +193,7 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
     found = Found(tuple(paths))
     candidates = _candidates(found, wanted.format)
     foreign = next(iter(candidates.values())).read(found, wanted.experiment)
+    _check_shapes(foreign)
     settled = _settle(found, candidates, foreign, wanted)
     kind = next(iter(candidates)) if len(candidates) == 1 else ""
     method = (
@@ -211,6 +212,8 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
     if foreign.unwhitened is not None and whitening != "none":
         _check_unwhitened(foreign, normalization)
     soft = _probabilities(foreign, notes)
+    decoder = decoders.of_factor(settled["factor"])
+    source = replace(wanted.source, statistics=settled["statistics"], size=foreign.images.shape[-1])
     provenance: dict[str, Any] = {
         "dataset": data.name,
         "label": f"{method} {IMPORTED}",
@@ -219,7 +222,10 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
         "imported_from": [path.name for path in paths],
         "config": {
             "data": wanted.data,
-            "source": to_plain(replace(wanted.source, statistics=settled["statistics"])),
+            "ipc": int(foreign.labels.bincount().max()),
+            "factor": decoder.factor,
+            "whitening": whitening,
+            "source": to_plain(source),
             "evaluation": {"protocol": settled["protocol"]},
             **({} if soft is None else {"labels": "soft"}),
         },
@@ -231,7 +237,7 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
         labels=foreign.labels,
         classes=data.classes,
         normalization=normalization,
-        decoder=decoders.of_factor(settled["factor"]),
+        decoder=decoder,
         space=space,
         origin="imported",
         provenance=provenance,
@@ -261,6 +267,8 @@ def _value(path: Path) -> Any:
     """What a file holds, see :attr:`Found.values`."""
     if path.is_dir():
         return path
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} must be a file or a folder: it is something else")
     if path.suffix == ".safetensors":
         raise DataError(
             f"{path} is a file of tensors, as dance writes them: a condensed set needs no import; "
@@ -387,10 +395,16 @@ class _Data:
     def normalization(self, whitening: str) -> Normalization:
         """From pixels to network input, with mean and std of the data set or of its programs."""
         known = self.known
+        if known and known.constants and len(known.constants[0]) != self.shape[1]:
+            kinds = {1: "grey", 3: "colour"}
+            raise DataError(
+                f"the images must be {kinds[len(known.constants[0])]}, as those of {self.name}: "
+                f"they are {kinds[self.shape[1]]}; name the right data with --data"
+            )
         pair = known and (
             (known.own_constants if self.statistics == "own" else None) or known.constants
         )
-        if pair and len(pair[0]) == self.shape[1] and whitening == "none":
+        if pair and whitening == "none":
             return Normalization(*pair)
         images = self.images
         if whitening == "none":
@@ -415,17 +429,8 @@ def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
     Raises:
         DataError: the labels or the classes are not those of the data set.
     """
-    images, labels, classes = foreign.images, foreign.labels, data.classes
-    if images.ndim != 4 or images.shape[2] != images.shape[3] or images.shape[1] not in (1, 3):
-        raise DataError(
-            f"images must be (n, C, S, S) with C 1 or 3: got {shown(images)}; store them as these"
-        )
-    if labels.shape != images.shape[:1] or labels.is_floating_point():
-        raise DataError(
-            f"there must be one whole number for each of {len(images)} images as their label: got "
-            f"{shown(labels)}"
-        )
-    labels, soft = labels.long(), foreign.soft
+    images, classes = foreign.images, data.classes
+    labels, soft = foreign.labels.long(), foreign.soft
     if soft is not None and soft.shape != (len(images), len(classes)):
         raise DataError(
             f"soft labels must be numbers of the {len(classes)} classes of {data.name} for each of "
@@ -477,6 +482,26 @@ def _order(stated: tuple[str, ...], classes: tuple[str, ...], data: _Data) -> li
             f"{list_some(stated)}; name the right data with --data"
         )
     return [found.index(label) for label in range(len(stated))]
+
+
+def _check_shapes(foreign: Foreign) -> None:
+    """Refuse what no set can be of.
+
+    Raises:
+        DataError: images or labels have another shape or type.
+    """
+    images, labels = foreign.images, foreign.labels
+    square = images.ndim == 4 and images.shape[2] == images.shape[3] and images.shape[1] in (1, 3)
+    if not square or not (images.is_floating_point() or images.dtype == torch.uint8):
+        raise DataError(
+            "images must be (n, C, S, S) with C 1 or 3, as floats or uint8: got "
+            f"{shown(images)}; store them as these"
+        )
+    if labels.shape != images.shape[:1] or labels.is_floating_point() or not len(labels):
+        raise DataError(
+            f"there must be one whole number for each of {len(images)} images as their label: got "
+            f"{shown(labels)}"
+        )
 
 
 def _check_list(candidates: Mapping[str, ImportFormat], data: str) -> None:
@@ -562,6 +587,28 @@ def plain_tensor(value: Any, dimensions: int) -> bool:
     return isinstance(value, Tensor | np.ndarray) and value.ndim == dimensions
 
 
-def as_tensor(value: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    """A tensor of a tensor or an array."""
-    return value if isinstance(value, Tensor) else torch.from_numpy(value.copy())
+def as_tensor(value: Any) -> Tensor:
+    """A tensor of a tensor or an array of plain numbers.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" or value.itemsize > 8:
+        raise DataError(f"there must be an array of numbers: got {shown(value)}")
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
+
+
+def as_number(value: Any, name: str) -> float:
+    """A number, which may be an array of a single one.
+
+    Raises:
+        DataError: it is none.
+    """
+    if isinstance(value, int | float):
+        return float(value)
+    numbers = as_tensor(value)
+    if numbers.numel() != 1 or numbers.is_complex():
+        raise DataError(f"{name} must be one number: got {shown(value)}")
+    return float(numbers)

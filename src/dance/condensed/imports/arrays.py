@@ -20,8 +20,10 @@ from dance.condensed.imports import (
     Foreign,
     Found,
     ImportFormat,
+    as_number,
     as_tensor,
     plain_tensor,
+    shown,
 )
 from dance.core.errors import DataError
 from dance.data.checks import list_some
@@ -53,16 +55,18 @@ def _read(found: Found, experiment: int | None) -> Foreign:
         notes.append("the channels of its images are the last axis")
     if unused := sorted(str(name) for name in arrays if name not in _USED):
         notes.append(f"of its arrays {list_some(unused)} are not used")
-    soft = arrays.get("soft_labels")
+    soft, classes = arrays.get("soft_labels"), arrays.get("classes", ())
     rate, factor = arrays.get("learning_rate"), arrays.get("factor")
+    if not isinstance(classes, list | tuple | np.ndarray) or np.ndim(classes) != 1:
+        raise DataError(f"classes must be a list of names: got {shown(classes)}")
     return Foreign(
         images,
         as_tensor(arrays["labels"]),
-        classes=tuple(map(str, arrays.get("classes", ()))),
+        classes=tuple(map(str, classes)),
         soft=None if soft is None else as_tensor(soft),
-        learning_rate=None if rate is None else float(rate),
+        learning_rate=None if rate is None else as_number(rate, "learning_rate"),
         normalization=_normalization(arrays),
-        factor=None if factor is None else int(factor),
+        factor=None if factor is None else int(as_number(factor, "factor")),
         notes=tuple(notes),
     )
 
@@ -80,21 +84,19 @@ def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
     """What the arrays say of it; None if they say nothing."""
     if "mean" not in arrays or "std" not in arrays:
         return None
-    try:
-        mean, std = (
-            tuple(as_tensor(arrays[name]).double().flatten().tolist()) for name in ("mean", "std")
-        )
-        white = None
-        if "whitening_mean" in arrays and "whitening_matrix" in arrays:
-            matrix = as_tensor(arrays["whitening_matrix"]).float()
-            name = ZCA if torch.allclose(matrix, matrix.T, atol=1e-5) else ZCA_STANDARDISED
-            white = Whitening(as_tensor(arrays["whitening_mean"]).float(), matrix, name)
-    except (AttributeError, RuntimeError, TypeError) as error:
+    mean, std = (
+        tuple(as_tensor(arrays[name]).double().flatten().tolist()) for name in ("mean", "std")
+    )
+    if "whitening_mean" not in arrays or "whitening_matrix" not in arrays:
+        return Normalization(mean, std)
+    center, matrix = (as_tensor(arrays[f"whitening_{name}"]).float() for name in ("mean", "matrix"))
+    if center.ndim != 1 or matrix.shape != (len(center), len(center)):
         raise DataError(
-            "mean, std and the whitening must be arrays of numbers, a mean and a std for each "
-            f"channel: got {list_some(sorted(arrays))}; leave them out to use those of --data"
-        ) from error
-    return Normalization(mean, std, white)
+            "whitening_mean must be (D,) and whitening_matrix (D, D): got "
+            f"{shown(center)} and {shown(matrix)}"
+        )
+    name = ZCA if torch.allclose(matrix, matrix.T, atol=1e-5) else ZCA_STANDARDISED
+    return Normalization(mean, std, Whitening(center, matrix, name))
 
 
 for _name, _kind, _title in (

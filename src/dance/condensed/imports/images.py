@@ -76,8 +76,11 @@ def _read_parquet(found: Found, experiment: int | None) -> Foreign:
         if name.startswith("train/") and _SOFT in pq.read_schema(path).names
     ]
     rows = [row for part in soft for row in part]
-    if rows and len(rows) != len(labels):
-        raise DataError(f"{_SOFT} must be in all files of the set, or in none")
+    if rows and (len(rows) != len(labels) or len({len(row or ()) for row in rows}) != 1):
+        raise DataError(
+            f"{_SOFT} must be a list of as many numbers in every row of every file of the set: it "
+            "is not; correct it, or leave the column out"
+        )
     return Foreign(
         images,
         labels,

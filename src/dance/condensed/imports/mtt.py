@@ -42,7 +42,9 @@ def _parts(found: Found) -> dict[str, list[Path]]:
             parts["labels"].append(path)
         elif plain_tensor(value, 2) and is_tensor and value.is_floating_point():
             parts["soft"].append(path)
-        elif type(value) is float or (is_tensor and value.numel() == 1):
+        elif type(value) is float or (
+            is_tensor and value.numel() == 1 and value.is_floating_point()
+        ):
             parts["rate"].append(path)
         else:
             parts["other"].append(path)
