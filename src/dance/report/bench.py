@@ -35,13 +35,14 @@ _FILES = (
 )  # fmt: skip
 _TEXTS = (
     "data", "method", "point", "network", "protocol", "labels", "budget", "status", "interval_over",
-    "difference_over", "verdict", "published_source", "runs", "notes", "reason",
+    "difference_over", "verdict", "published_source", "machine", "runs", "notes", "reason",
 )  # fmt: skip
 _NUMBERS = (
     "ipc", "bytes_per_class", "accuracy", "over_condensations", "over_networks", "condensations",
     "networks", "low", "high", "best_epoch", "difference", "difference_low", "difference_high",
     "published", "published_std", "minus_published", "storage_bytes", "build_seconds",
-    "score_seconds", "ratio", "bootstrap_low", "bootstrap_high",
+    "score_seconds", "ratio", "bootstrap_low", "bootstrap_high", "decoded_images",
+    "updates", "condense_seconds", "networks_seconds", "networks_bytes",
 )  # fmt: skip
 _WHOLE = "whole"
 """Stands for a method in the rows of the whole training set."""
@@ -89,6 +90,16 @@ class Result:
     def run(self) -> str:
         """Its first run directory, below that of the bench; empty if it names none."""
         return str(self.row["runs"] or "").partition(" ")[0]
+
+    @property
+    def remarks(self) -> str:
+        """What stands below its method: budget, and decoded images if these are more."""
+        row, parts = self.row, [self.row["budget"]]
+        if row["decoded_images"] and row["ipc"] and row["bytes_per_class"]:
+            classes = round((row["storage_bytes"] or 0) / row["bytes_per_class"])
+            if row["decoded_images"] > classes * row["ipc"]:
+                parts.append(format.plural(row["decoded_images"], "decoded image"))
+        return ", ".join(filter(None, parts))
 
     @property
     def words(self) -> str:
@@ -205,7 +216,7 @@ def content(bench: Bench) -> dict[str, Any]:
         "settings": ", ".join([plan.get("config") or "those of the papers", *changed]),
         "left_out": str(plan.get("left_out") or ""),
         "tiles": _tiles(bench),
-        "facets_shown": _facets(bench.rows),
+        "facets_shown": _facets([each for each in bench.rows if each.kind != _WHOLE]),
         "groups": _groups(done, bench.of(_WHOLE)),
         "shown": shown,
         "more": [name for name in _columns(done) if name not in (*_TEXTS, *_NUMBERS)],
@@ -218,7 +229,12 @@ def content(bench: Bench) -> dict[str, Any]:
         "figure": _figure(bench.directory),
         "lost": bench.of("lost"),
         "other": bench.of("other"),
-        "other_columns": _columns(bench.of("other")),
+        "other_columns": [
+            name for name in _columns(bench.of("other")) if name not in ("status", "runs")
+        ],
+        "machines": list(
+            dict.fromkeys(each.row["machine"] for each in done if each.row["machine"])
+        ),
         "files": [name for name in _FILES if (bench.directory / name).is_file()],
     }
 
@@ -267,8 +283,9 @@ def _groups(done: Sequence[Result], whole: Sequence[Result]) -> list[Group]:
         ratio = f"{ratios.pop():.2g}\N{NO-BREAK SPACE}%" if len(ratios) == 1 else ""
         rows += [each for each in whole if _place(each) == _place(rows[0])]
         notes = dict.fromkeys(each.row["notes"] for each in rows if each.row["notes"])
+        longest = [note for note in notes if not any(note in n and n != note for n in notes)]
         common = dict(zip(_GROUP, key, strict=True))
-        found.append(Group(common, ipc, ratio, tuple(rows), tuple(notes)))
+        found.append(Group(common, ipc, ratio, tuple(rows), tuple(longest)))
     return found
 
 

@@ -35,15 +35,14 @@ def test_the_table_shows_numbers_titles_intervals_and_published_ones(tmp_path):
     )
     assert head[:2] == ["Method", "Accuracy %"]
     assert first[0] == "DANCE40 steps ·seed0" and first[1] == "71.069.5 to 72.5"
-    assert first[head.index("Published %")] == "73.0 ± 0.3"
-    assert first[head.index("Ours - published")] == "-2.0"
+    assert first[head.index("Published %")] == "73.0 ± 0.3ours -2.0"
     assert second[head.index("Difference")] == "-5.0-8.0 to -2.0worse"
     assert {"href": "cells/digits-dance-ipc1-seed0/"} in page.all("a")
     assert {"href": "results.md"} in page.all("a") and {"href": "results.csv"} not in page.all("a")
     assert "Left out of the whole plan: ipc 50; data cifar100." in page.text
     assert page.tables[-1][1:] == [
-        ["digits-idm-ipc1-seed0", "failed", "no <b>memory</b>"],
-        ["digits-idm-ipc10-seed0", "not run", ""],
+        ["digits-idm-ipc1-seed0", "idm", "failed", "no <b>memory</b>"],
+        ["digits-idm-ipc10-seed0", "idm", "not run", ""],
     ]
     assert "dance bench plan.yaml --quick" in page.text
 
@@ -59,7 +58,7 @@ def test_results_of_another_kind_are_a_table(tmp_path):
     time = {"data": "digits", "ipc": 1, "method": "dm", "status": "done", "step_seconds": 0.25}
     page = Page(build(write_bench(tmp_path, [time | {"runs": "x"}])).read_text(encoding="utf-8"))
     head, line = page.tables[0]
-    assert dict(zip(head, line, strict=True))["Step seconds"] == "0.25"
+    assert dict(zip(head, line, strict=True))["Step seconds"] == "250.0 ms"
 
 
 def test_the_figure_of_a_bench_is_on_its_page(tmp_path):
