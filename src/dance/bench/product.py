@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from dance.core.yaml_file import read_yaml, to_yaml
 
 _ESTIMATING = 120.0
 """Seconds after which no further kind of cell is estimated."""
+_START, _WAYS = 4.0, 10
+"""Seconds to start the process that measures the memory of a method, and about how many steps all
+ways to measure DANCE take, of which the literal loop takes most."""
 _SHARED = ("experts", "trajectories", "bank of real features")
 """Phases whose results cells share, by the name that an estimate gives them."""
 
@@ -181,15 +185,15 @@ def _phases(cell: Cell) -> Sequence[Mapping[str, Any]]:
 
 def _seconds(cell: Cell, phases: Sequence[Mapping[str, Any]], shared: set[str]) -> float:
     """The sum of the phases, without those that another cell has."""
+    if (timing := cell.plan.timing) is not None:
+        steps = [p["seconds_per_step"] for p in phases if p["name"].startswith("condensing")]
+        steps += (_WAYS - 1) * steps[:1] if timing.reference else []
+        return (timing.rounds + 2) * math.fsum(steps) + _START * len(steps)
     run, total = cell.config, 0.0
     seeds = {"experts": run.experts.seed_in(run.seed)}
     seeds["trajectories"] = run.trajectories.seed_in(run.seed)
     for phase in phases:
         name = phase["name"]
-        if cell.plan.timing is not None:  # with the first round, and the step for the memory
-            rounds = cell.plan.timing.rounds + 2
-            total += rounds * phase["seconds_per_step"] if name.startswith("condensing") else 0.0
-            continue
         if cell.seconds is not None and name.startswith("condensing"):
             total += cell.seconds
             continue
