@@ -95,6 +95,7 @@ MLP = {"ipc": [1], "settings": {"network": {"name": "mlp"}}}
         (("methods", "--updates", "1"), "methods: data must be given: Names or paths of data sets"),
         (("methods", "digits", "--updates", "1", "--methods", "dn"), "unknown method 'dn'"),
         (("methods", "digits", "--updates", "1", "--options.power", "4"), "unknown option"),
+        (("methods", "digits", "--seconds", "3", "--cell", "x"), "must name a cell that is timed"),
         (("sped", "digits"), "known name: got 'sped'; did you mean 'speed'?"),
         ((), "required: WHAT"),
     ],

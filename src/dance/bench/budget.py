@@ -41,7 +41,8 @@ def condense(cell: Cell, directory: Path, command: Sequence[str]) -> Path:
     if steps is None:
         steps = cell.better_steps(first) or _steps_in(cell.config, cell.seconds)
         log(f"{cell.seconds:g} seconds of condensing: {plural(steps, 'step')}")
-    engine.run(build_run({"options": {"iterations": steps}}, base=cell.config), run, command)
+    config = build_run({"options": {"iterations": steps}}, base=cell.config)
+    engine.run(config, run, command, snapshots=cell.plan.snapshots)
     better = cell.better_steps(run)
     if better is None or first.exists():
         return run

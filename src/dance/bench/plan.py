@@ -33,6 +33,7 @@ from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
 from dance.core.files import read_json
 from dance.core.progress import log
 from dance.core.yaml_file import read_yaml
+from dance.data import DataConfig
 from dance.data.find import find
 from dance.engine import RunConfig
 from dance.engine.snapshots import snapshot_steps
@@ -58,7 +59,9 @@ _OF_THE_PLAN = ("data", "method", "ipc", "seed", "networks", "evaluation.protoco
 _EVALUATION = "evaluation."
 """Axes of this section change how a set is scored, so that they need no further condensation."""
 _QUICK = "quick"
-_RUNS_ONLY = ("networks", "protocols", "axes", "variants", "budget")
+_RUNS_ONLY = (
+    "networks", "protocols", "axes", "variants", "budget", "whole", "snapshots", "figure",
+)  # fmt: skip
 """Fields of a plan that say nothing to one that measures time."""
 _LONGEST = 120
 """Largest number of characters in the name of a cell."""
@@ -581,7 +584,8 @@ def _every_method() -> list[str]:
 def _is_found(plan: Bench, data: str) -> bool:
     """Whether there is a copy of a data set that can be used without the network."""
     try:
-        find(data, replace(resolve(data, overrides=plan.settings).source, offline=True))
+        source = build(DataConfig, plan.settings.get("source", {}), "source")
+        find(data, replace(source, offline=True))
     except DanceError:
         log(f"no copy of {data} was found, so it is left out; --data-root says where to look")
         return False

@@ -22,7 +22,7 @@ from dance.bench.speed import measure
 from dance.cli.options import Parser, add_json, add_settings
 from dance.cli.output import print_json, print_table
 from dance.core.config import nested
-from dance.core.errors import ConfigError
+from dance.core.errors import ConfigError, nearest
 from dance.core.files import read_json
 from dance.core.format import plain, plural, seconds
 from dance.core.yaml_file import from_yaml
@@ -175,7 +175,12 @@ def _make(plan: Bench, directory: Path, parsed: argparse.Namespace) -> None:
     """Make one cell of the plan in this process: one that measures, or chooses its steps."""
     from dance import report  # it imports matplotlib, which is slow
 
-    (cell,) = [cell for cell in plan.cells() if cell.name == parsed.cell]
+    timed = (c for c in plan.cells() if isinstance(c, TimingCell) or c.seconds is not None)
+    cells = {cell.name: cell for cell in timed}
+    if parsed.cell not in cells:
+        near = nearest(parsed.cell, cells)
+        raise ConfigError(f"--cell must name a cell that is timed: got {parsed.cell!r}{near}")
+    cell = cells[parsed.cell]
     if isinstance(cell, TimingCell):
         measure(cell, directory)
     else:
