@@ -482,7 +482,7 @@ WRONG: dict[str, tuple[Callable[[Real], Any], tuple[str, ...], str]] = {
         "found x.pt: a dictionary of 'state_dict', 'epoch'",
     ),
     "another format": (
-        lambda real: [real.unit, real.labels], ("--format=mtt",), "must be of mtt",
+        lambda real: [real.unit, real.labels], ("--format=mtt",), "format that dance reads, mtt",
     ),
     "a factor too high": (
         lambda real: [real.unit, real.labels], ("--format=ncfm", "--factor=99"), "factor",

@@ -34,10 +34,12 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "--data",
         metavar="DATA",
         required=True,
-        help="name or path of the images of which the set was made; it settles classes and "
-        "normalisation",
+        help="name or path of the images of which the set was made, which settle classes and "
+        "normalisation (required)",
     )
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder to write (required)"
+    )
     names = imports.IMPORTS.names()
     for option, metavar, candidates, text in (
         ("format", "{" + ",".join(names) + "}", names, "format of the files (default: recognised)"),
@@ -61,6 +63,9 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         ("experiment", "which set of a file with several, from 1 (default: the last)"),
     ):  # fmt: skip
         parser.add_argument(f"--{option}", metavar="N", type=int, help=text)
+    parser.add_argument(
+        "--offline", action="store_true", help="do not download the images of --data"
+    )
     add_json(parser)
 
 
@@ -82,7 +87,7 @@ def run(parsed: argparse.Namespace) -> None:
         )
     wanted = imports.Wanted(
         data=parsed.data,
-        source=DataConfig(root=parsed.data_root),
+        source=DataConfig(root=parsed.data_root, offline=parsed.offline),
         format=parsed.format,
         factor=parsed.factor,
         protocol=parsed.protocol,

@@ -250,8 +250,9 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
 def shown(value: Any) -> str:
     """What a value of a file is, in a few words, for a message."""
     if isinstance(value, Path):
-        what = describe(value) if value.is_file() else None
-        return what or ("a folder" if value.is_dir() else "a file of an unknown kind")
+        if value.is_dir():
+            return f"a folder with {list_some(sorted(path.name for path in value.iterdir())) or 'nothing in it'}"
+        return describe(value) or "a file of an unknown kind"
     if isinstance(value, Tensor | np.ndarray):
         kind = str(value.dtype).removeprefix("torch.")
         return f"{'x'.join(map(str, value.shape)) or 'one number'} {kind}"
@@ -294,13 +295,11 @@ def _candidates(found: Found, name: str | None) -> dict[str, ImportFormat]:
     formats = {each: IMPORTS.get(each) for each in names}
     matching = {each: kind for each, kind in formats.items() if kind.recognises(found)}
     if not matching:
-        what = f"{name} ({formats[name].title})" if name else "a format that dance reads"
-        others = (
-            ""
-            if name
-            else f"; it reads {', '.join(f'{n} ({f.title})' for n, f in formats.items())}"
+        what = f"{name} ({formats[name].title})" if name else f"one of {', '.join(names)}"
+        raise DataError(
+            f"the files must be of a format that dance reads, {what}: found {found}; see "
+            "docs/interop.md for what each format holds"
         )
-        raise DataError(f"the files must be of {what}: found {found}{others}")
     stated = [each for each in matching if _says(found, each)]
     return {each: matching[each] for each in stated or matching}
 
