@@ -251,7 +251,8 @@ def shown(value: Any) -> str:
     """What a value of a file is, in a few words, for a message."""
     if isinstance(value, Path):
         if value.is_dir():
-            return f"a folder with {list_some(sorted(path.name for path in value.iterdir())) or 'nothing in it'}"
+            names = sorted(path.name for path in value.iterdir())
+            return f"a folder with {list_some(names) or 'nothing in it'}"
         return describe(value) or "a file of an unknown kind"
     if isinstance(value, Tensor | np.ndarray):
         kind = str(value.dtype).removeprefix("torch.")
