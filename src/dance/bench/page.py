@@ -141,6 +141,13 @@ def ceilings(cases: Sequence[Record]) -> str:
     return "; ".join(parts)
 
 
+def busy(cases: Sequence[Record]) -> str:
+    """A warning if the machine had other work; else empty."""
+    if all(case["machine"]["load_average"] <= case["machine"]["cores"] for case in cases):
+        return ""
+    return "The machine was busy: on an idle one, all times are shorter. Only ratios hold."
+
+
 def preface(cases: Sequence[Record]) -> list[str]:
     """Lines of Markdown about the machine, and how the measurements were made."""
     made = [
@@ -153,6 +160,7 @@ def preface(cases: Sequence[Record]) -> list[str]:
     lines = [line for text in dict.fromkeys(made) for line in (text, "")]
     if cases:
         lines += [f"Load before the cells: {min(loads):.1f} to {max(loads):.1f}.", ""]
+    lines += [f"**{text}**", ""] if (text := busy(cases)) else []
     if peak := ceilings(cases):
         lines += [f"Peak rates of the machine: {peak} (read and written).", ""]
     return [*lines, _METHOD if any(case["phases"] for case in cases) else _NO_REFERENCE]

@@ -198,7 +198,7 @@ def _print(plan: Bench, directory: Path, found: Sequence[dict[str, Any]]) -> Non
         cases = read_json(path.with_suffix(".json"))["measured"]
         tables = page.tables(cases, page.median)
         more = [f"ceilings: {peak}"] if (peak := page.ceilings(cases)) else []
-        more += page.left_out(found)
+        more += [page.busy(cases), *page.left_out(found)]
     for table in tables:
         print_table(table.columns, table.rows, table.title)
     for line in filter(None, more):

@@ -126,6 +126,14 @@ def test_without_the_reference_only_iterations_are_shown() -> None:
     assert "a processor, 2 threads" in table.note and "NVIDIA A100" in table.note
 
 
+def test_a_busy_machine_is_named() -> None:
+    assert "**The machine was busy" not in " ".join(page.preface([RECORD]))
+    machine = RECORD["machine"] | {"load_average": 12.6}
+    lines = page.preface([RECORD, RECORD | {"machine": machine}])
+    assert "Load before the cells: 0.2 to 12.6." in lines
+    assert any(line.startswith("**The machine was busy") for line in lines)
+
+
 def test_files_hold_every_entry_and_what_has_no_result(tmp_path: Path) -> None:
     plan = read_plan("speed", {"data": ["cifar10"], "ipc": [10, 50], "methods": ["mtt"]})
     first, second = plan.cells()
