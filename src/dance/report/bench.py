@@ -221,6 +221,7 @@ def content(bench: Bench) -> dict[str, Any]:
         "shown": shown,
         "more": [name for name in _columns(done) if name not in (*_TEXTS, *_NUMBERS)],
         "legend_rows": _legend(done),
+        "legend_of_lines": _legend(done, methods=bool(done and _axis(done))),
         "costs": _cost_charts(done),
         "multiples": _multiples(done),
         "dots": _dots(done),
@@ -293,9 +294,13 @@ def _place(each: Result) -> tuple[Any, ...]:
     return each.row["data"], each.row["network"]
 
 
-def _legend(done: Sequence[Result]) -> list[tuple[str, str, str]]:
-    """Name, classes and outline of each series."""
-    return list(dict.fromkeys((each.method, *each.look) for each in done))
+def _legend(done: Sequence[Result], *, methods: bool = False) -> list[tuple[str, str, str]]:
+    """Name, classes and outline of each series, or of each method, whatever its axes."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for each in done:
+        name = each.method.partition(", ")[0] if methods else each.method
+        found.setdefault(name, (name, *each.look))
+    return list(found.values())
 
 
 def _by_setting(done: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
@@ -326,7 +331,7 @@ def _cost_charts(done: Sequence[Result]) -> list[tuple[str, LineChart]]:
                 for each in rows
                 if each.row[column] is not None
             ]
-            if len(points) > 1:
+            if len({point.x for point in points}) > 1:
                 title = f"{data}: {label}"
                 charts.append(
                     (data, point_chart(title, setting, points, label, text, joined=False))
@@ -371,34 +376,43 @@ def _axis(rows: Sequence[Result]) -> str:
 
 
 def _dots(done: Sequence[Result]) -> list[tuple[str, str, DotChart]]:
-    """Ours beside the published numbers: data set, setting and chart, where there are any."""
+    """Accuracies with their intervals, and published ones: data set, setting and chart.
+
+    Where a chart of :func:`_multiples` has the others, only results with a published number.
+    """
     charts = []
     for (data, setting), rows in _by_setting(done).items():
-        pairs = [each for each in rows if each.row["published"] is not None]
-        if not pairs:
+        single = len({each.row["ipc"] for each in rows}) == 1 and not _axis(rows)
+        shown = [each for each in rows if single or each.row["published"] is not None]
+        if len(shown) < (2 if single else 1):
             continue
-        values = [each.row[name] for each in pairs for name in ("accuracy", "published")]
-        marks = [mark for mark in ticks(min(values), max(values)) if 0 <= mark <= 100]
-        low, high = min(*marks, *values), max(*marks, *values)
+        values = [each.row[name] for each in shown for name in ("accuracy", "published")]
+        known = [value for value in values if value is not None]
+        marks = [mark for mark in ticks(min(known), max(known)) if 0 <= mark <= 100]
+        low, high = min(*marks, *known), max(*marks, *known)
 
         def place(value: float, low: float = low, high: float = high) -> float:
             return round(100 * (min(max(value, low), high) - low) / (high - low), 3)
 
-        drawn = [
-            DotRow(
-                name=f"{each.method}, ipc {each.row['ipc']}",
-                subject=each.look[0],
-                network="",
-                dots=(),
-                mean=place(each.row["accuracy"]),
-                interval=None
-                if each.row["low"] is None
-                else (place(each.row["low"]), place(each.row["high"])),
-                text=f"{each.row['minus_published']:+.1f}",
-                published=place(each.row["published"]),
+        drawn = []
+        for each in shown:
+            row, gap = each.row, each.row["minus_published"]
+            name = each.method if single else f"{each.method}, ipc {row['ipc']}"
+            text = f"{row['accuracy']:.1f}" + ("" if gap is None else f" ({gap:+.1f})")
+            drawn.append(
+                DotRow(
+                    name=name,
+                    subject=each.look[0],
+                    network="",
+                    dots=(),
+                    mean=place(row["accuracy"]),
+                    interval=None
+                    if row["low"] is None
+                    else (place(row["low"]), place(row["high"])),
+                    text=text.replace("-", "\N{MINUS SIGN}"),
+                    published=None if row["published"] is None else place(row["published"]),
+                )
             )
-            for each in pairs
-        ]
         axis = tuple(Tick(place(mark), f"{mark:g} %") for mark in marks)
         charts.append((data, setting, DotChart(axis, tuple(drawn))))
     return charts
