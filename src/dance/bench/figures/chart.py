@@ -47,7 +47,12 @@ def lines(rows: Sequence[Row], text: str) -> Picture:
     across = min(_COLUMNS, len(panels))
     down = -(-len(panels) // across)
     width = max(_PANEL[0] * across, 8.0)
-    top, picture = framed(rows, text, width, _PANEL[1] * down + 1.0)
+    top, picture = framed(
+        f"{rows[0]['title']}\n{_facts(rows)}",
+        f"{text} {_spread(rows)}".strip(),
+        width,
+        _PANEL[1] * down + 1.0,
+    )
     axes = top.subplots(down, across, squeeze=False).flatten()
     handles: dict[str, Any] = {}
     for axis, ((data, ipc, quantity), members) in zip(axes, panels.items(), strict=False):
@@ -74,24 +79,22 @@ def lines(rows: Sequence[Row], text: str) -> Picture:
     return picture
 
 
-def framed(
-    rows: Sequence[Row], text: str, width: float, height: float
-) -> tuple[SubFigure, Picture]:
+def framed(title: str, text: str, width: float, height: float) -> tuple[SubFigure, Picture]:
     """A figure with its title above and a text below, and the part between them.
 
     Args:
-        rows: whose ``title``, ``budget`` and ``seed`` the title states.
+        title: lines above the figure.
         text: under the figure.
         width: of the figure in inches.
         height: of the part with the title, in inches.
     """
-    wrapped = textwrap.wrap(f"{text} {_spread(rows)}".strip(), int(width * _LETTERS))
+    wrapped = textwrap.wrap(text, int(width * _LETTERS))
     below = _LINE * len(wrapped) + 0.25
     picture = Picture(figsize=(width, height + below), layout="constrained", facecolor="white")
     parts: Any = picture.subfigures(2, 1, height_ratios=(height, below))
     top, bottom = parts
-    facts = textwrap.fill(_facts(rows), int(width * _LETTERS))
-    top.suptitle(f"{rows[0]['title']}\n{facts}", fontsize=11.5)
+    lines_above = [textwrap.fill(line, int(width * _LETTERS)) for line in title.splitlines()]
+    top.suptitle("\n".join(lines_above), fontsize=11.5)
     bottom.text(
         0.02, 1.0, "\n".join(wrapped), va="top", fontsize=9, color="#333333", linespacing=1.3
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from dance.bench.figures import FIGURES, Figure, Finished, Row, trained
@@ -32,7 +31,7 @@ class Fig3bSettings:
 def measure(bench: Finished) -> list[Row]:
     """A row for each data set, seed and lambda: mean and deviation over experts, in percent."""
     plan, rows = bench.plan, []
-    values = torch.linspace(0, 1, bench.settings.points, dtype=torch.float64).tolist()
+    values = [point / (bench.settings.points - 1) for point in range(bench.settings.points)]
     for data in plan.data:
         for seed in plan.seeds:
             config = plan.reference(data, plan.ipc[0], seed)

@@ -71,7 +71,7 @@ def draw(rows: Sequence[Row], text: str) -> Picture:
     grids = [montage(members) for members in sets]
     width = max(grid.shape[1] for grid in grids) + 2 * _CELL // 4
     height = sum(grid.shape[0] + 2 * _HEADER for grid in grids)
-    top, picture = framed(rows, text, width / _PIXELS, height / _PIXELS + 0.9)
+    top, picture = framed(rows[0]["title"], text, width / _PIXELS, height / _PIXELS + 0.5)
     axes = top.subplots(
         len(grids), 1, squeeze=False, height_ratios=[grid.shape[0] for grid in grids]
     ).flatten()
@@ -79,6 +79,7 @@ def draw(rows: Sequence[Row], text: str) -> Picture:
         first = members[0]
         images = f"{plural(first['ipc'], 'image')} per class, {square(first['pixels'])} pixels"
         about = f"{first['series']}, {first['data']}, {images}, seed {first['seed']}"
+        about += f"; {first['budget']}" if first["budget"] else ""
         axis.set_title(about, fontsize=9.5, pad=20)
         axis.imshow(grid, interpolation="nearest")
         axis.set_axis_off()
