@@ -179,7 +179,7 @@ def test_a_run_that_was_much_too_short_is_repeated_once(
 ) -> None:
     """Killed between the two runs, the second has the number of steps that the first one gives."""
     monkeypatch.setattr(budget, "_steps_in", lambda run, seconds: 1)
-    given = {"methods": ["dm"], "budget": {"seconds": 0.5}}
+    given = {"methods": ["dm"], "budget": {"seconds": 3.0}}
     (row,) = make(tmp_path, **given)
     first = tmp_path / "cells/digits-dm-ipc1-seed0-first"
     assert read_yaml(first / "config.yaml")["options"]["iterations"] == 1 < row["updates"]
