@@ -27,9 +27,10 @@ from dance.core.files import read_json, read_tensors, write_tensors
 from dance.core.yaml_file import read_yaml
 from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
+from dance.engine.config import plain_settings
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
-from dance.kernels import selected
+from dance.kernels import selected, selected_for_bfloat16
 from dance.methods import METHODS
 from dance.methods.dance import DANCECondensation, DANCEConfig
 from dance.networks import NetworkConfig, build
@@ -131,10 +132,11 @@ class TestDirectory:
         assert {path.name for path in finished.iterdir()} == {
             "config.yaml", "environment.json", "metrics.jsonl", "initial.safetensors",
             "random.safetensors", "condensed.safetensors", "scores.json", "costs.json", "done",
+            "insight.safetensors",
         }  # fmt: skip
 
     def test_configuration(self, finished) -> None:
-        assert read_yaml(finished / "config.yaml") == to_plain(CONFIG)
+        assert read_yaml(finished / "config.yaml") == plain_settings(CONFIG)
 
     def test_environment(self, finished) -> None:
         found = read_json(finished / "environment.json")
@@ -181,7 +183,7 @@ class TestDirectory:
         assert sets["random"].provenance["label"] == "Random selection"
         provenance = sets["condensed"].provenance
         assert provenance["label"] == "DANCE" and provenance["seed"] == 0
-        assert provenance["config"] == to_plain(CONFIG)
+        assert provenance["config"] == plain_settings(CONFIG)
         assert len(provenance["config_hash"]) == len(digest({}))
         assert provenance["train_images"] == len(train.labels)
         assert any("held out" in note for note in provenance["notes"])
@@ -398,6 +400,26 @@ class TestResume:
         message = f"kernels of this run so far: {before}; it continues with {now}: results are"
         assert message in capsys.readouterr().err
         assert read_json(place / "environment.json")["kernels"] == f"{before}, then {now}"
+
+    def test_other_kernels_are_refused_in_bfloat16(self, tmp_path, monkeypatch) -> None:
+        if selected_for_bfloat16().loaded is None:
+            pytest.skip("there are no kernels to change from")
+        config = replace(CONFIG, precision="auto")
+        assert config.precision == "bfloat16"
+        place = interrupted(config, tmp_path / "run", 3)
+        monkeypatch.setenv("DANCE_KERNELS", "0")
+        choices = (selected, selected_for_bfloat16)
+        for choice in choices:
+            choice.cache_clear()
+        try:
+            with pytest.raises(ArtifactError, match="must be continued with the kernels"):
+                run(config, place, resume=True)
+            # on such a machine, the same settings are those of another run
+            with pytest.raises(ArtifactError, match="'bfloat16' there, 'float32' now"):
+                run(replace(CONFIG, precision="auto"), place)
+        finally:
+            for choice in choices:
+                choice.cache_clear()
 
     def test_a_finished_run(self, copy) -> None:
         with at_step(0, lambda: pytest.fail("condensed again")):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from dance.core.config import AtLeastOne, Count, Option, build, configuration, to_plain
+from dance.core.device import select
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
 from dance.data.config import DataConfig
@@ -17,6 +18,7 @@ from dance.evaluation.protocol import EvaluationConfig
 from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.experts.trajectories import TrajectoryConfig
+from dance.kernels import selected_for_bfloat16
 from dance.methods import METHODS, Method
 from dance.networks import NETWORKS
 from dance.networks.protocol import NetworkConfig
@@ -34,6 +36,12 @@ def _memory(text: str | None) -> str | None:
     if text is not None:
         in_bytes(text)
     return text
+
+
+def _fastest_precision(device: str) -> str:
+    """The precision that ``auto`` means on a device."""
+    on_cpu = select(device).type == "cpu"
+    return "bfloat16" if on_cpu and selected_for_bfloat16().loaded is not None else "float32"
 
 
 @configuration
@@ -73,8 +81,9 @@ class RunConfig:
     device: Annotated[str, Option(metavar="DEVICE"), AfterValidator(_device)] = "auto"
     """Device of the run: auto, cpu, cuda or cuda:N, such as cuda:1. It does not affect the
     result."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the arithmetic of the networks: float32 or bfloat16."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Precision of the arithmetic of the networks: float32, bfloat16, or auto, which is replaced by
+    bfloat16 on a CPU with kernels for it (AVX512-BF16), and by float32 elsewhere."""
     chunk: AtLeastOne | None = None
     """Number of classes that go through one forward pass together (none: as many as fit in memory).
     It does not affect the result beyond rounding."""
@@ -102,7 +111,9 @@ class RunConfig:
     """Which experts give soft labels."""
 
     def __post_init__(self) -> None:
-        """Use the default options of the method if there are none; refuse those of another one."""
+        """Use the method's default options if there are none, and choose an open precision."""
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", _fastest_precision(self.device))
         kind = METHODS.get(self.method).Config
         if self.options is None:
             object.__setattr__(self, "options", kind())

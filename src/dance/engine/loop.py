@@ -451,7 +451,7 @@ def _write_environment(
     kernels = None
     if context.device.type == "cpu":
         chosen = selected_for_bfloat16() if context.bfloat16 else selected()
-        kernels = _kernels(directory, chosen.name)
+        kernels = _kernels(directory, chosen.name, context.config.precision)
     content = {
         "version": __version__,
         "python": platform.python_version(),
@@ -468,8 +468,12 @@ def _write_environment(
     write_json(directory.environment, content)
 
 
-def _kernels(directory: RunDirectory, now: str) -> str:
-    """Names of the kernels of all attempts, this one last; a change is logged."""
+def _kernels(directory: RunDirectory, now: str, precision: str) -> str:
+    """Names of the kernels of all attempts, this one last; a change is logged.
+
+    Raises:
+        ArtifactError: a run in bfloat16 began with other kernels, which round other numbers.
+    """
     try:
         before = read_json(directory.environment)["kernels"]
     except (ArtifactError, LookupError, TypeError):  # the first attempt, or the file is damaged
@@ -478,6 +482,12 @@ def _kernels(directory: RunDirectory, now: str) -> str:
         return now
     if before.rpartition(", then ")[2] == now:
         return before
+    if precision == "bfloat16":
+        raise ArtifactError(
+            f"{directory.path} must be continued with the kernels that it began with, since its "
+            f"precision is bfloat16: they were {before}, and are {now} here; use such a processor, "
+            "or another --output"
+        )
     log(
         f"kernels of this run so far: {before}; it continues with {now}: results are equal only up "
         "to rounding"
