@@ -243,10 +243,12 @@ class SideBySide:
 
     Attributes:
         rows: names of classes, with a strip of each set.
+        pixelated: whether they are small, so that they are enlarged without smoothing.
         coding: how the images are stored in the page, if not without loss; else empty.
     """
 
     rows: tuple[tuple[str, tuple[Strip, ...]], ...]
+    pixelated: bool
     coding: str
 
 
@@ -282,7 +284,8 @@ def side_by_side(samples: Sequence[Sample], most: int) -> SideBySide:
             rows.append((samples[0].classes[label], tuple(strips)))
         if sum(len(strip.picture) for _, strips in rows for strip in strips) <= most:
             break
-    return SideBySide(tuple(rows), "" if quality is None else f"WebP of quality {quality}")
+    small = all(i.shape[-1] <= PIXELATED_UP_TO for s in samples for i in s.images.values())
+    return SideBySide(tuple(rows), small, "" if quality is None else f"WebP of quality {quality}")
 
 
 def _encode(images: Tensor, quality: int | None) -> tuple[str, ...]:
