@@ -63,11 +63,12 @@ def test_results_of_another_kind_are_a_table(tmp_path):
 
 def test_the_figure_of_a_bench_is_on_its_page(tmp_path):
     write_bench(tmp_path, [])
+    assert "No cell has a result yet." in Page(build(tmp_path).read_text(encoding="utf-8")).text
     (tmp_path / "figure.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
     (picture,) = page.all("img")
     assert picture["src"].startswith("data:image/svg+xml;base64,")
-    assert "No cell has a result yet." in page.text
+    assert not page.tables
 
 
 def test_hostile_text_stays_text(tmp_path):
