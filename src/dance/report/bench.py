@@ -209,6 +209,7 @@ def content(bench: Bench) -> dict[str, Any]:
     """What the template shows."""
     done, plan = bench.of("done"), bench.plan
     shown = {name for name in _NUMBERS for each in done if each.row[name] is not None}
+    common, columns = _other_columns(bench.of("other"))
     changed = [f"{name} = {value}" for name, value in flat(plan.get("settings") or {}).items()]
     return {
         "bench": bench,
@@ -230,9 +231,8 @@ def content(bench: Bench) -> dict[str, Any]:
         "figure": _figure(bench.directory),
         "lost": bench.of("lost"),
         "other": bench.of("other"),
-        "other_columns": [
-            name for name in _columns(bench.of("other")) if name not in ("status", "runs")
-        ],
+        "other_common": common,
+        "other_columns": columns,
         "machines": list(
             dict.fromkeys(each.row["machine"] for each in done if each.row["machine"])
         ),
@@ -243,7 +243,22 @@ def content(bench: Bench) -> dict[str, Any]:
 def _columns(rows: Sequence[Result]) -> list[str]:
     """Columns in which some row has a value."""
     names = dict.fromkeys(name for each in rows for name in each.row)
-    return [name for name in names if any(each.row[name] not in (None, "") for each in rows)]
+    return [name for name in names if any(each.row.get(name) not in (None, "") for each in rows)]
+
+
+def _other_columns(rows: Sequence[Result]) -> tuple[list[tuple[str, str]], list[str]]:
+    """What all measurements have in common, with its name, and the columns of the others."""
+    names = [name for name in _columns(rows) if name not in ("status", "runs")]
+    values = {name: {each.row.get(name) for each in rows} for name in names}
+    names = [
+        name
+        for name in names
+        if name == "method" or any(each.row.get(name) != each.row["method"] for each in rows)
+    ]
+    same = [name for name in names if len(values[name]) == 1 and name != "method"]
+    common = [(name, str(*values[name])) for name in same]
+    left = [name for name in names if name not in same]
+    return common, sorted(left, key=lambda name: name != "method")
 
 
 def _tiles(bench: Bench) -> list[tuple[str, str, str]]:

@@ -55,10 +55,14 @@ def test_columns_that_the_page_does_not_know_are_shown(tmp_path):
 
 
 def test_results_of_another_kind_are_a_table(tmp_path):
-    time = {"data": "digits", "ipc": 1, "method": "dm", "status": "done", "step_seconds": 0.25}
-    page = Page(build(write_bench(tmp_path, [time | {"runs": "x"}])).read_text(encoding="utf-8"))
-    head, line = page.tables[0]
-    assert dict(zip(head, line, strict=True))["Step seconds"] == "250.0 ms"
+    time = {"data": "digits", "ipc": 1, "method": "dm", "status": "done", "runs": "x"}
+    rows = [time | {"step_seconds": value, "method": method} for value, method in TIMES]
+    page = Page(build(write_bench(tmp_path, rows)).read_text(encoding="utf-8"))
+    assert page.tables == [[["Method", "Step seconds"], ["dm", "250.0 ms"], ["dc", "2.0 s"]]]
+    assert "data: digits" in page.text and "ipc: 1" in page.text
+
+
+TIMES = ((0.25, "dm"), (2.0, "dc"))
 
 
 def test_the_figure_of_a_bench_is_on_its_page(tmp_path):
