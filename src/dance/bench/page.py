@@ -145,7 +145,7 @@ def busy(cases: Sequence[Record]) -> str:
     """A warning if the machine had other work; else empty."""
     if all(case["machine"]["load_average"] <= case["machine"]["cores"] for case in cases):
         return ""
-    return "The machine was busy: on an idle one, all times are shorter. Only ratios hold."
+    return "The machine was busy: on an idle one, all times are shorter."
 
 
 def preface(cases: Sequence[Record]) -> list[str]:
