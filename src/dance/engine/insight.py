@@ -20,7 +20,7 @@ from dance.engine.rundir import RunDirectory
 from dance.experts.teacher import mean_probabilities
 from dance.networks import State
 
-_MOST_PIXELS = 20_000 * 32 * 32
+_MOST_PIXELS = 5_000 * 32 * 32
 """Largest number of pixels of the training images that are forwarded, if that is 1000 images."""
 _LEAST_REAL = 1_000
 _NEIGHBOURS = 4
