@@ -41,8 +41,8 @@ of the networks of one set. A difference is to the first row of its table with t
 paired over condensations of the same seed, or over networks (Welch) if there is one condensation
 only. The verdict is "better" or "worse" only if the interval excludes zero. The best epoch is
 chosen on test images, and only shown for papers that report it. The ratio is that of stored to real
-training images. The whole training set is an upper bound: the experts, trained by their own
-recipe, tested once for each data set and network."""
+training images. The row of the whole training set is of the experts, which are trained by their own
+recipe; they are tested once for each data set and network."""
 
 
 @dataclass(frozen=True)
@@ -399,7 +399,8 @@ def tables(
             continue
         setting = row["protocol"] + (f", {row['labels']} labels" if row["labels"] != "hard" else "")
         budget = format.size(row["bytes_per_class"])
-        title = f"{row['data']}, {row['network']}, {setting}, {budget} per class"
+        other = " (not the published copy)" if INCOMPARABLE in (row["notes"] or "") else ""
+        title = f"{row['data']}{other}, {row['network']}, {setting}, {budget} per class"
         groups.setdefault(title, []).append(row)
     result = []
     for title, rows in groups.items():
@@ -408,7 +409,8 @@ def tables(
         wanted = (*_BRIEF, *(_COSTS if costs else ())) if brief else _SHOWN
         columns = [name for name in wanted if any(_SHOWN[name](row) for row in shown)]
         cells = [tuple(_SHOWN[name](row) for name in columns) for row in shown]
-        notes = "; ".join(dict.fromkeys(row["notes"] for row in shown if row["notes"]))
+        parts = [part for row in shown if row["notes"] for part in row["notes"].split("; ")]
+        notes = "; ".join(dict.fromkeys(parts))
         result.append(Table(title, tuple(columns), cells, f"Notes: {notes}." if notes else ""))
     if lost:
         result.append(Table("Cells without a result", ("cell", "state", "reason"), lost))
