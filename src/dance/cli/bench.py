@@ -206,6 +206,7 @@ def _print(plan: Bench, directory: Path, found: Sequence[dict[str, Any]]) -> Non
     print(f"in: {path}.md, .csv, .parquet, .tex and .json")
     if plan.figure:
         print(f"figure: {directory / figures.NAME}.svg, .png, .csv and .parquet")
+    print(f"page: dance report {shlex.quote(str(directory))}")
 
 
 def _changes(parsed: argparse.Namespace) -> dict[str, Any]:
