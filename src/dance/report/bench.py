@@ -397,7 +397,8 @@ def _dots(done: Sequence[Result]) -> list[tuple[str, str, DotChart]]:
     """
     charts = []
     for (data, setting), rows in _by_setting(done).items():
-        single = len({each.row["ipc"] for each in rows}) == 1 and not _axis(rows)
+        several = len({each.row["ipc"] for each in rows}) > 1
+        single = not several and not _axis(rows)
         shown = [each for each in rows if single or each.row["published"] is not None]
         if len(shown) < (2 if single else 1):
             continue
@@ -412,7 +413,7 @@ def _dots(done: Sequence[Result]) -> list[tuple[str, str, DotChart]]:
         drawn = []
         for each in shown:
             row, gap = each.row, each.row["minus_published"]
-            name = each.method if single else f"{each.method}, ipc {row['ipc']}"
+            name = f"{each.method}, ipc {row['ipc']}" if several else each.method
             text = f"{row['accuracy']:.1f}" + ("" if gap is None else f" ({gap:+.1f})")
             drawn.append(
                 DotRow(

@@ -260,6 +260,10 @@ _WIDEST = 10.0
 """Points of accuracy by which an interval may enlarge the axis; longer ones are cut."""
 
 
+_NARROWEST = 5.0
+"""Points of accuracy that an axis shows at least, so that noise does not look like a difference."""
+
+
 def series_look(number: int) -> tuple[str, str]:
     """The classes and the outline of the marks of a series, numbered from 0."""
     return f"series s{number % _COLOURS}", _SHAPES[number % len(_SHAPES)]
@@ -294,6 +298,8 @@ def point_chart(
     bounds = [bound for point in points for bound in point.interval or ()]
     bottom = max(min([*values, *bounds]), min(values) - _WIDEST)
     top = min(max([*values, *bounds]), max(values) + _WIDEST)
+    if (lacking := _NARROWEST - (top - bottom)) > 0:
+        bottom, top = max(0.0, bottom - lacking / 2), min(100.0, top + lacking / 2)
     marks = [mark for mark in ticks(bottom, top) if -1e-9 <= mark <= 100 + 1e-9]
     low, high = min(marks[0], bottom), max(marks[-1], top)
 

@@ -127,3 +127,9 @@ def test_the_front_is_what_nothing_surpasses():
     front = {points[k] for k in pareto(points)}
     better = lambda one, other: one != other and one[0] <= other[0] and one[1] >= other[1]  # noqa: E731
     assert front == {p for p in points if not any(better(q, p) for q in points)}
+
+
+def test_an_axis_never_makes_noise_look_like_a_difference():
+    points = [Point(0, "a", 1.0, 51.9), Point(0, "a", 2.0, 51.91)]
+    chart = point_chart("t", "s", points, "ipc", "{:g}".format, joined=True)
+    assert abs(chart.marks[0].y - chart.marks[1].y) < 1
