@@ -22,7 +22,7 @@ _STYLES = (
     ("#E69F00", "v", "-"), ("#56B4E9", "P", "--"), ("#000000", "X", "-."),
 )  # fmt: skip
 """Colours of Okabe and Ito, which colour-blind people tell apart, each with marker and dashes."""
-_PANEL = (5.6, 4.2)
+_PANEL = (5.6, 4.6)
 """Width and height of a panel, in inches."""
 _COLUMNS = 3
 _LINE = 0.19

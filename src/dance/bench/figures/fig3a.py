@@ -8,9 +8,9 @@ gives
     d(e) = 1/K sum_c || mean of phi_e over the real images of c - mean over the synthetic of c ||^2,
 
 Eqs. 2 and 4 for each of the K classes, with all real training images, all decoded synthetic images
-and no augmentation. No method has seen these networks: their seed is that of no expert. Features
-grow in training, so distances compare methods at one epoch rather than epochs. As in the paper, the
-accuracy of the network on real test images stands beside it.
+and no augmentation. No method has seen these networks: their seed is that of no expert. The scale
+of features changes in training, so distances compare methods at one epoch rather than epochs. As in
+the paper, the accuracy of the network on real test images stands beside it.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ FIGURES.register("fig3a")(
         definition="Distance: squared Euclidean distance of the mean features of the real training "
         "images of a class and of its decoded condensed images (Eqs. 2 and 4), averaged over "
         "classes, in the embedding of networks after each epoch of their training on the real "
-        "images. No method has seen these networks. Features grow in training, so compare methods "
-        "at one epoch.",
+        "images. No method has seen these networks. The scale of features changes in training, so "
+        "compare methods at one epoch.",
         settings=Fig3aSettings,
     )
 )
