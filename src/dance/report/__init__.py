@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dance.core.errors import ArtifactError
 from dance.core.files import write_atomic, write_text
 from dance.report.bench import RESULTS, read_bench
 from dance.report.compare import Comparison, as_csv, as_latex
@@ -35,6 +36,11 @@ def build(directory: Path) -> Path:
     if (directory / RESULTS).exists():
         write_text(page, render_bench(read_bench(directory)))
         return page
+    if (directory / "bench.yaml").exists():
+        raise ArtifactError(
+            f"{directory} must hold {RESULTS}, which dance bench writes at its end: there is none "
+            "yet; repeat its command"
+        )
     run = read_run(directory)
     picture, shots = draw(run), shoot(run)
     write_text(page, render(run, shots))

@@ -101,6 +101,12 @@ def test_damaged_results_are_named(tmp_path, text):
     assert not (tmp_path / "report.html").exists()
 
 
+def test_a_bench_that_has_not_ended_is_named(tmp_path):
+    (tmp_path / "bench.yaml").write_text("title: x")
+    with pytest.raises(ArtifactError, match=r"must hold results\.json"):
+        build(tmp_path)
+
+
 def test_marks_are_where_a_ruler_says():
     points = [
         Point(0, "a", 1.0, 50.0, (40.0, 60.0)),
