@@ -5,6 +5,7 @@ docs/design.md counts these files. A method is added by tests/e2e/test_add_a_met
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -353,9 +354,8 @@ def test_a_plan_names_a_figure(outside: Path, tmp_path: Path) -> None:
         "{network: {width: 8}, evaluation: {epochs: 1, repeats: 1, baselines: []}}}"
     )
     dance(outside, "bench", str(plan), "--jobs", "1", "--threads", "1", "--output", str(out))
-    heads, line = (out / "figure.csv").read_text().splitlines()
-    row = dict(zip(heads.split(","), line.split(","), strict=True))
-    assert row['"y"'] == str(10 * 8 * 8) and row['"y_unit"'] == '"bytes"'
+    (row,) = csv.DictReader((out / "figure.csv").read_text().splitlines())
+    assert (row["y"], row["y_unit"]) == (str(10 * 8 * 8), "bytes")
     assert (out / "figure.svg").exists() and (out / "figure.png").exists()
 
 
