@@ -83,7 +83,7 @@ class RunConfig:
     result."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Precision of the arithmetic of the networks: float32, bfloat16, or auto, which is replaced by
-    bfloat16 on a CPU with kernels for it (AVX512-BF16), and by float32 elsewhere."""
+    bfloat16 on a CPU that has kernels in bfloat16 (AVX512-BF16), and by float32 elsewhere."""
     chunk: AtLeastOne | None = None
     """Number of classes that go through one forward pass together (none: as many as fit in memory).
     It does not affect the result beyond rounding."""
