@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any, get_args
 
 import pytest
 
 from dance.bench.plan import Budget, Timing
+from dance.cli import module_of
 from dance.cli.main import VERBS
 from dance.cli.options import Parser
 from dance.core.config import Setting, settings
@@ -81,7 +81,7 @@ def test_fields(section: str, kind: type) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_options_that_are_written_by_hand(verb: str) -> None:
     parser = Parser(f"dance {verb}")
-    importlib.import_module(f"dance.cli.{verb}").add_arguments(parser, [])
+    module_of(verb).add_arguments(parser, [])
     found = {action.dest: faults(action.help or "") for action in parser._actions}
     assert not {name: wrong for name, wrong in found.items() if wrong}
 
