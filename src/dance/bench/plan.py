@@ -355,7 +355,7 @@ class Cell:
     @property
     def point_text(self) -> str:
         """The values of the axes, in words."""
-        return _in_words(self.point)
+        return self._in_words(self.point)
 
     def point_of(self, score: Score) -> Mapping[str, Any]:
         """The values of all axes for one of its scores."""
@@ -363,7 +363,16 @@ class Cell:
 
     def text_of(self, score: Score) -> str:
         """The values of all axes for one of its scores, in words."""
-        return _in_words(self.point_of(score))
+        return self._in_words(self.point_of(score))
+
+    def _in_words(self, point: Mapping[str, Any]) -> str:
+        """Values of axes; a variant stands after what it is in the published table, if in one."""
+        meanings = [pair for each in self.plan.published.values() for pair in each.items()]
+        meant = next((f"{key} " for key, axis in meanings if axis == VARIANT), "")
+        return ", ".join(
+            f"{meant}{value}" if name == VARIANT else f"{name.removeprefix('options.')} = {value}"
+            for name, value in point.items()
+        )
 
     def _points_of_scores(self) -> dict[tuple[Any, ...], Mapping[str, Any]]:
         return {scoring.key: scoring.point for scoring in self.scorings}
@@ -653,13 +662,6 @@ def _key(score: Score) -> tuple[Any, ...]:
     """The key of the scoring that made a score; empty if networks were only tested."""
     asked = score.asked
     return () if asked is None else (asked.protocol, asked.repeats, asked.epochs)
-
-
-def _in_words(point: Mapping[str, Any]) -> str:
-    return ", ".join(
-        str(value) if name == VARIANT else f"{name.removeprefix('options.')} = {value}"
-        for name, value in point.items()
-    )
 
 
 def _options(method: str) -> set[str]:
