@@ -66,6 +66,7 @@ def condense(
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     snapshots: str | Sequence[int | str] = (),
+    track: str | Sequence[str] = (),
     **keywords: Any,
 ) -> CondensedSet:
     """Condense a data set and score the result: ``dance condense`` from Python.
@@ -88,6 +89,9 @@ def condense(
         snapshots: steps after which a copy of the set is stored under ``snapshots/`` in the run
             directory: numbers, and ``"every:N"`` for each multiple of N. Snapshots do not change
             the result.
+        track: trackers that get settings, losses, scores and costs, such as ``"tensorboard"``,
+            ``"wandb"`` or ``"mlflow"`` (``pip install "dance[track]"``); one or several. Their
+            files are in ``track/`` of the run directory. They do not change the result.
         keywords: any other setting: a part of the configuration, nested as in YAML, such as
             ``options={"iterations": 500}``, or a setting by its last name if only one has it, such
             as ``iterations=500``, ``size=32`` or ``repeats=2``.
@@ -111,7 +115,7 @@ def condense(
         given["networks"] = _names(networks)
     resolved = resolve(_location(data, test), method, ipc, base, given)
     place = None if output is None else Path(output)
-    directory = engine.run(resolved, place, resume=resume, snapshots=snapshots)
+    directory = engine.run(resolved, place, resume=resume, snapshots=snapshots, track=track)
     return load_set(directory)
 
 

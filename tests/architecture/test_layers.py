@@ -13,6 +13,7 @@ LAYERS = {
     "networks": 1,
     "augment": 1,
     "objectives": 1,
+    "trackers": 1,
     "condensed": 2,
     "training": 2,
     "experts": 3,

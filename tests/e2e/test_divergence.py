@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dance.evaluation import EvaluationConfig
 from dance.methods import METHODS, Condensation, CondensationTask, Condenser
 from dance.methods.base import PixelState, Tensors
 from dance.networks import NetworkConfig
+from dance.trackers import TRACKERS, Results, TrackedRun, Tracker
 
 STEPS, BAD = 6, 3
 
@@ -109,6 +110,28 @@ def test_it_goes_back_and_finishes(
     messages = capsys.readouterr().err
     assert messages.count("going back to the last good state") == times
     assert "--options.learning_rate" in messages
+
+
+def test_a_tracker_gets_no_step_that_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    class Steps(Tracker):
+        package = "json"
+
+        def start(self, run: TrackedRun) -> str:
+            return run.name
+
+        def log(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+            sent.extend(step for step, _ in rows)
+
+        def finish(self, results: Results | None) -> None: ...
+
+    TRACKERS.names()  # all are found
+    monkeypatch.setitem(TRACKERS._members, "steps", Steps)
+    run(config(times=3), tmp_path / "run", track="steps")
+    assert sent == list(range(STEPS))
 
 
 @pytest.mark.parametrize("hidden", [False, True])

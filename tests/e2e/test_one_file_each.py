@@ -184,6 +184,27 @@ def write(content, file):
 
 FORMATS.register("csv")(Format(write=write, is_folder=False, eight_bit=True, numbers=False))
 ''',
+    ("dance.trackers", "lines"): '''
+"""A line of text for each call."""
+
+from dance.trackers import TRACKERS, Tracker
+
+
+@TRACKERS.register("lines")
+class Lines(Tracker):
+    package = "json"
+
+    def start(self, run):
+        self.file = (run.folder / "lines").open("a")
+        print(run.settings["method"], file=self.file)
+        return run.name
+
+    def log(self, rows):
+        print(*(step for step, _ in rows), file=self.file)
+
+    def finish(self, results):
+        print(*results.numbers, file=self.file)
+''',
     ("dance.condensed.imports", "pixel_lines"): '''
 """One line of text for each image: its label and its pixels, from 0 to 255."""
 
@@ -279,11 +300,13 @@ def test_a_run_has_all_of_them(outside: Path, tmp_path: Path, method: str, strat
         f"condense stripes --method {method} --ipc 2 --factor 1 --network.name pixels "
         f"--networks pixels --protocol brief-v1 --options.iterations 3 --options.real_batch 8 "
         f"--options.augmentation {strategy} "
-        f"--evaluation.baselines initial --device cpu --output {place}"
+        f"--evaluation.baselines initial --device cpu --track lines --output {place}"
     )
     dance(outside, *words.split())
     (score, *_) = json.loads((place / "scores.json").read_text())
     assert (score["protocol"], score["network"]) == ("brief-v1", "pixels")
+    first, steps, numbers = (place / "track" / "lines" / "lines").read_text().splitlines()
+    assert (first, steps) == (method, "0 1 2") and "brief-v1" in numbers
     table = tmp_path / "stripes.csv"
     dance(outside, "export", place, table, "--to", "csv")
     lines = [line.split(",") for line in table.read_text().splitlines()]

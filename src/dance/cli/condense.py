@@ -12,6 +12,7 @@ from dance.cli.output import print_json, print_scores
 from dance.condensed import set_file
 from dance.condensed.score import read_scores
 from dance.core.world import join
+from dance.trackers import TRACKERS
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -38,6 +39,17 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "run directory: numbers, or every:N for each multiple of N; snapshots do not change the "
         "result, and dance evaluate scores them",
     )
+    track = parser.add_argument(
+        "--track",
+        metavar="TRACKER",
+        nargs="+",
+        default=(),
+        help=f"trackers of experiments ({', '.join(TRACKERS.names())}) that get settings, losses, "
+        "scores and costs of the run; their files are in track/ of the run directory, and nothing "
+        "is sent over a network unless WANDB_MODE=online or MLFLOW_TRACKING_URI asks for it; "
+        "trackers do not change the result",
+    )
+    track.candidates = TRACKERS.names()  # type: ignore[attr-defined]
     add_json(parser)
     add_settings(parser, argv)
 
@@ -53,6 +65,7 @@ def run(parsed: argparse.Namespace) -> None:
         command=parsed.command,
         resume=parsed.resume,
         snapshots=parsed.snapshots,
+        track=parsed.track,
     )
     if not join().is_rank_zero:
         return

@@ -35,6 +35,7 @@ from dance.engine.package import package
 from dance.engine.rundir import RunDirectory, default_place, identity
 from dance.engine.scoring import score_run
 from dance.engine.snapshots import snapshot_steps
+from dance.engine.tracking import Tracking, check_trackers, tracked
 from dance.kernels import selected, selected_for_bfloat16
 from dance.methods import Condensation, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import PixelState, Tensors
@@ -55,6 +56,7 @@ def run(
     *,
     resume: bool = False,
     snapshots: str | Sequence[int | str] = (),
+    track: str | Sequence[str] = (),
 ) -> Path:
     """Condense and score.
 
@@ -68,6 +70,8 @@ def run(
         resume: only resume an existing run, and refuse to start a new one.
         snapshots: steps after which a copy of the set is stored under ``snapshots/`` of the run:
             numbers, and ``every:N`` for each multiple of N. They do not change the result.
+        track: names of trackers that get settings, metrics, scores and costs. They do not change
+            the result, and one that fails does not end the run.
 
     Returns:
         The run directory.
@@ -84,6 +88,7 @@ def run(
             f"{directory.path}; name its directory with --output, or leave out --resume to start a "
             "new run"
         )
+    trackers = check_trackers(track)
     context = prepare(config, world, stores=True)
     steps = _snapshot_steps(context.method, snapshots)
     initial = context.initial()
@@ -91,19 +96,19 @@ def run(
         if world.is_rank_zero:
             directory.claim(config)
             _write_environment(directory, context, command)
-        with planned(_phases(context, directory), partial(expected, context, initial)):
-            if not world.broadcast_object(directory.condensed.exists()):
-                _condense(context, initial, directory, steps)
+        with tracked(trackers if world.is_rank_zero else (), directory, config) as tracking:
+            with planned(_phases(context, directory), partial(expected, context, initial)):
+                if not world.broadcast_object(directory.condensed.exists()):
+                    _condense(context, initial, directory, steps, tracking)
+                if world.is_rank_zero:
+                    _note_missing(directory, steps)
+                score_run(context, directory)
             if world.is_rank_zero:
-                _note_missing(directory, steps)
-            score_run(context, directory)
-        if world.is_rank_zero:
-            examine(context, directory)
-        if world.is_rank_zero:
-            if not directory.done.exists():
-                spent = {"seconds": time.monotonic() - started}
-                write_json(directory.environment, read_json(directory.environment) | spent)
-            directory.finish()
+                examine(context, directory)
+                if not directory.done.exists():
+                    spent = {"seconds": time.monotonic() - started}
+                    write_json(directory.environment, read_json(directory.environment) | spent)
+                directory.finish()
     world.barrier()
     return directory.path
 
@@ -157,7 +162,11 @@ def _note_missing(directory: RunDirectory, steps: frozenset[int]) -> None:
 
 
 def _condense(
-    context: RunContext, initial: torch.Tensor, directory: RunDirectory, steps: frozenset[int]
+    context: RunContext,
+    initial: torch.Tensor,
+    directory: RunDirectory,
+    steps: frozenset[int],
+    tracking: Tracking,
 ) -> None:
     """Make the condensed set, and store it and its initial state.
 
@@ -166,6 +175,7 @@ def _condense(
         initial: initial stored images of the classes of this process.
         directory: of the run, which rank 0 writes.
         steps: after which a snapshot is stored.
+        tracking: of the run.
     """
     method, config, world = context.method, context.config, context.world
     started = time.monotonic()
@@ -207,7 +217,7 @@ def _condense(
     if whole is not None:
         package(whole, context).save(directory.initial)
     begin("condensing")
-    condensation = _iterate(method, task, context, directory, steps)
+    condensation = _iterate(method, task, context, directory, steps, tracking)
     done = _packaged(method, condensation, context, directory)
     if done is not None:
         done.save(directory.condensed)
@@ -252,6 +262,7 @@ def _iterate(
     context: RunContext,
     directory: RunDirectory,
     steps: frozenset[int],
+    tracking: Tracking,
 ) -> Condensation[Any]:
     """Make all iterations, and return the condensation of the classes of this process.
 
@@ -264,7 +275,7 @@ def _iterate(
     retries = 0
     while True:
         try:
-            return _attempt(method, task, context, directory, steps, retries)
+            return _attempt(method, task, context, directory, steps, tracking, retries)
         except _Diverged as failure:
             retries = failure.retries + 1
             found = f"got {dict(failure.values)} at step {failure.step}"
@@ -288,6 +299,7 @@ def _attempt(
     context: RunContext,
     directory: RunDirectory,
     steps: frozenset[int],
+    tracking: Tracking,
     retries: int,
 ) -> Condensation[Any]:
     """Make the iterations from the checkpoint, if there is one, or from the first.
@@ -349,6 +361,7 @@ def _attempt(
                 if save:
                     header = {"step": done, "seconds": seconds, "returns": retries}
                     _save(state, header, checkpoints, world)
+                    tracking.settled(done)
                 if stop:
                     raise KeyboardInterrupt
             work.bar.advance()
@@ -359,6 +372,7 @@ def _attempt(
             seconds_per_step=seconds / method.iterations,
             peak_memory_bytes=devices.peak_memory(context.device),
         )
+    tracking.settled(method.iterations)
     return condensation
 
 

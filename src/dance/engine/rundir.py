@@ -90,6 +90,7 @@ class RunDirectory:
         self.costs = path / "costs.json"
         self.insight = path / INSIGHT_FILE
         self.snapshots = path / "snapshots"
+        self.track = path / "track"
         self.done = path / "done"
 
     def snapshot(self, step: int) -> Path:
