@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from dance.condensed import decoders, picture
 from dance.condensed.dataset import CondensedDataset
@@ -204,6 +207,55 @@ class CondensedSet:
         """
         labels = self.targets() if self.soft_labels is None else self.soft_labels.detach()
         return CondensedDataset(self.images().detach().cpu(), labels.cpu(), augment, seed)
+
+    def to_torch(self) -> TensorDataset:
+        """Network input and labels as tensors on the CPU, for plain PyTorch.
+
+        The same images and labels as those of :meth:`dataset`, which can also augment.
+
+        Returns:
+            A dataset whose ``tensors`` are the decoded and normalized images (m, C, S, S) float32,
+            and their labels, (m,) int64, or (m, K) float32 probabilities if the set has soft labels
+            (:meth:`hard` removes them).
+        """
+        labels = self.targets() if self.soft_labels is None else self.soft_labels
+        return TensorDataset(self.images().detach().cpu(), labels.detach().cpu())
+
+    def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Decoded images and class labels as arrays, for libraries other than PyTorch.
+
+        Returns:
+            (m, S, S, C) uint8, in unit space times 255, clamped and rounded, before any
+            normalization or whitening; and (m,) int64, the class labels also if the set has soft
+            labels.
+        """
+        images = self.to_uint8(decoded=True).permute(0, 2, 3, 1)
+        return images.contiguous().numpy(), self.targets().cpu().numpy()
+
+    def to_hf(self) -> Any:
+        """A ``datasets.Dataset`` of the decoded images, as the parquet export contains them.
+
+        Returns:
+            Columns ``image`` (``Image``: PNG, in unit space, clamped and rounded to 8 bits, before
+            any normalization or whitening), ``label`` (``ClassLabel`` with the class names, made
+            distinct) and, if the set has soft labels, ``soft_label`` (K float32 probabilities).
+
+        Raises:
+            ConfigError: the package ``datasets`` is not installed.
+        """
+        if importlib.util.find_spec("datasets") is None:
+            raise ConfigError(
+                "to_hf() needs the package datasets, which is not installed: "
+                'pip install -c constraints.txt "dance[hf]"'
+            )
+        from datasets import Dataset
+        from datasets.table import InMemoryTable
+
+        from dance.condensed.formats.parquet import as_table, distinct  # it imports this module
+
+        soft = None if self.soft_labels is None else self.soft_labels.detach().cpu()
+        images, labels = self.to_uint8(decoded=True), self.targets().cpu()
+        return Dataset(InMemoryTable(as_table(images, labels, soft, distinct(self.classes))))
 
     def stored_images(self) -> tuple[Tensor, Tensor]:
         """The stored images in unit space, (n, C, S, S), not clamped, and their labels (n,)."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
+from torch import Tensor
 
 from dance.condensed.formats import FORMATS, Content, Format
 from dance.condensed.formats.png import encode
@@ -35,29 +36,40 @@ _ROWS = 100
 def write_parquet(content: Content, folder: Path) -> None:
     """Write the images as one shard and the card as README.md."""
     names = distinct(content.source.classes)
+    table = as_table(content.to_uint8(), content.labels, content.soft, names)
+    place = folder / FILE
+    place.parent.mkdir(parents=True)
+    pq.write_table(table, place, row_group_size=_ROWS)
+    (folder / "README.md").write_text(card(content, names), encoding="utf-8")
+    write_whitening(content, folder)
+
+
+def as_table(images: Tensor, labels: Tensor, soft: Tensor | None, names: Sequence[str]) -> pa.Table:
+    """The table that ``datasets`` reads, with its features in the schema.
+
+    Args:
+        images: (n, C, S, S) uint8, which become PNG files in the column ``image``.
+        labels: (n,) int64, the column ``label``.
+        soft: (n, K) float32, the column ``soft_label``; None for no such column.
+        names: distinct class names in label order.
+    """
     features: dict[str, Any] = {
         "image": {"_type": "Image"},
-        "label": {"_type": "ClassLabel", "names": names},
+        "label": {"_type": "ClassLabel", "names": list(names)},
     }
-    rows = [
-        {"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(encode(content.to_uint8()))
-    ]
+    rows = [{"bytes": png, "path": f"{i:05d}.png"} for i, png in enumerate(encode(images))]
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     fields = [("image", image), ("label", pa.int64())]
-    columns = [pa.array(rows, image), pa.array(content.labels.numpy(), pa.int64())]
-    if content.soft is not None:
+    columns = [pa.array(rows, image), pa.array(labels.numpy(), pa.int64())]
+    if soft is not None:
         number = {"dtype": "float32", "_type": "Value"}
         features["soft_label"] = {"feature": number, "_type": "Sequence"}
         fields.append(("soft_label", pa.list_(pa.float32())))
-        columns.append(pa.array(content.soft.tolist(), pa.list_(pa.float32())))
+        columns.append(pa.array(soft.tolist(), pa.list_(pa.float32())))
     schema = pa.schema(
         fields, metadata={"huggingface": json.dumps({"info": {"features": features}})}
     )
-    place = folder / FILE
-    place.parent.mkdir(parents=True)
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), place, row_group_size=_ROWS)
-    (folder / "README.md").write_text(card(content, names), encoding="utf-8")
-    write_whitening(content, folder)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _normalized(normalization: Normalization) -> str:
