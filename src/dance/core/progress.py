@@ -1,12 +1,18 @@
-"""Progress and log lines on stderr: a bar with ETA on a terminal, else plain lines."""
+"""Progress and log lines on stderr: a bar with ETA on a terminal, else plain lines.
+
+In a notebook, progress is a bar below the cell.
+"""
 
 from __future__ import annotations
 
+import html
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -18,6 +24,8 @@ _QUIET_SECONDS = 2.0
 """Work that ends sooner than this shows nothing."""
 _LINE_SECONDS = 10.0
 """Seconds between two plain log lines."""
+_NOTEBOOK_SECONDS = 0.5
+"""Seconds between two updates of a bar in a notebook."""
 
 _muted = False
 
@@ -131,6 +139,40 @@ def begin(name: str) -> None:
         _plan.place, _plan.began, _plan.done = _plan.names.index(name), time.monotonic(), 0
 
 
+class _NotebookBar:
+    """A bar below the cell of a notebook that runs, which changes in place.
+
+    Args:
+        display: the function of IPython that shows an object.
+    """
+
+    def __init__(self, display: Callable[..., Any]) -> None:
+        self._display = display
+        self._handle: Any = None
+
+    def show(self, done: int, total: int, line: str) -> None:
+        """Show how much is done, and a line of text beside it."""
+        bar = f'<progress value="{done}" max="{total}"></progress> {html.escape(line)}'
+        content = {"text/plain": line, "text/html": bar}
+        if self._handle is None:
+            self._handle = self._display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
+
+    def clear(self) -> None:
+        """Remove what is shown."""
+        if self._handle is not None:
+            self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
+
+
+def _notebook_bar() -> _NotebookBar | None:
+    """A bar, if this process is the kernel of a notebook, which has imported IPython."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if not hasattr(shell, "kernel"):  # no IPython, or that of a terminal
+        return None
+    return _NotebookBar(importlib.import_module("IPython.display").display)
+
+
 @dataclass
 class Task:
     """Progress of one piece of work; call :meth:`advance` after each part.
@@ -145,6 +187,7 @@ class Task:
     note: str = ""
     done: int = 0
     _bar: Progress | None = None
+    _notebook: _NotebookBar | None = None
     _started: float = field(default_factory=time.monotonic)
     _shown: float = field(default_factory=time.monotonic)
     _first: int = 0
@@ -162,12 +205,19 @@ class Task:
                     self._bar.task_ids[0], description=f"{phase}{self.description}",
                     completed=self.done, left=left, note=self.note, visible=True,
                 )  # fmt: skip
+        elif self._notebook is not None:
+            if now - self._started > _QUIET_SECONDS and now - self._shown > _NOTEBOOK_SECONDS:
+                self._shown = now
+                self._notebook.show(self.done, self.total, self._line(now))
         elif now - self._shown > _LINE_SECONDS and not _muted:
             self._shown = now
-            phase, left = self._place(now)
-            place = f"{self.done}/{self.total} {self.unit}"
-            note = f"; {self.note}" if self.note else ""
-            log(f"{phase}{self.description}: {place}, {left}{note}")
+            log(self._line(now))
+
+    def _line(self, now: float) -> str:
+        phase, left = self._place(now)
+        place = f"{self.done}/{self.total} {self.unit}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{phase}{self.description}: {place}, {left}{note}"
 
     def _place(self, now: float) -> tuple[str, str]:
         """The phase of the run, if it has several, and the time that is left."""
@@ -195,7 +245,12 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
         start: units that an interrupted run has finished.
     """
     if _muted or sys.stderr is None or not sys.stderr.isatty():
-        yield Task(description, total, unit, done=start, _first=start)
+        notebook = None if _muted else _notebook_bar()
+        try:
+            yield Task(description, total, unit, done=start, _notebook=notebook, _first=start)
+        finally:
+            if notebook is not None:
+                notebook.clear()
         return
     # On a narrow terminal the note is truncated, not the bar.
     note_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +55,40 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
         assert bar._bar.tasks[0].completed == 2
         assert bar._bar.tasks[0].visible
     assert capsys.readouterr().out == ""
+
+
+def test_a_notebook_gets_a_bar_that_changes_in_place(capsys, monkeypatch) -> None:
+    now, shown = [time.monotonic()], []
+    handle = SimpleNamespace(update=lambda content, raw: shown.append(content))
+
+    def display(content: dict[str, str], *, raw: bool, display_id: bool) -> SimpleNamespace:
+        assert raw and display_id and not shown, "one bar"
+        shown.append(content)
+        return handle
+
+    shell = SimpleNamespace(kernel="of a notebook")
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with track("a < b", 100, "steps") as bar:
+        bar.note = "loss 1"
+        for _ in range(40):
+            now[0] += 0.1
+            bar.advance()
+    *bars, last = shown
+    assert 2 <= len(bars) <= 5, "nothing for two seconds, then about twice a second"
+    assert re.fullmatch(r"a < b: \d+/100 steps, \d[.]\d s left; loss 1", bars[0]["text/plain"])
+    done = re.match(r'<progress value="(\d+)" max="100"></progress> a &lt; b', bars[0]["text/html"])
+    assert 20 <= int(done[1]) <= 30
+    assert not any(last.values()), "nothing is left of it"
+    log("said")
+    assert capsys.readouterr() == ("", "said\n")
+
+
+def test_ipython_in_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert progress._notebook_bar() is None
 
 
 def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, Expected]) -> list[str]:
