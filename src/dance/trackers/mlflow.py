@@ -11,6 +11,8 @@ from dance.trackers.base import TRACKERS, Results, TrackedRun, Tracker
 
 _METRICS, _SETTINGS, _LENGTH = 1000, 100, 6000
 """Metrics and parameters that MLflow takes in one call, and characters of a parameter."""
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""How long a run waits for a server (seconds); by MLflow's defaults, it would be many minutes."""
 
 
 @TRACKERS.register("mlflow")
@@ -26,6 +28,8 @@ class MLflow(Tracker):
             place = run.folder.resolve().as_uri()
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a database takes SQLAlchemy
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would use the network
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
