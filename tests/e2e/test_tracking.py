@@ -180,6 +180,9 @@ def of_tensorboard(folder: Path) -> dict[str, Curve]:
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
+    tags = events.Tags()
+    assert tags["images"] == ["condensed"] and tags["tensors"] == ["settings/text_summary"]
+    assert "costs/condense_seconds" in tags["scalars"]
     return {name: [(e.step, e.value) for e in events.Scalars(name)] for name in LOSSES}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,6 +35,8 @@ class WeightsAndBiases(Tracker):
             reinit="create_new",
             settings=wandb.Settings(silent=True, console="off", disable_git=True),
         )
+        for handler in logging.getLogger("wandb").handlers:  # of its debug.log; they would print
+            handler.handleError = lambda record: None  # type: ignore[method-assign]
         return str(self._run.id)
 
     def log(self, rows: Sequence[tuple[int, Mapping[str, float]]]) -> None:
