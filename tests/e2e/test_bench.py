@@ -174,6 +174,7 @@ def test_a_method_under_a_number_of_seconds(tmp_path: Path) -> None:
     assert here.started == ["bench"] and again == row
 
 
+@pytest.mark.slow
 def test_a_run_that_was_much_too_short_is_repeated_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -370,6 +370,7 @@ made.save(sys.argv[1])
     assert labels == ["0"] * 4 + ["1"] * 4
 
 
+@pytest.mark.slow
 def test_a_plan_names_a_figure(outside: Path, tmp_path: Path) -> None:
     plan, out = tmp_path / "plan.yaml", tmp_path / "out"
     plan.write_text(

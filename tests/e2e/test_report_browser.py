@@ -192,7 +192,10 @@ def test_fits_the_window_and_stays_quiet(browser, pages, name, width):
     assert all(url.startswith("data:") for url in requests[1:])
 
 
-@pytest.mark.parametrize("name", ["usual", "hostile", "many", "long", "photos", "bench"])
+@pytest.mark.parametrize(
+    "name",
+    ["usual", "hostile", pytest.param("many", marks=pytest.mark.slow), "long", "photos", "bench"],
+)
 def test_no_column_is_clipped_on_a_laptop_and_no_head_is_broken_on_a_phone(browser, pages, name):
     for width, faults in ((LAPTOP, CLIPPED), (PHONE, BROKEN)):
         browser.open(pages[name], width)

@@ -46,7 +46,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         default=(),
         help=f"trackers of experiments ({', '.join(TRACKERS.names())}) that get settings, losses, "
         "scores and costs of the run; their files are in track/ of the run directory, and nothing "
-        "is sent over a network unless WANDB_MODE=online or MLFLOW_TRACKING_URI asks for it; "
+        "is sent over a network without WANDB_MODE=online or MLFLOW_TRACKING_URI; "
         "trackers do not change the result",
     )
     track.candidates = TRACKERS.names()  # type: ignore[attr-defined]
