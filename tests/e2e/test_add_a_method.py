@@ -33,6 +33,7 @@ def test_the_page_keeps_its_promise_of_one_short_file(outside: Path) -> None:
     assert len(code) < 65
 
 
+@pytest.mark.slow
 def test_it_is_listed_run_scored_and_reported(outside: Path, tmp_path: Path) -> None:
     listed = json.loads(python(outside, "-m", "dance", "list", "methods", "--json"))
     assert "moments" in json.dumps(listed)

@@ -137,6 +137,7 @@ def test_a_process_that_dies_is_started_once_more(
     assert "signal 9" in found[1]["reason"]
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_makes_is_waited_for(
     file: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_run_that_another_process_makes_is_waited_for(
     assert "digits-random-ipc1-seed0 waits: another process is making" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_printed_commands_give_the_same(file: Callable[..., Path], tmp_path: Path) -> None:
     path = file(seeds=[0], protocols=["quick-v1", "dc-v1"])
     printed = done("bench", path, "--print", "--output", tmp_path / "hand").out.splitlines()

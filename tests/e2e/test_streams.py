@@ -50,6 +50,7 @@ def test_closed_stdout(run: Path) -> None:
     assert (run / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_closed_stderr(run: Path, tmp_path: Path) -> None:
     made = shell(f"$DANCE condense digits --output {tmp_path / 'run'} {' '.join(TINY)} 2>&-")
     assert made.returncode == 0

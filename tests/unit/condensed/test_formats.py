@@ -358,6 +358,7 @@ def fail_to_export(folder: Path) -> None:
         assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     on_full_disk(300, fail_to_export, tmp_path)
 

@@ -204,6 +204,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_inside_a_write(tmp_path) -> None:
     """SIGKILL while the temporary file is there: the two before it are sound, and it is removed."""
     with subprocess.Popen([sys.executable, "-c", KILLED, tmp_path]) as process:

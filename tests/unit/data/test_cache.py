@@ -54,6 +54,7 @@ def folders(cache):
     return set(found) - begun - {"sources"}, begun
 
 
+@pytest.mark.slow
 def test_two_processes_build_one_set(source, cache):
     both = [start(LOAD, source) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in both]
@@ -66,6 +67,7 @@ def test_two_processes_build_one_set(source, cache):
     assert (len(whole), begun) == (1, set())
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_leaves_nothing_that_counts(tmp_path, pixels, cache):
     source = str(tmp_path / "large.npz")
     np.savez(source, images=pixels(60_000, 8, 1), labels=[0, 1] * 30_000)
