@@ -145,6 +145,7 @@ def test_files_hold_every_entry_and_what_has_no_result(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found[1]["published_seconds"] == 0.12
     assert found[4]["steps_of_an_iteration"] == 10
+    assert found[4]["seconds"] == 10 * RECORD["entries"][4]["seconds"]["median"]
     page.write(plan, [first, second], found, tmp_path, "dance bench speed cifar10")
     assert parquet.read_table(tmp_path / "results.parquet").to_pylist() == found
     record = json.loads((tmp_path / "results.json").read_text())
