@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from dance.core.files import cache_dir
+from dance.core.files import cache_dir, read_tensors
 from dance.data import load
 from dance.experts import ExpertConfig, ExpertPool, NetworkTraining
 from dance.experts.bank import Bank
@@ -32,8 +32,13 @@ def pool(kind: str, directory: Path, seed: int = 0) -> Any:
     return make(training, directory=directory)
 
 
-def contents(made: Any) -> list[bytes]:
-    return [made.store.path(index).read_bytes() for index in range(2)]
+def contents(made: Any, kind: str) -> list[tuple[dict[str, Any], dict[str, torch.Tensor]]]:
+    """Header without the seconds, which no second training repeats, and tensors of each file."""
+    read = []
+    for index in range(2):
+        tensors, header = read_tensors(made.store.path(index), kind)
+        read.append(({name: header[name] for name in header if name != "seconds"}, tensors))
+    return read
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,8 +46,8 @@ class TestNetworks:
     def test_two_that_are_exchanged(self, kind: str, tmp_path: Path, capsys: Any) -> None:
         made = pool(kind, tmp_path)
         made.ensure(2)
-        before = [first, second] = [made.store.path(0), made.store.path(1)]
-        kept = contents(made)
+        first, second = made.store.path(0), made.store.path(1)
+        before = contents(made, kind)
         shutil.move(first, tmp_path / "x")
         shutil.move(second, first)
         shutil.move(tmp_path / "x", second)
@@ -52,7 +57,11 @@ class TestNetworks:
         said = capsys.readouterr().err
         assert f"{first} is another file's content: its index must be 0, and is 1" in said
         assert f"training {kind} 1 again" in said and f"training {kind} 2 again" in said
-        assert [len(path.read_bytes()) for path in before] == [len(one) for one in kept]
+        for (header, tensors), (again, tensors_again) in zip(
+            before, contents(made, kind), strict=True
+        ):
+            assert header == again
+            torch.testing.assert_close(tensors_again, tensors)
         assert made.store.missing(2) == 0
 
     def test_one_of_another_pool(self, kind: str, tmp_path: Path, capsys: Any) -> None:
