@@ -79,11 +79,12 @@ class BuildKernels(build_ext):
 
 
 class PlatformWheel(bdist_wheel):
-    """A wheel for this platform and every Python: the libraries know nothing of Python."""
+    """A wheel for every Python, since the libraries know nothing of it, and for this platform."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        """Tags of Python, ABI and platform."""
-        return "py3", "none", super().get_tag()[2]
+        """Tags of Python, ABI and platform: any platform, if no library could be compiled."""
+        built = Path(self.get_finalized_command("build").build_lib).rglob("libkernels-*.so")
+        return "py3", "none", super().get_tag()[2] if any(built) else "any"
 
 
 setup(
