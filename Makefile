@@ -1,4 +1,4 @@
-# What a person with nothing but Python 3.11+ and make needs: make demo | test | lint | wheel | clean
+# What a person with nothing but Python 3.11+ and make needs: make demo | test | lint | docs | wheel | clean
 #
 # On Linux without a GPU, the CPU build of torch saves several GB:
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
@@ -11,7 +11,7 @@ WORKERS ?= 2
 INPUTS := pyproject.toml constraints.txt setup.py $(wildcard src/dance/kernels/*.c)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-docs lint wheel clean
+.PHONY: demo test test-slow test-docs docs lint wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -28,6 +28,10 @@ test-slow: $(VENV)/installed-dev
 
 test-docs: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m "slow or not slow" tests/docs
+
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@echo "open file://$(CURDIR)/build/site/index.html"
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
