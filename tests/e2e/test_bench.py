@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from dance.bench import budget
-from dance.bench.plan import read_plan
+from dance.bench.plan import LITERAL, read_plan
 from dance.bench.product import product
 from dance.core.yaml_file import read_yaml
+from dance.data import load
+from dance.engine import RunConfig
 from e2e.command import Here, command, done
 
 
@@ -55,6 +58,39 @@ def test_digits_in_one_round(tmp_path: Path) -> None:
     again = done(*words, "--methods", "dm", "--output", tmp_path)
     assert again.out == outcome.out
     assert (cell / "speed.json").read_bytes() == written
+
+
+def test_a_whole_cell_beside_the_literal_loop(tmp_path: Path) -> None:
+    """The seconds are steps times those of one step, and nothing is measured twice."""
+    changes = {
+        "data": ["digits"], "ipc": [2], "config": "quick",
+        "settings": {
+            "network": {"width": 16}, "experts": {"count": 2, "epochs": 1},
+            "options": {"iterations": 3, "bank_draws": 2},
+            "evaluation": {"epochs": 4, "repeats": 2},
+        },
+    }  # fmt: skip
+    plan = read_plan("cell", changes)
+    (row,) = product(plan, tmp_path, Here(), "dance bench cell digits")
+    (cell,) = plan.cells()
+    path = cell.place(tmp_path) / LITERAL
+    phases = json.loads(path.read_text(encoding="utf-8"))["phases"]
+    batches = math.ceil(row_count(cell.config) / cell.config.experts.batch_size)
+    steps = {"experts": 2 * 1 * batches, "condense": 3, "score": 2 * 4 * 1}
+    assert {name: phase["steps"] for name, phase in phases.items()} == steps
+    for name, phase in phases.items():
+        assert phase["seconds"] == phase["steps"] * phase["step_seconds"]["median"] > 0
+        assert row[f"literal_{name}_seconds"] == pytest.approx(phase["seconds"], abs=1e-4)
+    page = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "## Time of a whole cell" in page and "bank of real features" in page
+    written = path.read_bytes()
+    assert product(plan, tmp_path, Here(), "again") == [row]
+    assert path.read_bytes() == written
+
+
+def row_count(config: RunConfig) -> int:
+    """Number of training images of a run."""
+    return len(load(config.data, "train", config.source))
 
 
 def test_a_measurement_that_fails_is_a_row_with_its_reason(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
+from dance.bench import literal
 from dance.bench.plan import Bench, Cell
 from dance.condensed import Score
 from dance.condensed.container import KIND, RUN_FILE
@@ -195,6 +196,7 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
                 "networks_bytes": _networks_bytes(*found[0]),
                 "build_seconds": _mean([build_seconds(costs) for costs in runs]),
                 "score_seconds": _mean([score.seconds for _, score in found]),
+                **literal.mean_seconds([cell.place(directory) for cell, _ in found]),
             },
             _train_images(found[0][0], directory),
             _machine(found[0][0].place(directory)),
@@ -337,12 +339,12 @@ _COLUMNS = (
     "difference", "difference_low", "difference_high", "difference_over", "verdict", "published",
     "published_std", "published_source", "minus_published", "storage_bytes", "decoded_images",
     "updates", "condense_seconds", "networks_seconds", "networks_bytes", "build_seconds",
-    "score_seconds", "machine", "runs", "notes", "reason",
+    "score_seconds", *literal.COLUMNS, "machine", "runs", "notes", "reason",
 )  # fmt: skip
 """The row of the whole training set has the method ``whole`` and no ``ipc``."""
 _NUMBERS = (
     *_PERCENT, "ratio", "published", "published_std", "minus_published", "updates",
-    "condense_seconds", "networks_seconds", "build_seconds", "score_seconds",
+    "condense_seconds", "networks_seconds", "build_seconds", "score_seconds", *literal.COLUMNS,
 )  # fmt: skip
 _COUNTS = (
     "ipc", "bytes_per_class", "condensations", "networks", "storage_bytes", "decoded_images",
@@ -412,6 +414,7 @@ def tables(
         parts = [part for row in shown if row["notes"] for part in row["notes"].split("; ")]
         notes = "; ".join(dict.fromkeys(parts))
         result.append(Table(title, tuple(columns), cells, f"Notes: {notes}." if notes else ""))
+    result += literal.tables(found)
     if lost:
         result.append(Table("Cells without a result", ("cell", "state", "reason"), lost))
     return result

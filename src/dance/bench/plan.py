@@ -51,6 +51,8 @@ CELLS = "cells"
 """Folder of the run directories, in the directory of a bench."""
 TIMES = "speed.json"
 """File of the measurements of a cell, in its directory."""
+LITERAL = "literal.json"
+"""File of the measured steps of the literal loop, in the directory of a run."""
 VARIANT = "variant"
 """Name under which a variant stands among the values of the axes."""
 _LISTS = ("data", "methods", "ipc", "seeds", "networks", "protocols")
@@ -61,6 +63,7 @@ _EVALUATION = "evaluation."
 _QUICK = "quick"
 _RUNS_ONLY = (
     "networks", "protocols", "axes", "variants", "budget", "whole", "snapshots", "figure",
+    "literal",
 )  # fmt: skip
 """Fields of a plan that say nothing to one that measures time."""
 _LONGEST = 120
@@ -142,6 +145,9 @@ class Bench:
     budget: Budget | None = None
     """Common budget of all methods, which then have the same network, ConvNet with instance norm
     unless the settings say otherwise, and forward real images in every step."""
+    literal: bool = False
+    """Time steps of the literal loop over classes after each run, which must be of DANCE, and
+    extrapolate them to its experts, steps and scoring networks."""
     timing: Timing | None = None
     """Measure steps instead of making runs: a cell is one data set at one number of images per
     class, in which all methods take turns."""
@@ -171,6 +177,12 @@ class Bench:
             self._check_timing()
         elif not self.methods:
             raise ValueError("methods must name at least one: got none")
+        if self.literal and (self.methods != (DANCE,) or self.budget is not None):
+            got = "a budget" if self.budget is not None else f"methods {list(self.methods)}"
+            raise ValueError(
+                f"literal must be of a plan of the method {DANCE} without a budget, since the "
+                f"literal loop makes its steps: got {got}"
+            )
         given = [*self.axes, *flat(self.settings)]
         given += [name for inner in self.variants.values() for name in flat(inner)]
         for name in given:
@@ -206,7 +218,8 @@ class Bench:
     @property
     def alone(self) -> bool:
         """Whether other cells must not run at the same time, because they would take longer."""
-        return self.timing is not None or (self.budget is not None and bool(self.budget.seconds))
+        budget = self.budget is not None and bool(self.budget.seconds)
+        return self.timing is not None or self.literal or budget
 
     def measured(self) -> tuple[str, ...]:
         """The methods, with DANCE first where it is measured beside the literal loop."""
@@ -451,7 +464,10 @@ class Cell:
         if first in lacking or lacks_whole or not self.finished(directory):
             by_time = self.seconds is not None
             commands.append(self.alone(directory) if by_time else self._condense(run))
-        return commands + [self._evaluate(run, each) for each in further if each in lacking]
+        commands += [self._evaluate(run, each) for each in further if each in lacking]
+        if self.plan.literal and not (missing and (run / LITERAL).exists()):
+            commands.append(self.alone(directory))
+        return commands
 
     def scores(self, directory: Path) -> list[Score]:
         """The scores of the plan that the run holds.
@@ -493,7 +509,7 @@ class Cell:
         return (run / "done").exists() and (tried or self.better_steps(run) is None)
 
     def alone(self, directory: Path) -> list[str]:
-        """The command that makes this cell of the plan in the directory."""
+        """The command that makes this cell of the plan in the directory, or measures its loop."""
         return ["bench", str(directory / PLAN), f"--cell={self.name}", f"--output={directory}"]
 
     def _condense(self, run: Path) -> list[str]:
@@ -617,7 +633,7 @@ def joined(held: Bench, new: Bench, path: Path) -> Bench:
     Raises:
         ArtifactError: they have other settings.
     """
-    same = ("config", "settings", "snapshots", "budget", "timing")
+    same = ("config", "settings", "snapshots", "budget", "timing", "literal")
     problems = [name for name in same if getattr(held, name) != getattr(new, name)]
     problems += ["protocols"] if bool(held.protocols) != bool(new.protocols) else []
     problems += ["axes"] if held.axes.keys() != new.axes.keys() else []

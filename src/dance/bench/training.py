@@ -75,15 +75,34 @@ def evaluation(context: RunContext, rounds: int) -> dict[str, Any]:
     Returns:
         A row of the table of training and testing.
     """
+    data, schedule, repeats = evaluation_training(context)
+    members = policy(context.device).networks_at_once(repeats)
+    return _training(context, "evaluation", data, schedule, members, rounds, ipc=context.config.ipc)
+
+
+def evaluation_training(context: RunContext) -> tuple[TrainingData, TrainerConfig, int]:
+    """The initial stored images, the schedule of the run's protocol, and its number of networks."""
     config, train, device = context.config, context.train, context.device
     protocol = PROTOCOLS.get(config.evaluation.protocol)
     condensed = package(context.initial(), context)
-    images, targets = condensed.images().to(device), condensed.targets().to(device)
-    data = TrainingData(images, targets)
+    data = TrainingData(condensed.images().to(device), condensed.targets().to(device))
     schedule = protocol.schedule(len(data), train.num_classes, train.resolution)
-    repeats = config.evaluation.repeats or protocol.networks(train.resolution)
-    members = policy(context.device).networks_at_once(repeats)
-    return _training(context, "evaluation", data, schedule, members, rounds, ipc=context.config.ipc)
+    if config.evaluation.epochs is not None:
+        schedule = replace(schedule, epochs=config.evaluation.epochs)
+    return data, schedule, config.evaluation.repeats or protocol.networks(train.resolution)
+
+
+def literal_steps(context: RunContext, data: TrainingData, config: TrainerConfig) -> TimedEntry:
+    """Seconds of an SGD step of the reference, each on another batch."""
+    literal = ReferenceTrainer(context.network, _initial(context, 0), data, config, 0)
+    batches = _batches(context, data, config)
+
+    def step(number: int) -> float:
+        """The step with this number."""
+        rows = batches[number % len(batches)]
+        return timed(lambda: literal.step(rows, number), context.device)
+
+    return step
 
 
 def _training(
@@ -100,9 +119,8 @@ def _training(
     seeds = list(range(members))
     trainer = Trainer(context.network, states, data, config, seeds, bfloat16=context.bfloat16)
     literal = ReferenceTrainer(context.network, states[0], data, config, 0)
-    size = min(config.batch_size, len(data))
-    order = torch.randperm(len(data), generator=keyed_generator(0, "measured order"))
-    batches = [rows.to(context.device) for rows in order.split(size) if len(rows) == size]
+    batches = _batches(context, data, config)
+    size = len(batches[0])
 
     def rows(number: int) -> torch.Tensor:
         """Indices (n,) int64 of the images of a step's batch."""
@@ -119,6 +137,13 @@ def _training(
         rounds,
     )
     return _row(context, what, rates, ipc=ipc, members=members, batch=size)
+
+
+def _batches(context: RunContext, data: TrainingData, config: TrainerConfig) -> list[torch.Tensor]:
+    """Indices (b,) int64 of the images of each whole batch of a pass."""
+    size = min(config.batch_size, len(data))
+    order = torch.randperm(len(data), generator=keyed_generator(0, "measured order"))
+    return [rows.to(context.device) for rows in order.split(size) if len(rows) == size]
 
 
 def _compare(

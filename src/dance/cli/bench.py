@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dance.bench import budget, figures, outcome, page
+from dance.bench import budget, figures, literal, outcome, page
 from dance.bench.execute import Executor, Local, Slurm
 from dance.bench.plan import Bench, TimingCell, names, read_plan
 from dance.bench.product import commands, dry_run, product
@@ -175,7 +175,8 @@ def _make(plan: Bench, directory: Path, parsed: argparse.Namespace) -> None:
     """Make one cell of the plan in this process: one that measures, or chooses its steps."""
     from dance import report  # it imports matplotlib, which is slow
 
-    timed = (c for c in plan.cells() if isinstance(c, TimingCell) or c.seconds is not None)
+    found = plan.cells()
+    timed = (c for c in found if isinstance(c, TimingCell) or plan.literal or c.seconds is not None)
     cells = {cell.name: cell for cell in timed}
     if parsed.cell not in cells:
         near = nearest(parsed.cell, cells)
@@ -183,6 +184,8 @@ def _make(plan: Bench, directory: Path, parsed: argparse.Namespace) -> None:
     cell = cells[parsed.cell]
     if isinstance(cell, TimingCell):
         measure(cell, directory)
+    elif plan.literal:
+        literal.measure(cell, directory)
     else:
         report.build(budget.condense(cell, directory, parsed.command))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dance.bench.entries import condensers
-from dance.bench.plan import PLANS, Bench, joined, names, read_plan
+from dance.bench.plan import LITERAL, PLANS, Bench, joined, names, read_plan
 from dance.core.config import build
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import write_json, write_text
@@ -220,10 +220,33 @@ def test_what_a_plan_names_none_of_is_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("quick", [False, True])
 def test_every_plan_of_the_package_can_be_resolved(name: str, quick: bool) -> None:
-    if quick and name in ("methods", "speed"):
+    if quick and name in ("cell", "methods", "speed"):
         pytest.skip("it has no quick part")
     given = {"data": ["digits"], "budget": {"updates": 1}} if name == "methods" else {}
     found = read_plan(name, given, quick=quick)
     assert found.cells() or name == "fig3b"  # whose figure needs no cells
     assert bool(found.left_out) == quick
     assert (PLANS / f"{name}.yaml").exists()
+
+
+def test_a_plan_with_the_literal_loop_measures_after_each_run(tmp_path: Path) -> None:
+    (cell,) = plan(methods=["dance"], ipc=[1], seeds=[0], literal=True).cells()
+    assert cell.plan.alone
+    condense, measure = cell.commands(tmp_path)
+    assert condense[0] == "condense" and measure == cell.alone(tmp_path)
+    cell.place(tmp_path).mkdir(parents=True)
+    write_json(cell.place(tmp_path) / LITERAL, {})
+    assert [words[0] for words in cell.commands(tmp_path)] == ["condense"]
+    assert len(cell.commands(tmp_path, missing=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({"methods": ["dance", "dm"]}, r"got methods \['dance', 'dm'\]"),
+        ({"methods": ["dance"], "budget": {"updates": 3}, "settings": {}}, "got a budget"),
+    ],
+)
+def test_the_literal_loop_is_that_of_dance(changes: dict[str, Any], got: str) -> None:
+    with pytest.raises(ConfigError, match=f"literal must be of a plan of the method dance.*{got}"):
+        plan(**changes, literal=True)
