@@ -10,8 +10,7 @@ import shtab
 from dance.cli import module_of
 from dance.cli.options import RECIPE_OR_FILE, Parser
 from dance.core.errors import ConfigError
-from dance.recipes import RECIPES
-from dance.recipes.resolve import QUICK
+from dance.recipes import RECIPES, VARIANTS
 
 _RECIPE_OR_FILE = {
     "bash": f"""
@@ -51,5 +50,5 @@ def script(shell: str, shells: Sequence[str], verbs: Mapping[str, str]) -> str:
         module_of(verb).add_arguments(parser, [])
         for action in parser._actions:
             action.choices = getattr(action, "candidates", None) or action.choices
-    names = " ".join([QUICK, *RECIPES.names()])
+    names = " ".join([*VARIANTS.names(), *RECIPES.names()])
     return shtab.complete(root, shell, preamble=_RECIPE_OR_FILE[shell].format(names=names))

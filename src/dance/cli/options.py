@@ -17,6 +17,7 @@ from dance.core.config import Setting, from_text, nested, settings
 from dance.core.errors import ConfigError, nearest
 from dance.core.format import plural
 from dance.engine import RunConfig
+from dance.recipes import VARIANTS
 from dance.recipes.resolve import generic, method_of, resolve
 
 _WIDTH = 100
@@ -167,7 +168,8 @@ def add_data(parser: Parser, text: str = "", *, config: bool = True) -> None:
         "--config",
         metavar="WHAT",
         help="settings to start from, which options override: a YAML file, a run directory, the "
-        "name of a recipe (dance list recipes), or quick: a run of minutes on two cores",
+        "name of a recipe (dance list recipes), or "
+        + "; ".join(f"{name}: {VARIANTS.get(name).about}" for name in VARIANTS.names()),
     )
     what.complete = {"bash": RECIPE_OR_FILE, "zsh": RECIPE_OR_FILE}  # type: ignore[attr-defined]
 

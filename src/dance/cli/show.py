@@ -1,7 +1,7 @@
 """Show one name in full: a recipe or a method as YAML for --config, or facts about it.
 
 "dance show quick DATA" shows all settings of "dance condense DATA --config quick", and takes the
-same options.
+same options. So do the other variants.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from dance.core.config import nested, settings, to_plain
 from dance.core.errors import ConfigError, nearest
 from dance.core.yaml_file import to_yaml
 from dance.data.known import KNOWN
+from dance.engine import RunConfig
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS, NetworkConfig, build
-from dance.recipes import RECIPES, quick_settings
-from dance.recipes.resolve import QUICK, resolve
+from dance.recipes import RECIPES, VARIANTS
+from dance.recipes.resolve import resolve
 
 _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
 """Shape of the images, and number of classes, for which the size of a network is shown."""
@@ -32,10 +33,12 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     name = parser.add_argument(
         "name",
         metavar="NAME",
-        help="name of a method, recipe, dataset, network or protocol, or quick",
+        help="name of a method, recipe, dataset, network or protocol, or of a variant: "
+        + ", ".join(VARIANTS.names()),
     )
-    name.candidates = [QUICK, *(name for names, _ in KINDS.values() for name in names())]  # type: ignore[attr-defined]
-    add_data(parser, "data set for which the settings of quick are shown", config=False)
+    members = (each for names, _ in KINDS.values() for each in names())
+    name.candidates = [*VARIANTS.names(), *members]  # type: ignore[attr-defined]
+    add_data(parser, "data set for which the settings of a variant are shown", config=False)
     add_json(parser)
     add_settings(parser, argv)
 
@@ -50,17 +53,18 @@ def run(parsed: argparse.Namespace) -> None:
         "protocols": _protocol,
     }
     names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
-    if parsed.settings and (parsed.name != QUICK or "data" not in parsed.settings):
+    if parsed.settings and (parsed.name not in VARIANTS or "data" not in parsed.settings):
         raise ConfigError(
-            f"DATA and settings must follow {QUICK}: dance show {QUICK} DATA --ipc 10"
+            f"DATA and settings must follow {' or '.join(VARIANTS.names())}: "
+            "dance show quick DATA --ipc 10"
         )
     if "data" in parsed.settings:
-        config = resolve(base=QUICK, overrides=nested(parsed.settings))
+        config = resolve(base=parsed.name, overrides=nested(parsed.settings))
         facts: Mapping[str, Any] = to_plain(config)
-        text = f"# dance condense --config THIS-FILE: {config.data} with quick settings\n"
+        text = f"# dance condense --config THIS-FILE: {config.data} with {parsed.name} settings\n"
         text += to_yaml(config)
-    elif parsed.name == QUICK:
-        facts = quick_settings()
+    elif parsed.name in VARIANTS:
+        facts = VARIANTS.get(parsed.name).settings(RunConfig.method, "", None)
         text = "# replaces the default settings for the data set\n" + to_yaml(facts)
     elif parsed.name in names:
         text, facts = views[names[parsed.name]](parsed.name)

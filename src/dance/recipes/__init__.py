@@ -1,6 +1,5 @@
 """Recipes: complete configurations, each with its source and its expected accuracy."""
 
-from dance.recipes.base import RECIPES, Recipe
-from dance.recipes.quick import quick_settings
+from dance.recipes.base import RECIPES, VARIANTS, Recipe
 
-__all__ = ["RECIPES", "Recipe", "quick_settings"]
+__all__ = ["RECIPES", "VARIANTS", "Recipe"]

@@ -43,6 +43,24 @@ published configuration of a method, or the configuration that the method's rule
 SETTINGS: Registry[Settings] = Registry("method with published settings", "dance.recipes")
 """Settings by method; a method that is not registered uses the data-dependent settings of DANCE."""
 
+
+@dataclass(frozen=True)
+class Variant:
+    """A shorter form of the settings of any data set, which ``--config`` names.
+
+    Attributes:
+        about: what it is for, to follow its name and a colon.
+        settings: a function of the method, the data and the steps of an epoch of an expert (None:
+            many) that returns the plain settings which it changes. It raises ConfigError for a
+            method that the variant does not have.
+    """
+
+    about: str
+    settings: Callable[[str, str, int | None], dict[str, Any]]
+
+
+VARIANTS: Registry[Variant] = Registry("variant of the settings", "dance.recipes")
+
 QUICK: Registry[Mapping[str, Any]] = Registry("method with quick settings", "dance.recipes")
 """By method: nested plain settings that ``--config quick`` changes in addition to those of all
 methods, so that CIFAR-10 at ten images per class takes minutes."""

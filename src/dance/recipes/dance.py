@@ -7,13 +7,13 @@ Zhang et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation (
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from dance.engine import RunConfig, build_run
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, VARIANTS
 from dance.recipes.published import table
-from dance.recipes.quick import quick_settings
 from dance.recipes.rows import add
 
 _PAPER = "DANCE (Zhang et al., IJCAI 2024)"
@@ -75,24 +75,26 @@ def _literal_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return replace(config, init="random", options=options)
 
 
-def _quick_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    return build_run(quick_settings(data=data), base=dance_config(data, ipc, resolution))
+def _variant_config(variant: str, data: str, ipc: int, resolution: int) -> RunConfig:
+    plain = VARIANTS.get(variant).settings("dance", data, None)
+    return build_run(plain, base=dance_config(data, ipc, resolution))
 
 
 def _add(data: str, ipc: int, source: str, expect: str) -> None:
     """Register the recipe with the settings of the command, and its quick variant."""
     command = f"dance condense {data} --ipc {ipc}"
     add("dance", data, ipc, dance_config, source, expect, command=command)
-    add(
-        "dance",
-        data,
-        ipc,
-        _quick_config,
-        f"{source}, shortened for two cores",
-        "no published number: the run is too short for one",
-        suffix="-quick",
-        command=f"{command} --config quick",
-    )
+    for name in ("quick",):
+        add(
+            "dance",
+            data,
+            ipc,
+            partial(_variant_config, name),
+            f"{source}, shortened for two cores",
+            "no published number: the run is too short for one",
+            suffix=f"-{name}",
+            command=f"{command} --config {name}",
+        )
 
 
 for _number in (1, 2):

@@ -13,9 +13,8 @@ from typing import Any
 
 from dance.core.config import merge, settings
 from dance.data.known import KNOWN
-from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK
+from dance.recipes.base import QUICK, VARIANTS, Variant
 
 _TEACHER: Mapping[str, Any] = {
     "count": 1, "lengths": [0.5, 1.0], "temperatures": [1.0, 4.0], "students": 1,
@@ -41,16 +40,13 @@ _LEAST_STEPS = 300
 """Smallest number of SGD steps of an expert."""
 
 
-def quick_settings(
-    method: str = RunConfig.method, data: str = "", steps: int | None = None
-) -> dict[str, Any]:
+def _settings(method: str, data: str, steps: int | None) -> dict[str, Any]:
     """The plain settings that a quick variant changes.
 
     Args:
         method: name of the method; settings that it does not have are left out.
         data: name or path; empty for any data set that is not tiny.
-        steps: of an epoch of an expert, which decide for how many epochs it is trained at least
-            (None: many).
+        steps: of an epoch of an expert, which decide for how many epochs it is trained at least.
     """
     found = merge(
         _TINY if _is_tiny(data) else _COMMON, QUICK.get(method) if method in QUICK else {}
@@ -69,3 +65,6 @@ def _is_tiny(data: str) -> bool:
         return False
     known = KNOWN.get(data)
     return known.train[1] * known.size**2 < _TINY_PIXELS
+
+
+VARIANTS.register("quick")(Variant("a run of minutes on two cores", _settings))

@@ -21,13 +21,10 @@ from dance.engine.rules import check
 from dance.experts import ExpertConfig
 from dance.experts.portable import portable_header
 from dance.methods import METHODS
-from dance.recipes.base import RECIPES, SETTINGS
+from dance.recipes.base import RECIPES, SETTINGS, VARIANTS, Variant
 from dance.recipes.dance import dance_config
-from dance.recipes.quick import quick_settings
 from dance.recipes.rows import without_experts
 
-QUICK = "quick"
-"""``--config quick``: the quick variant of the configuration that is resolved without it."""
 _FILE = "config.yaml"
 """Name of the configuration in a run directory."""
 
@@ -45,9 +42,9 @@ def resolve(
         data: name or path; None: that of the base.
         method: None: that of the base, else DANCE.
         ipc: images per class; None: those of the base.
-        base: ``quick``, the name of a recipe, a YAML file, or a run directory; None: the paper's
-            settings for known data, else its settings for images of this resolution. A file may
-            contain a few settings only; they override those.
+        base: the name of a variant (``quick``) or of a recipe, a YAML file, or a run directory;
+            None: the paper's settings for known data, else its settings for images of this
+            resolution. A variant, or a file with a few settings only, overrides those.
         overrides: nested plain settings that override everything else.
 
     Raises:
@@ -58,8 +55,8 @@ def resolve(
     given = merge(
         overrides or {}, {key: value for key, value in named.items() if value is not None}
     )
-    if base is None or base == QUICK:
-        start = _default(given, quick=base == QUICK)
+    if base is None or base in VARIANTS:
+        start = _default(given, None if base is None else VARIANTS.get(base))
     elif (path := _file(base)) is not None:
         given = merge(_read(path, given), given)
         start = _default(given)
@@ -93,7 +90,7 @@ def method_of(method: str | None, base: str | None) -> str:
     Raises:
         ConfigError: unknown method, or no such base.
     """
-    if method is None and base not in (None, QUICK):
+    if method is None and base is not None and base not in VARIANTS:
         path = _file(base)
         plain = (
             read_yaml(path) if path is not None else {"method": RECIPES.get(base).config().method}
@@ -118,8 +115,10 @@ def _file(base: str) -> Path | None:
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        raise ConfigError(f"--config must name a file, a recipe or {QUICK!r}: no file {base}")
-    raise ConfigError(f"unknown recipe {base!r}{nearest(base, [QUICK, *RECIPES.names()])}")
+        names = " or ".join(map(repr, VARIANTS.names()))
+        raise ConfigError(f"--config must name a file, a recipe, or {names}: no file {base}")
+    known = [*VARIANTS.names(), *RECIPES.names()]
+    raise ConfigError(f"unknown recipe {base!r}{nearest(base, known)}")
 
 
 def _of_one_method(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def _read(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
+def _default(given: Mapping[str, Any], variant: Variant | None = None) -> RunConfig:
     """The paper's settings for the request, or those for images of its resolution."""
     data = given.get("data")
     if not isinstance(data, str):
@@ -153,13 +152,13 @@ def _default(given: Mapping[str, Any], quick: bool = False) -> RunConfig:
     resolution = header["data"]["shape"][-1] if header else _resolution(data, source)
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
     config = generic(data, str(method), ipc, resolution)
-    if quick:
+    if variant is not None:
         steps = None
         restricted = data not in KNOWN or source.classes or source.indices
         if not header and restricted:
             experts = build(ExpertConfig, given.get("experts") or {}, "experts", config.experts)
             steps = math.ceil(train_size(data, source) / experts.batch_size)
-        config = build_run(quick_settings(config.method, data, steps), base=config)
+        config = build_run(variant.settings(config.method, data, steps), base=config)
     return starting_point(config, header) if header else config
 
 

@@ -13,7 +13,7 @@ from dance.core.yaml_file import from_yaml
 from dance.data.known import KNOWN
 from dance.engine import build_run
 from dance.networks import build
-from dance.recipes import RECIPES, quick_settings
+from dance.recipes import RECIPES, VARIANTS
 from dance.recipes.base import QUICK
 from dance.recipes.resolve import resolve
 
@@ -114,7 +114,7 @@ def test_values_are_the_papers(name: str) -> None:
 def test_quick_changes_only_how_long_things_take() -> None:
     full = to_plain(RECIPES.get("dance-cifar10-ipc10").config())
     quick = to_plain(RECIPES.get("dance-cifar10-ipc10-quick").config())
-    for section, changed in quick_settings().items():
+    for section, changed in VARIANTS.get("quick").settings("dance", "cifar10", None).items():
         assert {key: quick[section].pop(key) for key in changed} == changed
         for key in changed:
             del full[section][key]
