@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from dance import engine
-from dance.condensed import CondensedSet, Score, load_set
+from dance.condensed import CondensedSet, Score, load_set, locate
 from dance.core.config import Setting, build, merge, settings
 from dance.core.errors import ConfigError, DanceError, nearest
 from dance.core.files import check_path
@@ -138,7 +138,8 @@ def evaluate(
 
     Args:
         target: run directory, or file of a condensed set, in which the scores are stored, too; or a
-            set, which gets the scores.
+            set, which gets the scores. ``"hf:owner/name[@revision]"`` and ``"zoo:NAME"`` are not
+            changed.
         networks: names of the architectures to train on the set, or callables that make an
             ``nn.Module``; one or several.
         protocol: name of the evaluation protocol.
@@ -175,9 +176,10 @@ def evaluate(
         target.scores, target.soft_labels = scored.scores, scored.soft_labels
         target.provenance = scored.provenance
         return scores
-    recorded = engine.recorded_source(load_set(target), other_data=data is not None)
+    file = locate(target)
+    recorded = engine.recorded_source(load_set(file), other_data=data is not None)
     return engine.evaluate(
-        Path(target),
+        file,
         EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs),
         names,
         source=build(DataConfig, source, base=recorded),

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 import dance
 from dance.cli.main import _explain
 from dance.condensed import load_set
-from dance.condensed.container import RUN_FILE as FILE
+from dance.condensed.locations import RUN_FILE as FILE
 from dance.core.files import read_tensors, write_tensors
 from e2e.command import TINY, command, done, process
 

@@ -231,6 +231,21 @@ IMPORTS.register("csv")(
     )
 )
 ''',
+    ("dance.condensed.locations", "shelf"): '''
+"""``shelf:NAME``: sets in a folder that the environment names."""
+
+import os
+from pathlib import Path
+
+from dance.condensed.locations import SCHEMES, Scheme, SetFile
+
+SCHEMES.register("shelf")(
+    Scheme(
+        "shelf:NAME",
+        lambda name: SetFile(Path(os.environ["SHELF"], f"{name}.safetensors"), f"shelf:{name}"),
+    )
+)
+''',
 }
 """By the package whose registry they add to, which names the entry-point group, and by module."""
 
@@ -400,6 +415,14 @@ def test_a_format_is_recognised_and_imported(outside: Path, tmp_path: Path) -> N
     assert (score["label"], score["protocol"]) == ("Lines (imported)", "brief-v1")
     dance(outside, "export", place, table, "--to", "csv")
     assert table.read_text() == file.read_text()
+
+
+def test_a_scheme_names_sets(outside: Path) -> None:
+    shelf = str(ROOT / "src" / "dance" / "zoo")
+    words = ("-m", "dance", "show", "shelf:digits-ipc1", "--json")
+    found = json.loads(python(outside, *words, SHELF=shelf))
+    assert found["provenance"]["found_at"] == "shelf:digits-ipc1"
+    assert "shelf:NAME" in python(outside, "-m", "dance", "verify", "--help")
 
 
 def test_the_page_counts_them() -> None:

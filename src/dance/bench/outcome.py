@@ -16,7 +16,8 @@ from pyarrow import parquet
 from dance.bench import literal
 from dance.bench.plan import Bench, Cell
 from dance.condensed import Score
-from dance.condensed.container import KIND, RUN_FILE
+from dance.condensed.container import KIND
+from dance.condensed.locations import RUN_FILE
 from dance.condensed.score import undertrained
 from dance.condensed.statistics import LEAST_UNITS, Difference, bootstrap, paired, summary, welch
 from dance.core import format

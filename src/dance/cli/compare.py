@@ -1,4 +1,4 @@
-"""Compare runs: settings that differ, scores with intervals, images side by side, and costs.
+"""Compare runs or sets: settings that differ, scores with intervals, images, and costs.
 
 Scores stand in one table only if data, network, protocol, kind of labels and stored bytes per class
 are the same. Differences are to the first run of a table.
@@ -12,14 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dance import report
-from dance.cli.options import Parser, add_json
+from dance.cli.options import SET, Parser, add_json
 from dance.cli.output import print_json, print_table
 from dance.report.compare import Comparison, Row, compare
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     """Add the arguments of ``dance compare``."""
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run directories")
+    parser.add_argument(
+        "runs", metavar="RUN|FILE", nargs="+", help=f"run directories, or sets: {SET}"
+    )
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -58,7 +60,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _plain(found: Comparison) -> dict[str, object]:
     return {
-        "runs": {name: run.directory for name, run in found.runs.items()},
+        "runs": {name: run.place for name, run in found.runs.items()},
         "settings": dict(found.settings),
         "costs": dict(found.costs),
         "tables": [

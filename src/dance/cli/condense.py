@@ -9,7 +9,7 @@ from pathlib import Path
 from dance import engine
 from dance.cli.options import Parser, add_data, add_json, add_settings, resolved
 from dance.cli.output import print_json, print_scores
-from dance.condensed import set_file
+from dance.condensed import locate
 from dance.condensed.score import read_scores
 from dance.core.world import join
 from dance.trackers import TRACKERS
@@ -71,7 +71,7 @@ def run(parsed: argparse.Namespace) -> None:
         return
     page = report.build(directory)
     scores = read_scores(directory / "scores.json")
-    files = {"run": directory, "condensed": set_file(directory), "report": page}
+    files = {"run": directory, "condensed": locate(directory).path, "report": page}
     if parsed.json:
         print_json({**files, "scores": [score.to_plain() for score in scores]})
         return

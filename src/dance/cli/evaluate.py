@@ -1,15 +1,21 @@
-"""Score a run or a condensed file again; the scores are stored in its file and in the run."""
+"""Score a run or a condensed file again; the scores are stored in its file and in the run.
+
+Sets of the hub and the zoo are not changed: with --output, a copy gets the scores.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dance import condensed, engine
-from dance.cli.options import Parser, SettingAction, add_json, add_settings
+from dance.cli.options import SET, Parser, SettingAction, add_json, add_settings
 from dance.cli.output import print_json, print_scores, print_table
+from dance.condensed import SetFile
+from dance.condensed.locations import RUN_FILE
 from dance.core.config import merge, nested, to_plain
 from dance.core.errors import ConfigError
 from dance.core.world import join
@@ -38,28 +44,38 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         help="print DD-Ranking's label-robust and augmentation-robust scores instead, for which "
         "further networks are trained on the set and on random images",
     )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="copy the set into this folder, and store the scores in the copy (default: in the set "
+        "itself, or nowhere if it is one of the hub or the zoo)",
+    )
     add_json(parser)
     add_settings(parser, argv, _SECTIONS)
 
 
 def add_target(parser: Parser) -> None:
     """Add the argument RUN|FILE."""
-    parser.add_argument("target", metavar="RUN|FILE", help="run directory or condensed.safetensors")
+    parser.add_argument("target", metavar="RUN|FILE", help=f"run directory, {SET}")
 
 
 def run(parsed: argparse.Namespace) -> None:
     """Evaluate the set and print the new scores."""
     given = nested(parsed.settings)
-    stored = condensed.load_set(parsed.target)
+    target = condensed.locate(parsed.target)
+    if parsed.output is not None:
+        target = join().in_turn(partial(_copy, target, parsed.output))
+    stored = condensed.load_set(target)
     source = engine.recorded_source(stored, other_data="data" in given)
     defaults = {**_defaults(stored.provenance, given), "source": to_plain(source)}
     config = engine.build_run(merge(defaults, given))
     check(config)
     if parsed.ranking:
-        _rank(Path(parsed.target), config, given, as_json=parsed.json)
+        _rank(target, config, given, as_json=parsed.json)
         return
     scores = engine.evaluate(
-        Path(parsed.target),
+        target,
         config.evaluation,
         config.networks,
         source=config.source,
@@ -73,9 +89,30 @@ def run(parsed: argparse.Namespace) -> None:
     if not join().is_rank_zero:
         return
     if parsed.json:
-        print_json({"scores": [score.to_plain() for score in scores]})
-    else:
-        print_scores(scores)
+        print_json({"set": str(target), "scores": [score.to_plain() for score in scores]})
+        return
+    print_scores(scores)
+    if target.origin is not None:
+        print(f"Not stored, since {target} is not changed: --output DIR keeps a copy with scores.")
+
+
+def _copy(file: SetFile, folder: Path) -> SetFile:
+    """Copy a set into a folder that is empty or has the same set, whose scores are then kept.
+
+    Raises:
+        ConfigError: the folder holds other files.
+    """
+    source, copy = condensed.load_set(file), condensed.SetFile(folder / RUN_FILE)
+    if copy.path.is_file():
+        if condensed.load_set(copy).hard().digest() == source.hard().digest():
+            return copy
+    elif not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        source.save(copy.path)
+        return copy
+    raise ConfigError(
+        f"--output must be a new or empty folder, or one with a copy of {file}: {folder} holds "
+        "other files; name another one"
+    )
 
 
 def _defaults(recorded: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +128,7 @@ def _defaults(recorded: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]
     return {"data": str(recorded.get("dataset", "")), **plain}
 
 
-def _rank(target: Path, config: RunConfig, given: Mapping[str, Any], *, as_json: bool) -> None:
+def _rank(target: SetFile, config: RunConfig, given: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the scores of DD-Ranking."""
     if "networks" in given:
         raise ConfigError(

@@ -51,7 +51,8 @@ def run(parsed: argparse.Namespace) -> None:
     Raises:
         ConfigError: the format is exact, so that there is nothing to score.
     """
-    source = condensed.load_set(parsed.target)
+    file = condensed.locate(parsed.target)
+    source = condensed.load_set(file)
     format_ = formats.FORMATS.get(parsed.to)
     if parsed.rescore and not format_.eight_bit:
         raise ConfigError(
@@ -62,9 +63,7 @@ def run(parsed: argparse.Namespace) -> None:
     )
     pairs = []
     if parsed.rescore:
-        pairs = rescore(
-            Path(parsed.target), formats.rounded(source, parsed.to, parsed.stored_images)
-        )
+        pairs = rescore(file, formats.rounded(source, parsed.to, parsed.stored_images))
     if parsed.json:
         plain = [
             {"stored": stored.to_plain(), "exported": exported.to_plain()}

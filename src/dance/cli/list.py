@@ -1,4 +1,4 @@
-"""List methods, recipes, datasets, networks or protocols."""
+"""List methods, recipes, datasets, networks, protocols, or the condensed sets of the zoo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from dance.cli.options import Parser, add_json, headline
 from dance.cli.output import print_json, print_table
+from dance.condensed.locations import zoo
+from dance.core import format
 from dance.core.errors import ConfigError, nearest
 from dance.data.find import present
 from dance.data.known import KNOWN
@@ -53,6 +55,7 @@ KINDS: Mapping[str, tuple[Callable[[], list[str]], Callable[[str], Description]]
     "datasets": (KNOWN.names, _dataset),
     "networks": (NETWORKS.names, lambda name: headline(NETWORKS.get(name))),
     "protocols": (PROTOCOLS.names, lambda name: PROTOCOLS.get(name).source),
+    "zoo": (zoo.names, zoo.facts),
 }
 """For each kind, functions that return its names, and the description of a name."""
 
@@ -104,14 +107,48 @@ def run(parsed: argparse.Namespace) -> None:
         lines = {name: line for name, line in members.items() if isinstance(line, str)}
         if lines:
             print_table((kind, ""), lines.items())
-        else:
+        elif kind == "methods":
             _print_methods(members)
+        else:
+            _print_zoo(members)
 
 
 def _chosen(recipe: str, wanted: Mapping[str, str]) -> bool:
     """Whether a recipe has the wanted settings; everything has none."""
     config = RECIPES.get(recipe).config() if wanted else None
     return all(getattr(config, key) == value for key, value in wanted.items())
+
+
+def _print_zoo(members: Mapping[str, Description]) -> None:
+    """Print the table of condensed sets; ``dance evaluate zoo:NAME`` and others take them."""
+    rows, pages = [], []
+    for name, facts in members.items():
+        assert not isinstance(facts, str)
+        images = str(facts["images"])
+        if facts["decoded_images"] != facts["images"]:
+            images += f" ({facts['decoded_images']} decoded)"
+        full, quick = (_accuracy(facts[key]) for key in ("full", "quick"))
+        size = format.plain(format.size(facts["storage_bytes"]))
+        cells = (facts["data"], str(facts["ipc"]), facts["method"], images, size, full, quick)
+        rows.append((name, *cells))
+        pages.append(f"  {name}: {facts['page'] or 'no page is named'}")
+    columns = (
+        "<zoo", "<data", ">ipc", "<method", ">images", ">stored", "<full score, %", "<quick-v1, %",
+    )  # fmt: skip
+    print_table(columns, rows)
+    if rows:
+        print(
+            "Last epochs, mean ± standard deviation (networks). Name a set as zoo:NAME. Measured:"
+        )
+        print("\n".join(pages))
+
+
+def _accuracy(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return "none"
+    number = format.mean_std(score["mean"], score["std"], score["networks"])
+    shown = f"{number} ({score['networks']})"
+    return shown if score["protocol"] == zoo.QUICK else f"{shown} {score['protocol']}"
 
 
 def _print_methods(members: Mapping[str, Description]) -> None:

@@ -29,8 +29,8 @@ VERBS = {
     "export": "write a condensed set in a form that other programs read",
     "estimate": "estimate time, memory and disk space of a run from a few steps",
     "bench": "measure speed, compare methods under one budget, or run a plan of many runs",
-    "list": "list methods, recipes, datasets, networks or protocols",
-    "show": "show one of these in full; a recipe is YAML for --config",
+    "list": "list methods, recipes, datasets, networks, protocols or sets of the zoo",
+    "show": "show one of these, or any set, in full; a recipe is YAML for --config",
 }
 SHELLS = ("bash", "zsh")
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
+from dance.condensed.locations import forms
 from dance.core.config import Setting, from_text, nested, settings
 from dance.core.errors import ConfigError, nearest
 from dance.core.format import plural
@@ -22,6 +23,8 @@ from dance.recipes.resolve import generic, method_of, resolve
 
 _WIDTH = 100
 HELP_ALL = "--help-all"
+SET = f"condensed.safetensors, {forms()}"
+"""What names the file of a condensed set, for help texts."""
 RECIPE_OR_FILE = "_dance_recipe_or_file"
 """Name of the shell function that completes what ``--config`` takes."""
 _COMMON = ("method", "ipc", "factor", "networks", "labels", "seed", "device")

@@ -1,18 +1,21 @@
-"""Show one name in full: a recipe or a method as YAML for --config, or facts about it.
+"""Show one name in full: a recipe, a method or a set as YAML for --config, or facts about it.
 
 "dance show quick DATA" shows all settings of "dance condense DATA --config quick", and takes the
-same options. So do the other variants.
+same options. So do the other variants. Of a condensed set, facts are comments, and its settings
+are those that made it.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dance.cli.list import KINDS
-from dance.cli.options import Parser, add_data, add_json, add_settings, headline
+from dance.cli.options import SET, Parser, add_data, add_json, add_settings, headline
 from dance.cli.output import print_json
+from dance.condensed import Score, SetFile, load_set, locate
 from dance.core.config import nested, settings, to_plain
 from dance.core.errors import ConfigError, nearest
 from dance.core.yaml_file import to_yaml
@@ -33,8 +36,8 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     name = parser.add_argument(
         "name",
         metavar="NAME",
-        help="name of a method, recipe, dataset, network or protocol, or of a variant: "
-        + ", ".join(VARIANTS.names()),
+        help=f"name of a method, recipe, dataset, network or protocol; run directory, {SET}; or name "
+        f"of a variant: {', '.join(VARIANTS.names())}",
     )
     members = (each for names, _ in KINDS.values() for each in names())
     name.candidates = [*VARIANTS.names(), *members]  # type: ignore[attr-defined]
@@ -51,6 +54,7 @@ def run(parsed: argparse.Namespace) -> None:
         "datasets": _dataset,
         "networks": _network,
         "protocols": _protocol,
+        "zoo": lambda name: _set(locate(f"zoo:{name}")),
     }
     names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
     if parsed.settings and (parsed.name not in VARIANTS or "data" not in parsed.settings):
@@ -66,6 +70,8 @@ def run(parsed: argparse.Namespace) -> None:
     elif parsed.name in VARIANTS:
         facts = VARIANTS.get(parsed.name).settings(RunConfig.method, "", None)
         text = "# replaces the default settings for the data set\n" + to_yaml(facts)
+    elif _is_set(parsed.name, names):
+        text, facts = _set(locate(parsed.name))
     elif parsed.name in names:
         text, facts = views[names[parsed.name]](parsed.name)
     else:
@@ -76,6 +82,49 @@ def run(parsed: argparse.Namespace) -> None:
         print_json({"name": parsed.name, **facts})
     else:
         print(text, end="")
+
+
+def _is_set(name: str, names: Mapping[str, str]) -> bool:
+    """Whether it is the location of a condensed set, and no name of anything else."""
+    return name not in names and (":" in name or "/" in name or Path(name).exists())
+
+
+def _set(file: SetFile) -> tuple[str, Mapping[str, Any]]:
+    condensed = load_set(file)
+    decoder, (normalization, _) = condensed.decoder.pack(), condensed.normalization.pack()
+    facts = {
+        "classes": list(condensed.classes),
+        "images": len(condensed),
+        "decoded_images": len(condensed.targets()),
+        "resolution": condensed.resolution,
+        "channels": condensed.channels,
+        "space": condensed.space,
+        "bits": 32 if condensed.pixel_range is None else 8,
+        "decoder": decoder,
+        "normalization": normalization,
+        "learning_rate": condensed.learning_rate,
+        "soft_labels": condensed.soft_labels is not None,
+        "storage_bytes": condensed.storage_bytes(),
+        "digest": condensed.digest(),
+        "origin": condensed.origin,
+    }
+    origin = {key: value for key, value in condensed.provenance.items() if key != "config"}
+    lines = [f"{file}: {condensed!r}"]
+    lines += [f"{score!r}{_interval(score)}" for score in condensed.scores]
+    lines += to_yaml({**facts, **origin}).splitlines()
+    config = condensed.provenance.get("config", {})
+    made = condensed.origin == "made" and bool(config)
+    lines += ["dance condense --config THIS-FILE repeats the run:" if made else "no settings"]
+    text = "".join(f"# {line}\n" for line in lines) + (to_yaml(config) if made else "")
+    scores = [score.to_plain() for score in condensed.scores]
+    return text, {**facts, "provenance": condensed.provenance, "scores": scores}
+
+
+def _interval(score: Score) -> str:
+    if score.last.ci95 is None:
+        return ""
+    low, high = score.last.ci95
+    return f", 95 % interval {100 * low:.1f} to {100 * high:.1f}"
 
 
 def _recipe(name: str) -> tuple[str, Mapping[str, Any]]:

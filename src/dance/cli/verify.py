@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from dance.cli.evaluate import add_target
 from dance.cli.options import Parser, SettingAction, add_json
@@ -43,7 +42,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Verify, and print what was found."""
-    found = verify(Path(parsed.target), networks=parsed.networks, **nested(parsed.settings))
+    found = verify(parsed.target, networks=parsed.networks, **nested(parsed.settings))
     if parsed.json:
         print_json({"verified": [_plain(row) for row in found]})
     else:

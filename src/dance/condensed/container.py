@@ -21,6 +21,7 @@ from dance.condensed import decoders, picture
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
+from dance.condensed.locations import RUN_FILE, Location, locate
 from dance.condensed.pixel_range import PixelRange
 from dance.condensed.score import Score, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
@@ -29,8 +30,6 @@ from dance.core.format import plural, span
 from dance.data.normalization import Normalization
 
 KIND = "condensed set"
-RUN_FILE = "condensed.safetensors"
-"""Name of the set's file in a run directory."""
 FORMAT = 1
 """Version of the file format (docs/file-format.md), raised with each change of it."""
 _HEADER = (
@@ -345,22 +344,27 @@ class CondensedSet:
         return self.pixels if self.space == "unit" else self.normalization.invert(self.pixels)
 
 
-def load_set(path: str | PathLike[str]) -> CondensedSet:
+def load_set(location: Location) -> CondensedSet:
     """Read a condensed set; nothing is unpickled.
 
     Args:
-        path: a file written by :meth:`CondensedSet.save`, or a run directory.
+        location: a file written by :meth:`CondensedSet.save`, a run directory,
+            ``"hf:owner/name[@revision]"`` for a set of the Hugging Face hub, or ``"zoo:NAME"`` for
+            one that comes with the library. The provenance of the latter two records where they
+            were found, as ``found_at``.
 
     Raises:
         ArtifactError: missing, damaged, not a condensed set, or of a newer version of the format.
+        DanceError: the scheme or name is unknown, or the set cannot be fetched.
     """
-    place, path = path, set_file(path)
-    if Path(place).is_dir() and not path.exists():
+    found = locate(location)
+    path, folder = found.path, found.path.parent
+    if path.name == RUN_FILE and folder.is_dir() and not path.exists():
         raise ArtifactError(
-            f"there is no condensed set in the folder {Path(place)}: "
+            f"there is no condensed set in the folder {folder}: "
             + (
                 "its run is not finished; repeat dance condense to resume it"
-                if (Path(place) / "config.yaml").exists()
+                if (folder / "config.yaml").exists()
                 else f"name a run directory, or its {RUN_FILE}"
             )
         )
@@ -379,19 +383,12 @@ def load_set(path: str | PathLike[str]) -> CondensedSet:
             "upgrade dance"
         )
     try:
-        return unpack(tensors, header)
+        condensed = unpack(tensors, header)
     except ConfigError as error:
         raise ArtifactError(f"{path} holds no usable condensed set: {error}") from error
-
-
-def set_file(path: str | PathLike[str]) -> Path:
-    """The file of a set: that of a run, for a run directory, or else the path itself.
-
-    Raises:
-        ConfigError: no file can have this path.
-    """
-    check_path(path)
-    return Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    if found.origin is not None:
+        condensed.provenance["found_at"] = found.origin
+    return condensed
 
 
 def update_set(path: Path, change: Callable[[CondensedSet], CondensedSet]) -> CondensedSet:
@@ -546,7 +543,7 @@ def _check(condensed: CondensedSet) -> None:
 _PROVENANCE: dict[str, type] = {
     "dataset": str, "data_fingerprint": str, "train_images": int, "label": str, "method": str,
     "config": dict, "config_hash": str, "seed": int, "version": str, "notes": list,
-    "soft_labels": dict,
+    "soft_labels": dict, "found_at": str, "page": str,
 }  # fmt: skip
 """Types of the entries that this library reads; there may be others."""
 

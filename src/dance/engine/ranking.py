@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dance.condensed import CondensedSet, Score, load_set, set_file
+from dance.condensed import CondensedSet, Location, Score, load_set, locate
 from dance.condensed.score import Asked, Statistic
 from dance.condensed.statistics import summary
 from dance.core.config import to_plain
@@ -28,7 +28,6 @@ from dance.engine.config import build_run
 from dance.engine.context import RunContext, named_network, network_for, prepare
 from dance.engine.cost import Phase, expert_phases, label_phases, scoring_phases
 from dance.engine.relabel import ORIGIN
-from dance.engine.rundir import RunDirectory
 from dance.engine.scoring import (
     asked_for,
     random_selection,
@@ -36,6 +35,7 @@ from dance.engine.scoring import (
     row_checkpoints,
     score_whole,
 )
+from dance.engine.stored import checkpoint_folder, run_of
 from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
 from dance.evaluation.ranking import augmentation_robust_score, label_robust_score
 from dance.experts.teacher import TeacherConfig
@@ -92,7 +92,7 @@ class Ranking:
 
 
 def rank(
-    target: Path,
+    target: Location,
     config: EvaluationConfig,
     *,
     source: DataConfig,
@@ -123,23 +123,23 @@ def rank(
     """
     if join().size > 1:
         raise ConfigError("a ranking must be made by one process: run it without torchrun")
-    path = set_file(target)
-    condensed = load_set(path)
+    file = locate(target)
+    condensed = load_set(file)
     if not (made := condensed.provenance.get("config")):
         raise ConfigError(
-            f"a ranking needs the settings with which a set was made: {path} does not record them; "
+            f"a ranking needs the settings with which a set was made: {file} does not record them; "
             "use a set that dance condense made"
         )
     imported = condensed.origin == "imported"
     if imported and labels == "soft" and condensed.soft_labels is not None:
         raise ConfigError(
-            f"a ranking with soft labels needs the teachers, which {path} was imported without: "
+            f"a ranking with soft labels needs the teachers, which {file} was imported without: "
             "random images cannot get labels of the same kind; give --labels hard"
         )
     if len(set(condensed.counts)) > 1:
         raise ConfigError(
             "a ranking needs a set with as many images of each class, as its random selection has: "
-            f"{path} has {min(condensed.counts)} to {max(condensed.counts)}"
+            f"{file} has {min(condensed.counts)} to {max(condensed.counts)}"
         )
     given = {
         "data": data or made["data"],
@@ -156,15 +156,16 @@ def rank(
     recorded = condensed.provenance.get("data_fingerprint")
     if context.train.fingerprint != recorded and not (imported and recorded is None):
         raise ArtifactError(
-            f"a ranking must be made on the data of the set: {path} was made of other images than "
+            f"a ranking must be made on the data of the set: {file} was made of other images than "
             f"{run.data} has now"
         )
-    directory = RunDirectory(path.parent)
-    is_run = directory.begun() and path == directory.condensed
-    folder = directory.checkpoints if is_run else path.with_name(f"{path.name}.checkpoints")
+    directory = run_of(file)
+    if directory is not None and file.path != directory.condensed:
+        directory = None
+    folder = checkpoint_folder(file, condensed)
     sets = _sets(context, condensed, folder)
     test = load(run.data, "test", run.source).to(context.device)
-    held = directory.scores_so_far() if is_run else condensed.scores
+    held = condensed.scores if directory is None else directory.scores_so_far()
     network = named_network(
         run.network.name, run.network, PROTOCOLS.get(run.evaluation.protocol).norm
     )
@@ -213,8 +214,8 @@ def rank(
         )
     scores.setdefault("own", scores["hard"])
     result = _ranking(scores)
-    if is_run:
-        write_json(path.parent / FILE, result.to_plain())
+    if directory is not None:
+        write_json(file.path.parent / FILE, result.to_plain())
     for checkpoints in begun:
         checkpoints.clear()
     return result

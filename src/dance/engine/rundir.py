@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dance.condensed.container import RUN_FILE
 from dance.condensed.insight import INSIGHT_FILE
+from dance.condensed.locations import RUN_FILE
 from dance.condensed.score import Score, merged, read_scores, write_scores
 from dance.core.config import differences, digest
 from dance.core.errors import ArtifactError, ConfigError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from dance.condensed import CondensedSet, Score, load_set, set_file
+from dance.condensed import CondensedSet, Location, Score, SetFile, load_set, locate
 from dance.condensed.score import Asked
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, flat, to_plain
@@ -30,7 +30,7 @@ from dance.networks import NETWORKS, NetworkConfig
 
 
 def evaluate(
-    target: Path,
+    target: Location,
     config: EvaluationConfig,
     networks: Sequence[str],
     *,
@@ -44,7 +44,8 @@ def evaluate(
 ) -> list[Score]:
     """Score a stored set; the scores are stored in its file and, for a run, in ``scores.json``.
 
-    The same call resumes an interrupted scoring.
+    The same call resumes an interrupted scoring. Scores of a set of the hub or the zoo are only
+    returned, since its file belongs to others.
 
     Args:
         target: run directory or condensed set.
@@ -75,8 +76,9 @@ def evaluate(
         scores.append(score)
         if not scorer.world.is_rank_zero:
             continue
-        store_scores(scorer.path, [score])
-        if scorer.run.begun():
+        if scorer.file.origin is None:
+            store_scores(scorer.file.path, [score])
+        if scorer.run is not None:
             scorer.run.add_scores([score])
         checkpoints.clear()
     return scores
@@ -87,7 +89,7 @@ class StoredScorer:
     """Trains networks on a stored set and tests them.
 
     Attributes:
-        path: file of the set.
+        file: of the set.
         condensed: the set.
         test: unseen images.
         load_train: loads the training images.
@@ -95,10 +97,10 @@ class StoredScorer:
         precision: ``float32`` or ``bfloat16``.
         device: where networks are trained.
         world: the processes that share them.
-        run: directory of the file, which may be that of a run.
+        run: directory of the run in which the file is; None if it is in none.
     """
 
-    path: Path
+    file: SetFile
     condensed: CondensedSet
     test: ImageSet
     load_train: Callable[[], ImageSet]
@@ -106,11 +108,11 @@ class StoredScorer:
     precision: str
     device: torch.device
     world: World
-    run: RunDirectory
+    run: RunDirectory | None
 
     @staticmethod
     def open(
-        target: Path, source: DataConfig, *, data: str | None, device: str, precision: str
+        target: Location, source: DataConfig, *, data: str | None, device: str, precision: str
     ) -> StoredScorer:
         """Read a set and the images to test on.
 
@@ -124,12 +126,12 @@ class StoredScorer:
         Raises:
             DanceError: no such set, it is damaged, or its data set cannot be read.
         """
-        path = set_file(target)
-        condensed = load_set(path)
+        file = locate(target)
+        condensed = load_set(file)
         made = condensed.provenance.get("config", {})
         name = data or made.get("data")
         if name is None:
-            raise ConfigError(f"{path} does not say of which data it was made: name it with --data")
+            raise ConfigError(f"{file} does not say of which data it was made: name it with --data")
         need_images(name, "scoring")
         world = join()
         place = local_device(device, world)
@@ -138,7 +140,7 @@ class StoredScorer:
         if test.classes != condensed.classes:
             raise ConfigError(
                 "the data must have the classes of the set: "
-                f"{path} has {list_some(condensed.classes)}, {name} has "
+                f"{file} has {list_some(condensed.classes)}, {name} has "
                 f"{list_some(test.classes)}; name the right data with --data"
             )
         if test.channels != condensed.channels:
@@ -155,7 +157,7 @@ class StoredScorer:
                 f"{str(made_from)[:12]}"
             )
         return StoredScorer(
-            path=path,
+            file=file,
             condensed=condensed,
             test=test,
             load_train=lambda: world.in_turn(lambda: load(name, "train", source)),
@@ -163,14 +165,13 @@ class StoredScorer:
             precision=precision,
             device=place,
             world=world,
-            run=RunDirectory(path.parent),
+            run=run_of(file),
         )
 
     @property
     def folder(self) -> Path:
         """Where the checkpoints of networks in training lie."""
-        beside = self.path.with_name(f"{self.path.name}.checkpoints")
-        return self.run.checkpoints if self.run.begun() else beside
+        return checkpoint_folder(self.file, self.condensed)
 
     def relabel(self, seed: int, teacher: TeacherConfig) -> None:
         """Give the set soft labels of its experts, and store them, unless it has them.
@@ -196,8 +197,8 @@ class StoredScorer:
             directory=self.folder,
         )
         self.condensed = relabeller.relabelled(self.condensed)
-        if self.world.is_rank_zero:
-            store_labels(self.path, self.condensed)
+        if self.world.is_rank_zero and self.file.origin is None:
+            store_labels(self.file.path, self.condensed)
 
     def score(
         self, config: EvaluationConfig, network: str, asked: Asked
@@ -242,19 +243,38 @@ class StoredScorer:
         return replace(score, asked=asked), checkpoints
 
 
-def stored_scores(target: Path) -> tuple[CondensedSet, list[Score]]:
+def run_of(file: SetFile) -> RunDirectory | None:
+    """The directory of the run in which the file of a set is; None if it is in none."""
+    run = RunDirectory(file.path.parent)
+    return run if file.origin is None and run.begun() else None
+
+
+def checkpoint_folder(file: SetFile, condensed: CondensedSet) -> Path:
+    """Where the checkpoints of networks lie that are trained on a set.
+
+    Args:
+        file: of the set.
+        condensed: the set.
+    """
+    if (run := run_of(file)) is not None:
+        return run.checkpoints
+    return file.beside("checkpoints", condensed.digest())
+
+
+def stored_scores(target: Location) -> tuple[CondensedSet, list[Score]]:
     """A stored set and the scores of it, of the run if it is in one.
 
     Raises:
         ArtifactError: the set or the scores cannot be read, or there are none.
     """
-    path = set_file(target)
-    condensed, run = load_set(path), RunDirectory(path.parent)
-    in_run = run.begun() and path == run.condensed
-    rows = [row for row in run.scores_so_far() if row.subject == "condensed"] if in_run else []
+    file = locate(target)
+    condensed, run = load_set(file), run_of(file)
+    rows: list[Score] = []
+    if run is not None and file.path == run.condensed:
+        rows = [row for row in run.scores_so_far() if row.subject == "condensed"]
     rows = rows or condensed.scores
     if not rows:
-        raise ArtifactError(f"{path} has no scores yet: run dance evaluate {target}")
+        raise ArtifactError(f"{file} has no scores yet: run dance evaluate {target}")
     return condensed, rows
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from dance.condensed import CondensedSet, Score
+from dance.condensed import CondensedSet, Location, Score, locate
 from dance.condensed.score import Asked
 from dance.condensed.statistics import Difference, welch
 from dance.core.errors import ConfigError
@@ -41,7 +40,7 @@ class Verification:
 
 
 def verify(
-    target: Path,
+    target: Location,
     *,
     networks: Sequence[str] = (),
     repeats: int | None = None,
@@ -68,6 +67,7 @@ def verify(
         DanceError: there is no such score, either side has too few networks, or the set or its data
             cannot be read.
     """
+    target = locate(target)
     condensed, rows = stored_scores(target)
     wanted = networks or [rows[0].network]
     chosen = [row for row in rows if row.network in wanted and row.asked is not None]
@@ -93,7 +93,7 @@ def verify(
     return [_again(scorer, row, repeats or row.repeats, seed) for row in chosen]
 
 
-def rescore(target: Path, changed: CondensedSet) -> list[tuple[Score, Score]]:
+def rescore(target: Location, changed: CondensedSet) -> list[tuple[Score, Score]]:
     """Score what an export contains as the stored set was scored: same networks, seeds and tests.
 
     Args:
@@ -107,6 +107,7 @@ def rescore(target: Path, changed: CondensedSet) -> list[tuple[Score, Score]]:
     Raises:
         DanceError: there is no such score, or the set or its data cannot be read.
     """
+    target = locate(target)
     condensed, rows = stored_scores(target)
     asked = [row for row in rows if row.asked is not None and condensed.was_scored_by(row)]
     kept = [row for row in asked if row.labels == "hard" or changed.soft_labels is not None]

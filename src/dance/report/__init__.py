@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dance.core.errors import ArtifactError
+from dance.condensed import Location
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import write_atomic, write_text
 from dance.report.bench import RESULTS, read_bench
 from dance.report.compare import Comparison, as_csv, as_latex
@@ -16,24 +17,32 @@ from dance.report.record import read_run
 __all__ = ["build", "write_comparison"]
 
 
-def build(directory: Path) -> Path:
-    """Write ``report.html`` into the directory of a run or of a bench, atomically.
+def build(location: Location, output: Path | None = None) -> Path:
+    """Write ``report.html`` of a run, of a bench or of a single set, atomically.
 
-    A run also gets ``preview.png``, and ``snapshots.gif`` if it has snapshots.
+    A run or set also gets ``preview.png``, and ``snapshots.gif`` if it has snapshots.
 
     Args:
-        directory: of a run, with at least ``condensed.safetensors``; scores, losses, costs,
-            configuration and environment are shown if they exist. Or of a bench, with at least
-            ``results.json``.
+        location: directory of a run, with at least ``condensed.safetensors``; scores, losses,
+            costs, configuration and environment are shown if they exist. Or of a bench, with at
+            least ``results.json``. Or location of a set.
+        output: folder to write, for a run or set (None: the directory of the run or bench).
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        ArtifactError: a part is damaged or missing, or the directory cannot be written.
+        ConfigError: a single set is given without ``output``, or a bench with it.
+        ArtifactError: a part is damaged or missing, or the folder cannot be written.
     """
-    page = directory / "report.html"
+    directory = Path(location)
     if (directory / RESULTS).exists():
+        if output is not None:
+            raise ConfigError(
+                f"the page of a bench is written beside its files, in {directory}: leave --output "
+                "out"
+            )
+        page = directory / "report.html"
         write_text(page, render_bench(read_bench(directory)))
         return page
     if (directory / "bench.yaml").exists():
@@ -41,12 +50,18 @@ def build(directory: Path) -> Path:
             f"{directory} must hold {RESULTS}, which dance bench writes at its end: there is none "
             "yet; repeat its command"
         )
-    run = read_run(directory)
+    run = read_run(location)
+    folder = output or run.directory
+    if folder is None:
+        raise ConfigError(
+            f"the page of a single set must have a folder: got {run.file} alone; add --output DIR"
+        )
     picture, shots = draw(run), shoot(run)
+    page = folder / "report.html"
     write_text(page, render(run, shots))
     if shots:
-        write_gif(shots, directory / GIF)
-    write_atomic(directory / "preview.png", lambda place: picture.save(place, format="PNG"))
+        write_gif(shots, folder / GIF)
+    write_atomic(folder / "preview.png", lambda place: picture.save(place, format="PNG"))
     return page
 
 

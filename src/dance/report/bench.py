@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from dance.condensed import load_set
-from dance.condensed.container import KIND, RUN_FILE
+from dance.condensed.container import KIND
+from dance.condensed.locations import RUN_FILE
 from dance.core import format
 from dance.core.config import flat
 from dance.core.errors import ArtifactError

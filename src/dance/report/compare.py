@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dance.condensed import Score
+from dance.condensed import Location, Score
 from dance.condensed.statistics import Difference, welch
 from dance.core import format
 from dance.core.config import flat
@@ -101,25 +101,26 @@ class Comparison:
         return tuple(label(run) for run in self.runs.values())
 
 
-def compare(directories: Sequence[Path]) -> Comparison:
-    """Read runs and hold them against each other; the first one is the reference.
+def compare(locations: Sequence[Location]) -> Comparison:
+    """Read runs or single sets and hold them against each other; the first one is the reference.
 
     Args:
-        directories: of at least two runs.
+        locations: of at least two.
 
     Raises:
-        ConfigError: fewer than two runs, or one twice.
-        ArtifactError: a run cannot be read.
+        ConfigError: fewer than two, or one twice.
+        ArtifactError: one cannot be read.
     """
-    resolved = [directory.resolve() for directory in directories]
-    if len(set(resolved)) < len(resolved) or len(resolved) < 2:
+    read = [read_run(location) for location in locations]
+    places = [run.file.path.resolve() for run in read]
+    if len(set(places)) < len(places) or len(places) < 2:
         raise ConfigError(
             "a comparison needs at least two different runs: got "
-            f"{', '.join(map(str, directories)) or 'none'}"
+            f"{', '.join(map(str, locations)) or 'none'}"
         )
     runs = {
         f"{name}{' (imported)' * (run.condensed.origin == 'imported')}": run
-        for name, run in zip(_names(resolved), map(read_run, directories), strict=True)
+        for name, run in zip(_names(read), read, strict=True)
     }
     configs = [flat(run.config) for run in runs.values()]
     keys = sorted({key for config in configs for key in config})
@@ -133,12 +134,14 @@ def compare(directories: Sequence[Path]) -> Comparison:
     )
 
 
-def _names(directories: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ."""
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The locations of sets of others, and the shortest ends of the paths that differ."""
+    paths = [Path(run.place).resolve() for run in runs if run.file.origin is None]
     parts = 1
-    while len({path.parts[-parts:] for path in directories}) < len(directories):
+    while len({path.parts[-parts:] for path in paths}) < len(paths):
         parts += 1
-    return ["/".join(path.parts[-parts:]) for path in directories]
+    ends = iter("/".join(path.parts[-parts:]) for path in paths)
+    return [run.file.origin or next(ends) for run in runs]
 
 
 def _tables(runs: Mapping[str, Run]) -> tuple[Table, ...]:
@@ -207,7 +210,7 @@ def as_csv(comparison: Comparison) -> str:
             writer.writerow(
                 (row.name, row.score.label, table.data, table.network, row.score.protocol,
                  row.score.labels, table.bytes_per_class, row.score.repeats, *cells,
-                 row.verdict, comparison.runs[row.name].directory)
+                 row.verdict, comparison.runs[row.name].place)
             )  # fmt: skip
     return text.getvalue()
 

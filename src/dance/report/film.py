@@ -148,7 +148,7 @@ def _evenly(total: int, most: int) -> list[int]:
 
 def _sets(run: Run) -> list[tuple[int | None, Path | None]]:
     """Steps and files of the sets that the run has, in order; without a file the finished set."""
-    if not run.snapshots:
+    if not run.snapshots or run.directory is None:
         return []
     first = run.directory / "initial.safetensors"
     found: list[tuple[int | None, Path | None]] = [(0, first)] if run.initial else []

@@ -117,5 +117,5 @@ def _content(run: Run) -> dict[str, Any]:
         "data": data_facts(run),
         "environment": environment_facts(run.environment),
         "command": command(run),
-        "evaluate": f"dance evaluate {shlex.quote(str(run.directory))}",
+        "evaluate": f"dance evaluate {shlex.quote(run.place)}",
     }

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dance.condensed import CondensedSet, Score, load_set
+from dance.condensed import CondensedSet, Location, Score, SetFile, load_set, locate
 from dance.condensed.insight import INSIGHT_FILE, Insight, load_insight
 from dance.condensed.score import read_scores, undertrained
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_openable, read_json
-from dance.core.yaml_file import read_yaml
+from dance.core.yaml_file import read_yaml, to_yaml
 
 _ENVIRONMENT: dict[str, tuple[type, ...]] = {"seconds": (int, float), "command": (list,)}
 """Types of entries of ``environment.json`` that are not only shown as text or number."""
@@ -21,9 +21,11 @@ _ENVIRONMENT: dict[str, tuple[type, ...]] = {"seconds": (int, float), "command":
 
 @dataclass(frozen=True)
 class Run:
-    """The content of a run directory that the report shows."""
+    """The content of a run directory, or a single set, that the report shows."""
 
-    directory: Path
+    directory: Path | None
+    """Of the run; None for a single set."""
+    file: SetFile
     condensed: CondensedSet
     initial: CondensedSet | None
     scores: tuple[Score, ...]
@@ -38,16 +40,26 @@ class Run:
     """Files of the sets after some steps, by step, ascending."""
     insight: Insight | None
 
+    @property
+    def place(self) -> str:
+        """What names the run, or the single set, in commands."""
+        return str(self.directory or self.file)
 
-def read_run(directory: Path) -> Run:
-    """Read a run directory; files that do not exist yet leave their parts empty.
+
+def read_run(location: Location) -> Run:
+    """Read a run directory, or a single set; what does not exist leaves its part empty.
+
+    Args:
+        location: of the directory or of the set.
 
     Raises:
-        ArtifactError: there is no such directory, no condensed set in it, or a file is damaged.
+        ArtifactError: there is nothing, no condensed set in the directory, or a file is damaged.
     """
-    if not directory.is_dir():
-        raise ArtifactError(f"a report needs a run directory: there is none at {directory}")
-    condensed = load_set(directory)
+    file = locate(location)
+    if file.origin is not None or not Path(location).is_dir():
+        return _read_set(file)
+    directory = Path(location)
+    condensed = load_set(file)
     initial, random = (
         load_set(path) if (path := directory / f"{name}.safetensors").exists() else None
         for name in ("initial", "random")
@@ -55,20 +67,18 @@ def read_run(directory: Path) -> Run:
     sets = {"condensed": condensed, "initial": initial, "random": random}
     scores = _scores(directory, sets)
     config_text, config = _config(directory / "config.yaml")
-    notes = [str(note) for note in condensed.provenance.get("notes") or ()]
-    notes += [note for score in scores for note in score.notes]
-    notes += [note] if (note := undertrained(scores)) else []
     return Run(
         directory=directory,
+        file=file,
         condensed=condensed,
         initial=initial,
         scores=scores,
         losses=_losses(directory / "metrics.jsonl"),
-        config=config,
+        config=config or _settings(condensed),
         config_text=config_text,
         environment=_environment(directory / "environment.json"),
         costs=_costs(directory / "costs.json"),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=_notes(condensed, scores),
         snapshots={
             int(path.stem): path
             for path in sorted((directory / "snapshots").glob("*.safetensors"))
@@ -76,6 +86,42 @@ def read_run(directory: Path) -> Run:
         },
         insight=_insight(directory / INSIGHT_FILE, condensed),
     )
+
+
+def _read_set(file: SetFile) -> Run:
+    """A single set as a run of which nothing else is known."""
+    condensed = load_set(file)
+    config = _settings(condensed)
+    return Run(
+        directory=None,
+        file=file,
+        condensed=condensed,
+        initial=None,
+        scores=tuple(condensed.scores),
+        losses={},
+        config=config,
+        config_text=to_yaml(config) if config else "",
+        environment={},
+        costs={},
+        notes=_notes(condensed, condensed.scores),
+        snapshots={},
+        insight=None,
+    )
+
+
+def _settings(condensed: CondensedSet) -> Mapping[str, Any]:
+    """The settings with which a set was made, if this library made it."""
+    config: Mapping[str, Any] = condensed.provenance.get("config", {})
+    return config if condensed.origin == "made" else {}
+
+
+def _notes(condensed: CondensedSet, scores: Sequence[Score]) -> tuple[str, ...]:
+    """Notes for readers, each once."""
+    notes = [
+        *condensed.provenance.get("notes", ()),
+        *(note for row in scores for note in row.notes),
+    ]
+    return tuple(filter(None, dict.fromkeys([*notes, undertrained(scores)])))
 
 
 def _insight(path: Path, condensed: CondensedSet) -> Insight | None:

@@ -109,8 +109,12 @@ def command(run: Run) -> str:
     """The command line that repeats the run; empty if neither it nor the settings are known."""
     given = run.environment.get("command")
     if not isinstance(given, list) or not given:
-        place = shlex.quote(str(run.directory / "config.yaml"))
-        return f"dance condense --config {place}" if run.config else ""
+        if run.directory is not None and run.config_text:
+            return f"dance condense --config {shlex.quote(str(run.directory / 'config.yaml'))}"
+        if not run.config:
+            return ""
+        show = f"dance show {shlex.quote(run.place)} > settings.yaml"
+        return f"{show}\ndance condense --config settings.yaml"
     first, *rest = map(str, given)
     name = Path(first).name
     program = ["python", "-m", "dance"] if name == "__main__.py" else [name]

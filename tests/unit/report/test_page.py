@@ -295,7 +295,7 @@ def test_a_set_in_the_place_of_the_scored_one_is_refused(tmp_path, write_run, na
 
 
 def test_no_run_directory(tmp_path):
-    with pytest.raises(ArtifactError, match="there is none at"):
+    with pytest.raises(ArtifactError, match="there is no condensed set at"):
         build(tmp_path / "nothing")
 
 
