@@ -36,8 +36,8 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     name = parser.add_argument(
         "name",
         metavar="NAME",
-        help=f"name of a method, recipe, dataset, network or protocol; run directory, {SET}; or name "
-        f"of a variant: {', '.join(VARIANTS.names())}",
+        help=f"name of a method, recipe, dataset, network or protocol; run directory, {SET}; or "
+        f"name of a variant: {', '.join(VARIANTS.names())}",
     )
     members = (each for names, _ in KINDS.values() for each in names())
     name.candidates = [*VARIANTS.names(), *members]  # type: ignore[attr-defined]
