@@ -81,7 +81,7 @@ def _record(cell: Cell) -> dict[str, Any]:
 
 
 def _batches(data: TrainingData, config: Any) -> int:
-    return math.ceil(len(data) / config.batch_size)
+    return math.ceil(len(data) / int(config.batch_size))
 
 
 def mean_seconds(runs: Sequence[Path]) -> dict[str, float | None]:

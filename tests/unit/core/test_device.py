@@ -32,6 +32,5 @@ def test_memory_and_words() -> None:
     tensor = torch.ones(16 << 20)  # 64 MiB that are really touched
     assert devices.peak_memory(cpu) >= before
     assert devices.peak_memory(cpu) > tensor.numel() * 4
-    assert devices.available_memory(cpu) > 0
     threads = torch.get_num_threads()
     assert devices.description(cpu).endswith(f", {threads} thread{'s' if threads > 1 else ''}")
