@@ -1,8 +1,10 @@
 """Dataset condensation: make a very small synthetic training set out of a large labelled image set.
 
 ``dance.condense(data, ...)`` makes a condensed set, ``dance.load(path)`` reads one and
-``dance.evaluate(path)`` scores one. ``dance.list_methods()`` and the like give the names that these
-take. All are imported when they are first used, so that the command line starts fast.
+``dance.evaluate(path)`` scores one. ``dance.read_scores(run)`` gives all scores of a run,
+``dance.write_report(run)`` its page, ``dance.compare(run, run)`` sets several side by side, and
+``dance.load_images(data)`` loads real images. ``dance.list_methods()`` and the like give the names
+that these take. All are imported when they are first used, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ _HOMES = {
     "DanceError": "dance.core.errors",
     "ImageSet": "dance.data",
     "Score": "dance.condensed",
+    "compare": "dance.api",
     "condense": "dance.api",
     "evaluate": "dance.api",
     "list_datasets": "dance.api",
@@ -27,6 +30,9 @@ _HOMES = {
     "list_protocols": "dance.api",
     "list_recipes": "dance.api",
     "load": "dance.condensed",
+    "load_images": "dance.api",
+    "read_scores": "dance.api",
+    "write_report": "dance.api",
 }
 """The module of each public name."""
 __all__ = ["__version__", *_HOMES]

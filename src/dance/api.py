@@ -1,4 +1,4 @@
-"""The library in three functions: condense, evaluate, load; and the names that they take."""
+"""The library as functions: what the commands do, from Python and notebooks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from dance import engine
-from dance.condensed import CondensedSet, Score, load_set, locate
+from dance.condensed import CondensedSet, load_set, locate, score
+from dance.condensed.locations import Location
+from dance.condensed.score import Scores
 from dance.core.config import Setting, build, merge, settings
-from dance.core.errors import ConfigError, DanceError, nearest
+from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
 from dance.core.files import check_path
-from dance.data import DataConfig
+from dance.data import DataConfig, ImageSet, load
 from dance.data.known import KNOWN
 from dance.data.sources.memory import register
 from dance.engine import RunConfig
@@ -26,6 +28,10 @@ from dance.networks import NETWORKS
 from dance.networks.own_module import Maker, register_maker
 from dance.recipes import RECIPES
 from dance.recipes.resolve import method_of, resolve
+
+if TYPE_CHECKING:
+    from dance.report.compare import Comparison
+    from dance.report.page import Report
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -133,7 +139,7 @@ def evaluate(
     device: str = "auto",
     labels: str = "hard",
     **source: Any,
-) -> list[Score]:
+) -> Scores:
     """Score a condensed set: ``dance evaluate`` from Python.
 
     Args:
@@ -156,7 +162,7 @@ def evaluate(
             given: as it was read for the set).
 
     Returns:
-        One score for each architecture.
+        One score for each architecture, which a notebook shows as a table.
 
     Raises:
         DanceError: the caller can remove the cause; the message says how.
@@ -178,7 +184,7 @@ def evaluate(
         return scores
     file = locate(target)
     recorded = engine.recorded_source(load_set(file), other_data=data is not None)
-    return engine.evaluate(
+    found = engine.evaluate(
         file,
         EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs),
         names,
@@ -188,6 +194,92 @@ def evaluate(
         data=None if data is None else _location(data, test),
         labels=labels,
     )
+    return Scores(found)
+
+
+@_in_python
+def load_images(
+    data: object, split: Literal["train", "test"] = "train", *, test: object = None, **source: Any
+) -> ImageSet:
+    """Load the real images of a data set, as :func:`condense` reads them.
+
+    Args:
+        data: name or path of the data set, or images in memory, as for :func:`condense`.
+        split: ``"train"`` or ``"test"``.
+        test: unseen images for data in memory.
+        source: how the data is read, such as ``root="/data"`` or ``size=32``.
+
+    Returns:
+        Images (N,C,H,W) uint8, labels (N,) int64 and class names, which a notebook shows.
+
+    Raises:
+        DanceError: the caller can remove the cause; the message says how.
+    """
+    return load(_location(data, test), split, build(DataConfig, source))
+
+
+@_in_python
+def read_scores(run: str | os.PathLike[str]) -> Scores:
+    """Read all scores of a run: of its set, and of those that it is compared with.
+
+    Args:
+        run: its directory.
+
+    Returns:
+        The scores of the condensed set, the initial set, the random selection and the whole set
+        (:attr:`Score.subject`), as far as they were made; a notebook shows them as a table.
+
+    Raises:
+        ArtifactError: there are none, or they are damaged.
+    """
+    check_path(run)
+    path = Path(run) / "scores.json"
+    if not path.exists():
+        raise ArtifactError(f"there are no scores in {run}: name the directory of a scored run")
+    return Scores(score.read_scores(path))
+
+
+@_in_python
+def write_report(location: Location, output: str | os.PathLike[str] | None = None) -> Report:
+    """Write the page of a run, of a bench or of a single set: ``dance report`` from Python.
+
+    Args:
+        location: directory of a run or of a bench, or location of a set.
+        output: folder to write, for a run or set (None: the directory of the run or bench).
+
+    Returns:
+        The report: its ``path`` is that of ``report.html``, and a notebook shows the page in a
+        frame.
+
+    Raises:
+        ConfigError: a single set is given without ``output``, or a bench with it.
+        ArtifactError: a part is damaged or missing, or the folder cannot be written.
+    """
+    from dance import report  # it imports matplotlib, which is slow
+    from dance.report.page import Report
+
+    if output is not None:
+        check_path(output)
+    return Report(report.build(location, None if output is None else Path(output)))
+
+
+@_in_python
+def compare(*locations: Location) -> Comparison:
+    """Put runs or single sets side by side: ``dance compare`` from Python.
+
+    Args:
+        locations: at least two directories of runs, or locations of sets; the first one is the
+            reference.
+
+    Returns:
+        Tables of scores, costs and settings that differ, which a notebook shows.
+
+    Raises:
+        DanceError: fewer than two are given, one twice, or one that cannot be read.
+    """
+    from dance.report.compare import compare  # it imports matplotlib, which is slow
+
+    return compare(locations)
 
 
 def list_methods() -> list[str]:
@@ -236,7 +328,11 @@ def _location(data: object, test: object) -> str:
 def _names(networks: Networks) -> list[str]:
     """The names of networks; callables are registered."""
     each = [networks] if isinstance(networks, str) or callable(networks) else networks
-    return [name if isinstance(name, str) else register_maker(name) for name in each]
+    names = [name if isinstance(name, str) else register_maker(name) for name in each]
+    makers = {name: make for name, make in zip(names, each, strict=True) if name is not make}
+    if any(makers.get(name, make) is not make for name, make in zip(names, each, strict=True)):
+        raise ConfigError(f"networks must have different names: got {', '.join(names)}")
+    return names
 
 
 def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:

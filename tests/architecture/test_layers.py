@@ -24,7 +24,7 @@ LAYERS = {
     "report": 7,
     "bench": 7,
     "cli": 8,
-    "api": 7,
+    "api": 7.5,
     "": 9,  # dance itself, the public face
     "__main__": 9,
 }

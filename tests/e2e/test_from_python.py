@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from torch import nn
 
 import dance
 import dance.api  # its imports draw from Python's generator: not inside a test
+from dance.condensed.class_chart import draw_classes
 from dance.data import load
 
 SHORT: dict[str, Any] = {
@@ -298,7 +302,7 @@ class TestManners:
             r"<CondensedSet DM of digits: 10 classes x 1 image of 1x8x8, .* % on convnet>",
             repr(made),
         )
-        assert made.show().size == (48, 10 * 50 - 2)
+        assert made.show().size == (10 * 50 - 2, 48)
         text = made._repr_html_()
         assert "data:image/png;base64," in text and "<td>convnet</td>" in text
         (score,) = dance.evaluate(made, networks="mlp", epochs=1, repeats=1)
@@ -343,3 +347,117 @@ class TestManners:
         assert "convnet" in dance.list_networks() and "dance-v1" in dance.list_protocols()
         assert dance.list_recipes()
         assert {"CondensedSet", "DanceError", "ImageSet"} <= set(dir(dance))
+
+
+class TestNotebooks:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        place = tmp_path_factory.mktemp("shown")
+        words = SHORT | {"baselines": ["random"], "repeats": 2}
+        for name, ipc in (("one", 1), ("other", 1), ("larger", 2)):
+            words |= {"ipc": ipc, "seed": len(name)}
+            dance.condense("digits", output=place / name, **words)
+        return place
+
+    def test_scores_are_a_table(self, runs: Path) -> None:
+        scores = dance.read_scores(runs / "one")
+        assert [score.subject for score in scores] == ["condensed", "random"]
+        text = scores._repr_html_()
+        assert text.count("<tr>") == 3 and f"<td>{scores[1].last} %</td>" in text
+        assert "mean ± standard deviation" in text
+        with pytest.raises(dance.DanceError, match="there are no scores in"):
+            dance.read_scores(runs)
+
+    def test_scores_of_a_whole_set_come_with_doubts(self, runs: Path) -> None:
+        scores = dance.read_scores(runs / "one")
+        few = replace(scores[0], subject="whole", epochs=1, train_images=64)
+        assert "undertrained" in type(scores)([few])._repr_html_()
+        assert "undertrained" not in scores._repr_html_()
+
+    def test_a_report_is_a_frame(self, runs: Path) -> None:
+        report = dance.write_report(runs / "one")
+        assert report.path == runs / "one" / "report.html"
+        (frame,) = re.findall(r"<iframe[^>]*>", report._repr_html_())
+        srcdoc = re.search(r'srcdoc="([^"]*)"', frame)
+        assert html.unescape(srcdoc[1]) == report.path.read_text(encoding="utf-8")
+        with pytest.raises(dance.DanceError, match="there is no condensed set at"):
+            dance.write_report(runs / "none")
+
+    def test_a_comparison_is_tables(self, runs: Path) -> None:
+        found = dance.compare(runs / "one", runs / "other", runs / "larger")
+        assert re.fullmatch(r"<Comparison of one, other, larger: [^<]*>", repr(found))
+        text = found._repr_html_()
+        assert text.count("<caption>") == 2, "budgets are tables of their own"
+        assert re.search(r"<td>other</td><td>[^<]*</td><td>2</td><td>[+-]\d", text)
+        assert "<td>seed</td><td>3</td><td>5</td><td>6</td>" in text
+        with pytest.raises(dance.DanceError, match="at least two different runs"):
+            dance.compare(runs / "one")
+
+    def test_real_images_are_shown(self) -> None:
+        images = dance.load_images("digits", split="test")
+        assert (images.split, images.show(per_class=3).size) == ("test", (498, 148))
+        assert "1x8x8, 10 classes</p>" in images._repr_html_()
+        assert "One column for each class: 0, 1, 2" in images._repr_html_()
+        pair = (np.zeros((4, 8, 8), np.uint8), np.array([0, 0, 1, 1]))
+        assert len(dance.load_images(pair, test=pair)) == 4
+        with pytest.raises(dance.DanceError, match="split must be 'train' or 'test'"):
+            dance.load_images("digits", split="validation")
+
+    def test_the_accuracy_of_each_class_is_bars(self, runs: Path) -> None:
+        made, scores = dance.load(runs / "one"), dance.read_scores(runs / "one")
+        blue, orange = (0, 114, 178), (230, 159, 0)
+
+        def heights(picture: Image.Image, colour: tuple[int, int, int]) -> int:
+            pixels = (np.asarray(picture.convert("RGB")) == colour).all(2)
+            return int((pixels.sum(1) > 60).sum())  # rows of pixels, without those of the legend
+
+        full = replace(scores[0], per_class=(1.0,) * 10)
+        half = replace(scores[0], per_class=(0.5,) * 10)
+        whole, part = heights(made.plot_classes(full), blue), heights(made.plot_classes(half), blue)
+        assert whole == pytest.approx(2 * part, rel=0.05) and part > 100
+        both = made.plot_classes(full, half)
+        assert heights(both, blue) == pytest.approx(2 * heights(both, orange), rel=0.1)
+        made.scores = []
+        with pytest.raises(dance.DanceError, match="this set has none"):
+            made.plot_classes()
+        with pytest.raises(dance.DanceError, match="of the 10 classes of this set: got one of 9"):
+            made.plot_classes(replace(full, per_class=(1.0,) * 9, confusion=((0,) * 9,) * 9))
+
+    def test_many_classes_show_the_lowest(self, runs: Path) -> None:
+        score = dance.read_scores(runs / "one")[0]
+        many = replace(
+            score,
+            per_class=tuple(index / 100 for index in range(100)),
+            confusion=((0,) * 100,) * 100,
+        )
+        few = replace(many, per_class=(0.2,) * 25, confusion=((0,) * 25,) * 25)
+        names = [f"$class^{index}$ with a long name\n" for index in range(100)]
+        assert draw_classes(names, [many]).width == draw_classes(names[:25], [few]).width
+
+    def test_a_network_that_is_defined_again_is_another_one(
+        self, runs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def net(classes: int) -> nn.Module:
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+        def other(classes: int) -> nn.Module:
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, classes))
+
+        for make in (net, other):
+            make.__module__, make.__qualname__ = "__main__", "net"
+        monkeypatch.delattr(sys.modules["__main__"], "__file__")
+        words: dict[str, Any] = {"epochs": 1, "repeats": 1}
+        sizes = [
+            dance.evaluate(runs / "one", networks=m, **words)[0].parameters for m in (net, other)
+        ]
+        assert sizes == [650, 610]
+        with pytest.raises(dance.DanceError, match="networks must have different names"):
+            dance.evaluate(runs / "one", networks=[net, other], **words)
+
+    def test_a_finished_run_says_that_it_is_not_made_again(
+        self, runs: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = SHORT | {"baselines": ["random"], "repeats": 2, "seed": 3}
+        dance.condense("digits", output=runs / "one", **words)
+        assert "it is not made again" in capsys.readouterr().err

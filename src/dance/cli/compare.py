@@ -14,7 +14,7 @@ from pathlib import Path
 from dance import report
 from dance.cli.options import SET, Parser, add_json
 from dance.cli.output import print_json, print_table
-from dance.report.compare import Comparison, Row, compare
+from dance.report.compare import Comparison, compare
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -39,23 +39,12 @@ def run(parsed: argparse.Namespace) -> None:
     if parsed.json:
         print_json(_plain(found) | {"files": written})
         return
-    names = list(found.runs)
-    for table in found.tables:
-        columns = ("run", ">last epoch %", ">networks", ">difference, points", "<")
-        print_table(columns, [_cells(row) for row in table.rows], table.title)
-    print("Differences with the 95 % interval (Welch) over networks, not over condensations.")
-    print_table(("cost", *names), [(what, *values) for what, values in found.costs])
-    if found.settings:
-        print_table(("setting", *names), [(what, *values) for what, values in found.settings])
+    for table in found.shown():
+        print_table(table.columns, table.rows, table.title)
+        if table.note:
+            print(table.note)
     for path in written:
         print(path)
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    gap = "" if row.gap is None else f"{100 * row.gap.mean:+.1f}"
-    if row.gap is not None:
-        gap += f" ({100 * row.gap.low:+.1f} to {100 * row.gap.high:+.1f})"
-    return row.name, str(row.score.last), str(row.score.repeats), gap, row.verdict
 
 
 def _plain(found: Comparison) -> dict[str, object]:

@@ -17,16 +17,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from dance.condensed import decoders, picture
+from dance.condensed import decoders
+from dance.condensed.class_chart import draw_classes
 from dance.condensed.dataset import CondensedDataset
 from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
 from dance.condensed.locations import RUN_FILE, Location, locate
 from dance.condensed.pixel_range import PixelRange
-from dance.condensed.score import Score, scores_from_plain
+from dance.condensed.score import Score, Scores, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
 from dance.core.files import check_path, checksum, locked, read_tensors, write_tensors
 from dance.core.format import plural, span
+from dance.data import picture
 from dance.data.normalization import Normalization
 
 KIND = "condensed set"
@@ -43,6 +45,9 @@ _FLOAT_BYTES = 4
 """Bytes of a stored float32."""
 _TOLERANCE = 1e-3
 """Largest difference between 1 and the sum of the probabilities of an image."""
+
+_MOST_COLUMNS = 20
+"""Largest number of classes that a picture shows, unless more are asked for."""
 
 Space = Literal["unit", "normalized"]
 Origin = Literal["made", "imported"]
@@ -107,10 +112,11 @@ class CondensedSet:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: facts, stored images and scores."""
-        return picture.as_html(self._caption(), self.show(), self.scores)
+        shown = picture.as_html(self._caption(), self.show(), self.classes[:_MOST_COLUMNS])
+        return shown + (Scores(self.scores)._repr_html_() if self.scores else "")
 
-    def show(self, classes: int = 20, per_class: int = 10) -> Image.Image:
-        """Stored images as one picture, a row for each class, which a notebook displays.
+    def show(self, classes: int = _MOST_COLUMNS, per_class: int = 10) -> Image.Image:
+        """Stored images as one picture, a column for each class, which a notebook displays.
 
         Args:
             classes: largest number of classes.
@@ -118,6 +124,20 @@ class CondensedSet:
         """
         images, shown = self.to_uint8(), range(min(classes, self.num_classes))
         return picture.grid([images[self.rows(label)][:per_class] for label in shown])
+
+    def plot_classes(self, *scores: Score) -> Image.Image:
+        """The accuracy of each class as bars, which a notebook displays.
+
+        With more than 25 classes, those in which the first score is lowest are shown.
+
+        Args:
+            scores: of networks on the classes of this set, each in its own colour; if none is
+                given, the first score of this set.
+
+        Raises:
+            ConfigError: there is no score, or one is of another number of classes.
+        """
+        return draw_classes(self.classes, scores or self.scores[:1])
 
     def _caption(self) -> str:
         """The set in one line: method, data, shape, and the first score."""

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import checksum, read_json, write_json
-from dance.core.format import mean_std, plural
+from dance.core.format import Table, count, mean_std, plural
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _CHECKSUM = "sha256"
@@ -245,6 +245,24 @@ class Score:
 
 
 _READER = TypeAdapter(Score)
+
+
+class Scores(list[Score]):
+    """A list of scores, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        columns = ("trained on", "images", "network", "protocol", "networks", "test accuracy")
+        rows = [
+            (
+                score.label, count(score.train_images), score.network, score.setting,
+                count(score.repeats), f"{score.last} %",
+            )
+            for score in self
+        ]  # fmt: skip
+        spread = ": mean ± standard deviation over the networks" * any(s.repeats > 1 for s in self)
+        doubt = undertrained(self)
+        note = f"Test accuracy after the last epoch{spread}.{f' Note: {doubt}.' if doubt else ''}"
+        return Table("", columns, rows, note).html()
 
 
 def scores_from_plain(plain: object) -> list[Score]:

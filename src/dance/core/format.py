@@ -6,6 +6,7 @@ one for terminals, where people search and copy text.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class Table:
 
     Attributes:
         title: above it.
-        columns: names; those that start with ``>`` are right-aligned.
+        columns: names; on terminals and in Markdown, those that start with ``>`` are right-aligned,
+            and those that start with ``<`` do not wrap.
         rows: cells.
         note: below it.
     """
@@ -40,6 +42,22 @@ class Table:
         """Lines of Markdown, the title as a heading of the second level."""
         lines = ["", f"## {self.title}", "", *markdown_rows(self.columns, self.rows)]
         return [*lines, "", self.note] if self.note else lines
+
+    def html(self) -> str:
+        """The table as HTML without a style of its own, as a notebook shows it.
+
+        >>> Table("", ("name", ">n"), [("a < b", "1")]).html()
+        '<table><tr><th>name</th><th>n</th></tr><tr><td>a &lt; b</td><td>1</td></tr></table>'
+        """
+
+        def line(tag: str, cells: Iterable[str]) -> str:
+            return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+        title = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
+        head = line("th", (column.lstrip("<>") for column in self.columns))
+        rows = "".join(line("td", row) for row in self.rows)
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        return f"<table>{title}{head}{rows}</table>{note}"
 
 
 def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -11,6 +12,12 @@ from typing import Generic, TypeVar
 from dance.core.errors import ConfigError, nearest
 
 T = TypeVar("T")
+
+
+def is_interactive(member: object) -> bool:
+    """Whether a class or function was defined in a notebook, or at a prompt."""
+    own = getattr(member, "__module__", None) == "__main__"
+    return own and not hasattr(sys.modules["__main__"], "__file__")  # no file is the main program
 
 
 class Registry(Generic[T]):
@@ -30,11 +37,16 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a member under ``name``, which must be unique."""
+        """Decorator that registers a member under ``name``, which must be unique.
+
+        In a notebook, a cell that is run again replaces the member that it registered before.
+        """
 
         def add(member: T) -> T:
             existing = self._members.setdefault(name, member)
-            if existing is not member:
+            if existing is not member and is_interactive(existing) and is_interactive(member):
+                self._members[name] = member
+            elif existing is not member:
                 raise ConfigError(
                     f"{self.kind} {name!r} is registered twice: {existing} and {member}"
                 )

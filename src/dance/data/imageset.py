@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from PIL import Image
 
 from dance.core.errors import ConfigError, DataError
+from dance.data import picture
 from dance.data.normalization import Normalization
+
+_MOST_COLUMNS = 20
+"""Largest number of classes that a picture shows, unless more are asked for."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,6 +83,20 @@ class ImageSet:
             f"<ImageSet {self.name} {self.split}: {len(self):,} images of {shape}, "
             f"{self.num_classes} classes>"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: facts and some images."""
+        return picture.as_html(repr(self).strip("<>"), self.show(), self.classes[:_MOST_COLUMNS])
+
+    def show(self, classes: int = _MOST_COLUMNS, per_class: int = 5) -> Image.Image:
+        """The first images as one picture, a column for each class, which a notebook displays.
+
+        Args:
+            classes: largest number of classes.
+            per_class: largest number of images of a class.
+        """
+        shown = range(min(classes, self.num_classes))
+        return picture.grid([self.images[self.rows(label)[:per_class]].cpu() for label in shown])
 
     @property
     def resolution(self) -> int:

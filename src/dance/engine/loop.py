@@ -95,6 +95,8 @@ def run(
     with directory.exclusively() if world.is_rank_zero else nullcontext():
         if world.is_rank_zero:
             directory.claim(config)
+            if directory.condensed.exists():
+                log(f"{directory.path} has the set of these settings: it is not made again")
             _write_environment(directory, context, command)
         with tracked(trackers if world.is_rank_zero else (), directory, config) as tracking:
             with planned(_phases(context, directory), partial(expected, context, initial)):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dance.core.errors import ConfigError
+from dance.core.registry import is_interactive
 from dance.core.rng import key
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, State
 
@@ -25,7 +26,8 @@ def register_maker(make: Maker) -> str:
             those of ``channels``, ``resolution`` and ``classes`` that it has parameters for.
 
     Returns:
-        The name, such as ``my_package.models.SmallNet``.
+        The name, such as ``my_package.models.SmallNet``. In a notebook, one that is defined again
+        takes the place of the one before.
 
     Raises:
         ConfigError: it is not callable, or another one has this name.
@@ -37,9 +39,12 @@ def register_maker(make: Maker) -> str:
         )
     kind = make if hasattr(make, "__qualname__") else type(make)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if name in NETWORKS and getattr(NETWORKS.get(name), "make", None) is not make:
+    known = NETWORKS.get(name) if name in NETWORKS else None
+    if isinstance(known, _Builder) and (known.make is make or is_interactive(make)):
+        known.make = make
+    elif known is not None:
         raise ConfigError(f"networks must have different names: there are two called {name}")
-    if name not in NETWORKS:
+    else:
         NETWORKS.register(name)(_Builder(make, name))
     return name
 

@@ -21,6 +21,10 @@ from dance.report.summary import label, title
 
 _MOST_CHARACTERS = 800_000
 """Largest size of all images of the page."""
+_INTERVALS = (
+    "Differences to the first run with the 95 % interval (Welch) over networks, not over "
+    "condensations."
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Table:
         return f"{self.data}, {self.network}, {self.setting}, {size} per class"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """All that differs between some runs.
 
@@ -90,6 +94,28 @@ class Comparison:
     tables: tuple[Table, ...]
     costs: tuple[tuple[str, tuple[str, ...]], ...]
     pictures: SideBySide | None
+
+    def __repr__(self) -> str:
+        """The runs in one line."""
+        return f"<Comparison of {', '.join(self.runs)}: {self.title}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: all tables."""
+        return "".join(table.html() for table in self.shown())
+
+    def shown(self) -> list[format.Table]:
+        """The tables of scores, of costs, and of the settings that differ, as text."""
+        names = tuple(self.runs)
+        columns = ("run", ">last epoch %", ">networks", ">difference, points", "<")
+        found = [
+            format.Table(table.title, columns, [_cells(row) for row in table.rows], _INTERVALS)
+            for table in self.tables
+        ]
+        found.append(format.Table("", ("cost", *names), [(what, *row) for what, row in self.costs]))
+        if self.settings:
+            rows = [(what, *values) for what, values in self.settings]
+            found.append(format.Table("", ("setting", *names), rows))
+        return found
 
     @property
     def title(self) -> str:
@@ -132,6 +158,13 @@ def compare(locations: Sequence[Location]) -> Comparison:
         costs=_costs(runs),
         pictures=_pictures(list(runs.values())),
     )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    gap = "" if row.gap is None else f"{100 * row.gap.mean:+.1f}"
+    if row.gap is not None:
+        gap += f" ({100 * row.gap.low:+.1f} to {100 * row.gap.high:+.1f})"
+    return row.name, str(row.score.last), str(row.score.repeats), gap, row.verdict
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,22 @@ def render_comparison(found: Comparison) -> str:
 def render_bench(bench: Bench) -> str:
     """The page of a bench as HTML text."""
     return _render("bench.html.j2", content(bench), script=True)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report in a file, which a notebook shows in a frame.
+
+    Attributes:
+        path: of the HTML page.
+    """
+
+    path: Path
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.path.read_text(encoding="utf-8"))
+        style = "width: 100%; height: 42em; border: 1px solid #cccccc"
+        return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 
 
 @dataclass(frozen=True)

@@ -50,3 +50,19 @@ def test_a_name_is_taken_once(fruit) -> None:
     with pytest.raises(ConfigError, match="'pear' is registered twice"):
         fruit.register("pear")(lambda: "another")
     assert fruit.get("pear") is member
+
+
+def test_a_cell_of_a_notebook_that_runs_again_replaces_its_member(fruit, monkeypatch) -> None:
+    def member() -> None: ...
+
+    def again() -> None: ...
+
+    member.__module__ = again.__module__ = "__main__"
+    fruit.register("plum")(member)
+    with pytest.raises(ConfigError, match="'plum' is registered twice"):
+        fruit.register("plum")(again)
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    fruit.register("plum")(again)
+    assert fruit.get("plum") is again
+    with pytest.raises(ConfigError, match="'pear' is registered twice"):
+        fruit.register("pear")(again) and fruit.names()
