@@ -25,10 +25,12 @@ from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS, NetworkConfig, build
 from dance.recipes import RECIPES, VARIANTS
+from dance.recipes.base import Facts
 from dance.recipes.resolve import resolve
 
 _CHANNELS, _RESOLUTION, _CLASSES = 3, 32, 10
-"""Shape of the images, and number of classes, for which the size of a network is shown."""
+"""Shape of the images, and number of classes, for which the size of a network and the settings of a
+variant are shown."""
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -68,7 +70,9 @@ def run(parsed: argparse.Namespace) -> None:
         text = f"# dance condense --config THIS-FILE: {config.data} with {parsed.name} settings\n"
         text += to_yaml(config)
     elif parsed.name in VARIANTS:
-        facts = VARIANTS.get(parsed.name).settings(RunConfig.method, "", None)
+        facts = VARIANTS.get(parsed.name).changes(
+            RunConfig(data=""), Facts("", _RESOLUTION, _CLASSES)
+        )
         text = "# replaces the default settings for the data set\n" + to_yaml(facts)
     elif _is_set(parsed.name, names):
         text, facts = _set(locate(parsed.name))

@@ -118,8 +118,10 @@ def resolution_of(source: str, config: DataConfig) -> int:
         return surveyed.resolution
 
 
-def train_size(source: str, config: DataConfig) -> int:
-    """Number of train images, from the labels; those that ``skip_bad`` leaves out are counted.
+def train_size(source: str, config: DataConfig) -> tuple[int, int]:
+    """Numbers of train images and classes, from the labels, without decoding an image.
+
+    Images that ``skip_bad`` leaves out are counted.
 
     Raises:
         DataError: the set cannot be found or read.
@@ -127,7 +129,8 @@ def train_size(source: str, config: DataConfig) -> int:
     with _reported(source):
         located = find(source, config).only(config.classes)
         labels = _labels(located, {old: new for new, old in enumerate(located.keep)})
-        return len(_used(located, config, labels, _held_out(located, config, labels)))
+        images = _used(located, config, labels, _held_out(located, config, labels))
+        return len(images), len(located.keep)
 
 
 def _advise_on_size(located: LocatedSource, surveyed: Survey) -> None:

@@ -45,22 +45,47 @@ SETTINGS: Registry[Settings] = Registry("method with published settings", "dance
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What the settings of a variant depend on, beside the settings that it changes.
+
+    Attributes:
+        data: name or path of the data set.
+        resolution: H = W of the images in pixels.
+        classes: K.
+        expert_steps: SGD steps of an epoch of an expert; None: many.
+    """
+
+    data: str
+    resolution: int
+    classes: int
+    expert_steps: int | None = None
+
+
+Changes = Callable[[RunConfig, Facts], Mapping[str, Any]]
+"""A function of the settings without the variant and of the facts that returns the nested plain
+settings which the variant changes. It raises ConfigError for a method that it does not have."""
+
+
+@dataclass(frozen=True)
 class Variant:
     """A shorter form of the settings of any data set, which ``--config`` names.
 
     Attributes:
         about: what it is for, to follow its name and a colon.
-        settings: a function of the method, the data and the steps of an epoch of an expert (None:
-            many) that returns the plain settings which it changes. It raises ConfigError for a
-            method that the variant does not have.
+        changes: what it changes.
     """
 
     about: str
-    settings: Callable[[str, str, int | None], dict[str, Any]]
+    changes: Changes
 
 
 VARIANTS: Registry[Variant] = Registry("variant of the settings", "dance.recipes")
 
-QUICK: Registry[Mapping[str, Any]] = Registry("method with quick settings", "dance.recipes")
-"""By method: nested plain settings that ``--config quick`` changes in addition to those of all
-methods, so that CIFAR-10 at ten images per class takes minutes."""
+QUICK: Registry[Changes] = Registry("method with quick settings", "dance.recipes")
+"""By method: what ``--config quick`` changes in addition to what it changes for all methods, so
+that CIFAR-10 at ten images per class takes minutes."""
+
+
+def always(changes: Mapping[str, Any]) -> Changes:
+    """The same changes for all data sets."""
+    return lambda config, facts: changes

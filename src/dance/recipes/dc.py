@@ -13,7 +13,7 @@ from dataclasses import replace
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.methods.dc import outer_steps
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _NETWORKS = 1000
@@ -61,5 +61,5 @@ def _dsa(data: str, ipc: int, resolution: int) -> RunConfig:
 
 published_rows("dc", "DC (Zhao et al., ICLR 2021)", "dance_table_1", _dc)
 published_rows("dsa", "DSA (Zhao & Bilen, ICML 2021)", "dance_table_1", _dsa)
-QUICK.register("dc")({"options": {"iterations": 15}})
-QUICK.register("dsa")({"options": {"iterations": 20}})
+QUICK.register("dc")(always({"options": {"iterations": 15}}))
+QUICK.register("dsa")(always({"options": {"iterations": 20}}))

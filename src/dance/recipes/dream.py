@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.idc import KNOWN_DATA, factor_for, scaled_options
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
@@ -45,4 +45,4 @@ def _published(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 published_rows("dream", "DREAM (Liu et al., ICCV 2023)", "dance_table_1", _published)
-QUICK.register("dream")({"options": {"iterations": 25}})
+QUICK.register("dream")(always({"options": {"iterations": 25}}))

@@ -14,7 +14,7 @@ from typing import Any
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
@@ -93,4 +93,4 @@ def _images(data: str, ipc: int, resolution: int) -> RunConfig:
 _PAPER = "IDC (Kim et al., ICML 2022)"
 published_rows("idc", _PAPER, "dance_table_1", _published)
 published_rows("idc_i", _PAPER, "idc", _images)
-QUICK.register("idc")({"options": {"iterations": 25}})
+QUICK.register("idc")(always({"options": {"iterations": 25}}))

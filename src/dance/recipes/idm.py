@@ -15,7 +15,7 @@ from typing import Any
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.rows import (
     augmentation_for,
     by_own_statistics,
@@ -90,4 +90,4 @@ def _published(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 published_rows("idm", "IDM (Zhao et al., CVPR 2023)", "dance_table_1", _published)
-QUICK.register("idm")({"options": {"iterations": 25}})
+QUICK.register("idm")(always({"options": {"iterations": 25}}))

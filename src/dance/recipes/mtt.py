@@ -20,7 +20,7 @@ from typing import Any
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _TINY_RATES = {"learning_rate": 10_000.0, "step_size_learning_rate": 1e-4}
@@ -100,11 +100,11 @@ def _rows(data: str, resolution: int) -> Mapping[int, Mapping[str, Any]]:
 
 for _source in ("mtt", "dance_table_2"):
     published_rows("mtt", "MTT (Cazenavette et al., CVPR 2022)", _source, mtt_config)
-QUICK.register("mtt")(
+QUICK.register("mtt")(always(
     {
         "trajectories": {"count": 2, "epochs": 5},
         "options": {
             "iterations": 12, "start_epochs": 4, "expert_epochs": 2, "student_steps": 10,
         },
     }
-)  # fmt: skip
+))  # fmt: skip

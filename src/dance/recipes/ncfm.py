@@ -15,7 +15,7 @@ from dataclasses import replace
 from dance.engine import RunConfig
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.dance import dance_config
 from dance.recipes.published import table
 from dance.recipes.rows import add, by_protocol
@@ -78,4 +78,4 @@ for _row in _main.numbers:
     if _hard:
         _expect = f"{_hard['learned']} with hard labels; {_soft}"
         add("ncfm", _data, _ipc, _paper, f"{_PAPER}, settings of the paper", _expect, "-paper")
-QUICK.register("ncfm")({"options": {"real_batch": 128, "frequencies": 1024}})
+QUICK.register("ncfm")(always({"options": {"real_batch": 128, "frequencies": 1024}}))

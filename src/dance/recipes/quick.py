@@ -13,8 +13,9 @@ from typing import Any
 
 from dance.core.config import merge, settings
 from dance.data.known import KNOWN
+from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, VARIANTS, Variant
+from dance.recipes.base import QUICK, VARIANTS, Facts, Variant
 
 _TEACHER: Mapping[str, Any] = {
     "count": 1, "lengths": [0.5, 1.0], "temperatures": [1.0, 4.0], "students": 1,
@@ -40,26 +41,22 @@ _LEAST_STEPS = 300
 """Smallest number of SGD steps of an expert."""
 
 
-def _settings(method: str, data: str, steps: int | None) -> dict[str, Any]:
-    """The plain settings that a quick variant changes.
-
-    Args:
-        method: name of the method; settings that it does not have are left out.
-        data: name or path; empty for any data set that is not tiny.
-        steps: of an epoch of an expert, which decide for how many epochs it is trained at least.
-    """
+def _changes(config: RunConfig, facts: Facts) -> dict[str, Any]:
+    """What quick changes; options that the method does not have are left out."""
+    method = config.method
     found = merge(
-        _TINY if _is_tiny(data) else _COMMON, QUICK.get(method) if method in QUICK else {}
+        _TINY if is_tiny(facts.data) else _COMMON,
+        QUICK.get(method)(config, facts) if method in QUICK else {},
     )
-    if steps is not None:
-        epochs = max(found["experts"]["epochs"], math.ceil(_LEAST_STEPS / steps))
+    if facts.expert_steps is not None:
+        epochs = max(found["experts"]["epochs"], math.ceil(_LEAST_STEPS / facts.expert_steps))
         found = merge(found, {"experts": {"epochs": epochs}})
     known = {setting.name for setting in settings(METHODS.get(method).Config)}
     found["options"] = {name: value for name, value in found["options"].items() if name in known}
     return found
 
 
-def _is_tiny(data: str) -> bool:
+def is_tiny(data: str) -> bool:
     """Whether networks train on this data set in seconds; assumed false for unknown sets."""
     if data not in KNOWN:
         return False
@@ -67,4 +64,4 @@ def _is_tiny(data: str) -> bool:
     return known.train[1] * known.size**2 < _TINY_PIXELS
 
 
-VARIANTS.register("quick")(Variant("a run of minutes on two cores", _settings))
+VARIANTS.register("quick")(Variant("a run of minutes on two cores", _changes))

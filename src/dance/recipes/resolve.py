@@ -21,7 +21,7 @@ from dance.engine.rules import check
 from dance.experts import ExpertConfig
 from dance.experts.portable import portable_header
 from dance.methods import METHODS
-from dance.recipes.base import RECIPES, SETTINGS, VARIANTS, Variant
+from dance.recipes.base import RECIPES, SETTINGS, VARIANTS, Facts, Variant
 from dance.recipes.dance import dance_config
 from dance.recipes.rows import without_experts
 
@@ -153,12 +153,15 @@ def _default(given: Mapping[str, Any], variant: Variant | None = None) -> RunCon
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
     config = generic(data, str(method), ipc, resolution)
     if variant is not None:
-        steps = None
-        restricted = data not in KNOWN or source.classes or source.indices
-        if not header and restricted:
+        if header:
+            facts = Facts(data, resolution, len(header["data"]["classes"]))
+        elif data in KNOWN and not (source.classes or source.indices):
+            facts = Facts(data, resolution, KNOWN.get(data).count)
+        else:
             experts = build(ExpertConfig, given.get("experts") or {}, "experts", config.experts)
-            steps = math.ceil(train_size(data, source) / experts.batch_size)
-        config = build_run(variant.settings(config.method, data, steps), base=config)
+            images, classes = train_size(data, source)
+            facts = Facts(data, resolution, classes, math.ceil(images / experts.batch_size))
+        config = build_run(variant.changes(config, facts), base=config)
     return starting_point(config, header) if header else config
 
 

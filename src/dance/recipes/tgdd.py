@@ -13,7 +13,7 @@ from dance.engine import RunConfig
 from dance.experts import ExpertConfig
 from dance.experts.trajectories import TrajectoryConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS
+from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
@@ -46,4 +46,4 @@ def _published(data: str, ipc: int, resolution: int) -> RunConfig:
 
 
 published_rows("tgdd", "TGDD (AAAI 2026)", "tgdd", _published)
-QUICK.register("tgdd")({"trajectories": {"count": 2, "epochs": 6}})
+QUICK.register("tgdd")(always({"trajectories": {"count": 2, "epochs": 6}}))

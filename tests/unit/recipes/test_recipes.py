@@ -14,7 +14,7 @@ from dance.data.known import KNOWN
 from dance.engine import build_run
 from dance.networks import build
 from dance.recipes import RECIPES, VARIANTS
-from dance.recipes.base import QUICK
+from dance.recipes.base import QUICK, Facts
 from dance.recipes.resolve import resolve
 
 SMALL = ("fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
@@ -114,7 +114,9 @@ def test_values_are_the_papers(name: str) -> None:
 def test_quick_changes_only_how_long_things_take() -> None:
     full = to_plain(RECIPES.get("dance-cifar10-ipc10").config())
     quick = to_plain(RECIPES.get("dance-cifar10-ipc10-quick").config())
-    for section, changed in VARIANTS.get("quick").settings("dance", "cifar10", None).items():
+    facts = Facts("cifar10", 32, 10)
+    config = RECIPES.get("dance-cifar10-ipc10").config()
+    for section, changed in VARIANTS.get("quick").changes(config, facts).items():
         assert {key: quick[section].pop(key) for key in changed} == changed
         for key in changed:
             del full[section][key]
@@ -124,7 +126,8 @@ def test_quick_changes_only_how_long_things_take() -> None:
 @pytest.mark.parametrize("name", QUICK.names())
 def test_quick_settings_of_a_method_are_settings_that_it_has(name: str) -> None:
     quick = resolve("cifar10", name, base="quick")
-    assert build_run(QUICK.get(name), base=quick) == quick
+    changes = QUICK.get(name)(resolve("cifar10", name), Facts("cifar10", 32, 10))
+    assert build_run(changes, base=quick) == quick
 
 
 def test_the_paper_s_settings_are_the_defaults_of_the_classes() -> None:
