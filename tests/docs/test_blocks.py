@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.blocks import Block, blocks, execute, uncovered
+from docs.blocks import Block, blocks, execute, uncovered, wrong
 
 
 def block(language: str, text: str, note: str = "") -> Block:
@@ -21,7 +21,16 @@ def test_finds_blocks_with_their_lines_and_notes() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["```\nrm\n```\n", "```bash\nrm\n", " ```bash\nrm\n ```\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\nrm\n```\n",
+        "```bash\nrm\n",
+        " ```bash\nrm\n ```\n",
+        "```text\n$ dance list methods\n```\n",
+        "```text\nfrom dance import load\n```\n",
+    ],
+)
 def test_no_block_can_hide(text: str) -> None:
     with pytest.raises(ValueError, match=r"page\.md"):
         blocks("page.md", text)
@@ -57,3 +66,26 @@ def test_commands_left_to_continuous_integration_must_be_there() -> None:
     readme = block("bash", "git clone https://example.org/dance\ncd dance\nmake demo\nmake it\n")
     assert uncovered(readme, "make demo\nmake iteration\n") == ["make it"]
     assert uncovered(block("bash", "pip install -e .\n"), "\t$(BIN)/pip install -e .\n") == []
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("bash", "for i in 1 2; do\n  dance condense digits --no-such-option 1\ndone\n"),
+        ("bash", "dance condense digits \\\n  --ipc one\n"),
+        ("bash", "dance distil digits\n"),
+        ("python", "print(\n"),
+        ("python", "from dance.core import no_such_name\n"),
+        ("python", "from dance.no_such_module import name\n"),
+    ],
+)
+def test_what_is_not_run_is_read(language: str, text: str) -> None:
+    assert len(wrong(block(language, text))) == 1
+
+
+def test_placeholders_are_no_mistakes() -> None:
+    text = (
+        "dance condense cifar10 --ipc COUNT  # three times\n... --factor 1\ntorchrun -m dance x\n"
+    )
+    assert wrong(block("bash", text + "dance condense cifar10 --ipc 10\n")) == []
+    assert wrong(block("python", "import os\nfrom dance import condense\n")) == []
