@@ -82,7 +82,7 @@ def test_a_whole_cell_beside_the_literal_loop(tmp_path: Path) -> None:
         assert phase["seconds"] == phase["steps"] * phase["step_seconds"]["median"] > 0
         assert row[f"literal_{name}_seconds"] == pytest.approx(phase["seconds"], abs=1e-4)
     page = (tmp_path / "results.md").read_text(encoding="utf-8")
-    assert "## Time of a whole cell" in page and "bank of real features" in page
+    assert "## Time of a whole cell" in page and "start and bank" in page
     written = path.read_bytes()
     assert product(plan, tmp_path, Here(), "again") == [row]
     assert path.read_bytes() == written

@@ -34,6 +34,7 @@ from dance.kernels import selected, selected_for_bfloat16
 from dance.methods import METHODS
 from dance.methods.dance import DANCECondensation, DANCEConfig
 from dance.networks import NetworkConfig, build
+from dance.recipes.resolve import resolve
 from dance.training import Trainer
 
 scoring_module, context_module = (
@@ -483,6 +484,24 @@ class TestNumerics:
             run(replace(CONFIG, options=options), tmp_path / "run")
         assert not (tmp_path / "run" / "condensed.safetensors").exists()
         assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+class TestInitialImages:
+    """``init: k_means`` begins with representatives, which are those of the resumed run as well."""
+
+    def test_by_the_clusters_of_an_expert(self, tmp_path, finished) -> None:
+        config = replace(CONFIG, init="k_means")
+        place = run(config, tmp_path / "run")
+        first = load_set(place / "initial.safetensors").pixels
+        assert not torch.equal(first, load_set(finished / "initial.safetensors").pixels)
+        assert not torch.allclose(pixels(place), pixels(finished), atol=1e-3)
+        assert json.loads((place / "costs.json").read_text())["initial_seconds"] > 0
+        stopped = interrupted(config, tmp_path / "stopped")
+        assert torch.equal(pixels(run(config, stopped)), pixels(place))
+
+    def test_a_method_without_experts_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"init k_means needs a method with experts.*got dm"):
+            resolve("digits", "dm", 1, "quick", {"init": "k_means"})
 
 
 class TestTestData:

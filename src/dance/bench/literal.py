@@ -111,7 +111,7 @@ def tables(found: Sequence[Mapping[str, Any]]) -> list[Table]:
         bank = row["build_seconds"] - ours["networks"] - ours["condense"]
         phases = {
             "experts": (ours["networks"], literal["experts"]),
-            "bank of real features": (bank, None),
+            "start and bank": (bank, None),
             "condensation": (ours["condense"], literal["condense"]),
             "scoring": (ours["score"], literal["score"]),
             "all": (sum(ours.values()) + bank, math.fsum(literal.values())),

@@ -170,6 +170,8 @@ class Reference:
         self._classes = train.num_classes
         self._real = standardised(train, like.dtype)
         self._sampler = ClassSampler(train, options.real_batch, task.seed)
+        over = self._classes if options.calibration_mean == "set" else 1
+        self._weight = options.calibration_weight / over
         self._encoder = plain_network(task.network, like).eval()
         self._expert = plain_network(task.network, like).eval()
         self._experts = [
@@ -241,9 +243,9 @@ class Reference:
             self._optimiser.zero_grad()
             torch.stack(losses).sum().backward()
             self._optimiser.step()
-        whole = view == "calibration" and options.calibration_mean == "set"
         total = sum(float(loss.detach()) for loss in losses)
-        return total * (self._classes if whole else 1) / max(1, len(losses))
+        weight = self._weight if view == "calibration" else 1.0
+        return total / weight / max(1, len(losses))
 
     def _loss(
         self,
@@ -254,7 +256,7 @@ class Reference:
         chosen: torch.Tensor | None,
     ) -> torch.Tensor:
         """The loss of one class."""
-        task, options = self._task, self._options
+        task, _options = self._task, self._options
         stored = self.pixels[label * task.ipc : (label + 1) * task.ipc]
         synthetic = decode(stored, task.decoder.factor)
         if chosen is not None:
@@ -263,8 +265,7 @@ class Reference:
         if view == "calibration":
             labels = torch.full((len(synthetic),), label, device=task.device)
             logits = self._expert(augment(synthetic, drawn.take(labels)))
-            loss = functional.cross_entropy(logits, labels)
-            return loss / self._classes if options.calibration_mean == "set" else loss
+            return self._weight * functional.cross_entropy(logits, labels)
         real = self._real[self._sampler.rows(label, iteration).to(self._real.device)]
         both = torch.cat([real, synthetic])
         labels = torch.full((len(both),), label, device=task.device)

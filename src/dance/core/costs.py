@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_BUILDING = ("experts", "trajectories", "bank", "condense", "labels")
+_BUILDING = ("experts", "trajectories", "initial", "bank", "condense", "labels")
 """Phases of a run before the set is scored."""
 
 

@@ -57,11 +57,12 @@ class RunConfig:
     factor: AtLeastOne = 1
     """Cells along each side of a stored image: l for a grid of l x l smaller images, which are
     scaled up for training; 1 switches factoring off."""
-    init: Literal["first", "random", "collage", "noise", "normal"] = "first"
+    init: Literal["first", "random", "k_means", "collage", "noise", "normal"] = "first"
     """Initial stored images: first (the first real images of each class, as in the released code),
-    random (random real images, as in the paper), collage (random real images that are shrunk
-    smoothly and put side by side, as in IDM), noise (uniform) or normal (noise of the mean and
-    standard deviation of the data)."""
+    random (random real images, as in the paper), k_means (the real images nearest to the centroids
+    of clusters of each class, by the features of the first expert), collage (random real images
+    that are shrunk smoothly and put side by side, as in IDM), noise (uniform) or normal (noise of
+    the mean and standard deviation of the data)."""
     whitening: Literal["none", "zca", "zca_standardised"] = "none"
     """Whitening of what networks see, condensed and unseen images alike: none, zca (fitted on
     pixels in [0,1], as MTT does) or zca_standardised (fitted on standardised pixels, as DataDAM

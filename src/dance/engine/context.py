@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -32,6 +33,7 @@ from dance.experts.trajectories import StoredTrajectories
 from dance.kernels import selected
 from dance.methods import METHODS, Banked, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import TaskShape
+from dance.methods.toolkit.coreset import representative_images
 from dance.networks import Network, NetworkConfig, build
 from dance.training import TrainingData
 from dance.training.trainer import predict
@@ -185,8 +187,12 @@ class RunContext:
             bfloat16=self.bfloat16,
         )
 
-    def initial(self) -> torch.Tensor:
+    def initial(self, experts: Sequence[Expert] = ()) -> torch.Tensor:
         """Initial stored images (k*ipc,C,S,S) of the k classes of this process, on the CPU.
+
+        Args:
+            experts: of the run, whose features ``init: k_means`` clusters; before they are trained,
+                it gives the first real images, which have the same shape.
 
         Raises:
             ConfigError: ipc or factor do not fit the data, or the images do not fit in memory.
@@ -203,9 +209,11 @@ class RunContext:
                 "or --size"
             )
         images = self.train.only(self.classes).to("cpu")
-        return initial_pixels(
-            images, config.ipc, self.decoder, config.init, config.seed, self.classes
-        )
+        rule = "first" if config.init == "k_means" else config.init
+        initial = initial_pixels(images, config.ipc, self.decoder, rule, config.seed, self.classes)
+        if config.init == "k_means" and experts:
+            return representative_images(self.task(initial, list(experts))).cpu()
+        return initial
 
     def task(self, initial: torch.Tensor, experts: list[Expert]) -> CondensationTask:
         """The task of the method, which is all that it may use."""

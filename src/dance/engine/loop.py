@@ -101,7 +101,7 @@ def run(
         with tracked(trackers if world.is_rank_zero else (), directory, config) as tracking:
             with planned(_phases(context, directory), partial(expected, context, initial)):
                 if not world.broadcast_object(directory.condensed.exists()):
-                    _condense(context, initial, directory, steps, tracking)
+                    _condense(context, directory, steps, tracking)
                 if world.is_rank_zero:
                     _note_missing(directory, steps)
                 score_run(context, directory)
@@ -165,7 +165,6 @@ def _note_missing(directory: RunDirectory, steps: frozenset[int]) -> None:
 
 def _condense(
     context: RunContext,
-    initial: torch.Tensor,
     directory: RunDirectory,
     steps: frozenset[int],
     tracking: Tracking,
@@ -174,7 +173,6 @@ def _condense(
 
     Args:
         context: of the run.
-        initial: initial stored images of the classes of this process.
         directory: of the run, which rank 0 writes.
         steps: after which a snapshot is stored.
         tracking: of the run.
@@ -198,7 +196,11 @@ def _condense(
         if not world.is_rank_zero:
             return
         context = context.single_process()
-        initial, world = context.initial(), context.world
+        world = context.world
+    started = time.monotonic()
+    initial = context.initial(found)
+    if config.init == "k_means" and world.is_rank_zero:
+        directory.add_costs(initial_seconds=time.monotonic() - started)
     if isinstance(method, Coreset):
         started = time.monotonic()
         rows = method.select(context.task(initial, found))

@@ -72,6 +72,11 @@ def check(config: RunConfig) -> None:
     check_largest(flat(to_plain(config)))
     method = config.make_method()
     method.check_experts(config.experts.count)
+    if config.init == "k_means" and not method.needs_experts():
+        raise ConfigError(
+            f"init k_means needs a method with experts, whose features it clusters: got "
+            f"{config.method} without; use --init random"
+        )
     if config.whitening != "none":
         _check_whitening(config)
     epochs, trajectories = method.trajectory_epochs(), config.trajectories

@@ -51,6 +51,9 @@ scale and rotate, one of them is drawn for all classes of an iteration, not one 
 of batch-norm networks are interpolated too and all networks run in evaluation mode, while the
 released ones stay in training mode and normalise each class's batch by its own statistics.
 
+``calibration_weight`` weights Eq. 5, which neither paper nor code does; docs/results/ablations.md
+has what it gives in short runs.
+
 ``real_targets: bank`` computes mean real features in advance, which neither paper nor code does.
 Those of the first ``bank_draws`` iterations (with their experts, lambdas, augmentations and real
 batches) are computed once, exactly as without a bank, and stored as entries. Every iteration then
@@ -67,7 +70,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 
-from dance.core.config import AtLeastOne, Count, Option, configuration
+from dance.core.config import AtLeastOne, Count, Option, Positive, configuration
 from dance.core.device import send
 from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
@@ -123,6 +126,9 @@ class DANCEConfig(ClasswiseConfig):
     calibration_mean: Literal["class", "set"] = "class"
     """Images over which the cross-entropy of calibration is averaged: each class (released) or the
     whole set (Eq. 5)."""
+    calibration_weight: Positive = 1.0
+    """Weight of the cross-entropy of calibration in its step on the pixels; the published one is
+    1."""
     real_targets: Annotated[Literal["exact", "bank"], Option(short="--real-targets")] = "exact"
     """Targets of the synthetic features: exact (features of real images, computed at every step) or
     bank (mean features that are computed once for all runs with the same experts)."""
@@ -312,8 +318,9 @@ class DANCECondensation(Condensation[PixelState]):
             return {"calibration": class_cross_entropy(logits, chunk.labels, chunk.sizes)}
 
         # The step is on the sum of the class means, which is K times the mean over the set.
-        classes = self.task.train.num_classes
-        weight = 1 / classes if self._config.calibration_mean == "set" else 1.0
+        weight = self._config.calibration_weight
+        if self._config.calibration_mean == "set":
+            weight /= self.task.train.num_classes
         return self._synthetic.descend(augmentation, loss, {"calibration": weight}, subset)
 
 

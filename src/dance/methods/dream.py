@@ -34,6 +34,7 @@ from dance.data.clustering import representatives
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, SHARED, CondensationTask, InnerNetworkState
 from dance.methods.idc import IDC, IDCCondensation, IDCConfig
+from dance.methods.toolkit.images import stored_images
 from dance.methods.toolkit.inner_network import zero_network_tensors
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
@@ -105,17 +106,15 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
 
     def _initial_pixels(self) -> torch.Tensor:
         """Stored images (K*ipc,C,S,S) of the representatives that an untrained network gives."""
-        task, train = self.task, self.task.train
+        task = self.task
         network = self._embedding.fresh(keyed_generator(task.seed, "start network"))
-        count, cells = task.shape.decoded, task.decoder.images(1)
-        index = []
-        for label in task.classes:
+
+        def choose(label: int, count: int) -> torch.Tensor:
+            """Rows of the representatives of a class."""
             generator = keyed_generator(task.seed, "start clusters", label)
-            chosen = self._nearest_to_centroids(network, label, count, generator)
-            # Cell k of stored image j has number k * ipc + j; too few images are repeated.
-            cell = torch.arange(count) % len(chosen)
-            index.append(chosen[cell].view(cells, task.ipc).T)
-        return task.decoder.encode_initial(train.images, torch.cat(index).to(train.images.device))
+            return self._nearest_to_centroids(network, label, count, generator)
+
+        return stored_images(task, choose)
 
 
 @METHODS.register("dream")

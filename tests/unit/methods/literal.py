@@ -175,6 +175,7 @@ def condense(
                     loss = (logits.logsumexp(1) - logits[:, c]).mean()
                     if options.calibration_mean == "set":
                         loss = loss / classes
+                    loss = options.calibration_weight * loss
                 losses.append(loss)
                 if options.steps == "per_class":
                     optimiser.zero_grad()
@@ -186,7 +187,8 @@ def condense(
                 optimiser.step()
             mean_loss = torch.stack(losses).detach().mean()
             whole = view == "calibration" and options.calibration_mean == "set"
-            logged[view] = float(mean_loss * classes if whole else mean_loss)
+            weight = options.calibration_weight if view == "calibration" else 1.0
+            logged[view] = float(mean_loss * classes if whole else mean_loss) / weight
         trace.losses.append(logged)
 
     trace.pixels = pixels.detach().clone()

@@ -13,11 +13,12 @@ from sklearn.datasets import load_digits
 
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
+from dance.data import clustering
 from dance.methods import METHODS, Coreset
 from dance.methods.herding import icarl, welling
 from dance.methods.k_center import farthest_first
 from dance.methods.k_means import initial_centres, lloyd, representatives
-from dance.methods.toolkit.coreset import features
+from dance.methods.toolkit.coreset import features, representative_images
 from unit.methods.tasks import image_set, task
 
 Rows = list[list[Fraction]]
@@ -276,3 +277,31 @@ def test_features_of_one_class_live_at_a_time(name, monkeypatch) -> None:
     monkeypatch.setattr(coreset, "features", watched)
     make(name).select(task(2, train=image_set((9, 14, 6))))
     assert len(held) == 3
+
+
+class TestRepresentativeImages:
+    """Initial stored images by the clusters of an expert's features."""
+
+    def test_cells_show_the_images_nearest_to_the_centroids(self) -> None:
+        given = task(2, 2, train=image_set((30, 40, 25)))
+        made = representative_images(given)
+        _, expert = given.experts[0]
+        for label in range(3):
+            rows = given.train.rows(label)
+            generator = keyed_generator(given.seed, "start clusters", label)
+            found = features(given, expert, rows)
+            chosen = rows[clustering.representatives(found, 8, generator)]
+            for stored in range(2):
+                for cell in range(4):
+                    top, left = cell // 2 * 4, cell % 2 * 4
+                    shown = made[2 * label + stored, :, top : top + 4, left : left + 4]
+                    real = given.train.images[chosen[cell * 2 + stored]].double() / 255
+                    torch.testing.assert_close(shown.double(), real[:, ::2, ::2])
+
+    def test_a_process_makes_those_of_its_classes(self) -> None:
+        given = task(2, 2, train=image_set((30, 40, 25)))
+        part = replace(given, initial=given.initial[2:], classes=range(1, 3))
+        assert torch.equal(representative_images(part), representative_images(given)[2:])
+
+    def test_more_cells_than_images_show_some_twice(self) -> None:
+        assert bool(representative_images(task(2, 2)).isfinite().all())

@@ -60,6 +60,8 @@ def test_published_dynamics(ipc: int, factor: int) -> None:
         {"calibration_interval": 2},
         {"calibration": False},
         {"calibration_mean": "set"},
+        {"calibration_weight": 2.0},
+        {"calibration_weight": 0.5, "calibration_mean": "set"},
         {"encoder": "random"},
         {"encoder": "fixed_random"},
         {"encoder": "fixed_random", "calibration": False},
@@ -286,6 +288,7 @@ def test_defaults_are_the_published_settings() -> None:
         "calibration": True,
         "calibration_interval": 1,
         "calibration_mean": "class",
+        "calibration_weight": 1.0,
         "real_targets": "exact",
         "bank_draws": 50,
     }

@@ -17,8 +17,9 @@ import torch
 from dance.core.config import Count, configuration
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
+from dance.data.clustering import representatives
 from dance.methods.base import CondensationTask, Coreset
-from dance.methods.toolkit.images import NetworkInput
+from dance.methods.toolkit.images import NetworkInput, stored_images
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State
 
@@ -122,3 +123,20 @@ def features(task: CondensationTask, state: State, rows: torch.Tensor) -> torch.
             part = slice(start, start + batch)
             found[part] = network.embed(state, inputs.real(rows[part])).double()
     return found
+
+
+def representative_images(task: CondensationTask) -> torch.Tensor:
+    """Stored images (k*ipc,C,S,S) in [0,1] of real images that represent their class.
+
+    They are nearest to the centroids of k-means, with as many clusters as the class has decoded
+    images, in the features of the last weights of the first expert.
+    """
+    _, state = task.experts[0]
+
+    def choose(label: int, count: int) -> torch.Tensor:
+        """Rows of the representatives of a class."""
+        rows = task.train.rows(label).cpu()
+        generator = keyed_generator(task.seed, "start clusters", label)
+        return rows[representatives(features(task, state, rows), count, generator).cpu()]
+
+    return stored_images(task, choose)

@@ -45,6 +45,26 @@ Augmentation = Callable[[torch.Tensor, Owners], torch.Tensor]
 images."""
 
 
+def stored_images(
+    task: CondensationTask, choose: Callable[[int, int], torch.Tensor]
+) -> torch.Tensor:
+    """Stored images (k*ipc,C,S,S) in [0,1] that are made of chosen real images.
+
+    Args:
+        task: with the real images.
+        choose: a function of the label of a class and the number n of its decoded images that
+            returns rows (n,) int64 of the training set, or fewer, which are then used again.
+    """
+    images, count = task.train.images, task.shape.decoded
+    index = []
+    for label in task.classes:
+        chosen = choose(label, count)
+        # Cell k of stored image j has number k * ipc + j.
+        cell = torch.arange(count) % len(chosen)
+        index.append(chosen[cell].view(task.decoder.images(1), task.ipc).T)
+    return task.decoder.encode_initial(images, torch.cat(index).to(images.device))
+
+
 class NetworkInput:
     """Makes network input of real and stored images.
 

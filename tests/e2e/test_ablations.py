@@ -1,0 +1,44 @@
+"""The outside method with which docs/results/ablations.md was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e2e.outside import ROOT, install, python
+
+SCRIPT = """
+import sys, torch, dance
+from dance.engine.context import prepare
+from dance.bench.entries import task_of
+from dance.engine import build_run
+
+def pixels(method, **changes):
+    options = {"iterations": 4, "real_targets": "bank", "bank_draws": 4, "learning_rate": 0.001}
+    settings = {"data": "digits", "method": method, "ipc": 2, "factor": 2, "device": "cpu"}
+    settings |= {"network": {"width": 16}, "experts": {"count": 2}}
+    context = prepare(build_run(settings | {"options": options | changes}))
+    made = context.method.start(task_of(context))
+    for iteration in range(4):
+        made.step(iteration)
+    return made.state.pixels
+
+same = pixels("dance")
+assert torch.equal(pixels("arms"), same)
+for name, value in {
+    "schedule": "cosine", "averaged": 0.5, "curriculum": True, "smoothing": 0.1,
+    "calibration_weight": 2.0, "calibrate_by": "other",
+}.items():
+    assert not torch.equal(pixels("arms", **{name: value}), same), name
+starts = [pixels("arms", start_from=kind) for kind in ("kmeans", "herding", "confident")]
+assert not any(torch.equal(one, other) for one, other in zip(starts, [*starts[1:], same]))
+print("as documented")
+"""
+
+
+@pytest.mark.slow
+def test_each_change_is_one_option_of_dance(tmp_path: Path) -> None:
+    text = (ROOT / "docs/results/ablations/arms.py").read_text(encoding="utf-8")
+    install(tmp_path, "arms", "arms", text, {"dance.methods": {"arms": "arms"}})
+    assert python(tmp_path, "-c", SCRIPT).endswith("as documented\n")
