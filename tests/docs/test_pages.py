@@ -23,6 +23,7 @@ LEFT_OUT = {
     "needs another data set": 1,
     "needs a cluster": 1,
     "installs packages": 2,
+    "releases a version": 1,
 }
 """Why blocks are not run, and how many: a new one is counted here, so that it is seen in review."""
 NOTES = re.compile(rf"{re.escape(COVERED)}|file: \S+|{NOT_RUN}({'|'.join(LEFT_OUT)})|")

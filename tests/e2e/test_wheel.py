@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -28,24 +30,46 @@ def run(*words: str | Path, **options: object) -> str:
     return done.stdout
 
 
+def tracked() -> list[str]:
+    """The files of the repository, with those that git would add."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    words = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return [name for name in run(*words, cwd=ROOT).split("\0") if (ROOT / name).is_file()]
+
+
 def checkout(place: Path) -> Path:
-    """A copy of what the package is built from, without what was built from it here."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "libkernels-*")
-    shutil.copytree(ROOT / "src", place / "src", ignore=ignored)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, place)
+    """A copy of the repository, without what was built from it here."""
+    for name in tracked():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, place / name)
     return place
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the source distribution as ``python -m build`` does."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both distributions, the wheel made from the other one, as ``build`` does."""
     output = tmp_path_factory.mktemp("dist")
     copy = checkout(tmp_path_factory.mktemp("copy"))
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", output, copy)
-    assert len(list(output.glob("*.tar.gz"))) == 1
-    (built,) = output.glob("*.whl")
-    return built
+    return output
+
+
+@pytest.fixture(scope="module")
+def source(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the source distribution unpacks to."""
+    (archive,) = built.glob("*.tar.gz")
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(archive) as content:
+        content.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    """The wheel."""
+    (found,) = built.glob("*.whl")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +108,20 @@ def chosen(folder: Path, **environment: str) -> tuple[str, str]:
         check=True,
     )
     return done.stdout.strip(), done.stderr
+
+
+def test_the_source_distribution_holds_every_file_of_the_repository(source: Path) -> None:
+    assert [name for name in tracked() if not (source / name).is_file()] == []
+    assert not list(source.rglob("libkernels-*"))
+
+
+def test_tests_run_in_the_source_distribution(source: Path, tmp_path: Path) -> None:
+    """Also without the compiled kernels, which it does not hold."""
+    words = ("tests/architecture", "tests/unit/objectives", "src/dance/core/format.py")
+    environment = {**os.environ, "PYTHONPATH": str(source / "src")}
+    python = (sys.executable, "-P", "-m", "pytest", "-q", "-n", "0", f"--basetemp={tmp_path / 't'}")
+    said = run(*python, *words, cwd=source, env=environment)
+    assert re.search(r"\d{2,} passed", said)
 
 
 def test_the_wheel_holds_every_file_of_the_package(unpacked: Path) -> None:
