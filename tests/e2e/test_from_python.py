@@ -399,6 +399,10 @@ class TestNotebooks:
         assert (images.split, images.show(per_class=3).size) == ("test", (498, 148))
         assert "1x8x8, 10 classes</p>" in images._repr_html_()
         assert "One column for each class: 0, 1, 2" in images._repr_html_()
+        tensors = images.to_torch().tensors
+        assert tensors[0].dtype == torch.float32 and torch.equal(tensors[1], images.labels)
+        back = images.normalization.invert(tensors[0]) * 255
+        assert torch.equal(back.round().to(torch.uint8), images.images)
         pair = (np.zeros((4, 8, 8), np.uint8), np.array([0, 0, 1, 1]))
         assert len(dance.load_images(pair, test=pair)) == 4
         with pytest.raises(dance.DanceError, match="split must be 'train' or 'test'"):

@@ -9,6 +9,10 @@ from collections.abc import Iterable
 class DanceError(Exception):
     """Base of every error that says what must hold, what was received and what to do next."""
 
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows in place of a traceback: the message tells all."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(DanceError):
     """A configuration, option, name or recipe is not what it must be."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from PIL import Image
+from torch.utils.data import TensorDataset
 
 from dance.core.errors import ConfigError, DataError
 from dance.data import picture
@@ -97,6 +98,15 @@ class ImageSet:
         """
         shown = range(min(classes, self.num_classes))
         return picture.grid([self.images[self.rows(label)[:per_class]].cpu() for label in shown])
+
+    def to_torch(self) -> TensorDataset:
+        """Network input and labels as tensors, for plain PyTorch.
+
+        Returns:
+            A dataset whose ``tensors`` are the normalized images (N, C, H, W) float32, four times
+            as large as the stored bytes, and their labels (N,) int64.
+        """
+        return TensorDataset(self.normalization.apply_bytes(self.images), self.labels)
 
     @property
     def resolution(self) -> int:

@@ -67,7 +67,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         page = html.escape(self.path.read_text(encoding="utf-8"))
-        style = "width: 100%; height: 42em; border: 1px solid #cccccc"
+        style = "box-sizing: border-box; width: 100%; height: 42em; border: 1px solid #cccccc"
         return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{page}"></iframe>'
 
 
