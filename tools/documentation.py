@@ -9,6 +9,7 @@ links, so that no link leaves the site.
 from __future__ import annotations
 
 import argparse
+import ast
 import posixpath
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from mkdocs.structure.pages import Page
 from dance import _HOMES
 from dance.cli import module_of
 from dance.cli.main import VERBS
-from dance.cli.options import Parser, SettingAction
+from dance.cli.options import Parser
 from dance.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,65 +114,63 @@ def command_line() -> str:
         "`--help-all`. This page is made from the same parsers. The settings, which several "
         "commands take, are listed [once](#settings).",
     ]
-    general = parser_of("condense")._option_string_actions
+    general = parser_of("condense")
     for verb, summary in VERBS.items():
-        parser = parser_of(verb)
-        usage = parser.format_usage().removeprefix("usage: ").strip()
-        description = str(parser.description)
-        own = [
-            action
-            for action in parser._actions
-            if not _is_setting(action) and action.dest not in HELPS
-        ]
-        parts += [f"## dance {verb}", f"```text\n{usage}\n```", f"{summary.capitalize()}."]
-        parts += [description.partition("\n\n")[2].replace("<", "&lt;"), entries(own)]
-        if groups := [group.title for group in parser._action_groups if _settings_of(group)]:
-            links = ", ".join(f"[{name}](#{anchor})" for name, anchor in map(_heading, groups))
-            parts.append(f"It also takes these settings: {links}.")
-        for action in parser._actions:
-            for name in action.option_strings:
-                if _is_setting(action) and name not in general:
-                    parts.append(f"`{name}` is short for `--{action.dest}`.")
+        parts += [f"## dance {verb}", *command(parser_of(verb), summary, general)]
     parts += ["## Settings", "Every setting can also be given in a YAML file for `--config`."]
-    for group in parser_of("condense")._action_groups:
-        actions = _settings_of(group)
-        if actions and group.title != "options.*":
-            heading, _ = _heading(group.title)
-            parts += [f"### {heading}", str(group.description or ""), entries(actions)]
-    parts += ["### options.*", "The settings of one method, which `--method` chooses."]
+    for group in filter(has_settings, general._action_groups):
+        if group.title != "options.*":
+            actions = [a for a in group._group_actions if not a.dest.startswith("options.")]
+            parts += [f"### {heading(group)[0]}", str(group.description or ""), entries(actions)]
+    parts += ["## Settings of the methods", "Those of the method that `--method` chooses."]
     for name in METHODS.names():
-        groups = parser_of("condense", "--method", name)._action_groups
-        actions = [
-            action
-            for group in groups
-            for action in group._group_actions
-            if str(action.dest).startswith("options.")
-        ]
+        every = parser_of("condense", "--method", name)._actions
+        actions = [action for action in every if action.dest.startswith("options.")]
         method = METHODS.get(name)
-        described = entries(actions) or "No settings."
-        parts += [f"#### {name}", f"{method.title} ({method.paper}).", described]
+        about = f"{method.title} ({method.paper})."
+        parts += [f"### {name}", about, entries(actions) or "It has no settings."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _is_setting(action: argparse.Action) -> bool:
-    return isinstance(action, SettingAction) and bool(action.option_strings)
+def command(parser: Parser, summary: str, general: Parser) -> Iterator[str]:
+    """The paragraphs of one command; of its settings only the names that are its own."""
+    yield f"```text\n{parser.format_usage().removeprefix('usage: ').strip()}\n```"
+    yield f"{summary.capitalize()}."
+    yield str(parser.description).partition("\n\n")[2].replace("<", "&lt;")
+    shared = [group for group in parser._action_groups if has_settings(group)]
+    own = [group for group in parser._action_groups if group not in shared]
+    actions = [action for group in own for action in group._group_actions]
+    yield entries([action for action in actions if action.dest not in HELPS])
+    if taken := [taken_of(group, general) for group in shared if group._group_actions]:
+        yield f"It also takes these settings: {', '.join(taken)}."
+    for action in (action for group in shared for action in group._group_actions):
+        for name in action.option_strings:
+            if name not in general._option_string_actions:
+                yield f"`{name}` is short for `--{action.dest}`."
 
 
-def _settings_of(group: argparse._ArgumentGroup) -> list[argparse.Action]:
-    """Settings of a group, without those of a method that have a short name."""
-    return [
-        action
-        for action in group._group_actions
-        if _is_setting(action)
-        and (group.title == "options.*" or not action.dest.startswith("options."))
-    ]
+def taken_of(group: argparse._ArgumentGroup, general: Parser) -> str:
+    """A link to a group of settings, with the names of those that a command takes if not all."""
+    title, anchor = heading(group)
+    (whole,) = [each for each in general._action_groups if each.title == group.title]
+    names = list(dict.fromkeys(action.dest for action in group._group_actions))
+    some = len(names) < len({action.dest for action in whole._group_actions})
+    only = f" ({', '.join(f'`--{name}`' for name in names)})" if some else ""
+    return f"[{title}](#{anchor}){only}"
 
 
-def _heading(group: str | None) -> tuple[str, str]:
+def has_settings(group: argparse._ArgumentGroup) -> bool:
+    """Whether a group has settings of a run, which several commands take."""
+    return group.title == "settings" or str(group.title).endswith(".*")
+
+
+def heading(group: argparse._ArgumentGroup) -> tuple[str, str]:
     """The heading of a group of settings, and its anchor."""
-    if group == "settings":
+    if group.title == "settings":
         return "General settings", "general-settings"
-    return str(group), str(group).removesuffix(".*")
+    if group.title == "options.*":
+        return "options.*", "settings-of-the-methods"
+    return str(group.title), str(group.title).removesuffix(".*")
 
 
 # The reference of the library
@@ -199,25 +198,43 @@ def library() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def packages() -> dict[str, list[str]]:
+def packages() -> dict[str, list[Path]]:
     """The modules of each package of the library, without the command line."""
     source = ROOT / "src" / "dance"
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Path]] = {}
     for path in sorted(source.rglob("*.py"), key=lambda path: path.with_suffix("").parts):
-        parts = path.relative_to(source).with_suffix("").parts
-        if parts[0] not in ("cli", "__init__", "__main__", "api"):
-            name = ".".join(("dance", *parts)).removesuffix(".__init__")
-            found.setdefault(parts[0], []).append(name)
+        name = path.relative_to(source).parts[0]
+        if name != "cli" and not name.endswith(".py"):
+            found.setdefault(name, []).append(path)
     return found
 
 
-def package(name: str, modules: list[str]) -> str:
-    """The page of a package: every module with its public members."""
-    elsewhere = [full.rpartition(".")[2] for full in public().values()]
-    filters = ", ".join(f'"!^{member}$"' for member in elsewhere)
-    options = f'\n    options:\n      filters: ["!^_", {filters}]'
-    blocks = [f"::: {module}{options}" for module in modules]
-    return "\n\n".join([f"---\nsearch:\n  boost: 0.5\n---\n\n# dance.{name}", *blocks]) + "\n"
+def package(name: str, modules: list[Path]) -> str:
+    """The page of a package: every module with the public members that it defines."""
+    parts = [f"---\nsearch:\n  boost: 0.5\n---\n\n# dance.{name}"]
+    described = {full.rpartition(".")[2] for full in public().values()}
+    for path in modules:
+        place = path.relative_to(ROOT / "src").with_suffix("").parts
+        module = ".".join(part for part in place if part != "__init__")
+        members = [member for member in _defined(path) if member not in described]
+        heading = module != f"dance.{name}"
+        parts.append(
+            f"::: {module}\n    options:\n      show_root_heading: {heading}\n"
+            f"      members: {members}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _defined(path: Path) -> list[str]:
+    """The public names that a module defines, not those that it imports."""
+    found = []
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.append(node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        found += [target.id for target in targets if isinstance(target, ast.Name)]
+    return [name for name in dict.fromkeys(found) if not name.startswith("_")]
 
 
 # The hook
