@@ -226,7 +226,7 @@ def package(name: str, modules: list[Path]) -> str:
 
 
 def _defined(path: Path) -> list[str]:
-    """The public names that a module defines, not those that it imports."""
+    """The public names that a module defines: no imports, and no type variables."""
     found = []
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -234,7 +234,7 @@ def _defined(path: Path) -> list[str]:
         targets = node.targets if isinstance(node, ast.Assign) else []
         targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
         found += [target.id for target in targets if isinstance(target, ast.Name)]
-    return [name for name in dict.fromkeys(found) if not name.startswith("_")]
+    return [name for name in dict.fromkeys(found) if not name.startswith("_") and name[1:]]
 
 
 # The hook
