@@ -256,7 +256,7 @@ class Reference:
         chosen: torch.Tensor | None,
     ) -> torch.Tensor:
         """The loss of one class."""
-        task, _options = self._task, self._options
+        task = self._task
         stored = self.pixels[label * task.ipc : (label + 1) * task.ipc]
         synthetic = decode(stored, task.decoder.factor)
         if chosen is not None:

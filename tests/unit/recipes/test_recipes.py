@@ -111,16 +111,35 @@ def test_values_are_the_papers(name: str) -> None:
     assert config.data in KNOWN
 
 
-def test_quick_changes_only_how_long_things_take() -> None:
+def test_quick_changes_what_it_says_and_nothing_else() -> None:
     full = to_plain(RECIPES.get("dance-cifar10-ipc10").config())
     quick = to_plain(RECIPES.get("dance-cifar10-ipc10-quick").config())
     facts = Facts("cifar10", 32, 10)
     config = RECIPES.get("dance-cifar10-ipc10").config()
-    for section, changed in VARIANTS.get("quick").changes(config, facts).items():
+    changes = dict(VARIANTS.get("quick").changes(config, facts))
+    assert (quick.pop("init"), full.pop("init")) == (changes.pop("init"), "first")
+    for section, changed in changes.items():
         assert {key: quick[section].pop(key) for key in changed} == changed
         for key in changed:
             del full[section][key]
     assert quick == full
+
+
+@pytest.mark.parametrize(
+    ("data", "ipc", "steps"),
+    [("cifar10", 1, 500), ("cifar10", 10, 500), ("cifar10", 20, 250), ("cifar100", 10, 150)],
+)
+def test_the_steps_of_quick_fit_its_budget(data: str, ipc: int, steps: int) -> None:
+    config = resolve(data, "dance", ipc, "quick")
+    assert config.options.iterations == steps
+    assert (config.init, config.options.learning_rate) == ("k_means", 0.02)
+
+
+def test_quick_leaves_the_pixels_of_other_resolutions_alone() -> None:
+    for data, rate in (("digits", 0.001), ("imagenette", 0.1)):
+        config = resolve(data, "dance", 1, "quick")
+        assert (config.init, config.options.learning_rate) == ("first", rate)
+        assert config.options.calibration_weight == 1.0
 
 
 @pytest.mark.parametrize("name", QUICK.names())
