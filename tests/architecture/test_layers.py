@@ -23,6 +23,7 @@ LAYERS = {
     "recipes": 6,
     "report": 7,
     "bench": 7,
+    "publish": 7.5,
     "cli": 8,
     "api": 7.5,
     "": 9,  # dance itself, the public face

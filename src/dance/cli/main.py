@@ -26,6 +26,7 @@ VERBS = {
     "compare": "put runs side by side: settings, scores, images and costs",
     "report": "write the page of a run or of a bench",
     "import": "read a set that another program has condensed",
+    "push": "publish a condensed set on the Hugging Face hub",
     "export": "write a condensed set in a form that other programs read",
     "estimate": "estimate time, memory and disk space of a run from a few steps",
     "bench": "measure speed, compare methods under one budget, or run a plan of many runs",

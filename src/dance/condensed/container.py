@@ -270,7 +270,8 @@ class CondensedSet:
         from datasets import Dataset
         from datasets.table import InMemoryTable
 
-        from dance.condensed.formats.parquet import as_table, distinct  # it imports this module
+        from dance.condensed.card import distinct  # these import this module
+        from dance.condensed.formats.parquet import as_table
 
         soft = None if self.soft_labels is None else self.soft_labels.detach().cpu()
         images, labels = self.to_uint8(decoded=True), self.targets().cpu()

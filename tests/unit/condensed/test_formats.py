@@ -240,7 +240,7 @@ def test_the_card_cannot_be_broken_by_a_name(tmp_path: Path) -> None:
     assert len(rows) == len(HOSTILE)
     assert all(row.endswith(" |") for row in rows), "a name broke its row"
     assert sum(line.startswith("#") for line in lines[end:]) == 5, "a note became a heading"
-    assert "| 37.5 ± 17.7 | 2 |" in body
+    assert "| 37.5 ± 17.7 | 0.0 to 100.0 | 2 |" in body
     assert str(done.rounding) in body
     assert "c0ffee" in body
     assert html.escape("pets <i>") in body

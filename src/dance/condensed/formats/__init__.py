@@ -152,10 +152,10 @@ def export(
     format_ = FORMATS.get(kind)
     check_path(destination)
     place = Path(destination).resolve()
-    _check_free(place, format_.is_folder, kind)
-    content = _content(condensed, stored_images or format_.stored)
+    check_free(place, format_.is_folder, kind)
+    content = content_of(condensed, stored_images or format_.stored)
     if format_.is_folder:
-        _write_folder(place, lambda folder: format_.write(content, folder))
+        write_folder(place, lambda folder: format_.write(content, folder))
     else:
         write_atomic(place, lambda file: format_.write(content, file))
     rounding = content.rounding if format_.eight_bit else None
@@ -178,7 +178,7 @@ def _exactness(condensed: CondensedSet, space: Space) -> str:
     return "float32 in [0, 1], rounded when they were brought there from network input"
 
 
-def _content(condensed: CondensedSet, stored_images: bool = False) -> Content:
+def content_of(condensed: CondensedSet, stored_images: bool = False) -> Content:
     """What a format writes of a set.
 
     Args:
@@ -207,7 +207,7 @@ def rounded(condensed: CondensedSet, kind: str, stored_images: bool = False) -> 
         kind: name of the format.
         stored_images: as for :func:`export`.
     """
-    content, format_ = _content(condensed, stored_images), FORMATS.get(kind)
+    content, format_ = content_of(condensed, stored_images), FORMATS.get(kind)
     return replace(
         condensed,
         pixels=content.to_uint8().float() / 255,
@@ -237,7 +237,17 @@ def _to_uint8(images: Tensor) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _check_free(place: Path, is_folder: bool, kind: str) -> None:
+def check_free(place: Path, is_folder: bool, kind: str) -> None:
+    """Refuse a destination that holds anything.
+
+    Args:
+        place: of the file or folder to write.
+        is_folder: whether it is a folder.
+        kind: what is written, for messages.
+
+    Raises:
+        ConfigError: it exists, unless it is an empty folder.
+    """
     if is_folder and place.is_dir():
         if any(place.iterdir()):
             raise ConfigError(f"the destination must be empty or not exist: {place} holds files")
@@ -249,8 +259,16 @@ def _check_free(place: Path, is_folder: bool, kind: str) -> None:
         )
 
 
-def _write_folder(place: Path, write: Callable[[Path], None]) -> None:
-    """Fill a temporary folder and rename it, so that a reader sees all of it or nothing."""
+def write_folder(place: Path, write: Callable[[Path], None]) -> None:
+    """Fill a temporary folder and rename it, so that a reader sees all of it or nothing.
+
+    Args:
+        place: of the folder, which must not exist or be empty.
+        write: called with the temporary folder.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
     temporary: Path | None = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

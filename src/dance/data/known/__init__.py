@@ -38,6 +38,8 @@ class Known:
             of ``constants``; None if there is only one pair.
         size: default resolution in pixels.
         location: download location, used if no folder contains the set.
+        license: identifier on the hub of the licence under which its publisher gives it away; empty
+            if the publisher names none, or terms that have no identifier.
         wordnet: ids of the classes, index = label; the folders of a copy may have these names.
         imagenet: their positions among ImageNet-1K's classes; empty: not a subset of it.
         published: names that its own files or folders have below the data root, as torchvision
@@ -56,6 +58,7 @@ class Known:
     own_constants: tuple[Channels, Channels] | None = None
     size: int
     location: str
+    license: str = ""
     wordnet: tuple[str, ...] = ()
     imagenet: tuple[int, ...] = ()
     published: tuple[str, ...] = ()

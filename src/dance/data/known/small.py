@@ -21,7 +21,7 @@ wardrobe whale willow_tree wolf woman worm
 register(
     Known(
         name="digits", train=(1797, 1797), test=0, classes=_DIGITS, size=8, constants=None,
-        location="embedded:digits", mirrored=False,
+        location="embedded:digits", license="cc-by-4.0", mirrored=False,
     ),
     Known(
         name="mnist", train=(60000, 60000), test=10000, classes=_DIGITS, size=28,
@@ -31,7 +31,7 @@ register(
     Known(
         name="fashion_mnist", train=(60000, 60000), test=10000, size=28,
         constants=((0.2861,), (0.3530,)), location="hf:zalando-datasets/fashion_mnist",
-        published=("FashionMNIST",),
+        published=("FashionMNIST",), license="mit",
         classes=(
             "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
             "Bag", "Ankle boot",

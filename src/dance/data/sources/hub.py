@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import os
-import re
-import socket
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 
+from dance.core import hub
 from dance.core.errors import DataError
 from dance.core.progress import log
 from dance.data.config import DataConfig
@@ -28,15 +21,12 @@ from dance.data.tables import columns, labels
 
 _PREFIX = "hf:"
 _BATCH = 256
-_HUB = "https://huggingface.co"
-_SECONDS = 4
-"""Time in which a connection to the hub must open, so that a missing network is soon said."""
 
 
 def open_hub(location: str, config: DataConfig) -> Source:
     """Open ``hf:owner/name``, or ``hf:owner/name:subset`` for a repository of several sets."""
     repository, _, subset = location.removeprefix(_PREFIX).partition(":")
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
+    if not hub.REPOSITORY.fullmatch(repository):
         raise DataError(f"a set of the hub must be given as hf:owner/name: got {location!r}")
     splits = _fetch(repository, subset or None, config.offline)
     return Hub(repository, splits, config)
@@ -142,9 +132,9 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
         )
     how = " (offline)"
     if not offline:
-        place = _hub()
-        offline = not _reachable(*place)
-        how = f" (no network: no connection to {place[0]} within {_SECONDS} seconds)"
+        place = hub.place()
+        offline = not hub.reachable(*place)
+        how = f" (no network: no connection to {place[0]} within {hub.SECONDS} seconds)"
         log(
             f"no connection to {place[0]}: {repository} is looked for in the cache of the hub only"
             if offline
@@ -153,7 +143,7 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
     try:
         import datasets
 
-        with _offline() if offline else nullcontext():
+        with hub.offline() if offline else nullcontext():
             loaded = datasets.load_dataset(repository, subset)
     except Exception as error:  # the library can raise an exception of any type
         reason = str(error).strip() or type(error).__name__
@@ -161,58 +151,6 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
             f"cannot fetch hf:{repository}{how if offline else ''}: {reason}"
         ) from error
     return dict(loaded)
-
-
-def _hub() -> tuple[str, int]:
-    """Host and port to which a download connects first: those of the hub, or of a proxy.
-
-    Raises:
-        DataError: the environment has no usable address of it.
-    """
-    address = os.environ.get("HF_ENDPOINT") or _HUB
-    try:
-        hub = urlsplit(address)
-        proxies = getproxies()
-        proxy = proxies.get(hub.scheme) or proxies.get("all")
-        if proxy and not proxy_bypass(hub.hostname or ""):
-            address = proxy
-            hub = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        port = hub.port or {"https": 443, "http": 80}.get(hub.scheme, 1080)
-    except ValueError as error:
-        raise DataError(
-            f"HF_ENDPOINT and the proxies must be addresses: got {address!r}; unset it"
-        ) from error
-    return hub.hostname or "", port
-
-
-def _reachable(host: str, port: int) -> bool:
-    """Whether a connection can be opened soon; the library itself would try for minutes."""
-    answers: Queue[bool] = Queue()
-
-    def connect() -> None:
-        try:
-            socket.create_connection((host, port), _SECONDS).close()
-            answers.put(True)
-        except (OSError, OverflowError, UnicodeError):
-            answers.put(False)
-
-    Thread(target=connect, daemon=True).start()  # looking up a name has no limit of its own
-    with suppress(Empty):
-        return answers.get(timeout=_SECONDS)
-    return False
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Act as if HF_HUB_OFFLINE were set, which the libraries read only when they are imported."""
-    config: Any = importlib.import_module("datasets.config")
-    constants: Any = importlib.import_module("huggingface_hub.constants")
-    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 SOURCES.register("hub")(
