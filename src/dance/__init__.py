@@ -29,6 +29,7 @@ _HOMES = {
     "list_networks": "dance.api",
     "list_protocols": "dance.api",
     "list_recipes": "dance.api",
+    "list_zoo": "dance.api",
     "load": "dance.condensed",
     "load_images": "dance.api",
     "read_scores": "dance.api",

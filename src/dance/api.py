@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from dance import engine
 from dance.condensed import CondensedSet, load_set, locate, score
-from dance.condensed.locations import Location
+from dance.condensed.locations import Location, zoo
 from dance.condensed.score import Scores
 from dance.core.config import Setting, build, merge, settings
 from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
@@ -305,6 +305,11 @@ def list_protocols() -> list[str]:
 def list_recipes() -> list[str]:
     """Names of the recipes."""
     return RECIPES.names()
+
+
+def list_zoo() -> list[str]:
+    """Names of the sets that come with the library: ``dance.load("zoo:NAME")`` reads one."""
+    return zoo.names()
 
 
 def _location(data: object, test: object) -> str:

@@ -345,6 +345,7 @@ class TestManners:
     def test_names(self) -> None:
         assert "dance" in dance.list_methods() and "digits" in dance.list_datasets()
         assert "convnet" in dance.list_networks() and "dance-v1" in dance.list_protocols()
+        assert "digits-ipc1" in dance.list_zoo()
         assert dance.list_recipes()
         assert {"CondensedSet", "DanceError", "ImageSet"} <= set(dir(dance))
 
