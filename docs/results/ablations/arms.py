@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from dance.condensed.init import initial_pixels
-from dance.core.config import NonNegative, Probability, configuration
+from dance.core.config import Probability, configuration
 from dance.core.rng import keyed_generator
 from dance.data.clustering import k_means
 from dance.methods.base import METHODS, CondensationTask, PixelState, Tensors
@@ -33,8 +33,6 @@ class ArmsConfig(DANCEConfig):
     """Use the bank's entries from the earliest encoders (lambda 1) to the latest (lambda 0)."""
     smoothing: Probability = 0.0
     """Label smoothing of Eq. 5."""
-    calibration_weight: NonNegative = 1.0
-    """Weight of Eq. 5."""
     calibrate_by: Literal["same", "other"] = "same"
     """Expert of Eq. 5: the one of the mid encoder, or the next one."""
     start_from: Literal["given", "kmeans", "herding", "confident"] = "given"
