@@ -22,6 +22,7 @@ LEFT_OUT = {
     "takes minutes or hours": 32,
     "needs another data set": 1,
     "needs a cluster": 1,
+    "needs a repository of the hub": 1,
     "installs packages": 2,
     "releases a version": 1,
 }
