@@ -265,7 +265,7 @@ class TestListAndShow:
 
     def test_list_without_a_kind_is_everything(self) -> None:
         assert set(done("list", "--json").json) == {
-            "methods", "recipes", "datasets", "networks", "protocols",
+            "methods", "recipes", "datasets", "networks", "protocols", "zoo",
         }  # fmt: skip
 
     def test_everything_that_is_listed_can_be_shown(self) -> None:

@@ -451,7 +451,7 @@ class TestNotebooks:
 
         for make in (net, other):
             make.__module__, make.__qualname__ = "__main__", "net"
-        monkeypatch.delattr(sys.modules["__main__"], "__file__")
+        monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
         words: dict[str, Any] = {"epochs": 1, "repeats": 1}
         sizes = [
             dance.evaluate(runs / "one", networks=m, **words)[0].parameters for m in (net, other)

@@ -94,7 +94,8 @@ def test_its_settings_make_it_again(tmp_path: Path) -> None:
     words = ("--options.iterations=2", "--experts.count=1", "--experts.epochs=1", "--epochs=1")
     done("condense", "--config", tmp_path / "settings.yaml", *words, "--output", place)
     made, mine = (load_set(each).provenance["config"] for each in (NAME, place))
-    assert {**made["options"], "iterations": 2} == mine["options"]
+    again = {name: mine["options"][name] for name in made["options"]}  # without later options
+    assert again == {**made["options"], "iterations": 2}
 
 
 def test_the_tool_refuses_what_cannot_be_one(

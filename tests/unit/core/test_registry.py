@@ -58,6 +58,7 @@ def test_a_cell_of_a_notebook_that_runs_again_replaces_its_member(fruit, monkeyp
     def again() -> None: ...
 
     member.__module__ = again.__module__ = "__main__"
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)
     fruit.register("plum")(member)
     with pytest.raises(ConfigError, match="'plum' is registered twice"):
         fruit.register("plum")(again)
