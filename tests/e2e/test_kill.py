@@ -34,6 +34,11 @@ WORDS = (
     "--evaluation.baselines=random,whole",
 )  # fmt: skip
 FILE = "condensed.safetensors"
+KINDS = {
+    **dict.fromkeys(("partial-", "condense-", "score-"), "checkpoint"),
+    "expert-": "expert", "insight": "insight",
+}  # fmt: skip
+"""What a file is, by the beginning of its name."""
 
 HOST = """
 import json, os, resource, sys
@@ -139,10 +144,8 @@ class Place:
     def check_whole(self) -> None:
         """Every file that bears its final name is sound."""
         for path in self.folder.rglob("*.safetensors"):
-            unfinished = path.name.startswith(("partial-", "condense-", "score-"))
-            expert = path.name.startswith("expert-")
-            kind = "checkpoint" if unfinished else "expert" if expert else "condensed set"
-            read_tensors(path, kind)
+            kinds = (kind for start, kind in KINDS.items() if path.name.startswith(start))
+            read_tensors(path, next(kinds, "condensed set"))
         for path in self.run.glob("*.json"):
             read_json(path)
 
