@@ -7,18 +7,20 @@ Zhang et al., DANCE: Dual-View Distribution Alignment for Dataset Condensation (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
 from dance.engine import RunConfig, build_run
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS, VARIANTS, Facts
+from dance.recipes.base import QUICK, SETTINGS, VARIANTS, Facts, Variant
+from dance.recipes.measured import measured_recipe
 from dance.recipes.published import table
-from dance.recipes.quick import is_tiny
-from dance.recipes.rows import add
+from dance.recipes.quick import at_least_steps, is_tiny
+from dance.recipes.rows import add, recipe_name
 
 _PAPER = "DANCE (Zhang et al., IJCAI 2024)"
 _SMALL = 64
@@ -51,30 +53,76 @@ def dance_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return RunConfig(data=data, ipc=ipc, factor=2, options=settings())
 
 
-_QUICK_STEPS = (150, 500)
-_QUICK_IMAGES = 200_000
-"""Decoded images of 32 x 32 pixels that all steps of a quick run forward: minutes on two cores."""
+@dataclass(frozen=True)
+class _Length:
+    """How long a short run is.
+
+    Attributes:
+        steps: fewest and most steps.
+        images: decoded images of 32 x 32 pixels that all steps forward, within the limits.
+        draws: entries of the bank.
+    """
+
+    steps: tuple[int, int]
+    images: int
+    draws: int
+
+    def options(self, config: RunConfig, facts: Facts) -> dict[str, Any]:
+        """Options of the length, and those that were better in short runs of such images.
+
+        The measurements are those of docs/results/ablations.md.
+        """
+        size = (facts.resolution / 32) ** 2
+        steps = self.images / (facts.classes * config.ipc * config.factor**2 * size)
+        fewest, most = self.steps
+        options = {
+            "real_targets": "bank",
+            "bank_draws": self.draws,
+            "iterations": min(most, max(fewest, round(steps))),
+        }
+        if _was_screened(facts):
+            options["learning_rate"] = 2 * config.options.learning_rate
+            options["calibration_weight"] = 2.0
+        return options
+
+
+_QUICK = _Length(steps=(150, 500), images=200_000, draws=100)
+_FAST = _Length(steps=(1000, 3000), images=1_200_000, draws=300)
+
+
+def _was_screened(facts: Facts) -> bool:
+    """Whether short runs of images of this resolution were compared."""
+    return not is_tiny(facts.data) and _TINY <= facts.resolution <= _SMALL
 
 
 @QUICK.register("dance")
 def _quick_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
-    """A bank, and what was measured to be better in short runs (docs/results/ablations.md).
+    """A bank, and what was measured to be better in short runs."""
+    if not _was_screened(facts):
+        return {"options": {"real_targets": "bank"}}
+    return {"init": "k_means", "options": _QUICK.options(config, facts)}
 
-    The number of steps is what the budget of decoded images allows, within limits.
+
+def _fast_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
+    """More and longer experts, a larger bank, and more steps than quick.
+
+    Raises:
+        ConfigError: a method other than DANCE.
     """
-    options: dict[str, Any] = {"real_targets": "bank"}
-    if is_tiny(facts.data) or not _TINY <= facts.resolution <= _SMALL:
-        return {"options": options}
-    size = (facts.resolution / 32) ** 2
-    steps = _QUICK_IMAGES / (facts.classes * config.ipc * config.factor**2 * size)
-    least, most = _QUICK_STEPS
-    options |= {
-        "iterations": min(most, max(least, round(steps))),
-        "bank_draws": 100,
-        "learning_rate": 2 * config.options.learning_rate,
-        "calibration_weight": 2.0,
+    if config.method != "dance":
+        raise ConfigError(
+            f"--config fast must be used with --method dance: got {config.method}; use --config "
+            "quick, or the method's published settings"
+        )
+    return {
+        **({"init": "k_means"} if _was_screened(facts) else {}),
+        "experts": {"count": 5, "epochs": 40 if is_tiny(facts.data) else at_least_steps(10, facts)},
+        "options": _FAST.options(config, facts),
+        "evaluation": {"protocol": "quick-v1", "repeats": 3},
     }
-    return {"init": "k_means", "options": options}
+
+
+VARIANTS.register("fast")(Variant("a run of DANCE of an hour on two cores", _fast_changes))
 
 
 def _shallow_config(data: str, ipc: int, resolution: int) -> RunConfig:
@@ -108,18 +156,20 @@ def _variant_config(variant: str, data: str, ipc: int, resolution: int) -> RunCo
 
 
 def _add(data: str, ipc: int, source: str, expect: str) -> None:
-    """Register the recipe with the settings of the command, and its quick variant."""
+    """Register the recipe with the settings of the command, and its variants."""
     command = f"dance condense {data} --ipc {ipc}"
     add("dance", data, ipc, dance_config, source, expect, command=command)
-    for name in ("quick",):
+    for name in ("quick", "fast"):
+        suffix = f"-{name}"
+        known = measured_recipe(recipe_name("dance", data, ipc, suffix))
         add(
             "dance",
             data,
             ipc,
             partial(_variant_config, name),
             f"{source}, shortened for two cores",
-            "no published number: the run is too short for one",
-            suffix=f"-{name}",
+            known or "no number: the run was not measured",
+            suffix=suffix,
             command=f"{command} --config {name}",
         )
 

@@ -48,12 +48,18 @@ def _changes(config: RunConfig, facts: Facts) -> dict[str, Any]:
         _TINY if is_tiny(facts.data) else _COMMON,
         QUICK.get(method)(config, facts) if method in QUICK else {},
     )
-    if facts.expert_steps is not None:
-        epochs = max(found["experts"]["epochs"], math.ceil(_LEAST_STEPS / facts.expert_steps))
-        found = merge(found, {"experts": {"epochs": epochs}})
+    epochs = at_least_steps(found["experts"]["epochs"], facts)
+    found = merge(found, {"experts": {"epochs": epochs}})
     known = {setting.name for setting in settings(METHODS.get(method).Config)}
     found["options"] = {name: value for name, value in found["options"].items() if name in known}
     return found
+
+
+def at_least_steps(epochs: int, facts: Facts) -> int:
+    """Epochs of an expert, as many more as a small data set needs for enough steps."""
+    if facts.expert_steps is None:
+        return epochs
+    return max(epochs, math.ceil(_LEAST_STEPS / facts.expert_steps))
 
 
 def is_tiny(data: str) -> bool:

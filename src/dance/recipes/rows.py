@@ -12,6 +12,11 @@ from dance.recipes.base import RECIPES, Recipe, Settings
 from dance.recipes.published import table
 
 
+def recipe_name(method: str, data: str, ipc: int, suffix: str = "") -> str:
+    """``<method>-<data>-ipc<n><suffix>``, with ``-`` for ``_``."""
+    return f"{method}-{data}-ipc{ipc}{suffix}".replace("_", "-")
+
+
 def add(
     method: str,
     data: str,
@@ -22,7 +27,7 @@ def add(
     suffix: str = "",
     command: str | None = None,
 ) -> None:
-    """Register the recipe ``<method>-<data>-ipc<n><suffix>``, with ``-`` for ``_``.
+    """Register a recipe under :func:`recipe_name`.
 
     Args:
         method: the first part of its name.
@@ -34,7 +39,7 @@ def add(
         suffix: variant of the settings.
         command: the command that runs it; None: ``dance condense --config`` with its name.
     """
-    name = f"{method}-{data}-ipc{ipc}{suffix}".replace("_", "-")
+    name = recipe_name(method, data, ipc, suffix)
     make = partial(config, data, ipc, KNOWN.get(data).size)
     command = command or f"dance condense --config {name}"
     RECIPES.register(name)(Recipe(name, paper, command, expect, make))

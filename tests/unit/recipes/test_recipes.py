@@ -15,6 +15,7 @@ from dance.engine import build_run
 from dance.networks import build
 from dance.recipes import RECIPES, VARIANTS
 from dance.recipes.base import QUICK, Facts
+from dance.recipes.measured import measured_recipe
 from dance.recipes.resolve import resolve
 
 SMALL = ("fashion-mnist", "cifar10", "cifar100", "tiny-imagenet")
@@ -41,11 +42,12 @@ dance-imageyellow-ipc10 78.8 0.7
 """
 
 
-def test_all_are_there_each_with_a_quick_variant() -> None:
+def test_all_are_there_each_with_its_variants() -> None:
     names = {name for name in RECIPES.names() if name.startswith("dance-")}
     others = {f"dance-tiny-imagenet-ipc{ipc}-code" for ipc in (1, 10, 50)}
     others.add("dance-cifar10-ipc10-paper")
-    assert names == {*FULL, *(f"{name}-quick" for name in FULL), *others}
+    shorter = {f"{name}-{variant}" for name in FULL for variant in ("quick", "fast")}
+    assert names == {*FULL, *shorter, *others}
 
 
 @pytest.mark.parametrize("ipc", [1, 10, 50])
@@ -140,6 +142,30 @@ def test_quick_leaves_the_pixels_of_other_resolutions_alone() -> None:
         config = resolve(data, "dance", 1, "quick")
         assert (config.init, config.options.learning_rate) == ("first", rate)
         assert config.options.calibration_weight == 1.0
+
+
+def test_fast_has_more_of_everything_than_quick() -> None:
+    fast, quick = (resolve("cifar10", "dance", 10, name) for name in ("fast", "quick"))
+    assert (fast.experts.count, fast.experts.epochs) == (5, 10)
+    assert (fast.options.iterations, fast.options.bank_draws) == (3000, 300)
+    assert resolve("cifar10", "dance", 50, "fast").options.iterations == 1000
+    for config in (fast, quick):
+        assert (config.init, config.options.calibration_weight) == ("k_means", 2.0)
+        assert (config.options.learning_rate, config.options.real_targets) == (0.02, "bank")
+    assert RECIPES.get("dance-cifar10-ipc10-fast").config() == fast
+
+
+def test_a_variant_tells_what_was_measured_or_that_nothing_was() -> None:
+    text = measured_recipe("dance-cifar10-ipc10-quick")
+    assert RECIPES.get("dance-cifar10-ipc10-quick").expect == text
+    assert "docs/results/time-to-accuracy.md" in (text or "")
+    assert measured_recipe("dance-cifar100-ipc50-fast") is None
+    assert RECIPES.get("dance-cifar100-ipc50-fast").expect.startswith("no number")
+
+
+def test_fast_is_only_for_the_method_whose_short_runs_were_compared() -> None:
+    with pytest.raises(ConfigError, match="--config fast must be used with --method dance: got dm"):
+        resolve("cifar10", "dm", 10, "fast")
 
 
 @pytest.mark.parametrize("name", QUICK.names())
