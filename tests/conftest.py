@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 import torch
 
+import chromium
+
 torch.set_num_threads(1)
 
 hypothesis.settings.register_profile(
@@ -60,3 +62,14 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("DANCE_CACHE", str(cache))
         patch.setenv("HF_HOME", str(cache / "hub"))
         yield cache
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Browser]:
+    """A Chromium without a window; tests that ask for it are skipped where there is none."""
+    program = chromium.find()
+    if program is None:
+        pytest.skip("needs Chromium: install it or name it in $CHROMIUM")
+    found = chromium.Browser(program, tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()

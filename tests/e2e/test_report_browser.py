@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -73,17 +71,6 @@ BROKEN = """[...document.querySelectorAll('thead th')].flatMap(head =>
       return new Set([...range.getClientRects()].map(box => box.top)).size > 1;
     }).map(word => word[0])))"""
 """Words in heads of tables that are broken over lines."""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium = runpy.run_path(str(HERE / "chromium.py"))
-    program = chromium["find"]()
-    if program is None:
-        pytest.skip("needs Chromium: install it or name it in $CHROMIUM")
-    browser = chromium["Browser"](program, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")
