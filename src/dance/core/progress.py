@@ -83,6 +83,7 @@ class _Plan:
         place: of the phase in progress, from 0; -1 before the first.
         began: when it began.
         done: its units so far.
+        skipped: its units that earlier attempts have finished.
         expected: by name; None before it is needed.
     """
 
@@ -91,6 +92,7 @@ class _Plan:
     place: int = -1
     began: float = 0.0
     done: int = 0
+    skipped: int = 0
     expected: Mapping[str, Expected] | None = None
 
     def left(self, here: float) -> tuple[float, bool]:
@@ -105,7 +107,7 @@ class _Plan:
         gone = time.monotonic() - self.began
         phase = self.expected.get(self.names[self.place], Expected(0.0))
         if phase.units and self.done:
-            here = max(here, gone * (phase.units - self.done) / self.done)
+            here = max(here, gone * (phase.units - self.skipped - self.done) / self.done)
         else:
             here = max(here, phase.seconds - gone)
         later = self.names[self.place + 1 :]
@@ -136,7 +138,8 @@ def planned(names: Sequence[str], estimate: Estimate) -> Iterator[None]:
 def begin(name: str) -> None:
     """Tell that a phase begins; one that is not planned, or over, is passed over."""
     if _plan is not None and name in _plan.names[_plan.place + 1 :]:
-        _plan.place, _plan.began, _plan.done = _plan.names.index(name), time.monotonic(), 0
+        _plan.place, _plan.began = _plan.names.index(name), time.monotonic()
+        _plan.done = _plan.skipped = 0
 
 
 class _NotebookBar:
@@ -244,6 +247,8 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
         unit: their name in the plural.
         start: units that an interrupted run has finished.
     """
+    if _plan is not None:
+        _plan.skipped += start
     if _muted or sys.stderr is None or not sys.stderr.isatty():
         notebook = None if _muted else _notebook_bar()
         try:
@@ -262,4 +267,4 @@ def track(description: str, total: int, unit: str, start: int = 0) -> Iterator[T
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, expand=True) as bar:
         bar.add_task(description, total=total, completed=start, left="", note="", visible=False)
-        yield Task(description, total, unit, done=start, _bar=bar)
+        yield Task(description, total, unit, done=start, _bar=bar, _first=start)

@@ -54,6 +54,10 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
         assert bar._bar is not None
         assert bar._bar.tasks[0].completed == 2
         assert bar._bar.tasks[0].visible
+    with track("work", 10**6, "steps", start=10**6 - 10) as bar:
+        bar._started -= 100
+        bar.advance()
+        assert bar._bar.tasks[0].fields["left"] == "15 min 0 s left", "at the rate of this attempt"
     assert capsys.readouterr().out == ""
 
 
@@ -91,7 +95,9 @@ def test_ipython_in_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -
     assert progress._notebook_bar() is None
 
 
-def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, Expected]) -> list[str]:
+def lines_of(
+    capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, Expected], start: int = 0
+) -> list[str]:
     """What 100 seconds of the second of three phases say, whose times are known or not."""
     now, asked = [time.monotonic()], []
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
@@ -104,7 +110,7 @@ def lines_of(capsys, monkeypatch: pytest.MonkeyPatch, known: dict[str, Expected]
         begin("first")
         begin("second")
         begin("first")  # it is over
-        with track("work", 100, "steps") as bar:
+        with track("work", start + 100, "steps", start) as bar:
             for _ in range(100):
                 now[0] += 1
                 bar.advance()
@@ -134,6 +140,15 @@ def test_the_speed_of_a_phase_is_found_while_it_runs(capsys, monkeypatch) -> Non
     lines = lines_of(capsys, monkeypatch, {"second": Expected(9000.0, 400), "third": Expected(0.0)})
     done, minutes, seconds = map(
         int, re.search(r"(\d+)/100 steps, (\d+) min (\d+) s left in all", lines[0]).groups()
+    )
+    assert 60 * minutes + seconds == pytest.approx(400 - done, abs=1.5)
+
+
+def test_what_earlier_attempts_did_is_not_left_to_do(capsys, monkeypatch) -> None:
+    known = {"second": Expected(9000.0, 400), "third": Expected(0.0)}
+    lines = lines_of(capsys, monkeypatch, known, start=50)
+    done, minutes, seconds = map(
+        int, re.search(r"(\d+)/150 steps, (\d+) min (\d+) s left in all", lines[0]).groups()
     )
     assert 60 * minutes + seconds == pytest.approx(400 - done, abs=1.5)
 
