@@ -44,6 +44,17 @@ def test_an_honest_score_holds_and_nothing_is_stored(copy: Path) -> None:
     assert "holds" in done("verify", copy / "condensed.safetensors", "--repeats=3").out
 
 
+def test_a_score_is_verified_in_its_own_precision(copy: Path) -> None:
+    """Scores of both precisions stand side by side, whatever the run was made with."""
+    words = ("--networks=mlp", "--repeats=3", "--epochs=60", "--device=cpu")
+    for precision in ("float32", "bfloat16"):
+        done("evaluate", copy, *words, f"--precision={precision}")
+    rows = done("verify", copy, "--networks=mlp", "--device=cpu", "--json").json["verified"]
+    for side in ("stored", "again"):
+        assert [row[side]["asked"]["precision"] for row in rows] == ["float32", "bfloat16"]
+    assert rows[0]["again"]["last"] != rows[1]["again"]["last"]
+
+
 @pytest.mark.parametrize("networks", [3, 5])
 def test_95_of_100_honest_re_runs_hold(copy: Path, networks: int) -> None:
     """Simulated from 40 stored accuracies: two halves of a draw without replacement."""

@@ -91,6 +91,7 @@ class Asked:
         epochs: of each network (None: those of the protocol).
         seed: of the networks.
         labels: digest of the settings of soft labels; None for hard ones.
+        precision: of the arithmetic of the networks, ``float32`` or ``bfloat16``.
     """
 
     protocol: str
@@ -98,6 +99,7 @@ class Asked:
     epochs: int | None
     seed: int
     labels: str | None = None
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG, repr=False)

@@ -170,7 +170,12 @@ def rank(
         run.network.name, run.network, PROTOCOLS.get(run.evaluation.protocol).norm
     )
     asked = {
-        name: asked_for(config, seed, each if run.labels == "soft" and name != "hard" else None)
+        name: asked_for(
+            config,
+            seed,
+            run.precision,
+            each if run.labels == "soft" and name != "hard" else None,
+        )
         for name, each in sets.items()
     }
     scores = {
@@ -195,7 +200,6 @@ def rank(
             subject=f"ranking-{name}",
             network=network,
             asked=asked[name],
-            precision=run.precision,
             world=World(),
         )
         begun.append(checkpoints)

@@ -150,7 +150,9 @@ class Scoreboard:
         soft: CondensedSet | None = None,
     ) -> None:
         self._context, self._directory, self._test = context, directory, test
-        self._asked = asked_for(context.config.evaluation, context.config.seed, soft)
+        self._asked = asked_for(
+            context.config.evaluation, context.config.seed, context.config.precision, soft
+        )
         self.scores: list[Score] = context.world.broadcast_object(directory.scores_so_far())
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
@@ -167,7 +169,6 @@ class Scoreboard:
             subject=subject,
             network=shape,
             asked=self._asked,
-            precision=config.precision,
             world=self._context.world,
         )
         score = score_set(
@@ -246,12 +247,15 @@ def score_whole(context: RunContext, test: ImageSet) -> tuple[Score, list[Expert
     return score, experts
 
 
-def asked_for(config: EvaluationConfig, seed: int, soft: CondensedSet | None = None) -> Asked:
+def asked_for(
+    config: EvaluationConfig, seed: int, precision: str, soft: CondensedSet | None = None
+) -> Asked:
     """The settings of a row, which identify it.
 
     Args:
         config: protocol and changes to it.
         seed: of the networks.
+        precision: of their arithmetic, ``float32`` or ``bfloat16``.
         soft: the set with the soft labels, or with labels of the same teachers (None: hard labels).
     """
     return Asked(
@@ -260,6 +264,7 @@ def asked_for(config: EvaluationConfig, seed: int, soft: CondensedSet | None = N
         epochs=config.epochs,
         seed=seed,
         labels=None if soft is None else soft.provenance.get(ORIGIN, {}).get("asked", "soft"),
+        precision=precision,
     )
 
 
@@ -271,7 +276,6 @@ def row_checkpoints(
     subject: str,
     network: NetworkConfig,
     asked: Asked,
-    precision: str,
     world: World,
 ) -> Checkpoints:
     """The checkpoints of one row; they differ for other numbers of networks or epochs.
@@ -282,7 +286,6 @@ def row_checkpoints(
     stamp = {
         "asked": asdict(asked),
         "network": to_plain(network),
-        "precision": precision,
         "set": condensed.digest(),
         "data_fingerprint": test.fingerprint,
     }

@@ -66,10 +66,11 @@ def evaluate(
     check_largest(flat({"evaluation": to_plain(config), "teacher": to_plain(teacher or {})}))
     for network in networks:
         NETWORKS.get(network)
-    scorer = StoredScorer.open(target, source, data=data, device=device, precision=precision)
+    scorer = StoredScorer.open(target, source, data=data, device=device)
     if labels == "soft":
-        scorer.relabel(seed, teacher or TeacherConfig())
-    asked = asked_for(config, seed, scorer.condensed if labels == "soft" else None)
+        scorer.relabel(seed, teacher or TeacherConfig(), precision)
+    soft = scorer.condensed if labels == "soft" else None
+    asked = asked_for(config, seed, precision, soft)
     scores = []
     for network in networks:
         score, checkpoints = scorer.score(config, network, asked)
@@ -94,7 +95,6 @@ class StoredScorer:
         test: unseen images.
         load_train: loads the training images.
         matching_network: the network that it was condensed with.
-        precision: ``float32`` or ``bfloat16``.
         device: where networks are trained.
         world: the processes that share them.
         run: directory of the run in which the file is; None if it is in none.
@@ -105,14 +105,13 @@ class StoredScorer:
     test: ImageSet
     load_train: Callable[[], ImageSet]
     matching_network: NetworkConfig
-    precision: str
     device: torch.device
     world: World
     run: RunDirectory | None
 
     @staticmethod
     def open(
-        target: Location, source: DataConfig, *, data: str | None, device: str, precision: str
+        target: Location, source: DataConfig, *, data: str | None, device: str
     ) -> StoredScorer:
         """Read a set and the images to test on.
 
@@ -121,7 +120,6 @@ class StoredScorer:
             source: how the data set is read.
             data: name or path of the data set (none: the one in the set's provenance).
             device: where to train.
-            precision: of the networks.
 
         Raises:
             DanceError: no such set, it is damaged, or its data set cannot be read.
@@ -162,7 +160,6 @@ class StoredScorer:
             test=test,
             load_train=lambda: world.in_turn(lambda: load(name, "train", source)),
             matching_network=build(NetworkConfig, made.get("network", {})),
-            precision=precision,
             device=place,
             world=world,
             run=run_of(file),
@@ -173,7 +170,7 @@ class StoredScorer:
         """Where the checkpoints of networks in training lie."""
         return checkpoint_folder(self.file, self.condensed)
 
-    def relabel(self, seed: int, teacher: TeacherConfig) -> None:
+    def relabel(self, seed: int, teacher: TeacherConfig, precision: str) -> None:
         """Give the set soft labels of its experts, and store them, unless it has them.
 
         Those that an imported set came with are kept.
@@ -181,6 +178,7 @@ class StoredScorer:
         Args:
             seed: of the experts, if the set does not record it.
             teacher: which experts give the labels.
+            precision: of the experts and students, ``float32`` or ``bfloat16``.
         """
         if self.condensed.origin == "imported" and self.condensed.soft_labels is not None:
             return
@@ -191,7 +189,7 @@ class StoredScorer:
             experts=build(ExpertConfig, made.get("experts", {})),
             config=teacher,
             seed=made.get("seed", seed),
-            precision=self.precision,
+            precision=precision,
             device=self.device,
             world=self.world,
             directory=self.folder,
@@ -217,7 +215,6 @@ class StoredScorer:
             subject="condensed",
             network=shape,
             asked=asked,
-            precision=self.precision,
             world=self.world,
         )
         score = score_set(
@@ -229,7 +226,7 @@ class StoredScorer:
             subject="condensed",
             label=self.condensed.provenance.get("label", "condensed"),
             seed=asked.seed,
-            bfloat16=self.precision == "bfloat16",
+            bfloat16=asked.precision == "bfloat16",
             checkpoints=checkpoints,
             world=self.world,
         )

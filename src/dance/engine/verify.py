@@ -87,9 +87,8 @@ def verify(
     other_set = [row for row in chosen if not condensed.was_scored_by(row)]
     if other_set:
         return [Verification(row) for row in other_set]
-    precision = condensed.provenance.get("config", {}).get("precision", "float32")
     source = recorded_source(condensed, other_data=data is not None)
-    scorer = StoredScorer.open(target, source, data=data, device=device, precision=precision)
+    scorer = StoredScorer.open(target, source, data=data, device=device)
     return [_again(scorer, row, repeats or row.repeats, seed) for row in chosen]
 
 
@@ -115,9 +114,8 @@ def rescore(target: Location, changed: CondensedSet) -> list[tuple[Score, Score]
         raise ConfigError(
             f"{target} has no score to hold the export against; score it with dance evaluate"
         )
-    precision = condensed.provenance.get("config", {}).get("precision", "float32")
     source = recorded_source(condensed)
-    scorer = StoredScorer.open(target, source, data=None, device="auto", precision=precision)
+    scorer = StoredScorer.open(target, source, data=None, device="auto")
     scorer.condensed = changed
     return [(row, _with(scorer, row, row.asked)) for row in kept if row.asked is not None]
 
