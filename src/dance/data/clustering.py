@@ -42,18 +42,20 @@ def k_means(features: torch.Tensor, clusters: int, generator: torch.Generator) -
 
 
 def representatives(
-    features: torch.Tensor, clusters: int, generator: torch.Generator
+    features: torch.Tensor, clusters: int, generator: torch.Generator, *, distinct: bool = False
 ) -> torch.Tensor:
     """Choose the feature that is nearest to each centroid of :func:`k_means`.
 
     Of features that are equally near up to rounding, such as the two of a cluster of two, the first
-    one is chosen. One feature can be nearest to several centroids. If there are at least as many
+    one is chosen. One feature can be nearest to several centroids; if they must be distinct, each
+    centroid, in order, takes the nearest one that is not taken. If there are at least as many
     clusters as features, every feature is chosen once.
 
     Args:
         features: (n,D) floating point.
         clusters: number of clusters.
         generator: keyed generator on the CPU.
+        distinct: choose no feature twice.
 
     Returns:
         (min(clusters,n),) int64, indices into ``features``, on their device.
@@ -62,7 +64,13 @@ def representatives(
         return torch.arange(len(features), device=features.device)
     distances = _distances(features, k_means(features, clusters, generator))
     slack = _ROUNDING * torch.finfo(features.dtype).eps * features.square().sum(1).max()
-    return (distances <= distances.amin(0) + slack).int().argmax(0)
+    if not distinct:
+        return (distances <= distances.amin(0) + slack).int().argmax(0)
+    chosen = []
+    for distance in distances.T:
+        chosen.append((distance <= distance.min() + slack).int().argmax())
+        distances[chosen[-1]] = torch.inf
+    return torch.stack(chosen)
 
 
 def _distances(features: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

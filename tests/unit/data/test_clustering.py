@@ -71,6 +71,19 @@ def test_a_cluster_without_members_stands_at_zero() -> None:
     assert 6 in found.tolist()  # the shortest
 
 
+def test_distinct_ones_take_the_nearest_that_is_not_taken() -> None:
+    """Otherwise equal points, and several centroids at zero, choose the same one."""
+    features = torch.cat([torch.full((5, 2), 4.0), torch.tensor([[9.0, 9.0], [1.0, 0.0]])])
+    twice = 0
+    for seed in range(20):
+        chosen = representatives(features, 4, keyed_generator(seed, "k")).tolist()
+        apart = representatives(features, 4, keyed_generator(seed, "k"), distinct=True).tolist()
+        twice += len(set(chosen)) < 4
+        assert len(set(apart)) == 4 and apart[0] == chosen[0]
+        assert set(chosen) <= set(apart)
+    assert twice > 10
+
+
 def test_few_points_are_all_taken() -> None:
     features = points(4)
     for clusters in (4, 9):

@@ -126,7 +126,7 @@ def features(task: CondensationTask, state: State, rows: torch.Tensor) -> torch.
 
 
 def representative_images(task: CondensationTask) -> torch.Tensor:
-    """Stored images (k*ipc,C,S,S) in [0,1] of real images that represent their class.
+    """Stored images (k*ipc,C,S,S) in [0,1] of different real images that represent their class.
 
     They are nearest to the centroids of k-means, with as many clusters as the class has decoded
     images, in the features of the last weights of the first expert.
@@ -138,6 +138,6 @@ def representative_images(task: CondensationTask) -> torch.Tensor:
         rows = task.train.rows(label).cpu()
         generator = keyed_generator(task.seed, "start clusters", label)
         points = features(task, state, rows).float()  # half the time of float64
-        return rows[representatives(points, count, generator).cpu()]
+        return rows[representatives(points, count, generator, distinct=True).cpu()]
 
     return stored_images(task, choose)
