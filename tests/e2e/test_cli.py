@@ -287,6 +287,15 @@ class TestListAndShow:
         expected = resolve("cifar10", method, base="quick" if name == "quick" else None)
         assert resolve("cifar10", base=str(path)) == expected
 
+    def test_what_is_not_there_is_answered_in_a_few_words(self) -> None:
+        assert command("show", "fats").err == (
+            "dance: nothing is called 'fats'; did you mean 'fast'?; see dance list\n"
+        )
+        outcome = command("show", "zzzz")
+        assert outcome.code == 2 and re.search(
+            r", and \d+ more; see dance list$", outcome.err.strip()
+        )
+
     def test_a_method_s_settings_are_explained(self) -> None:
         out = done("show", "dance").out
         for setting in settings(METHODS.get("dance").Config):

@@ -80,7 +80,8 @@ def run(parsed: argparse.Namespace) -> None:
         text, facts = views[names[parsed.name]](parsed.name)
     else:
         raise ConfigError(
-            f"nothing is called {parsed.name!r}{nearest(parsed.name, names)}; see dance list"
+            f"nothing is called {parsed.name!r}{nearest(parsed.name, [*VARIANTS.names(), *names])}; see "
+            "dance list"
         )
     if parsed.json:
         print_json({"name": parsed.name, **facts})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_NAMES = 24
+"""Names that a message lists."""
+
 
 class DanceError(Exception):
     """Base of every error that says what must hold, what was received and what to do next."""
@@ -46,13 +49,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
         known: what would have been accepted.
 
     Returns:
-        ``"; did you mean 'a' or 'b'?"`` when something is close, else ``"; known: a, b, c"``.
+        ``"; did you mean 'a' or 'b'?"`` when something is close, else ``"; known: a, b, c"``, of
+        many names the first ones.
 
     >>> nearest("cifar1", ["cifar10", "mnist"])
     "; did you mean 'cifar10'?"
+    >>> nearest("x", [str(number) for number in range(100)])[-20:]
+    ', 29, 3, and 76 more'
     """
     options = sorted(known)
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
     if close:
         return "; did you mean " + " or ".join(repr(option) for option in close) + "?"
-    return "; known: " + ", ".join(options)
+    more = len(options) - _MOST_NAMES
+    shown = options if more <= 0 else [*options[:_MOST_NAMES], f"and {more} more"]
+    return "; known: " + ", ".join(shown)

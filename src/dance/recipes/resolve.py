@@ -118,7 +118,7 @@ def _file(base: str) -> Path | None:
         names = " or ".join(map(repr, VARIANTS.names()))
         raise ConfigError(f"--config must name a file, a recipe, or {names}: no file {base}")
     known = [*VARIANTS.names(), *RECIPES.names()]
-    raise ConfigError(f"unknown recipe {base!r}{nearest(base, known)}")
+    raise ConfigError(f"unknown recipe {base!r}{nearest(base, known)}; see dance list recipes")
 
 
 def _of_one_method(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

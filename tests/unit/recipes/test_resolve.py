@@ -127,7 +127,7 @@ class TestLayers:
     @pytest.mark.parametrize(
         ("base", "message"),
         [
-            ("quik", "unknown recipe 'quik'; did you mean 'quick'?"),
+            ("quik", "unknown recipe 'quik'; did you mean 'quick'?; see dance list recipes"),
             ("dance-cifar10-ipc100", "did you mean 'dance-cifar10-ipc10'"),
             ("mine.yaml", "no file mine.yaml"),
             ("a/b", "no file a/b"),
