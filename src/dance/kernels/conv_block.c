@@ -60,15 +60,18 @@ typedef int32_t unit __attribute__((aligned(2), may_alias));
 INLINE vec multiply_add(vec sum, unit a, vec b) {
     return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(a), (__m512bh)b);
 }
-INLINE __m256i rounded(vec v) { return (__m256i)_mm512_cvtneps_pbh((__m512)v); }
 
 /* LANES numbers as elements, one after the other. */
-INLINE void store_row(element *p, vec v) { _mm256_storeu_si256((__m256i *)p, rounded(v)); }
+INLINE void store_row(element *p, vec v) {
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh((__m512)v));
+}
 
 /* LANES units, each of the numbers of one lane of v[0] and v[1]. */
 INLINE void store_units(element *p, const vec *v) {
-    const __m512i second = _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(v[1])), 16);
-    _mm512_storeu_si512(p, _mm512_or_si512(_mm512_cvtepu16_epi32(rounded(v[0])), second));
+    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)v[1], (__m512)v[0]);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(order, both));
 }
 #else
 #define DEPTH 1
@@ -87,7 +90,7 @@ INLINE int64_t units(int64_t elements) { return (elements + DEPTH - 1) / DEPTH; 
  * units, and their strides count elements. */
 INLINE void micro(const int rows, const int add, const element *a, int64_t lda, int64_t segments, int64_t length,
                   int64_t jump, int64_t step, const element *restrict b, int64_t ldb, float *restrict c, int64_t ldc) {
-    vec s[ROWS][COLS];
+    vec s[ROWS + 1][COLS];
     UNROLL (int r = 0; r < rows; r++)
         UNROLL (int j = 0; j < COLS; j++) s[r][j] = add ? LOAD(c + r * ldc + j * LANES) : (vec){0};
     for (int64_t g = 0; g < segments; g++, a += jump)
@@ -116,16 +119,20 @@ static void product(int64_t rows, const element *a, int64_t lda, int64_t segment
     ROWWISE(1);
 }
 
-/* c (rows, PANEL) += a^T b, for units a (length, rows) by lda and b (length, PANEL) by ldb. */
-static void product_add(int64_t rows, const element *a, int64_t lda, int64_t length, const element *b, int64_t ldb,
-                        float *c, int64_t ldc) {
+/* c (rows, PANEL) += a^T b, for units a (segments, length, rows) by jump and lda, and b (segments * length, PANEL) by
+ * ldb. */
+static void product_add(int64_t rows, const element *a, int64_t lda, int64_t segments, int64_t length, int64_t jump,
+                        const element *b, int64_t ldb, float *c, int64_t ldc) {
     int64_t r = 0;
-    for (; r + ROWS <= rows; r += ROWS)
-        micro(ROWS, 1, a + r * DEPTH, DEPTH, 1, length, 0, lda, b, ldb, c + r * ldc, ldc);
-    for (; r < rows; r++) micro(1, 1, a + r * DEPTH, DEPTH, 1, length, 0, lda, b, ldb, c + r * ldc, ldc);
+    for (; r + ROWS <= rows && r + ROWS + 1 != rows; r += ROWS)
+        micro(ROWS, 1, a + r * DEPTH, DEPTH, segments, length, jump, lda, b, ldb, c + r * ldc, ldc);
+    for (; r + ROWS + 1 <= rows; r += ROWS + 1) /* the nine taps of three channels in a row */
+        micro(ROWS + 1, 1, a + r * DEPTH, DEPTH, segments, length, jump, lda, b, ldb, c + r * ldc, ldc);
+    for (; r < rows; r++)
+        micro(1, 1, a + r * DEPTH, DEPTH, segments, length, jump, lda, b, ldb, c + r * ldc, ldc);
 }
 
-/* The functions below return numbers as elements in a buffer, or where an element is a float32 the numbers themselves. */
+/* The functions below return numbers as elements in a buffer, or the numbers themselves where an element is a float32. */
 
 /* As many numbers, one after the other; the buffer is filled up to a multiple of LANES. */
 static const element *as_row(const float *x, int64_t count, element *buffer) {
@@ -265,113 +272,143 @@ INLINE grid grid_of(int64_t h, int64_t w) {
     return (grid){h, w, per_row, per_row * ((h + 3) / 4)};
 }
 
-/* LANES channels from j of one tile of maps x (.., c), transformed. */
-INLINE void input_tile(const float *x, grid s, int64_t tile, int64_t c, int64_t j, vec *v, int step) {
-    const int64_t image = tile / s.per_image, place = tile % s.per_image;
-    const int64_t top = place / s.per_row * 4 - 1, left = place % s.per_row * 4 - 1;
-    const float *from = x + ((image * s.h + top) * s.w + left) * c + j;
-    const int whole = top >= 0 && left >= 0 && top + 6 <= s.h && left + 6 <= s.w;
-    vec d[6], e[6][6];
-    for (int b = 0; b < 6; b++) {
-        for (int a = 0; a < 6; a++)
-            d[a] = whole || (top + a >= 0 && top + a < s.h && left + b >= 0 && left + b < s.w)
-                       ? LOAD(from + (a * s.w + b) * c)
-                       : (vec){0};
-        input_line(d, 1, &e[0][b], 6);
+/* A line of zeros of this thread, of at least c floats: the pixels beyond the edge of a map. */
+static const float *zeros_of(int64_t c) {
+    static _Thread_local float *zeros;
+    static _Thread_local int64_t size;
+    if (c > size) {
+        free(zeros);
+        zeros = calloc((size_t)c, sizeof(float));
+        if (!zeros) abort();
+        size = c;
     }
-    for (int a = 0; a < 6; a++) input_line(e[a], 1, v + a * 6 * step, step);
+    return zeros;
 }
 
-/* Request the 4x4 pixels that only this tile covers, as it is too late when they are needed. */
-INLINE void prefetch_tile(const float *x, grid s, int64_t tile, int64_t c, int64_t j) {
+/* Where the side x side pixels of one tile of maps x (.., c) lie; the first is margin above and left of its 4x4. */
+INLINE void find_pixels(const int side, const int margin, const float *x, grid s, int64_t tile, int64_t c,
+                        const float *zeros, const float **at) {
     const int64_t image = tile / s.per_image, place = tile % s.per_image;
-    const int64_t top = place / s.per_row * 4, left = place % s.per_row * 4;
-    const float *from = x + ((image * s.h + top) * s.w + left) * c + j;
-    for (int a = 0; a < 4 && top + a < s.h; a++)
-        for (int b = 0; b < 4 && left + b < s.w; b++) __builtin_prefetch(from + (a * s.w + b) * c);
+    const int64_t top = place / s.per_row * 4 - margin, left = place % s.per_row * 4 - margin;
+    const float *from = x + ((image * s.h + top) * s.w + left) * c;
+    for (int a = 0; a < side; a++)
+        for (int b = 0; b < side; b++) {
+            const int inside = top + a >= 0 && top + a < s.h && left + b >= 0 && left + b < s.w;
+            at[a * side + b] = inside ? from + (a * s.w + b) * c : zeros;
+        }
+}
+
+/* Request LANES channels from j of the 4x4 pixels of a tile, as it is too late when they are needed. */
+INLINE void prefetch_tile(const int side, const int margin, const float *const *at, int64_t j) {
+    UNROLL (int i = 0; i < 16; i++) __builtin_prefetch(at[(margin + i / 4) * side + margin + i % 4] + j);
+}
+
+/* LANES channels from j of one tile of maps with these pixels, transformed. */
+INLINE void input_tile(const float *const *at, int64_t j, vec *v, int step) {
+    vec d[6], e[6][6];
+    UNROLL (int b = 0; b < 6; b++) {
+        UNROLL (int a = 0; a < 6; a++) d[a] = LOAD(at[a * 6 + b] + j);
+        input_line(d, 1, &e[0][b], 6);
+    }
+    UNROLL (int a = 0; a < 6; a++) input_line(e[a], 1, v + a * 6 * step, step);
 }
 
 /* Tiles first..first+count of maps x (.., c) as v[36][count by stride][c]. */
 static void transform_input(const float *x, grid s, int64_t first, int64_t count, int64_t c, element *v,
                             int64_t stride) {
-    for (int64_t t = 0; t < count; t++)
+    const float *zeros = zeros_of(c), *at[2][POINTS];
+    find_pixels(6, 1, x, s, first, c, zeros, at[0]);
+    for (int64_t t = 0; t < count; t++) {
+        const float **now = at[t % 2], **next = at[(t + 1) % 2];
+        find_pixels(6, 1, x, s, first + (t + 1 < count ? t + 1 : t), c, zeros, next);
         for (int64_t j = 0; j < c; j += LANES) {
             vec o[POINTS];
-            if (t + 1 < count) prefetch_tile(x, s, first + t + 1, c, j);
-            input_tile(x, s, first + t, c, j, o, 1);
-            for (int p = 0; p < POINTS; p++) store_row(v + p * stride + t * c + j, o[p]);
+            prefetch_tile(6, 1, next, j);
+            input_tile(now, j, o, 1);
+            UNROLL (int p = 0; p < POINTS; p++) store_row(v + p * stride + t * c + j, o[p]);
         }
+    }
 }
 
-/* m[36][count by stride][c] to maps y (.., c). */
+/* m[36][count by stride][PANEL] to PANEL channels of maps y (.., c). */
 static void transform_output(const float *m, int64_t stride, grid s, int64_t first, int64_t count, int64_t c,
                              float *y) {
     for (int64_t t = 0; t < count; t++) {
         const int64_t image = (first + t) / s.per_image, place = (first + t) % s.per_image;
         const int64_t top = place / s.per_row * 4, left = place % s.per_row * 4;
         float *to = y + ((image * s.h + top) * s.w + left) * c;
-        for (int64_t j = 0; j < c; j += LANES) {
-            vec d[6], e[4][6], o[4];
-            for (int a = 0; a < 4 && top + a < s.h; a++)
-                for (int b = 0; b < 4 && left + b < s.w; b++) __builtin_prefetch(to + (a * s.w + b) * c + j, 1);
-            for (int b = 0; b < 6; b++) {
-                for (int a = 0; a < 6; a++) d[a] = LOAD(m + (a * 6 + b) * stride + t * c + j);
+        const int64_t rows = s.h - top < 4 ? s.h - top : 4, columns = s.w - left < 4 ? s.w - left : 4;
+        for (int64_t j = 0; j < PANEL; j += LANES) {
+            vec d[6], e[4][6], o[4][4];
+            UNROLL (int b = 0; b < 6; b++) {
+                UNROLL (int a = 0; a < 6; a++) d[a] = LOAD(m + (a * 6 + b) * stride + t * PANEL + j);
                 output_line(d, 1, &e[0][b], 6);
             }
-            for (int a = 0; a < 4 && top + a < s.h; a++) {
-                output_line(e[a], 1, o, 1);
-                for (int b = 0; b < 4 && left + b < s.w; b++) STORE(to + (a * s.w + b) * c + j, o[b]);
-            }
+            UNROLL (int a = 0; a < 4; a++) output_line(e[a], 1, o[a], 1);
+            if (rows == 4 && columns == 4)
+                UNROLL (int i = 0; i < 16; i++) STORE(to + (i / 4 * s.w + i % 4) * c + j, o[i / 4][i % 4]);
+            else
+                for (int a = 0; a < rows; a++)
+                    for (int b = 0; b < columns; b++) STORE(to + (a * s.w + b) * c + j, o[a][b]);
         }
     }
 }
 
-/* The adjoint of transform_output: LANES channels from j of one tile of the gradients of maps y (.., c). */
-INLINE void output_tile(const float *y, grid s, int64_t tile, int64_t c, int64_t j, vec *m, int step) {
-    const int64_t image = tile / s.per_image, place = tile % s.per_image;
-    const int64_t top = place / s.per_row * 4, left = place % s.per_row * 4;
-    const float *from = y + ((image * s.h + top) * s.w + left) * c + j;
+/* The adjoint of transform_output: LANES channels from j of one tile of gradients of maps with these pixels. */
+INLINE void output_tile(const float *const *at, int64_t j, vec *m, int step) {
     vec d[4], e[6][4];
-    for (int b = 0; b < 4; b++) {
-        for (int a = 0; a < 4; a++)
-            d[a] = top + a < s.h && left + b < s.w ? LOAD(from + (a * s.w + b) * c) : (vec){0};
+    UNROLL (int b = 0; b < 4; b++) {
+        UNROLL (int a = 0; a < 4; a++) d[a] = LOAD(at[a * 4 + b] + j);
         spread_line(d, 1, &e[0][b], 4);
     }
-    for (int a = 0; a < 6; a++) spread_line(e[a], 1, m + a * 6 * step, step);
+    UNROLL (int a = 0; a < 6; a++) spread_line(e[a], 1, m + a * 6 * step, step);
 }
 
 /* Tiles first..first+count of maps x (.., c), or with spread of gradients of maps, as v[36][count/DEPTH by stride][c]
  * units, which are summed over tiles. */
 INLINE void transform_units(const int spread, const float *x, grid s, int64_t first, int64_t count, int64_t c,
                             element *v, int64_t stride) {
-    for (int64_t t = 0; t < count; t += DEPTH)
-        for (int64_t j = 0; j < c; j += LANES) {
-            vec o[POINTS][DEPTH];
-            for (int n = 0; n < DEPTH; n++)
-                if (t + n >= count)
-                    for (int p = 0; p < POINTS; p++) o[p][n] = (vec){0};
-                else if (spread)
-                    output_tile(x, s, first + t + n, c, j, &o[0][n], DEPTH);
-                else
-                    input_tile(x, s, first + t + n, c, j, &o[0][n], DEPTH);
-            for (int p = 0; p < POINTS; p++) store_units(v + p * stride + t * c + j * DEPTH, o[p]);
+    const int side = spread ? 4 : 6, margin = spread ? 0 : 1;
+    const float *zeros = zeros_of(c), *at[2][DEPTH][POINTS];
+    for (int64_t t = -DEPTH; t < count; t += DEPTH) {
+        const int now = t / DEPTH & 1, next = !now;
+        for (int n = 0; n < DEPTH; n++) {
+            const int64_t tile = t + DEPTH + n;
+            if (tile < count)
+                find_pixels(side, margin, x, s, first + tile, c, zeros, at[next][n]);
+            else
+                for (int p = 0; p < POINTS; p++) at[next][n][p] = zeros;
         }
+        for (int64_t j = 0; j < c && t >= 0; j += LANES) {
+            vec o[POINTS][DEPTH];
+            UNROLL (int n = 0; n < DEPTH; n++) {
+                prefetch_tile(side, margin, at[next][n], j);
+                if (spread)
+                    output_tile(at[now][n], j, &o[0][n], DEPTH);
+                else
+                    input_tile(at[now][n], j, &o[0][n], DEPTH);
+            }
+            UNROLL (int p = 0; p < POINTS; p++) store_units(v + p * stride + t * c + j * DEPTH, o[p]);
+        }
+    }
 }
 
 /* Number of floats of the transformed tiles of one block. */
 static size_t tile_floats(int64_t channels) { return (size_t)POINTS * (size_t)(TILES * channels + LANES); }
 
-/* Convolution of g maps x (g,h,w,inner) to y (g,h,w,outer), padding 1; v and m are buffers of tiles. */
+/* Convolution of g maps x (g,h,w,inner) to y (g,h,w,outer), padding 1; v and m are buffers of tiles. One panel of
+ * channels of y is computed after the other, so that m stays in the cache. */
 static void convolve(const float *x, const element *u, float *y, int64_t g, grid s, int64_t inner, int64_t outer,
                      element *v, float *m) {
-    const int64_t vs = TILES * inner + LANES, ms = TILES * outer + LANES;
+    const int64_t vs = TILES * inner + LANES, ms = TILES * PANEL + LANES;
     for (int64_t t = 0; t < g * s.per_image; t += TILES) {
         const int64_t count = g * s.per_image - t < TILES ? g * s.per_image - t : TILES;
         transform_input(x, s, t, count, inner, v, vs);
-        for (int64_t p = 0; p < POINTS; p++)
-            for (int64_t j = 0; j < outer; j += PANEL)
-                product(count, v + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms + j, outer);
-        transform_output(m, ms, s, t, count, outer, y);
+        for (int64_t j = 0; j < outer; j += PANEL) {
+            for (int64_t p = 0; p < POINTS; p++)
+                product(count, v + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms, PANEL);
+            transform_output(m, ms, s, t, count, outer, y + j);
+        }
     }
 }
 
@@ -518,8 +555,8 @@ void forward(const float *x, const element *u, const float *gamma, const float *
     const int64_t group = group_size(n, s.per_image, threads), in = h * w * inner, out = h * w * outer;
 #pragma omp parallel num_threads(threads)
     {
-        float *v = get_workspace(tile_floats(inner) + tile_floats(outer) + (size_t)(group * out));
-        float *m = v + tile_floats(inner), *maps = m + tile_floats(outer);
+        float *v = get_workspace(tile_floats(inner) + tile_floats(PANEL) + (size_t)(group * out));
+        float *m = v + tile_floats(inner), *maps = m + tile_floats(PANEL);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i += group) {
             const int64_t g = n - i < group ? n - i : group;
@@ -542,8 +579,8 @@ void backward(const float *y, const element *u, const float *gamma, const float 
     const int64_t group = group_size(n, s.per_image, threads), in = h * w * inner, out = h * w * outer;
 #pragma omp parallel num_threads(threads)
     {
-        float *v = get_workspace(tile_floats(inner) + tile_floats(outer) + (size_t)(group * out));
-        float *m = v + tile_floats(outer), *maps = m + tile_floats(inner);
+        float *v = get_workspace(tile_floats(outer) + tile_floats(PANEL) + (size_t)(group * out));
+        float *m = v + tile_floats(outer), *maps = m + tile_floats(PANEL);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i += group) {
             const int64_t g = n - i < group ? n - i : group;
@@ -579,8 +616,8 @@ void weight_gradient(const float *x, const float *gy, float *sums, float *gw, in
 #pragma omp for schedule(static)
             for (int64_t p = 0; p < POINTS; p++)
                 for (int64_t j = 0; j < outer; j += PANEL)
-                    product_add(inner, v + p * vs, DEPTH * inner, units(count), m + p * ms + DEPTH * j, DEPTH * outer,
-                                sums + p * inner * outer + j, outer);
+                    product_add(inner, v + p * vs, DEPTH * inner, 1, units(count), 0, m + p * ms + DEPTH * j,
+                                DEPTH * outer, sums + p * inner * outer + j, outer);
         }
 #pragma omp for schedule(static)
         for (int64_t k = 0; k < inner; k++)
@@ -680,12 +717,10 @@ void first_forward(const float *x, const float *weights, const float *gamma, con
 static void first_weight_gradient(const float *gy, frame f, int64_t outer, buffers b, float *sum) {
     const element *pixels = as_neighbours(b.padded, (f.h + 2 * f.padding) * f.wide, f.c, (element *)b.spread);
     const element *gradients = as_units(gy, f.oh, f.ow, outer, b.factors);
-    for (int64_t a = 0; a < f.oh; a++)
-        for (int64_t dy = 0; dy < 3; dy++)
-            for (int64_t j = 0; j < outer; j += PANEL)
-                product_add(3 * f.c, pixels + (a + dy) * f.wide * DEPTH, DEPTH * DEPTH * f.c, units(f.ow),
-                            gradients + (a * units(f.ow) * outer + j) * DEPTH, DEPTH * outer,
-                            sum + dy * 3 * f.c * outer + j, outer);
+    for (int64_t dy = 0; dy < 3; dy++)
+        for (int64_t j = 0; j < outer; j += PANEL)
+            product_add(3 * f.c, pixels + dy * f.wide * DEPTH, DEPTH * DEPTH * f.c, f.oh, units(f.ow), f.wide * DEPTH,
+                        gradients + j * DEPTH, DEPTH * outer, sum + dy * 3 * f.c * outer + j, outer);
 }
 
 /* gx (h,w,c) of the image in b from the gradients gy (maps,oh,ow,outer) of one or two maps. back holds units
@@ -859,26 +894,25 @@ static void norm_tangent_backward(const float *y, const float *t, affine f, cons
 }
 
 /* Convolutions y = x * u and t = a * u + x * v of g maps x and their tangents a (g,h,w,inner); stacked holds [v, u] by
- * input channel; spaces is a buffer for the tiles of two inputs and one output. */
+ * input channel; spaces is a buffer for the tiles of two inputs and a panel of one output. */
 static void convolve_dual(const float *x, const float *a, const element *u, const element *stacked, float *y,
                           float *t, int64_t g, grid s, int64_t inner, int64_t outer, float *spaces) {
-    const int64_t vs = TILES * inner + LANES, ms = TILES * outer + LANES, jump = (int64_t)tile_floats(inner);
+    const int64_t vs = TILES * inner + LANES, ms = TILES * PANEL + LANES, jump = (int64_t)tile_floats(inner);
     element *first = (element *)spaces, *second = first + jump;
     float *m = spaces + 2 * jump;
     for (int64_t i = 0; i < g * s.per_image; i += TILES) {
         const int64_t count = g * s.per_image - i < TILES ? g * s.per_image - i : TILES;
         transform_input(x, s, i, count, inner, first, vs);
         transform_input(a, s, i, count, inner, second, vs);
-        for (int64_t p = 0; p < POINTS; p++)
-            for (int64_t j = 0; j < outer; j += PANEL)
-                product(count, first + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms + j,
-                        outer);
-        transform_output(m, ms, s, i, count, outer, y);
-        for (int64_t p = 0; p < POINTS; p++)
-            for (int64_t j = 0; j < outer; j += PANEL)
+        for (int64_t j = 0; j < outer; j += PANEL) {
+            for (int64_t p = 0; p < POINTS; p++)
+                product(count, first + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms, PANEL);
+            transform_output(m, ms, s, i, count, outer, y + j);
+            for (int64_t p = 0; p < POINTS; p++)
                 product(count, first + p * vs, inner, 2, units(inner), jump, stacked + (p * outer + j) * 2 * inner,
-                        m + p * ms + j, outer);
-        transform_output(m, ms, s, i, count, outer, t);
+                        m + p * ms, PANEL);
+            transform_output(m, ms, s, i, count, outer, t + j);
+        }
     }
 }
 
@@ -894,7 +928,7 @@ void dual_forward(const float *x, const float *a, const element *u, const elemen
     const int64_t pooled_size = (h / 2) * (w / 2) * outer;
 #pragma omp parallel num_threads(threads)
     {
-        float *spaces = get_workspace(2 * tile_floats(inner) + tile_floats(outer));
+        float *spaces = get_workspace(2 * tile_floats(inner) + tile_floats(PANEL));
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i += group) {
             const int64_t g = n - i < group ? n - i : group;
@@ -918,7 +952,7 @@ void dual_backward(const float *y, const float *t, const element *u, const eleme
     const int64_t pooled_size = (h / 2) * (w / 2) * outer;
 #pragma omp parallel num_threads(threads)
     {
-        float *spaces = get_workspace(2 * tile_floats(outer) + tile_floats(inner));
+        float *spaces = get_workspace(2 * tile_floats(outer) + tile_floats(PANEL));
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < n; i += group) {
             const int64_t g = n - i < group ? n - i : group;
