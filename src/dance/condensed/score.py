@@ -238,7 +238,7 @@ class Score:
             raise ConfigError(_first(error)) from error
         except (TypeError, ValueError) as error:
             raise ConfigError(f"a score must be plain JSON data: {error}") from error
-        if stored is not None and stored != score.with_checksum()[_CHECKSUM]:
+        if stored is not None and stored != checksum({}, plain):
             raise ConfigError(
                 f"the row of {score.label} on {score.network} was edited: it does not match its "
                 "checksum"

@@ -10,6 +10,7 @@ import pytest
 
 from dance.condensed.score import Asked, Score, read_scores
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import checksum
 from unit.condensed.scores import made
 
 ASKED = Asked(protocol="dance-v1", repeats=2, epochs=None, seed=0)
@@ -29,6 +30,17 @@ def test_every_bit_of_a_float_is_kept() -> None:
     for value in values:
         score = made(per_class=(value, 0.5, 0.5))
         assert Score.from_plain(json.loads(json.dumps(score.to_plain()))) == score
+
+
+def test_a_row_without_a_later_entry_keeps_its_checksum() -> None:
+    """A row that was written before scores had this entry is no edited one."""
+    plain = made(asked=ASKED).to_plain()
+    del plain["asked"]["precision"]
+    row = {**plain, "sha256": checksum({}, plain)}
+    assert Score.from_plain(row) == made(asked=ASKED)
+    plain["asked"]["seed"] = 1
+    with pytest.raises(ConfigError, match="was edited"):
+        Score.from_plain({**plain, "sha256": row["sha256"]})
 
 
 def test_a_set_keeps_no_measurements() -> None:
