@@ -79,9 +79,9 @@ def run(parsed: argparse.Namespace) -> None:
     elif parsed.name in names:
         text, facts = views[names[parsed.name]](parsed.name)
     else:
+        known = [*VARIANTS.names(), *names]
         raise ConfigError(
-            f"nothing is called {parsed.name!r}{nearest(parsed.name, [*VARIANTS.names(), *names])}; see "
-            "dance list"
+            f"nothing is called {parsed.name!r}{nearest(parsed.name, known)}; see dance list"
         )
     if parsed.json:
         print_json({"name": parsed.name, **facts})
