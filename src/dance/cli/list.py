@@ -129,12 +129,10 @@ def _print_zoo(members: Mapping[str, Description]) -> None:
             images += f" ({facts['decoded_images']} decoded)"
         full, quick = (_accuracy(facts[key]) for key in ("full", "quick"))
         size = format.plain(format.size(facts["storage_bytes"]))
-        cells = (facts["data"], str(facts["ipc"]), facts["method"], images, size, full, quick)
+        cells = (facts["method"], images, size, full, quick)
         rows.append((name, *cells))
         pages.append(f"  {name}: {facts['page'] or 'no page is named'}")
-    columns = (
-        "<zoo", "<data", ">ipc", "<method", ">images", ">stored", "<full score, %", "<quick-v1, %",
-    )  # fmt: skip
+    columns = ("<zoo", "<method", ">images", ">stored", "<full score, %", "<quick-v1, %")
     print_table(columns, rows)
     if rows:
         print(
