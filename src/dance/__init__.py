@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module takes longer to import than the rest of the start
     from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _HOMES = {
     "CondensedSet": "dance.condensed",
     "DanceError": "dance.core.errors",
