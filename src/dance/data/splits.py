@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dance.core.errors import DataError
 from dance.data.checks import list_some
+from dance.data.labels import Raw
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -109,6 +110,45 @@ def choose_test(
             f"there is no test split, so the validation split {chosen[0]!r} is the test split",
         )
     return (chosen[0] if chosen else None), tuple(notes)
+
+
+def used_splits(
+    where: str, raw: Mapping[str, Raw], asked: str | None
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Choose the splits that serve for training and testing.
+
+    Other splits than the train split are not used if they are empty, or if no image in them has a
+    label, which sources write as negative numbers.
+
+    Args:
+        where: names the set in messages.
+        raw: labels of all splits by name; one is ``"train"``.
+        asked: the test split that the user chose.
+
+    Returns:
+        The name of the split that serves as ``"train"`` and, if there is one, as ``"test"``; and
+        what is to be said about the others.
+
+    Raises:
+        DataError: the split that is asked for is not there, or there are several test splits.
+
+    >>> import numpy as np
+    >>> used_splits("pets", {"train": ["cat"], "test": np.array([-1]), "dev": ["cat"]}, None)[0]
+    {'train': 'train', 'test': 'dev'}
+    """
+    kinds, notes = {}, []
+    for name, found in raw.items():
+        if name == "train":
+            continue
+        if not len(found):
+            notes.append(f"the split {name!r} is empty and is not used")
+        elif not isinstance(found, list) and not (found >= 0).any():
+            notes.append(f"the images in {name!r} have no labels and are not used")
+        else:
+            kinds[name] = kind_of_split(name) or ""
+    test, said = choose_test(where, kinds, asked)
+    used = {"train": "train"} | ({"test": test} if test is not None else {})
+    return used, (*said, *notes)
 
 
 def merged_note(names: Sequence[str], split: str | None = None) -> tuple[str, ...]:

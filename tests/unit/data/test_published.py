@@ -407,6 +407,37 @@ def test_what_the_library_saves_is_read(tmp_path):
     assert load(str(tmp_path / "single"), "train").classes == data.classes
 
 
+def saved_labels(root, **splits):
+    """A saved set whose images are not needed, with these labels."""
+    for split, numbers in splits.items():
+        rows = pa.table({"image": [b""] * len(numbers), "label": pa.array(numbers, pa.int64())})
+        (root / split).mkdir()
+        with pa.ipc.new_stream(str(root / split / "data.arrow"), rows.schema) as out:
+            out.write_table(rows)
+        state = json.dumps({"_data_files": [{"filename": "data.arrow"}]})
+        (root / split / "state.json").write_text(state)
+        (root / split / "dataset_info.json").write_text("{}")
+    (root / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
+    return str(root)
+
+
+def test_a_split_that_is_empty_or_without_labels_is_not_used(tmp_path):
+    location = saved_labels(tmp_path, train=[0, 1], test=[], validation=[1, 0], other=[-1, -1])
+    source = find(location, DataConfig()).source
+    assert source.splits == ("train", "test")
+    assert source.labels("test", [0, 1]).tolist() == [1, 0]
+    assert source.notes[-3:] == (
+        "there is no test split, so the validation split 'validation' is the test split",
+        "the split 'test' is empty and is not used",
+        "the images in 'other' have no labels and are not used",
+    )
+
+
+def test_a_train_split_without_labels_is_refused(tmp_path):
+    with pytest.raises(DataError, match="-1"):
+        find(saved_labels(tmp_path, train=[-1, -1], test=[0, 1]), DataConfig())
+
+
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [

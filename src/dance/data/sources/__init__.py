@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +63,13 @@ class Source(ABC):
     largest: int | None = None
     chooses_test: bool = False
     has_columns: bool = False
+    _labels: Mapping[str, Labels]
+    """Labels of all records by split, (n,) int64, where a source has them from the beginning."""
 
-    @abstractmethod
     def labels(self, split: str, keep: Collection[int]) -> Labels:
         """Labels of the records whose label is in ``keep``, in dataset order, (n,) int64."""
+        labels = self._labels[split]
+        return labels[np.isin(labels, list(keep))]
 
     @abstractmethod
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:

@@ -15,8 +15,8 @@ from dance.core.errors import DataError
 from dance.core.progress import log
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source
-from dance.data.splits import choose_test, kind_of_split
+from dance.data.sources import SOURCES, Layout, Record, Source
+from dance.data.splits import used_splits
 from dance.data.tables import columns, labels
 
 _PREFIX = "hf:"
@@ -57,30 +57,19 @@ class Hub(Source):
             )
         train = splits["train"]
         self._image, self._label = columns(train.column_names, where, config.label_column)
-        read = {"train": self._read_labels(train)}
-        notes = []
-        for name in (name for name in splits if name != "train"):
-            found: Raw = np.empty(0, dtype=np.int64)
-            if self._label in splits[name].column_names:
-                found = self._read_labels(splits[name])
-            if isinstance(found, list) or (found >= 0).any():
-                read[name] = found
-            else:
-                notes.append(f"the images in {name!r} have no labels and are not used")
-        kinds = {name: kind_of_split(name) or "" for name in read if name != "train"}
-        test, said = choose_test(where, kinds, config.test_split)
-        used = {"train": "train"} | ({"test": test} if test is not None else {})
+        read = {
+            name: self._read_labels(split)
+            if self._label in split.column_names
+            else np.full(len(split), -1)
+            for name, split in splits.items()
+        }
+        used, notes = used_splits(where, read, config.test_split)
         self._data = {split: splits[name] for split, name in used.items()}
         self.splits = tuple(self._data)
         names = {split: self._names(data) for split, data in self._data.items()}
         labelled = number(where, {split: read[name] for split, name in used.items()}, names)
         self.classes, self._labels = labelled.classes, labelled.labels
-        self.notes = (*labelled.notes, *said, *notes)
-
-    def labels(self, split: str, keep: Collection[int]) -> Labels:
-        """See :class:`Source`."""
-        labels = self._labels[split]
-        return labels[np.isin(labels, list(keep))]
+        self.notes = (*labelled.notes, *notes)
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`; only rows of the classes in ``keep`` are read."""

@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dance.core.errors import DataError
 from dance.core.format import plural
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import MAX_BYTES, scan
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders
+from dance.data.sources import SOURCES, Layout, Record, Source, folders
 from dance.data.splits import choose_test, kind_of_split, split_of_folder
 from dance.data.tables import columns
 
@@ -99,11 +97,6 @@ class Listing(Source):
         self.classes, self._labels = labelled.classes, labelled.labels
         self.notes = (*labelled.notes, *notes)
         self.splits = tuple(split for split in ("train", "test") if split in rows)
-
-    def labels(self, split: str, keep: Collection[int]) -> Labels:
-        """See :class:`Source`."""
-        labels = self._labels[split]
-        return labels[np.isin(labels, list(keep))]
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`."""

@@ -18,14 +18,14 @@ from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.scan import folders_below, unreadable
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, folders, matching, starts
+from dance.data.sources import SOURCES, Layout, Record, Source, folders, matching, starts
 from dance.data.splits import (
     SPLIT_WORD,
     alone_note,
-    choose_test,
     kind_of_split,
     merged_note,
     split_of_folder,
+    used_splits,
 )
 from dance.data.tables import class_names, columns, encoded, labels, unread_splits
 
@@ -142,16 +142,8 @@ class Parquet(Source):
         by_split, notes = {"train": list(files)}, [*alone_note([files[0].name])]
         if len(files) > 1:
             by_split, notes = _by_split(root, [_read_name(file, root) for file in files])
-        read: dict[str, Raw] = {}
-        for split, paths in by_split.items():
-            found = self._read_labels(paths)
-            if split == "train" or isinstance(found, list) or (found >= 0).any():
-                read[split] = found
-            else:
-                notes.append(f"the images in {split!r} have no labels and are not used")
-        kinds = {split: kind_of_split(split) or "" for split in read if split != "train"}
-        test, said = choose_test(str(root), kinds, config.test_split)
-        used = {"train": "train"} | ({"test": test} if test is not None else {})
+        read = {split: self._read_labels(paths) for split, paths in by_split.items()}
+        used, said = used_splits(str(root), read, config.test_split)
         self._shards = {split: by_split[name] for split, name in used.items()}
         self.splits = tuple(self._shards)
         names = {split: self._class_names(paths) for split, paths in self._shards.items()}
@@ -160,11 +152,6 @@ class Parquet(Source):
         with _opened(self._shards["train"][0]) as file:
             notes += unread_splits(file.schema_arrow.names)
         self.notes = (*labelled.notes, *said, *notes)
-
-    def labels(self, split: str, keep: Collection[int]) -> Labels:
-        """See :class:`Source`."""
-        labels = self._labels[split]
-        return labels[np.isin(labels, list(keep))]
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`."""

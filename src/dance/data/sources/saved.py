@@ -15,8 +15,8 @@ from dance.core.errors import DataError
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source
-from dance.data.splits import choose_test, kind_of_split
+from dance.data.sources import SOURCES, Layout, Record, Source
+from dance.data.splits import used_splits
 from dance.data.tables import class_names, columns, encoded, labels, unread_splits
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -47,35 +47,22 @@ class Saved(Source):
         self.name = root.resolve().name
         self._root = root
         self._label_column = config.label_column
-        notes: list[str] = []
         raw: dict[str, Raw] = {}
         files: dict[str, list[Path]] = {}
         names: dict[str, tuple[str, ...]] = {}
         for split, path in _parts(root).items():
             files[split] = _arrow_files(path)
             raw[split], names[split] = self._read_labels(files[split])
-            found = raw[split]
-            if isinstance(found, np.ndarray) and len(found) and not (found >= 0).any():
-                notes.append(f"the images in {split!r} have no labels and are not used")
-                del raw[split]
-        kinds = {split: kind_of_split(split) or "" for split in raw if split != "train"}
-        test, said = choose_test(str(root), kinds, config.test_split)
-        notes += said
-        used = {"train": "train"} | ({"test": test} if test is not None else {})
+        used, notes = used_splits(str(root), raw, config.test_split)
         raw = {split: raw[name] for split, name in used.items()}
         names = {split: names[name] for split, name in used.items()}
         self._files = {split: files[name] for split, name in used.items()}
         labelled = number(str(root), raw, names)
         self.classes, self._labels = labelled.classes, labelled.labels
         with _table(self._files["train"][0]) as table:
-            notes += unread_splits(table.column_names)
-        self.notes = (*labelled.notes, *notes)
+            unread = unread_splits(table.column_names)
+        self.notes = (*labelled.notes, *notes, *unread)
         self.splits = tuple(self._files)
-
-    def labels(self, split: str, keep: Collection[int]) -> Labels:
-        """See :class:`Source`."""
-        labels = self._labels[split]
-        return labels[np.isin(labels, list(keep))]
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`."""

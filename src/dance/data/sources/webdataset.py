@@ -10,14 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dance.core.errors import DataError
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import IMAGE_SUFFIXES
-from dance.data.sources import SOURCES, Labels, Layout, Record, Source, matching, starts
+from dance.data.sources import SOURCES, Layout, Record, Source, matching, starts
 from dance.data.splits import SPLIT_WORD, alone_note, choose_test, kind_of_split, merged_note
 
 _MAGIC = slice(257, 262)
@@ -104,11 +102,6 @@ class WebDataset(Source):
         self.classes, self._labels = labelled.classes, labelled.labels
         self.notes = (*labelled.notes, *notes)
         self.splits = tuple(self._shards)
-
-    def labels(self, split: str, keep: Collection[int]) -> Labels:
-        """See :class:`Source`."""
-        labels = self._labels[split]
-        return labels[np.isin(labels, list(keep))]
 
     def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
         """See :class:`Source`."""
