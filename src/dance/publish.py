@@ -33,8 +33,9 @@ unlicense wtfpl zlib
 """
 LICENCES = tuple(_LICENCES.split())
 """Identifiers of licences on the hub, without those of single models; ``other`` for own terms."""
-_LEFT_OUT = ("--output", "--data-root", "--resume")
-"""Options of a command that name places of one machine, or that change nothing."""
+_LEFT_OUT = {"--output": 1, "--data-root": 1, "--source.root": 1, "--resume": 0}
+"""Options of a command that name places of one machine, or that change nothing, and how many words
+follow each."""
 
 
 def licence_of(dataset: str, given: str | None) -> str:
@@ -161,8 +162,7 @@ def _command(run: Run) -> str:
     while words:
         word = words.pop(0)
         if word in _LEFT_OUT:
-            while words and not words[0].startswith("-"):
-                words.pop(0)
+            del words[: _LEFT_OUT[word]]
         elif not word.startswith(tuple(f"{option}=" for option in _LEFT_OUT)):
             kept.append(word)
     if not kept:
