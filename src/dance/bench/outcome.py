@@ -106,17 +106,6 @@ class Spread:
         return None, ""
 
 
-def verdict(gap: Difference | None) -> str:
-    """Whether the interval of a difference excludes zero, in words.
-
-    The interval is Student's or Welch's: a bootstrap of few units is too narrow, and would call
-    equal methods different more often (:func:`dance.condensed.statistics.bootstrap`).
-    """
-    if gap is None:
-        return ""
-    return "better" if gap.low > 0 else "worse" if gap.high < 0 else "not shown to differ"
-
-
 @dataclass(frozen=True)
 class Row:
     """The scores of one method at one point of the axes, by one protocol with one network.
@@ -316,7 +305,7 @@ def _record(row: Row, first: Row) -> dict[str, Any]:
         "difference_low": gap and gap.low,
         "difference_high": gap and gap.high,
         "difference_over": by,
-        "verdict": verdict(gap),
+        "verdict": "" if gap is None else gap.verdict,
         "storage_bytes": score.storage_bytes,
         "decoded_images": score.train_images,
         **row.costs,

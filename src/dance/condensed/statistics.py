@@ -55,6 +55,17 @@ class Difference:
     high: float
     level: float
 
+    @property
+    def verdict(self) -> str:
+        """Whether the first is better, as far as the interval shows, in words.
+
+        The interval is Student's or Welch's: a bootstrap of few units is too narrow, and would call
+        equal methods different more often (:func:`bootstrap`).
+        """
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "not shown to differ"
+
 
 def welch(
     first: Sequence[float], second: Sequence[float], level: float = _CONFIDENCE

@@ -45,11 +45,7 @@ class Row:
     @property
     def verdict(self) -> str:
         """Whether the run is better than that of the first row, as far as the networks show."""
-        if self.gap is None:
-            return ""
-        if self.gap.low > 0:
-            return "better"
-        return "worse" if self.gap.high < 0 else "not shown to differ"
+        return "" if self.gap is None else self.gap.verdict
 
 
 @dataclass(frozen=True)

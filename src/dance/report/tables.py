@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dance.condensed.score import Score, Statistic
+from dance.condensed.statistics import welch
 from dance.core import format
 from dance.report.charts import Cell, DotChart, confusion_cells, dot_chart, top_confusions
 
@@ -133,20 +134,19 @@ def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
         if subject == "random":
             baseline = "random selection at the same budget"
         text = f"{name} is {format.points(gap)} {direction} {baseline}"
-        yield text + _significance(condensed.last, other.last) + "."
+        yield text + significance(condensed.last, other.last) + "."
 
 
-def _significance(one: Statistic, other: Statistic) -> str:
-    if one.ci95 is None or other.ci95 is None:
-        return (
-            "; one network each does not show whether this is chance"
-            if len(one.values) == 1
-            else ""
-        )
-    disjoint = one.ci95[0] > other.ci95[1] or other.ci95[0] > one.ci95[1]
-    return (
-        "" if disjoint else "; the 95\N{NO-BREAK SPACE}% intervals overlap, so this may be chance"
-    )
+def significance(one: Statistic, other: Statistic) -> str:
+    """Words for a difference that may be chance, by Welch's interval of the difference."""
+    if len(one.values) == 1:
+        return "; a single network does not show whether this is chance"
+    if len(other.values) == 1:
+        return ""
+    gap = welch(one.values, other.values)
+    if gap.low > 0 or gap.high < 0:
+        return ""
+    return "; its 95\N{NO-BREAK SPACE}% interval contains 0, so this may be chance"
 
 
 def class_results(names: Sequence[str], group: Group) -> Classes | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dance.bench.outcome import Row, Spread, records, tables, verdict
+from dance.bench.outcome import Row, Spread, records, tables
 from dance.bench.plan import Cell, read_plan
 from dance.data.known import KNOWN
 
@@ -43,14 +43,14 @@ def test_differences_are_paired_over_common_seeds() -> None:
     assert gap is not None and over == "condensations"
     assert gap.mean == pytest.approx(0.02)
     assert gap.low == pytest.approx(0.02 - 4.30265 * 0.01 / math.sqrt(3), abs=1e-5)
-    assert verdict(gap) == "not shown to differ"
+    assert gap.verdict == "not shown to differ"
 
 
 def test_one_seed_is_compared_over_networks() -> None:
     gap, over = Spread({0: (0.6, 0.61, 0.62)}).minus(Spread({0: (0.5, 0.51, 0.52)}))
-    assert over == "networks" and gap is not None and verdict(gap) == "better"
+    assert over == "networks" and gap is not None and gap.verdict == "better"
     gap, _ = Spread({0: (0.5, 0.51, 0.52)}).minus(Spread({0: (0.6, 0.61, 0.62)}))
-    assert verdict(gap) == "worse" and verdict(None) == ""
+    assert gap is not None and gap.verdict == "worse"
 
 
 def test_sets_of_different_seeds_are_not_compared() -> None:

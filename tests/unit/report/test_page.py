@@ -14,9 +14,11 @@ from PIL import Image
 
 from dance.condensed import Score, load_set
 from dance.condensed.score import write_scores
+from dance.condensed.statistics import summary
 from dance.core.errors import ArtifactError
 from dance.core.format import ABSENT
 from dance.report import build
+from dance.report.tables import significance
 
 VOID = {"meta", "link", "img", "input", "br"}
 HOSTILE = (
@@ -138,11 +140,18 @@ def test_protocols_and_networks_are_not_mixed_in_a_table(tmp_path, write_run, sc
     assert "80.1" not in tables[1][1][1]
 
 
-def test_overlapping_intervals_are_called_possible_chance(tmp_path, write_run, score):
+def test_a_difference_that_may_be_chance_is_called_so(tmp_path, write_run, score):
     scores = [score("condensed", 0.605, 10, seed=1), score("random", 0.6, 10, seed=2)]
-    assert (
-        "intervals overlap, so this may be chance" in read(write_run(tmp_path, scores=scores)).text
-    )
+    assert "contains 0, so this may be chance" in read(write_run(tmp_path, scores=scores)).text
+
+
+def test_the_difference_decides_and_not_whether_two_intervals_overlap():
+    """Welch's t is 2.69 with 4 degrees of freedom, 2.78 at the 95 % level; and 3.27."""
+    low = summary([0.50, 0.51, 0.52])
+    for values, chance in (([0.522, 0.532, 0.542], True), ([0.5267, 0.5367, 0.5467], False)):
+        other = summary(values)
+        assert low.ci95[1] > other.ci95[0]
+        assert ("chance" in significance(other, low)) == chance
 
 
 def test_images_are_the_pixels_of_the_sets(tmp_path, write_run):
