@@ -11,7 +11,7 @@ from e2e.outside import ROOT, install, python
 SCRIPT = """
 import sys, torch, dance
 from dance.engine.context import prepare
-from dance.bench.entries import task_of
+from dance.engine.cost import untrained_task
 from dance.engine import build_run
 
 def pixels(method, **changes):
@@ -19,7 +19,7 @@ def pixels(method, **changes):
     settings = {"data": "digits", "method": method, "ipc": 2, "factor": 2, "device": "cpu"}
     settings |= {"network": {"width": 16}, "experts": {"count": 2}}
     context = prepare(build_run(settings | {"options": options | changes}))
-    made = context.method.start(task_of(context))
+    made = context.method.start(untrained_task(context, context.initial()))
     for iteration in range(4):
         made.step(iteration)
     return made.state.pixels

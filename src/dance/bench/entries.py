@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +12,9 @@ from dance.augment import siamese
 from dance.bench.reference import Reference
 from dance.bench.timing import Stopwatch, TimedEntry, Watched, timed
 from dance.condensed.decoders.grid import Grid
-from dance.core.rng import keyed_generator
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
-from dance.experts import Expert
-from dance.experts.trajectories import untrained
+from dance.engine.cost import untrained_task
 from dance.methods import METHODS, Banked, Condensation, CondensationTask, Condenser
 from dance.methods import dance as dance_module
 from dance.methods.toolkit.classwise_sgd import ClassSGD
@@ -51,26 +48,6 @@ def with_targets(config: RunConfig, real_targets: str) -> RunConfig | None:
 def condensers() -> list[str]:
     """Names of all methods that optimise stored images."""
     return [name for name in METHODS.names() if issubclass(METHODS.get(name), Condenser)]
-
-
-def task_of(context: RunContext) -> CondensationTask:
-    """The task of a run, with untrained experts and a bank of zeros: they cost the same."""
-    method, network = context.method, context.network
-    experts = []
-    if method.needs_experts():
-        for number in range(context.config.experts.count):
-            first, last = (
-                network.initial(keyed_generator(0, "untrained expert", number, part))
-                for part in range(2)
-            )
-            experts.append(Expert(number, first, last, {}, Path(), trained_now=False))
-    task = context.task(context.initial(), experts)
-    if epochs := method.trajectory_epochs():
-        task = replace(task, trajectories=untrained(network, epochs))
-    if entries := context.bank_draws:
-        shape = (entries, task.train.num_classes, network.embedding_size)
-        task = replace(task, bank=torch.zeros(shape, device=task.device))
-    return task
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,4 +189,4 @@ class Phases:
 def prepare_task(config: RunConfig) -> tuple[RunContext, CondensationTask]:
     """A run's context and its task."""
     context = prepare(config)
-    return context, task_of(context)
+    return context, untrained_task(context, context.initial())

@@ -31,7 +31,7 @@ from dance.experts.trajectories import untrained
 from dance.methods import Banked, CondensationTask, Condenser
 from dance.networks import Network, State
 from dance.training import Trainer, TrainerConfig, TrainingData
-from dance.training.trainer import predict
+from dance.training.trainer import predict, steps_per_epoch
 
 _STEPS = 3
 _MAX_SECONDS = 10.0
@@ -218,7 +218,7 @@ def _training(
     count, needed = missing(), config.count
     train = context.train
     data = TrainingData(train.images, train.labels, train.normalization)
-    steps = count * config.epochs * -(-len(train.labels) // config.batch_size)
+    steps = count * config.epochs * steps_per_epoch(context.network, len(data), config.batch_size)
     step = _sgd_step(context, context.network, data, config)
     return [_phase(name, steps, step, context.device, _cached(needed - count, needed))]
 
@@ -243,15 +243,28 @@ def _sgd_step(
     return lambda number: trainer.step(rows, number)
 
 
-def _task(context: RunContext, method: Condenser, initial: torch.Tensor) -> CondensationTask:
-    """The task of the method with untrained experts, with which steps take the same time."""
-    states = [
-        context.network.initial(keyed_generator(0, "estimate", number)) for number in range(2)
-    ]
-    expert = Expert(0, states[0], states[1], {}, Path(), trained_now=False)
-    task = context.task(initial, [expert] if method.needs_experts() else [])
+def untrained_task(context: RunContext, initial: torch.Tensor) -> CondensationTask:
+    """The task of a run with untrained networks and a bank of zeros: its steps cost the same.
+
+    Args:
+        context: of the run.
+        initial: stored images of all its classes, (n,C,S,S).
+    """
+    method, network = context.method, context.network
+    experts = []
+    if method.needs_experts():
+        for number in range(context.config.experts.count):
+            first, last = (
+                network.initial(keyed_generator(0, "untrained expert", number, part))
+                for part in range(2)
+            )
+            experts.append(Expert(number, first, last, {}, Path(), trained_now=False))
+    task = context.task(initial, experts)
     if epochs := method.trajectory_epochs():
-        task = replace(task, trajectories=untrained(context.network, epochs))
+        task = replace(task, trajectories=untrained(network, epochs))
+    if entries := context.bank_draws:
+        shape = (entries, len(task.classes), network.embedding_size)
+        task = replace(task, bank=torch.zeros(shape, device=task.device))
     return task
 
 
@@ -259,18 +272,14 @@ def _bank(context: RunContext, method: Banked, initial: torch.Tensor) -> list[Ph
     """The entries of the bank that are missing."""
     count = method.bank_draws()
     missing = context.missing_entries()
-    entry = method.bank_entries(_task(context, method, initial))
+    entry = method.bank_entries(untrained_task(context, initial))
     cached = _cached(count - missing, count)
     return [_phase("bank of real features", missing, entry, context.device, cached)]
 
 
 def _condense(context: RunContext, method: Condenser, initial: torch.Tensor) -> list[Phase]:
-    """Steps of the method, with an empty bank if it uses one."""
-    task = _task(context, method, initial)
-    if isinstance(method, Banked) and (count := method.bank_draws()):
-        shape = (count, len(task.classes), context.network.embedding_size)
-        task = replace(task, bank=torch.zeros(shape, device=context.device))
-    condensation = method.start(task)
+    """Steps of the method."""
+    condensation = method.start(untrained_task(context, initial))
     name = f"condensing with {method.title}"
     return [_phase(name, method.iterations, condensation.step, context.device)]
 
@@ -301,7 +310,8 @@ def label_phases(context: RunContext, condensed: CondensedSet) -> list[Phase]:
     tried = config.teacher.tried(config.experts.epochs)
     lengths = sorted({epochs for epochs, _ in tried})
     epochs = lengths[-1] + (sum(lengths) if len(tried) > 1 else 0)
-    steps = config.teacher.count * epochs * -(-len(data) // config.experts.batch_size)
+    each = steps_per_epoch(context.network, len(data), config.experts.batch_size)
+    steps = config.teacher.count * epochs * each
     step = _sgd_step(context, context.network, data, config.experts)
     phases = [_phase("teachers of soft labels", steps, step, device)]
     if len(tried) > 1:
@@ -310,8 +320,9 @@ def label_phases(context: RunContext, condensed: CondensedSet) -> list[Phase]:
         learned = TrainingData(images, targets, targets=soft)
         protocol = PROTOCOLS.get(CHOICE)
         schedule = protocol.schedule(len(targets), train.num_classes, train.resolution)
-        steps = (config.teacher.epochs or schedule.epochs) * -(-len(targets) // schedule.batch_size)
-        steps *= len(tried) * config.teacher.students
+        each = steps_per_epoch(context.network, len(targets), schedule.batch_size)
+        students = len(tried) * config.teacher.students
+        steps = students * (config.teacher.epochs or schedule.epochs) * each
         student = _sgd_step(context, context.network, learned, schedule)
         phases.append(_phase("choosing soft labels", steps, student, device))
     return phases
@@ -356,7 +367,7 @@ def scoring_phases(
         schedule = protocol.schedule(size, train.num_classes, train.resolution, train.name)
         schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
         networks = repeats * sizes.count(size)
-        steps = networks * schedule.epochs * -(-size // schedule.batch_size)
+        steps = networks * schedule.epochs * steps_per_epoch(network, size, schedule.batch_size)
         shown = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else ""
         trained = _sgd_step(context, network, data, schedule)
         phases.append(_phase(f"scoring {name}: training{shown}", steps, trained, device))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -23,7 +22,7 @@ from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
 from dance.networks import Network, State
 from dance.training import Trainer, TrainerConfig, TrainingData
-from dance.training.trainer import predict
+from dance.training.trainer import predict, steps_per_epoch
 
 _FEW_TEST_IMAGES = 50
 """Scores on fewer test images than this are noted to be coarse."""
@@ -182,7 +181,8 @@ def _train(
         log(f"resuming {description}: {len(row.curves)} of {len(local_seeds)} networks are done")
     at_once = devices.policy(device).networks_at_once(len(local_seeds))
     at_once = 1 if network.one_at_a_time else at_once
-    steps = plan.config.epochs * math.ceil(len(plan.training) / plan.config.batch_size)
+    each = steps_per_epoch(network, len(plan.training), plan.config.batch_size)
+    steps = plan.config.epochs * each
     with resumable(
         description,
         len(local_seeds) * steps,

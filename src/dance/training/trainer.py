@@ -253,13 +253,8 @@ class Trainer:
         return self.epoch * self.steps_per_epoch() + self._step
 
     def steps_per_epoch(self) -> int:
-        """Optimiser steps in one pass.
-
-        A last batch of a single image is left out where the network has batch norm, which needs two
-        values to normalize.
-        """
-        full, rest = divmod(len(self.data), self.config.batch_size)
-        return full + (rest > (1 if self.buffers and full else 0))
+        """Optimiser steps in one pass."""
+        return steps_per_epoch(self.network, len(self.data), self.config.batch_size)
 
     def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> EpochResult:
         """Make one pass over the data, or the rest of the pass that was interrupted.
@@ -288,7 +283,7 @@ class Trainer:
             self._correct += correct
             self._step += 1
             after_step()
-        count = len(self.data)
+        count = min(len(self.data), self._step * config.batch_size)
         result = EpochResult((self._loss / count).tolist(), (self._correct / count).tolist())
         self.epoch, self._step = self.epoch + 1, 0
         self._loss.zero_()
@@ -423,6 +418,17 @@ class Trainer:
             1 - lam
         ) * functional.cross_entropy(logits, partner_targets)
         return loss, (logits.argmax(1) == labels).sum().detach()
+
+
+def steps_per_epoch(network: Network, images: int, batch_size: int) -> int:
+    """Optimiser steps in one pass over as many images.
+
+    A last batch of a single image is left out where the network has batch norm, which needs two
+    values to normalize.
+    """
+    full, rest = divmod(images, batch_size)
+    coupled = next(network.buffers(), None) is not None
+    return full + (rest > (1 if coupled and full else 0))
 
 
 def predict(

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dance.bench.entries import Engine, LiteralLoop, task_of, with_targets
+from dance.bench.entries import Engine, LiteralLoop, prepare_task, with_targets
 from dance.bench.plan import read_plan
 from dance.engine import RunConfig
 from dance.engine.context import RunContext, prepare
+from dance.engine.cost import untrained_task
 from dance.recipes.resolve import resolve
 
 SMALL = {"network": {"width": 8}, "experts": {"count": 2}, "options": {"real_batch": 8}}
@@ -27,7 +28,7 @@ def context(run: RunConfig) -> RunContext:
 
 
 def test_untrained_experts_stand_in_for_all(context: RunContext) -> None:
-    task = task_of(context)
+    task = untrained_task(context, context.initial())
     assert len(task.experts) == 2
     (first, last), (other, _) = task.experts
     assert set(first) == set(last)
@@ -40,8 +41,8 @@ def test_a_bank_stands_in_where_one_is_asked_for(run: RunConfig) -> None:
     banked, exact = with_targets(run, "bank"), with_targets(run, "exact")
     assert banked is not None
     assert exact is not None
-    assert task_of(prepare(exact)).bank is None
-    bank = task_of(prepare(banked)).bank
+    assert prepare_task(exact)[1].bank is None
+    bank = prepare_task(banked)[1].bank
     assert bank is not None
     assert bank.shape == (banked.options.bank_draws, 10, 8 * 4 * 4)
 
@@ -54,7 +55,7 @@ def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
     banked = with_targets(run, "bank")
     assert banked is not None
     part = prepare(banked)
-    engine = Engine.of(part, task_of(part), 3)
+    engine = Engine.of(part, untrained_task(part, part.initial()), 3)
     assert engine.classes == 10
     assert engine.task.classes == range(3)
     assert engine.task.bank is not None
@@ -64,7 +65,7 @@ def test_an_engine_on_some_classes_steps_on_those(run: RunConfig) -> None:
 
 
 def test_a_slow_reference_loops_over_the_classes_it_has_time_for(context: RunContext) -> None:
-    task = task_of(context)
+    task = untrained_task(context, context.initial())
     slow, quick = (LiteralLoop(context, task, longest) for longest in (0.0, 1000.0))
     assert (slow.classes, quick.classes) == (1, 10)
     # A tenth of the work, scaled up: not the time of one class alone. The fastest of a few tries,

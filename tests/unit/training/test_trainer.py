@@ -15,7 +15,7 @@ from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
 from dance.networks import State
 from dance.training import Trainer, TrainerConfig, TrainingData
-from dance.training.trainer import predict
+from dance.training.trainer import predict, steps_per_epoch
 from unit.training.blobs import MEAN, STD, blobs, start, tiny, training
 
 PLAIN = TrainerConfig(epochs=6, batch_size=8, learning_rate=0.1, augmentation="", cutmix=0.0)
@@ -174,6 +174,21 @@ def test_members_together_are_as_each_alone(norm) -> None:
     assert not torch.equal(
         together.state(0)["classifier.weight"], together.state(1)["classifier.weight"]
     )
+
+
+@pytest.mark.parametrize(("norm", "batches"), [("instance", 3), ("batch", 2)])
+def test_a_last_image_alone_is_left_out_with_batch_norm(norm, batches) -> None:
+    """Of 9 images in batches of 4; the accuracy is that of the images which were seen."""
+    network, steps = tiny(norm), []
+    assert steps_per_epoch(network, 9, 4) == batches
+    assert steps_per_epoch(network, 8, 4) == 2
+    assert steps_per_epoch(network, 1, 4) == 1
+    config = replace(PLAIN, batch_size=4, learning_rate=1e-9)
+    trainer = Trainer(network, [start(network)], training(blobs(9)), config, [7])
+    seen = trainer.train_epoch(lambda: steps.append(trainer._step))
+    assert len(steps) == batches
+    right = seen.accuracy[0] * (9 if batches == 3 else 8)
+    assert right == pytest.approx(round(right), abs=1e-4)
 
 
 def test_the_given_states_are_not_changed() -> None:
