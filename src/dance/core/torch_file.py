@@ -154,7 +154,6 @@ class _Storages:
         if not isinstance(reference, tuple) or len(reference) < 5 or reference[0] != "storage":
             raise RefusedError("a part beside the pickle that is no storage of PyTorch")
         kind, key, count = reference[1], reference[2], reference[4]
-        key = key.decode("latin-1") if isinstance(key, bytes) else key
         if not isinstance(kind, Named) or kind.name not in _DTYPES or not isinstance(key, str):
             raise RefusedError("a storage of a type that is not one of plain numbers")
         dtype = _DTYPES[kind.name]

@@ -229,7 +229,7 @@ class RunContext:
             initial=initial.to(self.device),
             ipc=config.ipc,
             decoder=self.decoder,
-            network=self.network.eval(),
+            network=self.network,
             experts=states,  # type: ignore[arg-type]  # pairs
             seed=config.seed,
             chunk=self.chunk(len(self.classes)),
@@ -288,7 +288,7 @@ def prepare(config: RunConfig, world: World | None = None, *, stores: bool = Fal
     else:
         ipc = config.ipc if stores and _takes_real_images(config) else 0
         train = world.in_turn(lambda: load(config.data, "train", config.source, ipc=ipc))
-    network = network_for(config.network, train)
+    network = network_for(config.network, train).eval()
     for name in config.networks:  # so that a wrong one is refused before the condensation
         network_for(named_network(name, config.network), train)
     if portable is not None:
