@@ -21,7 +21,6 @@ from dance.data import DataConfig, ImageSet, load
 from dance.data.known import KNOWN
 from dance.data.sources.memory import register
 from dance.engine import RunConfig
-from dance.evaluation import EvaluationConfig
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS
@@ -129,37 +128,42 @@ def condense(
 def evaluate(
     target: str | os.PathLike[str] | CondensedSet,
     *,
-    networks: Networks = ("convnet",),
-    protocol: str = EvaluationConfig.protocol,
+    networks: Networks | None = None,
+    protocol: str | None = None,
     repeats: int | None = None,
     epochs: int | None = None,
     data: object = None,
     test: object = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
-    labels: str = "hard",
+    precision: str | None = None,
+    labels: str | None = None,
     **source: Any,
 ) -> Scores:
     """Score a condensed set: ``dance evaluate`` from Python.
+
+    What is not given is as in the run that made the set, if that is recorded.
 
     Args:
         target: run directory, or file of a condensed set, in which the scores are stored, too; or a
             set, which gets the scores. ``"hf:owner/name[@revision]"`` and ``"zoo:NAME"`` are not
             changed.
         networks: names of the architectures to train on the set, or callables that make an
-            ``nn.Module``; one or several.
-        protocol: name of the evaluation protocol.
-        repeats: number of networks of each architecture (None: that of the protocol).
-        epochs: training epochs of each network (None: those of the protocol).
+            ``nn.Module``; one or several (else ``"convnet"``).
+        protocol: name of the evaluation protocol (else ``"dance-v1"``). If it is given, numbers of
+            networks and epochs are those of the protocol, and not those of the run.
+        repeats: number of networks of each architecture (else that of the protocol).
+        epochs: training epochs of each network (else those of the protocol).
         data: name or path of the data set with the test images, or images in memory, as for
             :func:`condense` (None: the data set from which the set was condensed).
         test: unseen images for data in memory.
-        seed: of the initial weights and of the training.
+        seed: of the initial weights and of the training (else 0).
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"auto"`` (else ``"float32"``).
         labels: ``"hard"`` for the class labels, or ``"soft"`` for the class probabilities that
-            experts predict for the decoded images; these are then stored in the set.
-        source: how the data is read, such as ``root="/data"`` or ``offline=True`` (what is not
-            given: as it was read for the set).
+            experts predict for the decoded images; these are then stored in the set (else
+            ``"hard"``).
+        source: how the data is read, such as ``root="/data"`` or ``offline=True``.
 
     Returns:
         One score for each architecture, which a notebook shows as a table.
@@ -167,32 +171,47 @@ def evaluate(
     Raises:
         DanceError: the caller can remove the cause; the message says how.
     """
-    names = _names(networks)
-    for name in names:
-        NETWORKS.get(name)
     if isinstance(target, CondensedSet):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "set.safetensors"
             target.save(path)
             scores = evaluate(
-                path, networks=names, protocol=protocol, repeats=repeats, epochs=epochs,
-                data=data, test=test, seed=seed, device=device, labels=labels, **source,
+                path, networks=networks, protocol=protocol, repeats=repeats, epochs=epochs,
+                data=data, test=test, seed=seed, device=device, precision=precision, labels=labels,
+                **source,
             )  # fmt: skip
             scored = load_set(path)
         target.scores, target.soft_labels = scored.scores, scored.soft_labels
         target.provenance = scored.provenance
         return scores
+    names = None if networks is None else _names(networks)
+    for name in names or ():
+        NETWORKS.get(name)
+    build(DataConfig, source)
     file = locate(target)
-    recorded = engine.recorded_source(load_set(file), other_data=data is not None)
+    wanted: dict[str, Any] = {
+        "networks": names,
+        "data": None if data is None else _location(data, test),
+        "seed": seed,
+        "device": device,
+        "precision": precision,
+        "labels": labels,
+    }
+    evaluation = {"protocol": protocol, "repeats": repeats, "epochs": epochs}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    given["evaluation"] = {name: value for name, value in evaluation.items() if value is not None}
+    config = engine.scoring_run(load_set(file), {**given, "source": source})
     found = engine.evaluate(
         file,
-        EvaluationConfig(protocol=protocol, repeats=repeats, epochs=epochs),
-        names,
-        source=build(DataConfig, source, base=recorded),
-        seed=seed,
-        device=device,
-        data=None if data is None else _location(data, test),
-        labels=labels,
+        config.evaluation,
+        config.networks,
+        source=config.source,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        data=given.get("data"),
+        labels=config.labels,
+        teacher=config.teacher,
     )
     return Scores(found)
 

@@ -16,16 +16,12 @@ from dance.cli.options import SET, Parser, SettingAction, add_json, add_settings
 from dance.cli.output import print_json, print_scores, print_table
 from dance.condensed import SetFile
 from dance.condensed.locations import RUN_FILE
-from dance.core.config import merge, nested, to_plain
+from dance.core.config import nested
 from dance.core.errors import ConfigError
 from dance.core.world import join
 from dance.engine.config import RunConfig
 from dance.engine.ranking import TRAINED_ON, rank
 from dance.engine.rules import check
-
-_SECTIONS = (
-    "networks", "labels", "seed", "device", "precision", "source", "evaluation", "teacher",
-)  # fmt: skip
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -52,7 +48,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "itself, or nowhere if it is one of the hub or the zoo)",
     )
     add_json(parser)
-    add_settings(parser, argv, _SECTIONS)
+    add_settings(parser, argv, engine.SCORING, recorded=True)
 
 
 def add_target(parser: Parser) -> None:
@@ -66,10 +62,7 @@ def run(parsed: argparse.Namespace) -> None:
     target = condensed.locate(parsed.target)
     if parsed.output is not None:
         target = join().in_turn(partial(_copy, target, parsed.output))
-    stored = condensed.load_set(target)
-    source = engine.recorded_source(stored, other_data="data" in given)
-    defaults = {**_defaults(stored.provenance, given), "source": to_plain(source)}
-    config = engine.build_run(merge(defaults, given))
+    config = engine.scoring_run(condensed.load_set(target), given)
     check(config)
     if parsed.ranking:
         _rank(target, config, given, as_json=parsed.json)
@@ -113,19 +106,6 @@ def _copy(file: SetFile, folder: Path) -> SetFile:
         f"--output must be a new or empty folder, or one with a copy of {file}: {folder} holds "
         "other files; name another one"
     )
-
-
-def _defaults(recorded: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The settings with which the run of the set was scored.
-
-    If the user names a protocol, the recorded settings of the evaluation are left out, so that the
-    numbers of that protocol hold.
-    """
-    config = recorded.get("config") or {}
-    plain = {key: config[key] for key in _SECTIONS if key in config and key != "device"}
-    if "protocol" in given.get("evaluation", {}):
-        plain.pop("evaluation", None)  # a set made elsewhere has no recorded settings
-    return {"data": str(recorded.get("dataset", "")), **plain}
 
 
 def _rank(target: SetFile, config: RunConfig, given: Mapping[str, Any], *, as_json: bool) -> None:

@@ -182,6 +182,8 @@ def add_settings(
     argv: Sequence[str],
     sections: Sequence[str] = (),
     short: Mapping[str, str] | None = None,
+    *,
+    recorded: bool = False,
 ) -> None:
     """Add an option for every setting of a run, grouped by section.
 
@@ -190,15 +192,21 @@ def add_settings(
         argv: arguments of the command; the method that they name has the ``--options.*``.
         sections: top-level settings to add; empty: all.
         short: short names for this command by dotted name, in addition to those of the fields.
+        recorded: whether the settings that a set records are the defaults.
     """
     method = _method(parser, argv) if not sections or "options" in sections else RunConfig.method
     config = generic("DATA", method, RunConfig.ipc, _RESOLUTION)
     parser.add_argument(HELP_ALL, action=HelpAll, nargs=0, help="show all settings, and exit")
-    top = parser.add_argument_group(
-        "settings",
+    defaults = (
         f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "
-        "those of a recipe. With none, the program chooses a value.",
+        "those of a recipe."
     )
+    if recorded:
+        defaults = (
+            "The settings that the set records are the defaults; those shown hold where it records "
+            "none, and for the evaluation if --protocol is given."
+        )
+    top = parser.add_argument_group("settings", defaults)
     for setting in settings(RunConfig):
         if setting.name == "data" or (sections and setting.name not in sections):
             continue

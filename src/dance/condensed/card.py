@@ -129,7 +129,7 @@ def card(content: Content, names: Sequence[str], published: Publication | None =
         "",
         *(f"* {key.replace('_', ' ')}: {_plain(origin[key])}" for key in _ORIGIN if key in origin),
         *([f"* licence of the original images: {_plain(published.licence)}"] if published else []),
-        *(f"* note: {_plain(note)}" for note in origin.get("notes", [])),
+        *(f"* note: {_plain(note)}" for note in source.notes),
         f"* stored size: {source.storage_bytes()} bytes",
     ]
     front = _front_matter(title, names, content, published)

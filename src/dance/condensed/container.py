@@ -161,6 +161,13 @@ class CondensedSet:
         return tuple(torch.bincount(self.labels, minlength=self.num_classes).tolist())
 
     @property
+    def notes(self) -> list[str]:
+        """What readers should know: of the data that it was made of, and of how it was made."""
+        returns = self.provenance.get("returns")
+        made = [f"diverged and went back to a good state {returns} times"] if returns else []
+        return [*self.provenance.get("notes", []), *made]
+
+    @property
     def ipc(self) -> int:
         """Stored images per class; those of the largest class if classes differ."""
         return max(self.counts)
@@ -564,7 +571,7 @@ def _check(condensed: CondensedSet) -> None:
 _PROVENANCE: dict[str, type] = {
     "dataset": str, "data_fingerprint": str, "train_images": int, "label": str, "method": str,
     "config": dict, "config_hash": str, "seed": int, "version": str, "notes": list,
-    "soft_labels": dict, "found_at": str, "page": str,
+    "soft_labels": dict, "found_at": str, "page": str, "returns": int,
 }  # fmt: skip
 """Types of the entries that this library reads; there may be others."""
 

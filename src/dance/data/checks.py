@@ -106,10 +106,15 @@ def check_classes(
     counts = np.bincount(train, minlength=len(classes))
     too_small = [name for name, count in zip(classes, counts, strict=True) if count < least]
     if too_small:
+        numbered = list(classes) == [str(label) for label in range(len(classes))]
         raise DataError(
             f"every class of {name} must have at least {least} image{'s' * (least > 1)}{why}: too "
-            f"few in {list_some(too_small)}; add images or remove the class"
-            + ("; labels count from 0" if too_small == ["0"] == list(classes[:1]) else "")
+            f"few in {list_some(too_small)}; "
+            + (
+                "number the labels from 0 without gaps, or give them as text"
+                if numbered and not counts.all()
+                else "add images or remove the class"
+            )
         )
 
 

@@ -68,6 +68,10 @@ class LocatedSource:
         return replace(self, keep=keep, classes=classes, notes=notes, chosen=chosen)
 
 
+class UnknownDataError(DataError):
+    """There is no data set of this name, and no such path."""
+
+
 def find(source: str, config: DataConfig) -> LocatedSource:
     """Find and open a data set.
 
@@ -79,8 +83,8 @@ def find(source: str, config: DataConfig) -> LocatedSource:
         config: where to look.
 
     Raises:
-        DataError: ``source`` is neither a known name nor a path, or no copy of the named set can be
-            found, or the source cannot be read.
+        UnknownDataError: ``source`` is neither a known name nor a path.
+        DataError: no copy of the named set can be found, or the source cannot be read.
     """
     if not source:
         raise DataError("the data must have a name or a path (dance list datasets): got none")
@@ -96,7 +100,7 @@ def find(source: str, config: DataConfig) -> LocatedSource:
             f"cannot tell what {source} is: it must be a folder with one folder of images per "
             f"class, or one of {_titles()}; docs/data.md describes each"
         )
-    raise DataError(
+    raise UnknownDataError(
         f"unknown data set {source!r}: there is no such path, and no data set of this name"
         f"{nearest(source, KNOWN.names())}; give a name, a folder, a .parquet or .npz file, or "
         "hf:owner/name"

@@ -5,15 +5,16 @@ from dance.engine.config import RunConfig, build_run
 from dance.engine.context import experts
 from dance.engine.cost import estimate
 from dance.engine.loop import run
-from dance.engine.stored import evaluate, recorded_source
+from dance.engine.stored import SCORING, evaluate, scoring_run
 
 __all__ = [
+    "SCORING",
     "RunConfig",
     "bank",
     "build_run",
     "estimate",
     "evaluate",
     "experts",
-    "recorded_source",
     "run",
+    "scoring_run",
 ]

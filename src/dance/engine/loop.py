@@ -241,8 +241,7 @@ def _packaged(
     rate = None if learned is None else float(learned)
     condensed = package(whole, context, space=method.space, learning_rate=rate)
     if returns := directory.costs_so_far().get("returns"):
-        note = f"diverged and went back to a good state {returns} times"
-        condensed.provenance["notes"].append(note)
+        condensed.provenance["returns"] = returns
     return condensed
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dance.condensed import CondensedSet, Location, Score, SetFile, load_set, locate
 from dance.condensed.score import Asked
 from dance.core.checkpoints import Checkpoints
-from dance.core.config import build, flat, to_plain
-from dance.core.errors import ArtifactError, ConfigError
+from dance.core.config import build, flat, merge, to_plain
+from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.progress import log
 from dance.core.world import World, join
-from dance.data import DataConfig, ImageSet, load
+from dance.data import DataConfig, ImageSet, UnknownDataError, load
 from dance.data.checks import list_some
+from dance.engine.config import RunConfig, build_run
 from dance.engine.context import local_device, named_network, network_for
 from dance.engine.portable import need_images
 from dance.engine.relabel import Relabeller
@@ -67,6 +69,8 @@ def evaluate(
     for network in networks:
         NETWORKS.get(network)
     scorer = StoredScorer.open(target, source, data=data, device=device)
+    for network in networks:  # so that a wrong one is refused before another is trained
+        network_for(scorer.shape(network, config), scorer.test)
     if labels == "soft":
         scorer.relabel(seed, teacher or TeacherConfig(), precision)
     soft = scorer.condensed if labels == "soft" else None
@@ -134,7 +138,15 @@ class StoredScorer:
         world = join()
         place = local_device(device, world)
         source = replace(source, size=condensed.resolution)
-        test = world.in_turn(lambda: load(name, "test", source)).to(place)
+        try:
+            test = world.in_turn(lambda: load(name, "test", source)).to(place)
+        except UnknownDataError as error:
+            if data is not None:
+                raise
+            raise DataError(
+                f"the data must be where it was when {file} was made: there is no {name} here; "
+                "name its place with --data"
+            ) from error
         if test.classes != condensed.classes:
             raise ConfigError(
                 "the data must have the classes of the set: "
@@ -198,6 +210,10 @@ class StoredScorer:
         if self.world.is_rank_zero and self.file.origin is None:
             store_labels(self.file.path, self.condensed)
 
+    def shape(self, network: str, config: EvaluationConfig) -> NetworkConfig:
+        """The settings of the network of this name."""
+        return named_network(network, self.matching_network, PROTOCOLS.get(config.protocol).norm)
+
     def score(
         self, config: EvaluationConfig, network: str, asked: Asked
     ) -> tuple[Score, Checkpoints]:
@@ -207,7 +223,12 @@ class StoredScorer:
             The score, and its checkpoints, which the caller clears.
         """
         learned = self.condensed.hard() if asked.labels is None else self.condensed
-        shape = named_network(network, self.matching_network, PROTOCOLS.get(config.protocol).norm)
+        made_from = self.condensed.provenance.get("data_fingerprint")
+        imported = self.condensed.origin == "imported"
+        if not imported and self.test.fingerprint != made_from:
+            provenance = {**learned.provenance, "notes": list(self.test.notes)}
+            learned = replace(learned, provenance=provenance)
+        shape = self.shape(network, config)
         checkpoints = row_checkpoints(
             self.folder,
             learned,
@@ -231,9 +252,9 @@ class StoredScorer:
             world=self.world,
         )
         note = ""
-        if self.condensed.origin == "imported":
+        if imported:
             note = "the set was imported: of which images it was made cannot be checked"
-        elif self.test.fingerprint != self.condensed.provenance.get("data_fingerprint"):
+        elif self.test.fingerprint != made_from:
             note = "scored on data with another fingerprint than that of which it was made"
         if note:
             score = replace(score, notes=(*score.notes, note))
@@ -273,6 +294,31 @@ def stored_scores(target: Location) -> tuple[CondensedSet, list[Score]]:
     if not rows:
         raise ArtifactError(f"{file} has no scores yet: run dance evaluate {target}")
     return condensed, rows
+
+
+SCORING = ("networks", "labels", "seed", "device", "precision", "source", "evaluation", "teacher")
+"""Settings of a run on which the scores of a finished set depend."""
+
+
+def scoring_run(condensed: CondensedSet, given: Mapping[str, Any]) -> RunConfig:
+    """The settings with which a set is scored again: those of its run, as far as it records them.
+
+    Args:
+        condensed: the set.
+        given: settings that replace the recorded ones, nested as in YAML. With a protocol among
+            them, the recorded settings of the evaluation are left out, so that its numbers hold.
+
+    Raises:
+        ConfigError: a setting is unknown, or its value is wrong.
+        ArtifactError: what is recorded cannot be used.
+    """
+    recorded = condensed.provenance.get("config") or {}
+    plain = {name: recorded[name] for name in SCORING if name in recorded and name != "device"}
+    if "protocol" in given.get("evaluation", {}):
+        plain.pop("evaluation", None)
+    plain["source"] = to_plain(recorded_source(condensed, other_data="data" in given))
+    plain["data"] = str(condensed.provenance.get("dataset", ""))
+    return build_run(merge(plain, dict(given)))
 
 
 def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> DataConfig:

@@ -97,7 +97,7 @@ def score_set(
         storage_bytes=condensed.storage_bytes(),
         set_digest=condensed.digest(),
         seconds=seconds,
-        notes=[*condensed.provenance.get("notes", []), *_rate_notes(plan.protocol, condensed)],
+        notes=[*condensed.notes, *_rate_notes(plan.protocol, condensed)],
     )
 
 

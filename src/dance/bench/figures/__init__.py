@@ -128,7 +128,7 @@ def make(plan: Bench, directory: Path) -> None:
     notes += dict.fromkeys(
         f"{cell.config.data}: {note}."
         for cell in finished
-        for note in load_set(cell.place(directory)).provenance.get("notes", ())
+        for note in load_set(cell.place(directory)).notes
     )
     if lost := [cell.name for cell in cells if cell not in finished]:
         notes.append(f"Cells that are missing: {', '.join(lost)}.")

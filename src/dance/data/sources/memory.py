@@ -212,8 +212,15 @@ def _array(values: Any) -> Any:
         array = np.asarray(values)
     except ValueError as error:
         raise DataError(f"images of one array must have one shape: {error}") from error
-    if array.dtype == object:
-        raise DataError(f"arrays must hold numbers or text: got objects such as {values[0]!r:.80}")
+    if array.dtype == object:  # such as a column of text of a table
+        objects = array.ravel().tolist()
+        other = next((value for value in objects if not isinstance(value, str)), None)
+        if other is not None:
+            raise DataError(
+                f"arrays must hold numbers or text: got {type(other).__name__} "
+                f"{other!r:.80}; convert them, such as by .astype(str)"
+            )
+        array = array.astype(str)
     return array
 
 
