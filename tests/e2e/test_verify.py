@@ -94,7 +94,7 @@ def test_an_accuracy_that_was_never_reached_fails(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--repeats=2"], "at least 3 networks are needed on either side, and --repeats has 2"),
+        (["--repeats=2"], "--repeats must be at least 3: got 2"),
         (["--networks", "mlp"], "there is no score on mlp"),
     ],
 )
@@ -108,3 +108,10 @@ def test_a_score_of_one_network_cannot_be_verified(copy: Path) -> None:
     done("evaluate", copy, "--networks=mlp", "--repeats=1", "--epochs=1")
     outcome = command("verify", copy, "--networks=mlp", "--repeats=5")
     assert outcome.code == 2 and "its score has 1" in outcome.err
+    advised = outcome.err.partition("score the set with dance ")[2].removesuffix(" or more\n")
+    verb, *words = advised.split()
+    done(verb, copy, "--networks=mlp", "--epochs=2", *words)
+    outcome = command("verify", copy, "--networks=mlp", "--json", "--device=cpu")
+    assert outcome.code == 0 and "cannot verify mlp" in outcome.err
+    (row,) = outcome.json["verified"]
+    assert row["stored"]["epochs"] == 2

@@ -9,6 +9,7 @@ from dance.condensed import CondensedSet, Location, Score, locate
 from dance.condensed.score import Asked
 from dance.condensed.statistics import Difference, welch
 from dance.core.errors import ConfigError
+from dance.core.progress import log
 from dance.core.rng import key
 from dance.engine.stored import StoredScorer, recorded_source, stored_scores
 from dance.evaluation import EvaluationConfig
@@ -61,7 +62,8 @@ def verify(
         seed: of the new networks, beside that of the score.
 
     Returns:
-        One verification for each score of these networks.
+        One verification for each score of these networks that has enough networks; that others
+        have too few is logged.
 
     Raises:
         DanceError: there is no such score, either side has too few networks, or the set or its data
@@ -76,14 +78,22 @@ def verify(
             f"cannot verify: there is no score on {missing[0]} that says how it was made; there "
             f"are scores on {', '.join(sorted({row.network for row in rows}))}"
         )
-    for row in chosen:
-        for count, side in ((row.repeats, "its score"), (repeats or row.repeats, "--repeats")):
-            if count < LEAST_NETWORKS:
-                raise ConfigError(
-                    f"cannot verify {row.network}, {row.setting}: at least {LEAST_NETWORKS} "
-                    f"networks are needed on either side, and {side} has {count}; score the set "
-                    f"with dance evaluate --repeats {LEAST_NETWORKS} or more"
-                )
+    if repeats is not None and repeats < LEAST_NETWORKS:
+        raise ConfigError(
+            f"cannot verify: --repeats must be at least {LEAST_NETWORKS}: got {repeats}"
+        )
+    few = [row for row in chosen if row.repeats < LEAST_NETWORKS]
+    chosen = [row for row in chosen if row not in few]
+    for row in few:
+        problem = (
+            f"cannot verify {row.network}, {row.setting}: at least {LEAST_NETWORKS} networks are "
+            f"needed on either side, and its score has {row.repeats}"
+        )
+        if not chosen:
+            raise ConfigError(
+                f"{problem}; score the set with dance evaluate --repeats {LEAST_NETWORKS} or more"
+            )
+        log(problem)
     other_set = [row for row in chosen if not condensed.was_scored_by(row)]
     if other_set:
         return [Verification(row) for row in other_set]
