@@ -114,6 +114,17 @@ class TestDataInMemory:
         assert found.classes == ("cat", "dog")
         assert found.images.shape[1:] == (3, 23, 23)
 
+    def test_a_column_of_text_has_the_labels(self) -> None:
+        images, numbers = digits()
+        words = np.array([f"digit {number}" for number in numbers], dtype=object)
+        found = load(dance.api.register((images, words)), "train")
+        assert found.classes[:2] == ("digit 0", "digit 1")
+
+    def test_gaps_between_labels_are_pointed_out(self) -> None:
+        images, numbers = digits()
+        with pytest.raises(dance.DanceError, match=r"too few in '1', .*without gaps"):
+            dance.condense((images, 2 * numbers), **SHORT)
+
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -240,6 +251,10 @@ def too_few(classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, classes - 1))
 
 
+def needs_more(classes: int, depth: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+
+
 def no_module() -> str:
     return "a name"
 
@@ -282,6 +297,8 @@ class TestNetworksOfOnesOwn:
             (too_few, r"to logits \(2, 10\): got \(2, 9\)"),
             (no_module, "must return an nn.Module: got 'a name'"),
             (5, r"a name \(dance.list_networks\(\)\) or a callable"),
+            (nn.Linear(64, 10), r"makes a new nn.Module each time: got Linear\("),
+            (needs_more, "must be callable with channels, resolution and classes.*'depth'"),
             (lambda: nn.Sequential(nn.Linear(3, 10)), "must map images"),
         ],
     )

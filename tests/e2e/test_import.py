@@ -607,6 +607,32 @@ def test_a_taken_place_and_missing_files_are_refused(real: Real, tmp_path: Path)
     assert outcome.code == 2 and "needs no import" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "advice"),
+    [
+        (-1.0, 1.0, "50 % of them lie outside of [0, 1]; give --space normalized"),
+        (0.0, 255.0, "store them as uint8, or divide them by 255"),
+    ],
+)
+def test_pixels_of_another_range_are_refused(
+    low: float, high: float, advice: str, real: Real, tmp_path: Path
+) -> None:
+    (tmp_path / "files").mkdir()
+    images = torch.linspace(low, high, real.images.numel()).view_as(real.images)
+    np.savez(tmp_path / "files" / "set.npz", images=images.numpy(), labels=real.labels.numpy())
+    outcome = bring_in(tmp_path / "files", tmp_path / "set")
+    assert outcome.code == 2 and advice in outcome.err
+
+
+def test_a_folder_is_named_in_place_of_its_files(real: Real, tmp_path: Path) -> None:
+    condensed = imported(CASES["mtt"], real, tmp_path / "mtt")
+    condensed.save(tmp_path / "set.safetensors")
+    done("export", tmp_path / "set.safetensors", tmp_path / "files", "--to", "mtt")
+    words = ("--data=digits", "--whitening=none", "--output", tmp_path / "again")
+    done("import", tmp_path / "files", *words)
+    assert torch.equal(dance.load(tmp_path / "again").pixels, condensed.pixels)
+
+
 def test_classes_of_another_list_are_pointed_out(tmp_path: Path) -> None:
     """MTT's fruits are not those of DANCE."""
     (tmp_path / "files").mkdir()

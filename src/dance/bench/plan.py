@@ -194,7 +194,8 @@ class Bench:
             known = {n for method in self.measured() for n in _options(method)}
             if section == "options" and option and option not in known:
                 raise ValueError(
-                    f"settings must be of one of the methods: got {name!r}{nearest(option, known)}"
+                    f"settings must be of one of the methods: got {name!r}"
+                    + (nearest(option, known) if known else "; none of them has options")
                 )
         for name in self.published:
             table(name)

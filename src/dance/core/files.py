@@ -68,7 +68,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ArtifactError(
-            f"cannot write {path}: {reason}; free some space or choose another place with --output"
+            f"cannot write {path}: {reason}; free some space, or choose another place"
         ) from error
     finally:
         if temporary is not None:

@@ -32,10 +32,10 @@ def register_maker(make: Maker) -> str:
     Raises:
         ConfigError: it is not callable, or another one has this name.
     """
-    if not callable(make):
+    if not callable(make) or isinstance(make, nn.Module):
         raise ConfigError(
-            f"a network must be a name (dance list networks) or a callable that makes an "
-            f"nn.Module: got {make!r}"
+            "a network must be a name (dance list networks) or a callable that makes a new "
+            f"nn.Module each time: got {make!r:.80}"
         )
     kind = make if hasattr(make, "__qualname__") else type(make)
     name = f"{kind.__module__}.{kind.__qualname__}"
@@ -43,7 +43,11 @@ def register_maker(make: Maker) -> str:
     if isinstance(known, _Builder) and (known.make is make or is_interactive(make)):
         known.make = make
     elif known is not None:
-        raise ConfigError(f"networks must have different names: there are two called {name}")
+        raise ConfigError(
+            f"networks must have different names, since scores are stored under them: another one "
+            f"called {name} was used before in this program; give it a name of its own, such as "
+            "that of a function"
+        )
     else:
         NETWORKS.register(name)(_Builder(make, name))
     return name
@@ -61,10 +65,18 @@ class _Builder:
     ) -> Network:
         """Build the network for images (channels,resolution,resolution) of ``classes`` classes."""
         size = {"channels": channels, "resolution": resolution, "classes": classes}
-        parameters = inspect.signature(self.make).parameters.values()
+        signature = inspect.signature(self.make)
+        parameters = signature.parameters.values()
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         names = {parameter.name for parameter in parameters}
         known = {name: value for name, value in size.items() if takes_all or name in names}
+        try:
+            signature.bind(**known)
+        except TypeError as error:
+            raise ConfigError(
+                f"{self._name} must be callable with channels, resolution and classes, or with "
+                f"those of them that it has parameters for: {error}"
+            ) from error
 
         def make() -> nn.Module:
             module = self.make(**known)

@@ -190,7 +190,7 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
     """
     for path in paths:
         check_path(path)
-    found = Found(tuple(paths))
+    found = _found(paths)
     candidates = _candidates(found, wanted.format)
     foreign = next(iter(candidates.values())).read(found, wanted.experiment)
     _check_shapes(foreign)
@@ -245,6 +245,16 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
         soft_labels=soft,
         pixel_range=levels,
     )
+
+
+def _found(paths: Sequence[Path]) -> Found:
+    """The files; if the only one is a folder that no format is made of, the files in it."""
+    found = Found(tuple(paths))
+    if len(paths) == 1 and paths[0].is_dir():
+        inside = tuple(sorted(path for path in paths[0].iterdir() if path.suffix in _IN_FOLDERS))
+        if inside and not any(IMPORTS.get(name).recognises(found) for name in IMPORTS.names()):
+            return Found(inside)
+    return found
 
 
 def shown(value: Any) -> str:
@@ -518,6 +528,12 @@ def _check_list(candidates: Mapping[str, ImportFormat], data: str) -> None:
             )
 
 
+_IN_FOLDERS = (".pt", ".pth", ".pkl", ".npz")
+"""Files of a folder that can be those of a set."""
+_MOST_OUTSIDE = 0.25
+"""Share of the pixels of a set in [0, 1] that may lie outside: half of those in [-1, 1] do."""
+
+
 def _check_space(images: Tensor, space: str, whitening: str, wanted: Wanted) -> None:
     """Refuse pixels that cannot be in the space that the format says, unless the user says it.
 
@@ -527,15 +543,20 @@ def _check_space(images: Tensor, space: str, whitening: str, wanted: Wanted) -> 
     if wanted.space is not None or images.dtype == torch.uint8 or not images.numel():
         return
     low, high = float(images.min()), float(images.max())
-    if space == "unit" and (low < -1 or high > 2):
-        what, other = "lie in [0, 1], or leave it slightly", "normalized, if they are network input"
+    outside = float(((images < 0) | (images > 1)).double().mean())
+    if space == "unit" and (low < -1 or high > 2 or outside > _MOST_OUTSIDE):
+        what, advice = "lie in [0, 1], or leave it slightly", "give --space normalized"
+        advice += ", if they are network input, or scale them to [0, 1]"
+        if low >= 0 and 2 < high <= 255:
+            advice = "store them as uint8, or divide them by 255"
     elif space == "normalized" and whitening == "none" and low >= 0:
-        what, other = "be network input, of which some is below 0", "unit, if they lie in [0, 1]"
+        what = "be network input, of which some is below 0"
+        advice = "give --space unit, if they lie in [0, 1]"
     else:
         return
     raise ConfigError(
-        f"the pixels of this format must {what}: they range from {low:.3g} to {high:.3g}; give "
-        f"--space {other}"
+        f"the pixels of this format must {what}: they range from {low:.3g} to {high:.3g}, and "
+        f"{100 * outside:.0f} % of them lie outside of [0, 1]; {advice}"
     )
 
 
