@@ -15,9 +15,9 @@ from dance.publish import _command
     [
         ("condense --output runs/x cifar10 --ipc 10", "condense cifar10 --ipc 10"),
         ("condense --resume cifar10", "condense cifar10"),
-        ("condense cifar10 --data-root /home/me --seed 1", "condense cifar10 --seed 1"),
-        ("condense --source.root /home/me cifar10", "condense cifar10"),
-        ("condense --source.root=/home/me --output=x cifar10", "condense cifar10"),
+        ("condense cifar10 --data-root /srv/images --seed 1", "condense cifar10 --seed 1"),
+        ("condense --source.root /srv/images cifar10", "condense cifar10"),
+        ("condense --source.root=/srv/images --output=x cifar10", "condense cifar10"),
         ("condense cifar10 --networks mlp vgg11", "condense cifar10 --networks mlp vgg11"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dance import engine
 from dance.bench.entries import Engine, prepare_task
-from dance.bench.plan import Cell
+from dance.bench.plan import MOST_RATIO, Cell
 from dance.bench.timing import timed
 from dance.core.format import plural
 from dance.core.progress import log
@@ -21,7 +21,7 @@ def condense(cell: Cell, directory: Path, command: Sequence[str]) -> Path:
     """Make a cell whose budget is a number of seconds.
 
     The first steps are timed to choose the number of steps. The run contains it, so that a run that
-    was interrupted goes on with the same one. If it took over 25 % more or less time than the
+    was interrupted goes on with the same one. If it took far more or less time than the
     budget, it is kept under another name, and repeated once with a corrected number.
 
     Args:
@@ -46,7 +46,10 @@ def condense(cell: Cell, directory: Path, command: Sequence[str]) -> Path:
     better = cell.better_steps(run)
     if better is None or first.exists():
         return run
-    log(f"{plural(steps, 'step')} took over 25 % more or less; {better:,} follow in another run")
+    log(
+        f"{plural(steps, 'step')} took over {100 * (MOST_RATIO - 1):.0f} % more or "
+        f"less; {better:,} follow in another run"
+    )
     run.rename(first)
     return condense(cell, directory, command)
 

@@ -21,6 +21,7 @@ import torch
 from dance.bench.plan import Cell
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import locked
+from dance.core.launch import usable_cores
 from dance.core.progress import log
 
 LOGS = "logs"
@@ -64,11 +65,6 @@ class Executor(Protocol):
         """
 
 
-def cores() -> int:
-    """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Local:
     """Processes of this machine, each with its share of the cores, and a GPU if there are any.
 
@@ -85,8 +81,8 @@ class Local:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1: got {value}")
         self._devices = torch.cuda.device_count()
-        self.slots = slots or self._devices or max(1, cores() // 2)
-        self._threads = threads or max(1, cores() // self.slots)
+        self.slots = slots or self._devices or max(1, usable_cores() // 2)
+        self._threads = threads or max(1, usable_cores() // self.slots)
 
     def start(self, words: Sequence[str], output: Path, slot: int) -> Job:
         """Start a process in a group of its own, so that Ctrl-C does not reach it twice."""

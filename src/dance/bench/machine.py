@@ -24,12 +24,6 @@ _SECONDS = 0.1
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def wait(device: torch.device) -> None:
-    """Wait until the device has finished all work that was sent to it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def describe(device: torch.device) -> dict[str, Any]:
     """Describe what measurements depend on: device, threads, load and versions, as plain data."""
     return {
@@ -84,12 +78,12 @@ def _copy(dtype: torch.dtype, device: torch.device) -> float:
 def _fastest(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest call in a tenth of a second of calls, after one to warm up."""
     call()
-    wait(device)
+    devices.wait(device)
     best, end = float("inf"), time.perf_counter() + _SECONDS
     while True:
         started = time.perf_counter()
         call()
-        wait(device)
+        devices.wait(device)
         now = time.perf_counter()
         best = min(best, now - started)
         if now > end:

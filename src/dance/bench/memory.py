@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -21,11 +19,12 @@ from typing import Any
 import torch
 
 from dance.bench.entries import REFERENCE, Engine, prepare_task
-from dance.bench.machine import wait
 from dance.bench.reference import Reference
 from dance.core import device as devices
 from dance.core.config import to_plain
+from dance.core.device import wait
 from dance.core.files import read_json
+from dance.core.memory import trim
 from dance.core.progress import log
 from dance.engine import RunConfig, build_run
 
@@ -99,8 +98,7 @@ def _reset_peak(device: torch.device, images: torch.Tensor) -> int | None:
     images.sum()  # the pages of a memory-mapped file are resident once they were read
     if sys.platform != "linux" or not _CLEAR.exists():
         return None
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()
     _CLEAR.write_text(_RESET_PEAK, encoding="ascii")
     return _resident("VmRSS")
 

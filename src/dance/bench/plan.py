@@ -68,7 +68,7 @@ _RUNS_ONLY = (
 """Fields of a plan that say nothing to one that measures time."""
 _LONGEST = 120
 """Largest number of characters in the name of a cell."""
-_MAX_RATIO = 1.25
+MOST_RATIO = 1.25
 """A condensation is repeated with another number of steps if it took this many times its budget, or
 less than its budget divided by this."""
 
@@ -440,7 +440,7 @@ class Cell:
             return None
         ratio = read_json(run / "costs.json")["condense_seconds"] / self.seconds
         better = max(1, int(steps / ratio))
-        return better if not 1 / _MAX_RATIO < ratio < _MAX_RATIO and better != steps else None
+        return better if not 1 / MOST_RATIO < ratio < MOST_RATIO and better != steps else None
 
     def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
         """The commands that make the cell, without the word ``dance``.

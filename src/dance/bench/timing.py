@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dance.bench.machine import wait
+from dance.core.device import wait
 
 TimedEntry = Callable[[int], float]
 """Runs a benchmark entry for the round with this number, and returns the seconds that it took."""

@@ -43,11 +43,9 @@ _METADATA = ("origin", "provenance", "scores")
 _OPTIONAL_TENSORS = ("soft_labels", "whitening", "source_rows")
 _FLOAT_BYTES = 4
 """Bytes of a stored float32."""
-_TOLERANCE = 1e-3
+SUM_TOLERANCE = 1e-3
 """Largest difference between 1 and the sum of the probabilities of an image."""
 
-_MOST_COLUMNS = 20
-"""Largest number of classes that a picture shows, unless more are asked for."""
 
 Space = Literal["unit", "normalized"]
 Origin = Literal["made", "imported"]
@@ -112,10 +110,10 @@ class CondensedSet:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: facts, stored images and scores."""
-        shown = picture.as_html(self._caption(), self.show(), self.classes[:_MOST_COLUMNS])
+        shown = picture.as_html(self._caption(), self.show(), self.classes[: picture.MOST_COLUMNS])
         return shown + (Scores(self.scores)._repr_html_() if self.scores else "")
 
-    def show(self, classes: int = _MOST_COLUMNS, per_class: int = 10) -> Image.Image:
+    def show(self, classes: int = picture.MOST_COLUMNS, per_class: int = 10) -> Image.Image:
         """Stored images as one picture, a column for each class, which a notebook displays.
 
         Args:
@@ -599,7 +597,7 @@ def _check_soft(soft: Tensor, images: int, classes: int) -> None:
             f"{tuple(soft.shape)} {soft.dtype}"
         )
     sums = soft.detach().double().sum(1)
-    if not bool((soft >= 0).all()) or not bool(((sums - 1).abs() <= _TOLERANCE).all()):
+    if not bool((soft >= 0).all()) or not bool(((sums - 1).abs() <= SUM_TOLERANCE).all()):
         raise ConfigError(
             "soft labels must be probabilities, from 0 and summing to 1 for each image: got rows "
             f"from {float(soft.min()):.4g} that sum to {float(sums.min()):.4g} up to "

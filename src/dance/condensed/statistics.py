@@ -13,7 +13,8 @@ from dance.core.rng import keyed_generator
 
 _CONFIDENCE = 0.95
 LEAST_UNITS = 3
-"""Smallest number of units that can be resampled: two have three resamples, one has one."""
+"""Smallest number of units that can be resampled: a single one is always drawn, and two
+can be drawn in three ways only."""
 _RESAMPLES = 10_000
 
 

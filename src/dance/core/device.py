@@ -109,6 +109,12 @@ def send(tensors: Sequence[torch.Tensor], device: torch.device) -> list[torch.Te
     ]
 
 
+def wait(device: torch.device) -> None:
+    """Wait until the device has finished all work that was sent to it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def keep_freed_memory() -> None:
     """Ask glibc to keep freed buffers instead of returning them to the kernel.
 

@@ -1,4 +1,7 @@
-"""Errors that a user can cause: the command line prints one message and exits with code 2."""
+"""Errors that a user can cause: the command line prints one message and exits with code 2.
+
+One that another process of the run has caused ends with code 1.
+"""
 
 from __future__ import annotations
 

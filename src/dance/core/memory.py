@@ -13,6 +13,7 @@ import torch
 
 from dance.core import device as devices
 from dance.core.errors import ConfigError
+from dance.core.format import plain, size
 
 _PAGE = resource.getpagesize()
 _GUESS = 4 << 30
@@ -52,15 +53,14 @@ def in_bytes(text: str) -> int:
 
 
 def amount(count: float) -> str:
-    """A number of bytes as text with a unit.
+    """A number of bytes as text with a unit, for messages."""
+    return plain(size(int(count)))
 
-    >>> amount(8.25e9), amount(2.5e6), amount(300)
-    ('8.2 GB', '2.5 MB', '300 bytes')
-    """
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{int(count)} bytes"
+
+def trim() -> None:
+    """Return freed memory that the allocator keeps to the system, as it is not in use."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_use(device: torch.device) -> int:
@@ -70,8 +70,7 @@ def in_use(device: torch.device) -> int:
     resident = Path("/proc/self/statm")
     if not resident.exists():
         return devices.peak_memory(device)
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # freed memory that the allocator keeps is not in use
+    trim()
     return int(resident.read_text().split()[1]) * _PAGE
 
 

@@ -14,9 +14,6 @@ from dance.core.errors import ConfigError, DataError
 from dance.data import picture
 from dance.data.normalization import Normalization
 
-_MOST_COLUMNS = 20
-"""Largest number of classes that a picture shows, unless more are asked for."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
@@ -87,9 +84,11 @@ class ImageSet:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: facts and some images."""
-        return picture.as_html(repr(self).strip("<>"), self.show(), self.classes[:_MOST_COLUMNS])
+        return picture.as_html(
+            repr(self).strip("<>"), self.show(), self.classes[: picture.MOST_COLUMNS]
+        )
 
-    def show(self, classes: int = _MOST_COLUMNS, per_class: int = 5) -> Image.Image:
+    def show(self, classes: int = picture.MOST_COLUMNS, per_class: int = 5) -> Image.Image:
         """The first images as one picture, a column for each class, which a notebook displays.
 
         Args:

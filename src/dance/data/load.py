@@ -129,7 +129,7 @@ def train_size(source: str, config: DataConfig) -> tuple[int, int]:
     with _reported(source):
         located = find(source, config).only(config.classes)
         labels = _labels(located, {old: new for new, old in enumerate(located.keep)})
-        images = _used(located, config, labels, _held_out(located, config, labels))
+        images = _used(config, labels, _held_out(located, config, labels))
         return len(images), len(located.keep)
 
 
@@ -175,10 +175,7 @@ def _held_out(
 
 
 def _used(
-    located: LocatedSource,
-    config: DataConfig,
-    labels: dict[str, Labels],
-    is_test: npt.NDArray[np.bool_] | None,
+    config: DataConfig, labels: dict[str, Labels], is_test: npt.NDArray[np.bool_] | None
 ) -> Labels:
     """The labels of the train images that are used, (n,) int64."""
     train = labels["train"] if is_test is None else labels["train"][~is_test]
@@ -207,7 +204,7 @@ def _decoded(
             "one held out"
         )
     is_test = _held_out(located, config, labels)
-    counts = np.bincount(_used(located, config, labels, is_test), minlength=len(located.classes))
+    counts = np.bincount(_used(config, labels, is_test), minlength=len(located.classes))
     check_ipc(located.classes, counts.tolist(), ipc)
     numbers = _digest(labels)
     surveyed = survey(located, numbers, config.skip_bad)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from dance.core.launch import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,8 +20,7 @@ _MAX_THREADS = 16
 
 def threads() -> int:
     """Number of threads to start: the cores that this process may use, but at most 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, _MAX_THREADS)
+    return min(usable_cores(), _MAX_THREADS)
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:

@@ -13,6 +13,8 @@ from torch import Tensor
 _LEAST_CELL = 48
 """Smaller images are enlarged by a whole factor, to at least this many pixels."""
 _GAP = 2
+MOST_COLUMNS = 20
+"""Largest number of classes that a picture shows, unless more are asked for."""
 
 
 def grid(classes: Sequence[Tensor]) -> Image.Image:

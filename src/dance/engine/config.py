@@ -81,7 +81,7 @@ class RunConfig:
     """Seed of every random draw."""
     device: Annotated[str, Option(metavar="DEVICE"), AfterValidator(_device)] = "auto"
     """Device of the run: auto, cpu, cuda or cuda:N, such as cuda:1. It does not affect the
-    result."""
+    result beyond rounding, unless precision is auto, which depends on it."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Precision of the arithmetic of the networks: float32, bfloat16, or auto, which is replaced by
     bfloat16 on a CPU that has kernels in bfloat16 (AVX512-BF16), and by float32 elsewhere."""
@@ -141,14 +141,11 @@ def plain_settings(config: RunConfig) -> dict[str, Any]:
     return plain
 
 
-def build_run(
-    plain: Mapping[str, Any], where: str = "", base: RunConfig | None = None
-) -> RunConfig:
+def build_run(plain: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
     """The configuration that plain settings describe.
 
     Args:
         plain: settings by name; ``options`` are those of the method that ``method`` names.
-        where: dotted place of ``plain`` in a larger configuration, for messages.
         base: configuration with the values that ``plain`` lacks, except for its options if
             ``plain`` names another method (None: the defaults).
 
@@ -159,7 +156,6 @@ def build_run(
     values = dict(plain)
     if isinstance(method, str):  # another type is refused below
         default = base.options if base is not None and base.method == method else None
-        place = f"{where}.options" if where else "options"
         given = plain.get("options") or {}
-        values["options"] = build(METHODS.get(method).Config, given, place, default)
-    return build(RunConfig, values, where, base)
+        values["options"] = build(METHODS.get(method).Config, given, "options", default)
+    return build(RunConfig, values, base=base)

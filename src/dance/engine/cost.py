@@ -86,10 +86,6 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     context = prepare(config, stores=True)
     initial = context.initial()
     phases = [phase for part in _parts(context, initial).values() for phase in part()]
-    state_bytes = 4 * context.network.parameter_count()
-    missing, snapshots = context.missing_experts(), 0
-    if context.method.trajectory_epochs():
-        snapshots = context.missing_trajectories() * (config.trajectories.epochs + 1)
     timed = [phase for phase in phases if phase.processor_share is not None]
     wall = sum(phase.seconds_per_step for phase in timed)
     processor = sum(phase.seconds_per_step * (phase.processor_share or 0) for phase in timed)
@@ -98,10 +94,23 @@ def estimate(config: RunConfig) -> dict[str, Any]:
         "phases": [{name: getattr(phase, name) for name in names} for phase in phases],
         "seconds": sum(phase.seconds for phase in phases),
         "peak_memory_bytes": devices.peak_memory(context.device),
-        "disk_bytes": 3 * initial.numel() * 4 + (2 * missing + snapshots) * state_bytes,
+        "disk_bytes": _disk_bytes(context, initial),
         "measured": f"up to {_STEPS} steps of each phase on {devices.description(context.device)}",
         "processor_share": processor / wall if wall and context.device.type == "cpu" else None,
     }
+
+
+def _disk_bytes(context: RunContext, initial: torch.Tensor) -> int:
+    """Size of what a run stores: networks and bank that are missing, and three condensed sets."""
+    config, method, network = context.config, context.method, context.network
+    pixel_bytes = 1 if config.store == "uint8" and config.whitening == "none" else 4
+    states = 0
+    if method.needs_experts() or "whole" in config.evaluation.baselines:
+        states += 2 * context.missing_experts()
+    if method.trajectory_epochs():
+        states += context.missing_trajectories() * (config.trajectories.epochs + 1)
+    features = context.missing_entries() * context.train.num_classes * network.embedding_size
+    return 3 * initial.numel() * pixel_bytes + 4 * (states * network.parameter_count() + features)
 
 
 def expected(
@@ -188,19 +197,14 @@ def _phase(
     if not steps:
         return Phase(name, 0, 0.0, cached)
     step(0)
-    _wait(device)
+    devices.wait(device)
     started, processor, timed = time.monotonic(), time.thread_time(), 0
     while timed < _STEPS and time.monotonic() - started < _MAX_SECONDS:
         timed += 1
         step(timed)
-    _wait(device)
+    devices.wait(device)
     wall, processor = time.monotonic() - started, time.thread_time() - processor
     return Phase(name, steps, wall / timed, cached, processor / wall)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def expert_phases(context: RunContext) -> list[Phase]:

@@ -21,7 +21,8 @@ class ExpertConfig(TrainerConfig):
     """Training of the experts on the whole real set (DANCE, section 4.1 and released settings)."""
 
     count: Count = 5
-    """Number of experts that are trained and drawn from: N, varied in Table 6 of the paper."""
+    """Number of experts; each step uses one of them at random (N of the paper, varied in its Table
+    6)."""
     epochs: AtLeastOne = 60
     """Passes over the real training set (published: 60, or 80 for the ImageNet subsets)."""
     batch_size: AtLeastOne = 64
@@ -29,8 +30,8 @@ class ExpertConfig(TrainerConfig):
     a pass is kept."""
     augmentation: Strategy = "color_crop"
     seed: Count | None = None
-    """Seed of these networks (none: that of the run). Runs of several seeds share them if it is
-    given, and their spread is then without that of the networks."""
+    """Seed of these networks (none: that of the run). If it is given, runs of several seeds share
+    them, and the spread over the runs leaves out that of the experts."""
 
     def seed_in(self, run: int) -> int:
         """The seed of these networks in a run of seed ``run``."""

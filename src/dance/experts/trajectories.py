@@ -35,8 +35,8 @@ class TrajectoryConfig(ExpertConfig):
     count: Count = 100
     """Number of networks whose trajectories are kept and drawn from."""
     epochs: AtLeastOne = 50
-    """Passes over the real training set, each with a snapshot; a method needs no more than it
-    reads."""
+    """Passes over the real training set, each with a snapshot. They must reach the last epoch that
+    the method uses; more are of no use."""
     batch_size: AtLeastOne = 256
     """Images per step; the last, smaller batch of a pass is kept."""
     momentum: Momentum = 0.0

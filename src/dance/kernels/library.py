@@ -46,7 +46,7 @@ class Selection(NamedTuple):
     """What computes the operations of this package on a CPU.
 
     Attributes:
-        name: of :data:`VARIANTS`, or ``"none: "`` and why, for people.
+        name: of the variant, such as ``avx512_bf16``, or ``"none: "`` and why, for people.
         loaded: its functions; None where PyTorch's operations serve.
     """
 

@@ -83,7 +83,8 @@ class MTTConfig:
     expert_epochs: AtLeastOne = 2
     """Epochs M of the expert that the student is to imitate."""
     start_epochs: AtLeastOne = 20
-    """First epoch T+ of the expert that no student starts from."""
+    """Number of epochs T+ of the expert that students start from: the first one and those after it,
+    before training being epoch 0."""
     student_batch: AtLeastOne | None = None
     """Synthetic images b per step of the student (none: all)."""
     learning_rate: Positive = 1000.0

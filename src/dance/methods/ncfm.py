@@ -57,7 +57,7 @@ from torch.nn import functional
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, NonNegative, Positive, configuration
 from dance.core.device import send
-from dance.core.errors import ConfigError, MissingExpertsError
+from dance.core.errors import MissingExpertsError
 from dance.core.rng import keyed_generator
 from dance.methods.base import METHODS, SHARED, CondensationTask, Condenser, PixelState, Tensors
 from dance.methods.dance import Encoders
@@ -120,6 +120,15 @@ class NCFMConfig:
     """Learning rate of the network that learns the scales of the frequencies."""
     sampler_momentum: Momentum = 0.5
     """Momentum of SGD on the network that learns the scales of the frequencies."""
+
+    def __post_init__(self) -> None:
+        """Refuse a number of frequencies that the sampling network cannot produce."""
+        least, count = 2 * _REPEATS, self.frequencies
+        if self.sampling == "learned" and (count < least or count % _REPEATS):
+            raise ValueError(
+                f"frequencies must be a multiple of {_REPEATS} from {least} on with sampling "
+                f"learned: got {count}"
+            )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -375,21 +384,6 @@ class NCFM(Condenser):
     Config = NCFMConfig
     config: NCFMConfig
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.01, "frequencies": 256}
-
-    def __init__(self, config: NCFMConfig) -> None:
-        """Refuse a number of frequencies that the sampling network cannot produce.
-
-        Raises:
-            ConfigError: the number is no multiple of the group size, or there is only one group.
-        """
-        super().__init__(config)
-        count = config.frequencies
-        least = 2 * _REPEATS if config.sampling == "learned" else 1
-        if count < least or (config.sampling == "learned" and count % _REPEATS):
-            must = f"a multiple of {_REPEATS} from {least} on" if least > 1 else "at least 1"
-            raise ConfigError(
-                f"options.frequencies must be {must} with sampling {config.sampling}: got {count}"
-            )
 
     def needs_experts(self) -> bool:
         """Experts are interpolated, and used for calibration."""

@@ -271,7 +271,7 @@ def _tiles(bench: Bench) -> list[tuple[str, str, str]]:
     if runs:
         found.append(("Condensed sets", format.count(len(runs)), "each a run directory"))
     if any(seconds):
-        found.append(("Longest build", format.seconds(max(seconds)), "experts and condensation"))
+        found.append(("Longest build", format.seconds(max(seconds)), "all before scoring"))
     found.append(("Without a result", format.count(len(lost)), "failed, or not run"))
     return found
 

@@ -101,7 +101,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
         part = f"{part}; {format.size(soft)} of it are soft labels"
     found.append(("Storage", format.size(run.condensed.storage_bytes()), part))
     if (build := build_seconds(run.costs)) is not None:
-        found.append(("Build time", format.seconds(build), "experts and condensation"))
+        found.append(("Build time", format.seconds(build), "all before scoring"))
     return found
 
 
@@ -158,6 +158,7 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
         ("Experts", format.seconds(costs.get("experts_seconds"))),
         ("Bank", format.seconds(costs.get("bank_seconds"))),
         ("Trajectories", format.seconds(costs.get("trajectories_seconds"))),
+        ("Initial images", format.seconds(costs.get("initial_seconds"))),
         ("Condensation", format.seconds(costs.get("condense_seconds"))),
         ("Soft labels", format.seconds(costs.get("labels_seconds"))),
         ("Seconds per step", format.seconds(costs.get("seconds_per_step"))),

@@ -24,7 +24,7 @@ from torch.optim.sgd import sgd
 
 ADAMW_BETAS = (0.9, 0.999)
 """PyTorch's decay rates of AdamW's two moments."""
-_EPSILON = 1e-8
+ADAMW_EPSILON = 1e-8
 """Added to AdamW's denominator, as PyTorch does."""
 
 
@@ -129,6 +129,6 @@ def adamw_step(
         beta2=betas[1],
         lr=learning_rate,
         weight_decay=weight_decay,
-        eps=_EPSILON,
+        eps=ADAMW_EPSILON,
         maximize=False,
     )

@@ -67,8 +67,8 @@ class TrainerConfig:
     gamma: Positive = 0.2
     """Factor on the learning rate at each milestone."""
     augmentation: Strategy = "color_crop_flip_scale_rotate"
-    """Operations of differentiable augmentation, whose parameters are drawn per image; empty:
-    none."""
+    """Operations of differentiable augmentation, whose parameters are drawn per image: names joined
+    by _, such as color_crop_cutout_flip_scale_rotate; empty: none."""
     cutmix: Probability = 0.5
     """Probability of CutMix per batch, from 0 to 1."""
     augmentation_mode: Literal["chain", "single", "none"] = "chain"

@@ -199,8 +199,8 @@ class TestBuildRun:
             build_run({"data": "digits", "method": "danse"})
 
     def test_places_are_named(self) -> None:
-        with pytest.raises(ConfigError, match=r"^run\.options\.iterations must be"):
-            build_run({"data": "digits", "options": {"iterations": "x"}}, "run")
+        with pytest.raises(ConfigError, match=r"^options\.iterations must be"):
+            build_run({"data": "digits", "options": {"iterations": "x"}})
 
 
 def test_recipes_are_registered_by_file() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dance.condensed.container import SUM_TOLERANCE
 from dance.condensed.imports import (
     IMPORTS,
     Foreign,
@@ -24,9 +25,6 @@ from dance.condensed.imports import (
     plain_tensor,
 )
 from dance.core.errors import DataError
-
-_SUM = 1e-3
-"""Largest difference of a sum of probabilities from 1."""
 
 
 def _parts(found: Found) -> dict[str, list[Path]]:
@@ -81,7 +79,7 @@ def _read(found: Found, experiment: int | None) -> Foreign:
         soft = as_tensor(found.values[parts["soft"][0]])
         labels = _classes_of(soft, len(images))
         sums = soft.double().sum(1)
-        logits = bool((soft < 0).any()) or bool(((sums - 1).abs() > _SUM).any())
+        logits = bool((soft < 0).any()) or bool(((sums - 1).abs() > SUM_TOLERANCE).any())
         kind = "logits, of which the softmax is stored" if logits else "probabilities"
         notes.append(f"its soft labels are {kind}")
     return Foreign(

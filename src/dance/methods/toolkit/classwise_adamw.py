@@ -19,8 +19,9 @@ import math
 
 import torch
 
-_B1, _B2, _EPSILON = 0.9, 0.999, 1e-8
-"""The defaults of PyTorch's AdamW."""
+from dance.training.optimisers import ADAMW_BETAS, ADAMW_EPSILON
+
+_B1, _B2 = ADAMW_BETAS
 
 
 class ClassAdamW:
@@ -87,6 +88,6 @@ class ClassAdamW:
         """Move some stored images by their moments, in the step of a class."""
         pixels, first, second = (tensor[rows] for tensor in self._tensors)
         number = self._done + turn + 1
-        denominator = second.sqrt().div_(math.sqrt(1 - _B2**number)).add_(_EPSILON)
+        denominator = second.sqrt().div_(math.sqrt(1 - _B2**number)).add_(ADAMW_EPSILON)
         pixels.mul_(1 - self.learning_rate * self._weight_decay)
         pixels.addcdiv_(first, denominator, value=-self.learning_rate / (1 - _B1**number))
