@@ -372,6 +372,9 @@ def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:
         found = [place for place in inner if name == _python_name(place[1].option.short)]
         found = found or [place for place in inner if name == place[1].name]
         if not found:
+            section, _, last = name.partition(".")
+            if section in top and last:
+                raise ConfigError(f'settings must be nested: give {section}={{"{last}": ...}}')
             known = {setting.name for _, setting in inner} | top
             raise ConfigError(f"unknown setting {name!r}{nearest(name, known)}")
         if len(found) > 1:

@@ -546,7 +546,8 @@ def _check(condensed: CondensedSet) -> None:
         _check_soft(condensed.soft_labels, len(condensed.targets()), len(classes))
     if bad := int((~torch.isfinite(pixels.detach())).sum()):
         raise ConfigError(
-            f"pixels must be finite: {bad} of {pixels.numel()} are not; the condensation diverged"
+            f"pixels must be finite: {bad} of {pixels.numel()} are not"
+            + ("; the condensation diverged" if condensed.origin == "made" else "")
         )
     levels, rows = condensed.pixel_range, condensed.source_rows
     if levels is not None:

@@ -511,13 +511,22 @@ GOOD = "file,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n"
         ("file,label\n0.png,\n1.png,b\n", "must have a label"),
         ("file,label\n0.png,1\n1.png,01\n", "written in one way.*'01' and '1'"),
         ("file,label\n0.png,cat\n1.png,cat \n", "written in one way.*'cat' and 'cat '"),
-        ('file,label\n"0.png,a\n', "cannot be read as a table"),
+        ('file,label\n"0.png,a\n', "quotes are closed: unexpected end of data in line 2"),
         ("file,label,split\n0.png,a,test\n1.png,b,test\n", "one train split: it has 'test'"),
     ],
 )
 def test_a_wrong_table_is_refused(text, said, tmp_path):
     with pytest.raises(DataError, match=said):
         load(str(listed(tmp_path / "set", text)), "train")
+
+
+def test_spaces_around_the_names_of_columns_do_not_count(tmp_path):
+    """As spreadsheets and hands write them."""
+    plain = load(str(listed(tmp_path / "plain", GOOD)), "train")
+    spaced = GOOD.replace("file,label", " file,  label ", 1)
+    assert spaced != GOOD
+    found = load(str(listed(tmp_path / "spaced", spaced)), "train")
+    assert found.labels.tolist() == plain.labels.tolist()
 
 
 def test_text_that_is_not_utf8_is_refused(tmp_path):

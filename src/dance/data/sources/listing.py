@@ -286,7 +286,7 @@ def _entries(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             delimiter = max(_DELIMITERS, key=head.count)
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = next(reader, [])
+            header = [name.strip() for name in next(reader, [])]
             if len(set(header)) < len(header):
                 raise DataError(f"{table} must have columns of different names: it has {header}")
             for cells in reader:
@@ -298,8 +298,13 @@ def _entries(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                         f"{where} must have {len(header)} cells, as the header: it has {len(cells)}"
                     )
                 yield where, dict(zip(header, cells, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} cannot be read as a table in UTF-8: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} must be text in UTF-8: {error}") from error
+    except csv.Error as error:
+        raise DataError(
+            f"{table} must be a table of comma-separated values, in which quotes are closed: "
+            f"{error} in line {reader.line_num}"
+        ) from error
 
 
 def _json(line: str, where: str) -> tuple[str, dict[str, Any]]:
