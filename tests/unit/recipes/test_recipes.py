@@ -11,7 +11,7 @@ from dance.core.config import settings, to_plain
 from dance.core.errors import ConfigError
 from dance.core.yaml_file import from_yaml
 from dance.data.known import KNOWN
-from dance.engine import build_run
+from dance.engine import RunConfig, build_run
 from dance.networks import build
 from dance.recipes import RECIPES, VARIANTS
 from dance.recipes.base import QUICK, Facts
@@ -120,6 +120,8 @@ def test_quick_changes_what_it_says_and_nothing_else() -> None:
     config = RECIPES.get("dance-cifar10-ipc10").config()
     changes = dict(VARIANTS.get("quick").changes(config, facts))
     assert (quick.pop("init"), full.pop("init")) == (changes.pop("init"), "first")
+    assert (changes.pop("precision"), full.pop("precision")) == ("auto", "float32")
+    assert quick.pop("precision") == RunConfig(data="cifar10", precision="auto").precision
     for section, changed in changes.items():
         assert {key: quick[section].pop(key) for key in changed} == changed
         for key in changed:
