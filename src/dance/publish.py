@@ -17,6 +17,7 @@ from dance.condensed.formats.whitening import FILE as WHITENING
 from dance.condensed.locations import RUN_FILE
 from dance.core import hub
 from dance.core.errors import ConfigError, DataError, nearest
+from dance.core.libraries import need_library
 from dance.core.progress import log
 from dance.data.known import KNOWN
 from dance.report.preview import draw
@@ -120,7 +121,7 @@ def upload(folder: Path, repository: str, *, private: bool, revision: str | None
             something else, or HF_HUB_OFFLINE is set.
         DataError: the hub refuses, or does not answer.
     """
-    library = hub.need_library("huggingface_hub", "dance push")
+    library = need_library("huggingface_hub", "hf", "dance push")
     if hub.is_offline():
         raise ConfigError(
             "dance push must reach the hub: HF_HUB_OFFLINE is set; unset it, or add --dry-run"

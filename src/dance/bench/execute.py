@@ -22,6 +22,7 @@ from dance.bench.plan import Cell
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import locked
 from dance.core.launch import usable_cores
+from dance.core.libraries import need_library
 from dance.core.progress import log
 
 LOGS = "logs"
@@ -130,13 +131,7 @@ class Slurm:
     def __init__(
         self, folder: Path, parameters: Mapping[str, Any], slots: int | None = None
     ) -> None:
-        try:
-            import submitit
-        except ImportError as error:
-            raise ConfigError(
-                "--slurm needs the package submitit, which is not installed: "
-                'pip install -c constraints.txt "dance[slurm]"'
-            ) from error
+        submitit = need_library("submitit", "slurm", "--slurm")
         self._submitit, self._folder = submitit, folder
         self.slots = slots or 64
         given = dict(parameters)

@@ -18,6 +18,7 @@ from dance.cli.options import Parser, add_json
 from dance.cli.output import print_json
 from dance.core import hub
 from dance.core.errors import ConfigError
+from dance.core.libraries import need_library
 
 
 def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
@@ -71,7 +72,7 @@ def run(parsed: argparse.Namespace) -> None:
         else:
             print(parsed.output)
         return
-    hub.need_library("huggingface_hub", "dance push")
+    need_library("huggingface_hub", "hf", "dance push")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "set"
         publish.write(parsed.target, parsed.repository, parsed.license, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from dance.condensed.score import Score, Scores, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
 from dance.core.files import check_path, checksum, locked, read_tensors, write_tensors
 from dance.core.format import plural, span
+from dance.core.libraries import check_library
 from dance.data import picture
 from dance.data.normalization import Normalization
 
@@ -267,11 +267,7 @@ class CondensedSet:
         Raises:
             ConfigError: the package ``datasets`` is not installed.
         """
-        if importlib.util.find_spec("datasets") is None:
-            raise ConfigError(
-                "to_hf() needs the package datasets, which is not installed: "
-                'pip install -c constraints.txt "dance[hf]"'
-            )
+        check_library("datasets", "hf", "to_hf()")
         from datasets import Dataset
         from datasets.table import InMemoryTable
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from dance.core.errors import ConfigError, DanceError, DataError
+from dance.core.errors import DanceError, DataError
 
 HUB = "https://huggingface.co"
 SECONDS = 4
@@ -50,24 +50,6 @@ def endpoint() -> str:
     It is read at every call; ``huggingface_hub`` reads it only when it is imported.
     """
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-
-
-def need_library(name: str, what: str) -> Any:
-    """Import a library of the extra ``hf``.
-
-    Args:
-        name: of the module.
-        what: that needs it, for the message.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    if importlib.util.find_spec(name) is None:
-        raise ConfigError(
-            f"{what} needs the package {name.replace('_', '-')}, which is not installed: "
-            "pip install -c constraints.txt 'dance[hf]'"
-        )
-    return importlib.import_module(name)
 
 
 def is_offline() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ from itertools import islice
 
 from dance.condensed import load_set
 from dance.core.config import flat
-from dance.core.errors import ConfigError
 from dance.core.files import read_json, write_json
+from dance.core.libraries import check_library
 from dance.core.progress import log
 from dance.engine.config import RunConfig, plain_settings
 from dance.engine.rundir import RunDirectory
@@ -27,12 +26,7 @@ def check_trackers(requested: str | Sequence[str]) -> tuple[str, ...]:
     each = (requested,) if isinstance(requested, str) else requested
     names = tuple(dict.fromkeys(each))
     for name in names:
-        package = TRACKERS.get(name).package
-        if importlib.util.find_spec(package) is None:
-            raise ConfigError(
-                f"--track {name} needs the package {package}, which is not installed: "
-                'pip install -c constraints.txt "dance[track]"'
-            )
+        check_library(TRACKERS.get(name).package, "track", f"--track {name}")
     return names
 
 

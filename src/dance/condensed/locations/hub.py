@@ -7,6 +7,7 @@ from pathlib import Path
 from dance.condensed.locations import RUN_FILE, SCHEMES, Scheme, SetFile
 from dance.core import hub
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.libraries import need_library
 from dance.core.progress import log
 
 FORM = "hf:owner/name[@revision]"
@@ -28,7 +29,7 @@ def find(rest: str) -> SetFile:
     location = f"hf:{rest}"
     if not hub.REPOSITORY.fullmatch(repository) or (at and not revision):
         raise ConfigError(f"a set of the hub must be given as {FORM}: got {location!r}")
-    library = hub.need_library("huggingface_hub", f"fetching {location}")
+    library = need_library("huggingface_hub", "hf", f"fetching {location}")
     alone = ""
     if hub.is_offline():
         alone = "HF_HUB_OFFLINE is set: unset it to download it"

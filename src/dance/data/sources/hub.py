@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from dance.core import hub
 from dance.core.errors import DataError
+from dance.core.libraries import check_library
 from dance.core.progress import log
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
@@ -115,10 +115,7 @@ def _fetch(repository: str, subset: str | None, offline: bool) -> dict[str, Any]
     Raises:
         DataError: the library is not installed, or the repository cannot be downloaded.
     """
-    if importlib.util.find_spec("datasets") is None:
-        raise DataError(
-            f"fetching hf:{repository} takes the datasets library: pip install 'dance[hf]'"
-        )
+    check_library("datasets", "hf", f"fetching hf:{repository}", DataError)
     how = " (offline)"
     if not offline:
         place = hub.place()
