@@ -106,7 +106,7 @@ def test_it_goes_back_and_finishes(
     assert [json.loads(line)["step"] for line in lines] == list(range(STEPS))
     assert len(SEEN) == times + 1
     assert read_json(place / "costs.json")["returns"] == times
-    assert f"went back to a good state {times} times" in made.provenance["notes"][-1]
+    assert f"went back to a good state {times} times" in made.notes[-1]
     messages = capsys.readouterr().err
     assert messages.count("going back to the last good state") == times
     assert "--options.learning_rate" in messages
@@ -146,7 +146,4 @@ def test_a_sound_run_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     place = run(config(times=0), tmp_path / "run")
     assert "returns" not in read_json(place / "costs.json")
     assert "going back" not in capsys.readouterr().err
-    assert not any(
-        "went back" in note
-        for note in load_set(place / "condensed.safetensors").provenance["notes"]
-    )
+    assert not any("went back" in note for note in load_set(place / "condensed.safetensors").notes)

@@ -127,7 +127,7 @@ def test_a_tracker_that_fails_is_one_line(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent", "needs the package no_such_package, which is not installed: pip install"),
+        ("absent", "needs the package no-such-package, which is not installed: pip install"),
         ("recordr", "unknown tracker 'recordr'; did you mean 'recorder'?"),
     ],
 )
