@@ -200,20 +200,7 @@ def evaluate(
     evaluation = {"protocol": protocol, "repeats": repeats, "epochs": epochs}
     given = {name: value for name, value in wanted.items() if value is not None}
     given["evaluation"] = {name: value for name, value in evaluation.items() if value is not None}
-    config = engine.scoring_run(load_set(file), {**given, "source": source})
-    found = engine.evaluate(
-        file,
-        config.evaluation,
-        config.networks,
-        source=config.source,
-        seed=config.seed,
-        device=config.device,
-        precision=config.precision,
-        data=given.get("data"),
-        labels=config.labels,
-        teacher=config.teacher,
-    )
-    return Scores(found)
+    return Scores(engine.evaluate_again(file, {**given, "source": source}))
 
 
 @_in_python

@@ -614,6 +614,12 @@ class TestEvaluate:
             evaluate(tmp_path, self.CONFIG, ["convnet"], source=DataConfig())
 
 
+def test_the_network_of_a_run_is_in_evaluation_mode_from_the_start() -> None:
+    """Batch norm would else make features depend on the batch until the first task is made."""
+    config = replace(CONFIG, network=replace(CONFIG.network, norm="batch"))
+    assert not any(module.training for module in prepare(config).network.modules())
+
+
 class TestEstimate:
     def test_phases_cost_something(self) -> None:
         config = replace(CONFIG, seed=77)  # no expert of this seed exists

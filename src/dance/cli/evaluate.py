@@ -62,23 +62,12 @@ def run(parsed: argparse.Namespace) -> None:
     target = condensed.locate(parsed.target)
     if parsed.output is not None:
         target = join().in_turn(partial(_copy, target, parsed.output))
-    config = engine.scoring_run(condensed.load_set(target), given)
-    check(config)
     if parsed.ranking:
+        config = engine.scoring_run(condensed.load_set(target), given)
+        check(config)
         _rank(target, config, given, as_json=parsed.json)
         return
-    scores = engine.evaluate(
-        target,
-        config.evaluation,
-        config.networks,
-        source=config.source,
-        seed=config.seed,
-        device=config.device,
-        precision=config.precision,
-        data=given.get("data"),
-        labels=config.labels,
-        teacher=config.teacher,
-    )
+    scores = engine.evaluate_again(target, given)
     if not join().is_rank_zero:
         return
     if parsed.json:

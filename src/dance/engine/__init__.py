@@ -5,7 +5,7 @@ from dance.engine.config import RunConfig, build_run
 from dance.engine.context import experts
 from dance.engine.cost import estimate
 from dance.engine.loop import run
-from dance.engine.stored import SCORING, evaluate, scoring_run
+from dance.engine.stored import SCORING, evaluate, evaluate_again, scoring_run
 
 __all__ = [
     "SCORING",
@@ -14,6 +14,7 @@ __all__ = [
     "build_run",
     "estimate",
     "evaluate",
+    "evaluate_again",
     "experts",
     "run",
     "scoring_run",

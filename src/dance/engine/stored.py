@@ -22,7 +22,7 @@ from dance.engine.config import RunConfig, build_run
 from dance.engine.context import local_device, named_network, network_for
 from dance.engine.portable import need_images
 from dance.engine.relabel import Relabeller
-from dance.engine.rules import check_largest
+from dance.engine.rules import check, check_largest
 from dance.engine.rundir import RunDirectory
 from dance.engine.scoring import asked_for, row_checkpoints, store_labels, store_scores
 from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
@@ -319,6 +319,28 @@ def scoring_run(condensed: CondensedSet, given: Mapping[str, Any]) -> RunConfig:
     plain["source"] = to_plain(recorded_source(condensed, other_data="data" in given))
     plain["data"] = str(condensed.provenance.get("dataset", ""))
     return build_run(merge(plain, dict(given)))
+
+
+def evaluate_again(target: SetFile, given: Mapping[str, Any]) -> list[Score]:
+    """Score a stored set as its run did, but for the settings that are given.
+
+    Arguments and errors are those of :func:`scoring_run`, scores and their storage those of
+    :func:`evaluate`.
+    """
+    config = scoring_run(load_set(target), given)
+    check(config)
+    return evaluate(
+        target,
+        config.evaluation,
+        config.networks,
+        source=config.source,
+        seed=config.seed,
+        device=config.device,
+        precision=config.precision,
+        data=given.get("data"),
+        labels=config.labels,
+        teacher=config.teacher,
+    )
 
 
 def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> DataConfig:

@@ -188,6 +188,7 @@ def test_a_last_image_alone_is_left_out_with_batch_norm(norm, batches) -> None:
     seen = trainer.train_epoch(lambda: steps.append(trainer._step))
     assert len(steps) == batches
     right = seen.accuracy[0] * (9 if batches == 3 else 8)
+    assert right > 0.5  # else the number of images does not matter
     assert right == pytest.approx(round(right), abs=1e-4)
 
 
