@@ -212,11 +212,11 @@ def packages() -> dict[str, list[Path]]:
 def package(name: str, modules: list[Path]) -> str:
     """The page of a package: every module with the public members that it defines."""
     parts = [f"---\nsearch:\n  boost: 0.5\n---\n\n# dance.{name}"]
-    described = {full.rpartition(".")[2] for full in public().values()}
+    described = set(public().values())
     for path in modules:
         place = path.relative_to(ROOT / "src").with_suffix("").parts
         module = ".".join(part for part in place if part != "__init__")
-        members = [member for member in _defined(path) if member not in described]
+        members = [one for one in _defined(path) if f"{module}.{one}" not in described]
         heading = module != f"dance.{name}"
         parts.append(
             f"::: {module}\n    options:\n      show_root_heading: {heading}\n"
