@@ -21,6 +21,8 @@ _COPY_BYTES = 256 << 20
 """Size of the buffer that is copied; it is larger than the caches."""
 _SECONDS = 0.1
 """For how long one operation is repeated."""
+_MOST_SECONDS = 1.0
+"""Products that would take longer are not measured."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -50,7 +52,11 @@ def ceilings(device: torch.device) -> dict[str, dict[str, float]]:
     """
     rates = {}
     for name, dtype in _DTYPES.items():
-        products = {size: _product(size, dtype, device) for size in _MATRIX_SIZES[device.type]}
+        products: dict[int, float] = {}
+        for size in _MATRIX_SIZES[device.type]:
+            if products and 2 * size**3 > _MOST_SECONDS * max(products.values()):
+                break  # this type has no instructions here, and smaller products say as much
+            products[size] = _product(size, dtype, device)
         size = max(products, key=products.__getitem__)
         rates[name] = {
             "flops": products[size],
