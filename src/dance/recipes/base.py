@@ -10,6 +10,19 @@ from dance.core.registry import Registry
 from dance.core.yaml_file import to_yaml
 from dance.engine import RunConfig
 
+LOW_RESOLUTION = 64
+"""Largest resolution in pixels that papers call low; larger images have settings of their own."""
+DIVISIBLE_RESOLUTION = 16
+"""Smallest resolution in pixels of images that are divided into cells, since cells of a few pixels
+are not recognisable. No paper reports smaller images, so other settings for them are ours, too."""
+
+
+def factor_for(resolution: int) -> int:
+    """The factor at which images of a resolution are stored: 3 for large ones, 2, or 1."""
+    if resolution > LOW_RESOLUTION:
+        return 3
+    return 2 if resolution >= DIVISIBLE_RESOLUTION else 1
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -16,20 +16,25 @@ from dance.data.known import KNOWN
 from dance.engine import RunConfig, build_run
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS, VARIANTS, Facts, Variant
+from dance.recipes.base import (
+    DIVISIBLE_RESOLUTION,
+    LOW_RESOLUTION,
+    QUICK,
+    SETTINGS,
+    VARIANTS,
+    Facts,
+    Variant,
+    factor_for,
+)
 from dance.recipes.measured import measured_recipe
 from dance.recipes.published import table
 from dance.recipes.quick import at_least_steps, is_tiny
 from dance.recipes.rows import add, recipe_name
 
 _PAPER = "DANCE (Zhang et al., IJCAI 2024)"
-_SMALL = 64
-"""Largest resolution in pixels that the paper calls low."""
-_TINY = 16
-"""Resolution in pixels below which images are not divided into cells, since cells of a few pixels
-are not recognisable, and the learning rate of the pixels is lower: with the published one, pixels
-of the digits exceed [0,1] by twice its width."""
-
+_SMALLEST_RATE = 0.001
+"""Learning rate of the pixels of images that are not divided: with the published one, pixels of the
+digits exceed [0,1] by twice its width."""
 _UNPUBLISHED = {"digits": (1, 10)}
 """Data sets that no paper reports, and their images per class."""
 
@@ -44,13 +49,13 @@ def dance_config(data: str, ipc: int, resolution: int) -> RunConfig:
         resolution: H = W of the images in pixels.
     """
     settings = METHODS.get("dance").Config
-    if resolution > _SMALL:
-        experts = ExpertConfig(epochs=80, batch_size=128)
-        options = settings(learning_rate=0.1)
-        return RunConfig(data=data, ipc=ipc, factor=3, experts=experts, options=options)
-    if resolution < _TINY:
-        return RunConfig(data=data, ipc=ipc, factor=1, options=settings(learning_rate=0.001))
-    return RunConfig(data=data, ipc=ipc, factor=2, options=settings())
+    experts, options = ExpertConfig(), settings()
+    if resolution > LOW_RESOLUTION:
+        experts, options = ExpertConfig(epochs=80, batch_size=128), settings(learning_rate=0.1)
+    elif resolution < DIVISIBLE_RESOLUTION:
+        options = settings(learning_rate=_SMALLEST_RATE)
+    factor = factor_for(resolution)
+    return RunConfig(data=data, ipc=ipc, factor=factor, experts=experts, options=options)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ _FAST_TINY = {"count": 5, "epochs": 60}
 
 def _was_screened(facts: Facts) -> bool:
     """Whether short runs of images of this resolution were compared."""
-    return not is_tiny(facts.data) and _TINY <= facts.resolution <= _SMALL
+    return not is_tiny(facts.data) and factor_for(facts.resolution) == 2
 
 
 @QUICK.register("dance")

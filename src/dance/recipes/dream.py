@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS, always
-from dance.recipes.idc import KNOWN_DATA, factor_for, scaled_options
+from dance.recipes.base import QUICK, SETTINGS, always, factor_for
+from dance.recipes.idc import KNOWN_DATA, scaled_options
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 _TINY_IMAGENET = {"real_batch": 64, "network_batch": 64, "network_images": 1000}

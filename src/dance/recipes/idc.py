@@ -14,7 +14,14 @@ from typing import Any
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
-from dance.recipes.base import QUICK, SETTINGS, always
+from dance.recipes.base import (
+    DIVISIBLE_RESOLUTION,
+    LOW_RESOLUTION,
+    QUICK,
+    SETTINGS,
+    always,
+    factor_for,
+)
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
 KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
@@ -40,23 +47,16 @@ _LARGE: Mapping[str, Any] = {
 _LARGE_NETWORK = NetworkConfig(name="resnet_ap10")
 _BOUND = 20
 """Images per class from which large images are decoded at several factors while condensing."""
-_SMALL, _TINY = 64, 16
-"""Largest resolution of small images; smallest resolution of images that are shrunk to cells."""
-_TINY_RATE = 0.05
-"""Learning rate for images below 16 pixels, which no paper uses; with the published one, their
+_SMALLEST_RATE = 0.05
+"""Learning rate for images that are not divided, which no paper uses; with the published one, their
 distance does not decrease."""
 
 
 def scaled_options(resolution: int) -> dict[str, Any]:
-    """Settings for images below 16 pixels, for IDC and DREAM; empty for larger ones."""
-    if resolution >= _TINY:
+    """Settings for images that are not divided, for IDC and DREAM; empty for larger ones."""
+    if resolution >= DIVISIBLE_RESOLUTION:
         return {}
-    return {"learning_rate": _TINY_RATE, "reference_resolution": resolution}
-
-
-def factor_for(resolution: int) -> int:
-    """The factor: 3 for large images, 2 for small ones, 1 for very small ones."""
-    return 3 if resolution > _SMALL else 2 if resolution >= _TINY else 1
+    return {"learning_rate": _SMALLEST_RATE, "reference_resolution": resolution}
 
 
 @SETTINGS.register("idc")
@@ -72,7 +72,7 @@ def idc_config(data: str, ipc: int, resolution: int) -> RunConfig:
     changes = scaled_options(resolution) | dict(KNOWN_DATA.get(data, {}))
     if data == "mnist":
         changes |= _MNIST
-    if resolution > _SMALL:
+    if resolution > LOW_RESOLUTION:
         changes, network = dict(_LARGE), _LARGE_NETWORK
         if ipc >= _BOUND:
             changes["decoding"] = "bound"

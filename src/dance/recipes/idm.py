@@ -15,7 +15,7 @@ from typing import Any
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
-from dance.recipes.base import QUICK, SETTINGS, always
+from dance.recipes.base import LOW_RESOLUTION, QUICK, SETTINGS, always, factor_for
 from dance.recipes.rows import (
     augmentation_for,
     by_own_statistics,
@@ -51,8 +51,6 @@ _LARGE: Mapping[str, Any] = {
     "meter_interval": 1000,
 }
 """For images above 64 pixels: the commands of a set of 100 classes of ImageNet at 224 pixels."""
-_SMALL, _TINY = 64, 16
-"""Largest resolution of small images; smallest resolution of images that are shrunk to quarters."""
 _TINY_DEPTH = 3
 """Blocks of the ConvNet for TinyImageNet, for which other methods use 4."""
 
@@ -68,7 +66,7 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """
     known = _COMMANDS.get(data, {10: {}, 50: _COMMANDS["cifar10"][50]})
     row = dict(known[min(known, key=lambda number: abs(number - ipc))])
-    if data not in _COMMANDS and resolution > _SMALL:
+    if data not in _COMMANDS and resolution > LOW_RESOLUTION:
         row = dict(_LARGE)
     options = METHODS.get("idm").Config(**row)
     options = replace(options, augmentation=augmentation_for(data, options.augmentation))
@@ -77,7 +75,7 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
         data=data,
         method="idm",
         ipc=ipc,
-        factor=2 if resolution >= _TINY else 1,
+        factor=min(2, factor_for(resolution)),
         init="collage",
         network=NetworkConfig(depth=depth),
         options=options,

@@ -12,14 +12,13 @@ from typing import Any
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import SETTINGS
+from dance.recipes.base import DIVISIBLE_RESOLUTION, SETTINGS
 from dance.recipes.dance import dance_config
 from dance.recipes.rows import by_protocol, published_rows, without_experts
 
-_TINY_RESOLUTION = 16
-"""Smallest resolution for which the learning rate was chosen on CIFAR-10."""
-_TINY: Mapping[str, Any] = {"learning_rate": 0.1}
-"""Settings for smaller images, chosen on held-out training images of the digits."""
+_SMALLEST: Mapping[str, Any] = {"learning_rate": 0.1}
+"""Settings for images that are not divided, chosen on held-out training images of the digits; the
+defaults were chosen on CIFAR-10."""
 
 
 @SETTINGS.register("m3d")
@@ -32,7 +31,7 @@ def m3d_config(data: str, ipc: int, resolution: int) -> RunConfig:
         resolution: H = W of the images in pixels.
     """
     config = dance_config(data, ipc, resolution)
-    options = METHODS.get("m3d").Config(**(_TINY if resolution < _TINY_RESOLUTION else {}))
+    options = METHODS.get("m3d").Config(**(_SMALLEST if resolution < DIVISIBLE_RESOLUTION else {}))
     return without_experts(replace(config, method="m3d", options=options))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from dance.engine import RunConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS, always
+from dance.recipes.base import LOW_RESOLUTION, QUICK, SETTINGS, always
 from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
 
 _TINY_RATES = {"learning_rate": 10_000.0, "step_size_learning_rate": 1e-4}
@@ -60,8 +60,8 @@ _DIGITS: Mapping[int, Mapping[str, Any]] = {
 }
 """Chosen for this library: with the published learning rate, the pixels of these small images leave
 their range by far."""
-_SMALL, _MEDIUM = 32, 64
-"""Largest resolutions in pixels for the settings without whitening, and for TinyImageNet's."""
+_UNWHITENED = 32
+"""Largest resolution in pixels for the settings without whitening."""
 
 
 @SETTINGS.register("mtt")
@@ -93,9 +93,9 @@ def _rows(data: str, resolution: int) -> Mapping[int, Mapping[str, Any]]:
     known = {"cifar10": _CIFAR10, "cifar100": _CIFAR100, "digits": _DIGITS}
     if data in known:
         return known[data]
-    if resolution <= _SMALL:
+    if resolution <= _UNWHITENED:
         return _PLAIN
-    return _TINY if resolution <= _MEDIUM else _IMAGENET
+    return _TINY if resolution <= LOW_RESOLUTION else _IMAGENET
 
 
 for _source in ("mtt", "dance_table_2"):

@@ -15,20 +15,14 @@ from dataclasses import replace
 from dance.engine import RunConfig
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
-from dance.recipes.base import QUICK, SETTINGS, always
-from dance.recipes.dance import dance_config
+from dance.recipes.base import LOW_RESOLUTION, QUICK, SETTINGS, always, factor_for
 from dance.recipes.published import table
 from dance.recipes.rows import add, by_protocol
-
-_LARGE = 64
-"""Resolution in pixels above which experts are trained for more epochs."""
 
 
 @SETTINGS.register("ncfm")
 def ncfm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """NCFM as released for images of ``resolution`` pixels, at factor 2 also for 128 pixels.
-
-    Images that DANCE does not divide into cells, because they are too small, are not divided.
 
     Args:
         data: name or path.
@@ -38,8 +32,10 @@ def ncfm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     options = METHODS.get("ncfm").Config()
     if data == "cifar100" and ipc == 10:
         options = replace(options, optimiser="sgd", learning_rate=0.01)
-    experts = ExpertConfig(count=20, epochs=80 if resolution > _LARGE else 60, batch_size=128)
-    factor = min(2, dance_config(data, ipc, resolution).factor)
+    experts = ExpertConfig(
+        count=20, epochs=80 if resolution > LOW_RESOLUTION else 60, batch_size=128
+    )
+    factor = min(2, factor_for(resolution))
     return RunConfig(
         data=data, method="ncfm", ipc=ipc, factor=factor, experts=experts, options=options
     )
