@@ -289,7 +289,7 @@ class CondensedSet:
             decoded: the decoded images instead of the stored images.
         """
         unit = self.decode()[0] if decoded else self._unit()
-        return (unit.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+        return picture.to_bytes(unit)
 
     def eight_bit(self) -> CondensedSet:
         """The same set with each pixel rounded to one of 256 levels, so that its file uses 8 bits.

@@ -1,4 +1,4 @@
-"""Images of several classes as one picture, and as HTML for notebooks."""
+"""Images as 8-bit pictures: one, many in one picture, as files and as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Sequence
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,29 @@ _LEAST_CELL = 48
 _GAP = 2
 MOST_COLUMNS = 20
 """Largest number of classes that a picture shows, unless more are asked for."""
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Float images in unit space as uint8, clamped and rounded, on the CPU; any shape."""
+    return (images.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_pillow(image: Tensor) -> Image.Image:
+    """A (C, S, S) uint8 tensor, C 1 or 3, as a grey or RGB picture."""
+    array = image.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def as_png(picture: Image.Image, optimize: bool = False) -> bytes:
+    """A picture as the content of a PNG file.
+
+    Args:
+        picture: to encode.
+        optimize: whether to spend time for a smaller file.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=optimize)
+    return buffer.getvalue()
 
 
 def grid(classes: Sequence[Tensor]) -> Image.Image:
@@ -30,9 +54,8 @@ def grid(classes: Sequence[Tensor]) -> Image.Image:
     picture = Image.new("RGB", size, "white")
     for column, images in enumerate(classes):
         for row, image in enumerate(images):
-            array = image.permute(1, 2, 0).contiguous().numpy()
-            tile = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-            enlarged = tile.convert("RGB").resize((cell, cell), Image.Resampling.NEAREST)
+            tile = to_pillow(image).convert("RGB")
+            enlarged = tile.resize((cell, cell), Image.Resampling.NEAREST)
             picture.paste(enlarged, (column * (cell + _GAP), row * (cell + _GAP)))
     return picture
 
@@ -45,9 +68,7 @@ def as_html(caption: str, picture: Image.Image, classes: Sequence[str]) -> str:
         picture: to show.
         classes: names of its columns.
     """
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    uri = "data:image/png;base64," + base64.b64encode(as_png(picture)).decode("ascii")
     names = html.escape(", ".join(classes))
     return (
         f'<p>{html.escape(caption)}</p><img alt="one column for each class: {names}" '

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dance.core import format
-from dance.report.pictures import data_uri, eight_bit, encoded, sheet
+from dance.data.picture import to_bytes
+from dance.report.pictures import data_uri, encoded, sheet
 from dance.report.record import Run
 from dance.report.tables import Bar
 
@@ -94,7 +95,7 @@ def _cards(run: Run) -> tuple[tuple[str, tuple[Card, ...]], ...]:
     by_class: dict[int, list[int]] = {}
     for place, row in enumerate(found.shown.tolist()):
         by_class.setdefault(int(labels[row]), []).append(place)
-    decoded = {label: eight_bit(condensed.decode([label])[0]) for label in by_class}
+    decoded = {label: to_bytes(condensed.decode([label])[0]) for label in by_class}
     for each, quality in _PLANS:
         classes = []
         for label, places in by_class.items():

@@ -7,13 +7,13 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from dance.condensed import CondensedSet
 from dance.condensed.decoders.identity import IDENTITY
 from dance.core import format
+from dance.data.picture import as_png, to_bytes, to_pillow
 
 _MOST_CHARACTERS = 800_000
 """Largest size of all images of a page, so that the page has about 1 MB at most."""
@@ -134,7 +134,7 @@ def _sample(
         decoded: tuple[str, ...] = ()
         if decoded_per_class:  # one class at a time bounds the memory
             images = condensed.decode([label])[0][:decoded_per_class]
-            decoded = _encode(eight_bit(images), quality)
+            decoded = _encode(to_bytes(images), quality)
         pictures = ClassPictures(
             name=condensed.classes[label],
             before=_encode(before[stored], quality) if before is not None else (),
@@ -160,17 +160,6 @@ def _sample(
     )
 
 
-def eight_bit(images: Tensor) -> Tensor:
-    """Float images in unit space as uint8, clamped and rounded, on the CPU; any shape."""
-    return (images.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def to_pillow(image: Tensor) -> Image.Image:
-    """A (C, S, S) uint8 tensor as a grey or RGB picture."""
-    array = image.permute(1, 2, 0).contiguous().numpy()
-    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
-
-
 def data_uri(image: Tensor, quality: int | None = None) -> str:
     """A (C, S, S) uint8 tensor as ``data:image/…;base64,…``.
 
@@ -185,13 +174,13 @@ def data_uri(image: Tensor, quality: int | None = None) -> str:
 
 def encoded(picture: Image.Image, quality: int | None = None) -> str:
     """A picture as ``data:image/…;base64,…``, in PNG or in WebP of a quality from 0 to 100."""
-    buffer = io.BytesIO()
     if quality is None:
-        picture.save(buffer, format="PNG", optimize=True)
+        kind, content = "png", as_png(picture, optimize=True)
     else:
+        buffer = io.BytesIO()
         picture.save(buffer, format="WEBP", quality=quality)
-    kind = "png" if quality is None else "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+        kind, content = "webp", buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def sheet(images: Sequence[Tensor], columns: int, most: int = _LARGEST) -> Image.Image:

@@ -9,7 +9,8 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from dance.core import format
-from dance.report.pictures import PIXELATED_UP_TO, chosen_classes, to_pillow
+from dance.data.picture import to_pillow
+from dance.report.pictures import PIXELATED_UP_TO, chosen_classes
 from dance.report.record import Run
 from dance.report.summary import label, title
 from dance.report.tables import headline, mean_std

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure as Picture
 from PIL import Image
+from torch import Tensor
 
 from dance.bench.figures import FIGURES, Figure, Finished, Row
 from dance.bench.figures.chart import framed, grouped
 from dance.condensed import load_set
 from dance.core.config import AtLeastOne, configuration
 from dance.core.format import plural, square
+from dance.data.picture import as_png, to_pillow
 
 _CELL = 128
 """Width of an image in pixels, about."""
@@ -51,7 +53,7 @@ def measure(bench: Finished) -> list[Row]:
         count = min(total, bench.settings.classes)
         for x, label in enumerate(place * total // count for place in range(count)):
             shown = images[content.rows(label)][: bench.settings.images]
-            for y, image in enumerate(shown.permute(0, 2, 3, 1).numpy()):
+            for y, image in enumerate(shown):
                 rows.append(
                     {
                         "data": cell.config.data, "ipc": cell.config.ipc,
@@ -107,12 +109,9 @@ def montage(rows: Sequence[Row]) -> npt.NDArray[np.uint8]:
     return grid
 
 
-def _png(image: npt.NDArray[np.uint8]) -> str:
-    """An image (S,S,C) uint8 as PNG in base64."""
-    buffer = io.BytesIO()
-    array = image[:, :, 0] if image.shape[2] == 1 else image
-    Image.fromarray(array).save(buffer, format="PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+def _png(image: Tensor) -> str:
+    """An image (C,S,S) uint8 as PNG in base64."""
+    return base64.b64encode(as_png(to_pillow(image), optimize=True)).decode("ascii")
 
 
 def _image(text: str) -> Image.Image:

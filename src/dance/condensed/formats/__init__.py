@@ -21,6 +21,7 @@ from dance.core.files import check_path, permitted, write_atomic
 from dance.core.format import plural
 from dance.core.progress import log
 from dance.core.registry import Registry
+from dance.data.picture import to_bytes
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Content:
 
     def to_uint8(self) -> Tensor:
         """The images clamped to [0, 1] and rounded, (n, C, S, S) uint8."""
-        return _to_uint8(self.images)
+        return to_bytes(self.images)
 
     def inputs(self) -> Tensor:
         """The images as network input, (n, C, S, S) float32; those of a set that has it exactly."""
@@ -188,7 +189,7 @@ def content_of(condensed: CondensedSet, stored_images: bool = False) -> Content:
     decoder = condensed.decoder if stored_images else IDENTITY
     images, labels = condensed.stored_images() if stored_images else condensed.decode()
     images, labels = images.detach().cpu(), labels.cpu()
-    change = _to_uint8(images).double() / 255 - images
+    change = to_bytes(images).double() / 255 - images
     rounding = Rounding(
         largest=float(change.abs().max()),
         rms=float(change.square().mean().sqrt()),
@@ -231,10 +232,6 @@ def _lost(condensed: CondensedSet, content: Content, format_: Format) -> str:
         parts += ["the soft labels"] if condensed.soft_labels is not None else []
         parts += ["the learned learning rate"] if condensed.learning_rate is not None else []
     return f"class folders hold images only: {' and '.join(parts)}" if parts else ""
-
-
-def _to_uint8(images: Tensor) -> Tensor:
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def check_free(place: Path, is_folder: bool, kind: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
-from PIL import Image
 from torch import Tensor
 
 from dance.core.progress import track
+from dance.data.picture import as_png, to_pillow
 
 
 def encode(images: Tensor) -> Iterator[bytes]:
@@ -18,8 +17,6 @@ def encode(images: Tensor) -> Iterator[bytes]:
         images: (n, C, S, S) uint8, C 1 (grey) or 3 (RGB).
     """
     with track("writing images", len(images), "images") as task:
-        for image in images.permute(0, 2, 3, 1).numpy():
-            buffer = io.BytesIO()
-            Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(buffer, "PNG")
-            yield buffer.getvalue()
+        for image in images:
+            yield as_png(to_pillow(image))
             task.advance()
