@@ -535,7 +535,7 @@ def write_files(
     writer.writeheader()
     writer.writerows(rows)
     write_text(base.with_suffix(".csv"), text.getvalue())
-    write_text(base.with_suffix(".tex"), _latex(brief))
+    write_text(base.with_suffix(".tex"), format.latex_tables(brief))
     data = pyarrow.Table.from_pylist(rows, schema)
     write_atomic(base.with_suffix(".parquet"), lambda place: parquet.write_table(data, place))
     return [base.with_suffix(f".{kind}") for kind in ("md", "csv", "parquet", "tex", "json")]
@@ -565,18 +565,3 @@ def budget_lines(plan: Bench) -> list[str]:
             "",
         ]
     return lines
-
-
-def _latex(brief: Sequence[Table]) -> str:
-    """The tables in LaTeX, with ``booktabs``."""
-    lines = ["% \\usepackage{booktabs}"]
-    for each in brief:
-        kinds = "".join("r" if name.startswith(">") else "l" for name in each.columns)
-        heads = [format.latex(name.lstrip(">").capitalize()) for name in each.columns]
-        lines += [f"% {format.plain(each.title)}", f"\\begin{{tabular}}{{{kinds}}}", "\\toprule"]
-        lines += [" & ".join(heads) + " \\\\", "\\midrule"]
-        for row in each.rows:
-            cells = [format.latex(format.plain(cell)).replace("±", "$\\pm$") for cell in row]
-            lines.append(" & ".join(cells) + " \\\\")
-        lines += ["\\bottomrule", "\\end{tabular}", ""]
-    return "\n".join(lines)

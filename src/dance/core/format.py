@@ -18,6 +18,8 @@ _GAP = "\N{NO-BREAK SPACE}"
 _TEX = {
     "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_",
     "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "±": "$\\pm$", "\N{MINUS SIGN}": "$-$", "\N{MULTIPLICATION SIGN}": "$\\times$",
+    ABSENT: "--", _GAP: "~", "\N{NARROW NO-BREAK SPACE}": "\\,",
 }  # fmt: skip
 
 
@@ -59,6 +61,30 @@ class Table:
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
         return f"<table>{title}{head}{rows}</table>{note}"
 
+    def latex(self) -> str:
+        r"""A ``tabular`` of LaTeX in the style of ``booktabs``, the title as a comment.
+
+        >>> print(Table("Scores", ("name", ">%"), [("a_b", "50.1 ± 0.2")]).latex())
+        % Scores
+        \begin{tabular}{lr}
+        \toprule
+        name & \% \\
+        \midrule
+        a\_b & 50.1 $\pm$ 0.2 \\
+        \bottomrule
+        \end{tabular}
+        """
+
+        def line(cells: Iterable[str]) -> str:
+            return " & ".join(map(latex, cells)) + r" \\"
+
+        kinds = "".join("r" if column.startswith(">") else "l" for column in self.columns)
+        head = line(column.lstrip("<>") for column in self.columns)
+        return "\n".join(
+            [f"% {plain(self.title)}", rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head,
+             r"\midrule", *map(line, self.rows), r"\bottomrule", r"\end{tabular}"]
+        )  # fmt: skip
+
 
 def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     r"""Lines of Markdown of a table without title; arguments as of :class:`Table`.
@@ -77,10 +103,15 @@ def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list
 def latex(text: str) -> str:
     r"""Text with the special characters of LaTeX escaped.
 
-    >>> latex("50 % of a_b")
-    '50 \\% of a\\_b'
+    >>> latex("50 % of a_b"), latex(count(50000))
+    ('50 \\% of a\\_b', '50\\,000')
     """
     return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+def latex_tables(tables: Iterable[Table]) -> str:
+    """The content of a LaTeX file with tables, and the package that they need."""
+    return "\n\n".join(["% \\usepackage{booktabs}", *(table.latex() for table in tables)]) + "\n"
 
 
 def plain(text: str) -> str:

@@ -72,6 +72,11 @@ class Table:
         size = format.size(self.bytes_per_class)
         return f"{self.data}, {self.network}, {self.setting}, {size} per class"
 
+    def shown(self) -> format.Table:
+        """The table as text."""
+        columns = ("run", "method", ">last epoch %", ">networks", ">difference, points", "<")
+        return format.Table(self.title, columns, [_cells(row) for row in self.rows], _INTERVALS)
+
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
@@ -102,11 +107,7 @@ class Comparison:
     def shown(self) -> list[format.Table]:
         """The tables of scores, of costs, and of the settings that differ, as text."""
         names = tuple(self.runs)
-        columns = ("run", ">last epoch %", ">networks", ">difference, points", "<")
-        found = [
-            format.Table(table.title, columns, [_cells(row) for row in table.rows], _INTERVALS)
-            for table in self.tables
-        ]
+        found = [table.shown() for table in self.tables]
         found.append(format.Table("", ("cost", *names), [(what, *row) for what, row in self.costs]))
         if self.settings:
             rows = [(what, *values) for what, values in self.settings]
@@ -160,7 +161,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     gap = "" if row.gap is None else f"{100 * row.gap.mean:+.1f}"
     if row.gap is not None:
         gap += f" ({100 * row.gap.low:+.1f} to {100 * row.gap.high:+.1f})"
-    return row.name, str(row.score.last), str(row.score.repeats), gap, row.verdict
+    score = row.score
+    return row.name, score.label, str(score.last), str(score.repeats), gap, row.verdict
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -246,35 +248,7 @@ def as_csv(comparison: Comparison) -> str:
 
 def as_latex(comparison: Comparison) -> str:
     """A ``booktabs`` table for each group of scores."""
-    lines = ["% \\usepackage{booktabs}"]
-    for table in comparison.tables:
-        lines += [
-            f"% {table.title}",
-            "\\begin{tabular}{llrrr}",
-            "\\toprule",
-            "Run & Method & Accuracy (\\%) & Networks & Difference (95\\,\\%) \\\\",
-            "\\midrule",
-        ]
-        for row in table.rows:
-            last, gap = row.score.last, row.gap
-            accuracy = f"${100 * last.mean:.1f} \\pm {100 * last.std:.1f}$"
-            if row.score.repeats == 1:
-                accuracy = f"${100 * last.mean:.1f}$"
-            shown = (
-                "--"
-                if gap is None
-                else (f"${100 * gap.mean:+.1f}$ [${100 * gap.low:+.1f}$, ${100 * gap.high:+.1f}$]")
-            )
-            cells = (
-                format.latex(row.name),
-                format.latex(row.score.label),
-                accuracy,
-                str(row.score.repeats),
-                shown,
-            )
-            lines.append(" & ".join(cells) + " \\\\")
-        lines += ["\\bottomrule", "\\end{tabular}", ""]
-    return "\n".join(lines)
+    return format.latex_tables(table.shown() for table in comparison.tables)
 
 
 def _shown(value: object) -> str:
