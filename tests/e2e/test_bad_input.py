@@ -174,6 +174,11 @@ class TestWords:
             (["condense", "/not/there"], ["unknown data set '/not/there'", "no such path"]),
             (["condens", "digits"], ["unknown command 'condens'", "did you mean 'condense'"]),
             (["--verison"], ["unknown option '--verison'"]),
+            (
+                ["condense", "digits", "--method", "dm", "--options.bank_draws", "9"],
+                ["unknown setting 'options.bank_draws' of dm: it is one of dance;"],
+            ),
+            (["bench"], ["the following arguments are required: WHAT;"]),
             (["list", "method"], ["unknown kind 'method'", "did you mean 'methods'"]),
             (["show", "dance-cifar10-ipc11"], ["did you mean 'dance-cifar10-ipc1"]),
             (["show"], ["NAME"]),
@@ -198,6 +203,10 @@ class TestWords:
         [
             ("experts: {epoch: 6}", ["'experts.epoch'", "did you mean 'epochs'"]),
             ("ipc: ten", ["ipc must be a whole number: got 'ten'"]),
+            (
+                "method: dm\noptions: {calibration_weight: 2}",
+                ["unknown setting 'options.calibration_weight' of dm: it is one of dance, "],
+            ),
             ("ipc: 1\nipc: 2", [":2: ", "the key 'ipc' is given twice"]),
             ("ipc: [1\n", ["must be YAML"]),
             ("x: !!python/object/apply:os.system [true]", [":1: must be YAML"]),

@@ -134,7 +134,8 @@ def test_the_umask_holds_for_all_that_is_written(
     ],
 )
 def test_an_interrupt_before_the_work(module: str, words: list[str]) -> None:
-    program = _INTERRUPTED_AT.format(module=module, words=words)
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += _INTERRUPTED_AT.format(module=module, words=words)
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )

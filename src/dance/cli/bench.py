@@ -48,6 +48,7 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "data",
         metavar="DATA",
         nargs="*",
+        default=(),
         help="names or paths of data sets, as for condense (default of speed: digits, and cifar10 "
         "and cifar100 if they are found)",
     )

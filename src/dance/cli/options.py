@@ -17,7 +17,7 @@ from dance.condensed.locations import forms
 from dance.core.config import Setting, from_text, nested, settings
 from dance.core.errors import ConfigError, nearest
 from dance.core.format import plural
-from dance.engine import RunConfig
+from dance.engine import RunConfig, check_options
 from dance.recipes import VARIANTS
 from dance.recipes.resolve import generic, method_of, resolve
 
@@ -47,6 +47,8 @@ class Parser(argparse.ArgumentParser):
         self._positionals.title = "arguments"
         self.rare: list[argparse.Action] = []
         """Options that the help lists only if everything is asked for."""
+        self.method = ""
+        """Name of the method that has the ``--options.*``; empty if there are none."""
 
     def format_usage(self) -> str:
         """One line, without the options, which the help lists."""
@@ -81,6 +83,8 @@ class Parser(argparse.ArgumentParser):
         parsed, extra = self.parse_known_args(argv, argparse.Namespace(settings={}))
         for argument in extra:
             option = argument.partition("=")[0]
+            if option.startswith("--options.") and self.method:
+                check_options(self.method, [option.removeprefix("--options.")])
             if option.startswith("-"):
                 known = [name for name in self._option_string_actions if len(name) > 2]
                 near = nearest(option, known)
@@ -194,8 +198,9 @@ def add_settings(
         short: short names for this command by dotted name, in addition to those of the fields.
         recorded: whether the settings that a set records are the defaults.
     """
-    method = _method(parser, argv) if not sections or "options" in sections else RunConfig.method
-    config = generic("DATA", method, RunConfig.ipc, _RESOLUTION)
+    if not sections or "options" in sections:
+        parser.method = _method(parser, argv)
+    config = generic("DATA", parser.method or RunConfig.method, RunConfig.ipc, _RESOLUTION)
     parser.add_argument(HELP_ALL, action=HelpAll, nargs=0, help="show all settings, and exit")
     defaults = (
         f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "

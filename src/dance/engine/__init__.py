@@ -1,7 +1,7 @@
 """From a configuration to a finished run, for every method."""
 
 from dance.engine.banking import bank
-from dance.engine.config import RunConfig, build_run
+from dance.engine.config import RunConfig, build_run, check_options
 from dance.engine.context import experts
 from dance.engine.cost import estimate
 from dance.engine.loop import run
@@ -12,6 +12,7 @@ __all__ = [
     "RunConfig",
     "bank",
     "build_run",
+    "check_options",
     "estimate",
     "evaluate",
     "evaluate_again",

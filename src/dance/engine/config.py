@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dance.core.config import AtLeastOne, Count, Option, build, configuration, to_plain
+from dance.core.config import AtLeastOne, Count, Option, build, configuration, settings, to_plain
 from dance.core.device import select
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
@@ -157,5 +157,28 @@ def build_run(plain: Mapping[str, Any], base: RunConfig | None = None) -> RunCon
     if isinstance(method, str):  # another type is refused below
         default = base.options if base is not None and base.method == method else None
         given = plain.get("options") or {}
+        check_options(method, given)
         values["options"] = build(METHODS.get(method).Config, given, "options", default)
     return build(RunConfig, values, base=base)
+
+
+def check_options(method: str, names: Iterable[str]) -> None:
+    """Refuse options that another method has and this one lacks.
+
+    Args:
+        method: name of the method of a run.
+        names: of options that were given for it, without ``options.``.
+
+    Raises:
+        ConfigError: unknown method, or it lacks an option that another has.
+    """
+
+    def options(owner: str) -> set[str]:
+        return {setting.name for setting in settings(METHODS.get(owner).Config)}
+
+    for name in set(names) - options(method):
+        if owners := [owner for owner in METHODS.names() if name in options(owner)]:
+            raise ConfigError(
+                f"unknown setting 'options.{name}' of {method}: it is one of {', '.join(owners)}; "
+                f"`dance show {method}` prints those of {method}"
+            )
