@@ -125,7 +125,8 @@ def _fast_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
         )
     experts = {"count": 2, "epochs": at_least_steps(30, facts)}
     return {
-        **({"init": "k_means", "precision": "auto"} if _was_screened(facts) else {}),
+        **({"init": "k_means"} if _was_screened(facts) else {}),
+        **({} if is_tiny(facts.data) else {"precision": "auto"}),
         "experts": _FAST_TINY if is_tiny(facts.data) else experts,
         "options": _FAST.options(config, facts),
         "evaluation": {"protocol": "quick-v1", "repeats": 3},
