@@ -45,6 +45,10 @@ class Parser(argparse.ArgumentParser):
             formatter_class=lambda prog: argparse.HelpFormatter(prog, 2, 28, width),
         )
         self._positionals.title = "arguments"
+        self.everything = self.add_argument(
+            HELP_ALL, action=HelpAll, nargs=0, help=argparse.SUPPRESS
+        )
+        """The option for the whole help, which short helps mention if it shows more."""
         self.rare: list[argparse.Action] = []
         """Options that the help lists only if everything is asked for."""
         self.method = ""
@@ -201,7 +205,7 @@ def add_settings(
     if not sections or "options" in sections:
         parser.method = _method(parser, argv)
     config = generic("DATA", parser.method or RunConfig.method, RunConfig.ipc, _RESOLUTION)
-    parser.add_argument(HELP_ALL, action=HelpAll, nargs=0, help="show all settings, and exit")
+    parser.everything.help = "show all settings, and exit"
     defaults = (
         f"Defaults shown are those for images of {_RESOLUTION} pixels; `dance show NAME` prints "
         "those of a recipe."
