@@ -2,8 +2,8 @@
 
 A wheel has no docs, and ``dance list`` shows what was measured, so the tables are read here: those
 under a heading such as ``### cifar10, 10 images per class``, whose rows begin with the title of a
-method, and those with columns ``recipe``, ``accuracy (%)`` and ``time``. Run it when a page of
-docs/results changed; a test says when that is due.
+method, and those with columns ``recipe``, ``accuracy (%)``, ``networks`` and ``time``. Run it when
+a page of docs/results changed; a test says when that is due.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dance.recipes import RECIPES
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "src" / "dance" / "recipes" / "measured.yaml"
 _HEADING = re.compile(r"^### ((\w+), (\d+) images? per class.*)$", re.M)
-_COLUMNS = {"accuracy (%)": "accuracy", "time": "time"}
+_COLUMNS = {"accuracy (%)": "accuracy", "networks": "networks", "time": "time"}
 _ROW = re.compile(r"^\| ([^|(]+?)(?: \([^|]*\))? \|", re.M)
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dance.core.format import plural
 from dance.core.yaml_file import read_yaml
 
 _FILE = Path(__file__).with_name("measured.yaml")
@@ -38,13 +39,17 @@ def measured(method: str) -> list[Measurement]:
 
 
 def measured_recipe(name: str) -> str | None:
-    """The measured accuracy and time of a recipe, with their page; None if it was not measured."""
+    """The measured accuracy and time of a recipe, with their page; None if it was not measured.
+
+    The accuracies are those of the full protocol, which such a recipe shortens.
+    """
     facts = _file()["recipes"].get(name)
     if facts is None:
         return None
     return (
-        f"accuracy {facts['accuracy']} % after {facts['time']} from images to the set, as measured "
-        f"in {facts['page']}"
+        f"accuracy {facts['accuracy']} % by dance-v1 ({plural(int(facts['networks']), 'network')}, "
+        f"last epoch; the run itself scores by the shorter quick-v1) after {facts['time']} from "
+        f"images to the set, as measured in {facts['page']}"
     )
 
 
