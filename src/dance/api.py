@@ -95,7 +95,7 @@ def condense(
             directory: numbers, and ``"every:N"`` for each multiple of N. Snapshots do not change
             the result.
         track: trackers that get settings, losses, scores and costs, such as ``"tensorboard"``,
-            ``"wandb"`` or ``"mlflow"`` (``pip install "dance[track]"``); one or several. Their
+            ``"wandb"`` or ``"mlflow"`` (the extra ``track``); one or several. Their
             files are in ``track/`` of the run directory. They do not change the result.
         keywords: any other setting: a part of the configuration, nested as in YAML, such as
             ``options={"iterations": 500}``, or a setting by its last name if only one has it, such

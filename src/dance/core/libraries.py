@@ -24,7 +24,7 @@ def check_library(name: str, extra: str, what: str, error: type[DanceError] = Co
     if importlib.util.find_spec(name) is None:
         raise error(
             f"{what} needs the package {name.replace('_', '-')}, which is not installed: "
-            f"pip install -c constraints.txt 'dance[{extra}]'"
+            f"pip install -c constraints.txt -e '.[{extra}]' in the clone of this library"
         )
 
 

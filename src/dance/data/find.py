@@ -139,7 +139,8 @@ def _find_known(known: Known, config: DataConfig) -> LocatedSource:
             f"data set {known.name!r} is not here. Three ways to it: (1) put its parquet files, "
             f"class folders or published files into <root>/{known.name}/ and pass --data-root or "
             f"set DANCE_DATA_ROOT (now {root or 'not set'}); "
-            "(2) pip install 'dance[hf]' and let it be fetched, without --offline; "
+            "(2) pip install -c constraints.txt -e '.[hf]' in the clone of this library, and let "
+            "it be fetched, without --offline; "
             f"(3) give the path of a folder, .parquet or .npz file instead of the name. [{error}]"
         ) from error
     assert opened is not None, f"no source kind opens {known.location}"

@@ -89,5 +89,5 @@ def test_datasets_gets_images_and_names(channels: int, soft: bool, tmp_path: Pat
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs the package datasets.*pip install.*dance\[hf\]"):
+    with pytest.raises(ConfigError, match=r"package datasets.*pip install.*-e '\.\[hf\]'"):
         made().to_hf()
