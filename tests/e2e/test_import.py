@@ -383,6 +383,27 @@ def test_one_of_several_experiments(real: Real, tmp_path: Path) -> None:
     assert outcome.code == 2 and "one of the 3" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--experiment=2",), "--experiment must be 1, or left out, since "),
+        (("--whitening=zca",), "--whitening must be left out, or be none, since the files state"),
+        (("--statistics=own",), "--statistics must be left out, or be shared, since the files"),
+        (("--factor=2",), "--factor must be left out, or be 1, since the files state"),
+    ],
+)
+def test_what_contradicts_the_files_is_refused(
+    words: tuple[str, ...], says: str, real: Real, tmp_path: Path
+) -> None:
+    (tmp_path / "files").mkdir()
+    stated = {"mean": [0.5], "std": [0.25], "factor": 1}
+    arrays = {"images": real.unit.numpy(), "labels": real.labels.numpy()}
+    np.savez(tmp_path / "files" / "set.npz", **arrays, **stated)
+    outcome = bring_in(tmp_path / "files", tmp_path / "set", *words)
+    assert outcome.code == 2 and says in outcome.err
+    assert not (tmp_path / "set").exists()
+
+
 def test_whitened_images_are_checked_and_scored(tmp_path: Path) -> None:
     """MTT's code stores the images before whitening, too; digits are small enough to whiten."""
     digits = some("digits")

@@ -214,7 +214,7 @@ import torch
 from dance.condensed.imports import IMPORTS, Foreign, ImportFormat
 
 
-def read(found, experiment):
+def read(found):
     lines = found.only.read_text().splitlines()
     rows = torch.tensor([[int(cell) for cell in line.split(",")] for line in lines])
     side = round((rows.shape[1] - 1) ** 0.5)

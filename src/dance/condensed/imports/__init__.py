@@ -48,6 +48,13 @@ _NAMED = {
     "whitening": "--whitening none|zca|zca_standardised (what the networks of that program saw)",
 }
 """How to give each of the settings that may be missing."""
+_STATED = {
+    "factor": "state the factor",
+    "statistics": "state mean and standard deviation",
+    "whitening": "state what networks saw",
+    "space": "state the space of the pixels",
+}
+"""What files may settle, for the message about a setting that contradicts them."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +96,11 @@ class Found:
 
     Attributes:
         paths: of files or folders.
+        experiment: the set that is wanted of a file with several, counted from 1 (None: not said).
     """
 
     paths: tuple[Path, ...]
+    experiment: int | None = None
 
     @cached_property
     def values(self) -> Mapping[Path, Any]:
@@ -120,8 +129,8 @@ class ImportFormat:
         title: what it is, for messages, such as ``"DM's dictionary"``.
         method: name of the program's method, for the label of the set.
         recognises: whether files have the content that the program writes.
-        read: reads such files; the second argument is the experiment that is wanted, counted from
-            1 (None: not said).
+        read: reads such files.
+        several: whether a file may hold several sets.
         space: what the pixels are.
         factor: cells along each side of a stored image; None if the program does not settle it.
         protocol: by which the program scores; None if it does not settle it.
@@ -134,7 +143,8 @@ class ImportFormat:
     title: str
     method: str
     recognises: Callable[[Found], bool]
-    read: Callable[[Found, int | None], Foreign]
+    read: Callable[[Found], Foreign]
+    several: bool = False
     space: Space = "unit"
     factor: int | None = 1
     protocol: str | None = "dance-v1"
@@ -190,9 +200,9 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
     """
     for path in paths:
         check_path(path)
-    found = _found(paths)
+    found = _found(paths, wanted.experiment)
     candidates = _candidates(found, wanted.format)
-    foreign = next(iter(candidates.values())).read(found, wanted.experiment)
+    foreign = next(iter(candidates.values())).read(found)
     _check_shapes(foreign)
     settled = _settle(found, candidates, foreign, wanted)
     kind = next(iter(candidates)) if len(candidates) == 1 else ""
@@ -247,13 +257,13 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
     )
 
 
-def _found(paths: Sequence[Path]) -> Found:
+def _found(paths: Sequence[Path], experiment: int | None) -> Found:
     """The files; if the only one is a folder that no format is made of, the files in it."""
-    found = Found(tuple(paths))
+    found = Found(tuple(paths), experiment)
     if len(paths) == 1 and paths[0].is_dir():
         inside = tuple(sorted(path for path in paths[0].iterdir() if path.suffix in _IN_FOLDERS))
         if inside and not any(IMPORTS.get(name).recognises(found) for name in IMPORTS.names()):
-            return Found(inside)
+            return replace(found, paths=inside)
     return found
 
 
@@ -301,6 +311,7 @@ def _candidates(found: Found, name: str | None) -> dict[str, ImportFormat]:
 
     Raises:
         DataError: there is none; the message lists what was found.
+        ConfigError: another experiment than the first is wanted of a format with one set.
     """
     names = IMPORTS.names() if name is None else [name]
     formats = {each: IMPORTS.get(each) for each in names}
@@ -312,7 +323,14 @@ def _candidates(found: Found, name: str | None) -> dict[str, ImportFormat]:
             "docs/interop.md for what each format holds"
         )
     stated = [each for each in matching if _says(found, each)]
-    return {each: matching[each] for each in stated or matching}
+    chosen = {each: matching[each] for each in stated or matching}
+    single = [kind.title for kind in chosen.values() if not kind.several]
+    if single and found.experiment not in (None, 1):
+        raise ConfigError(
+            f"--experiment must be 1, or left out, since {single[0]} holds one set: got "
+            f"{found.experiment}"
+        )
+    return chosen
 
 
 def _says(found: Found, name: str) -> bool:
@@ -338,18 +356,24 @@ def _settle(
         "whitening": {each for kind in kinds for each in kind.whitening},
         "space": {kind.space for kind in kinds},
     }
+    stated: dict[str, set[Any]] = {}
     if foreign.factor is not None:
-        offered["factor"] = {foreign.factor}
+        stated["factor"] = {foreign.factor}
     if foreign.normalization is not None:
-        offered |= {"statistics": {"shared"}, "whitening": {"none"}}
+        stated |= {"statistics": {"shared"}, "whitening": {"none"}}
     if foreign.whitened:
-        offered["whitening"].discard("none")
+        stated["whitening"] = offered["whitening"] - {"none"}
     if foreign.space is not None:
-        offered["space"] = {foreign.space}
+        stated["space"] = {foreign.space}
     settled: dict[str, Any] = {}
     missing = []
-    for name, values in offered.items():
+    for name, values in (offered | stated).items():
         given = getattr(wanted, name)
+        if given is not None and name in stated and given not in values:
+            raise ConfigError(
+                f"--{name} must be left out, or be {' or '.join(map(str, sorted(values)))}, since "
+                f"the files {_STATED[name]}: got {given}"
+            )
         if given is None and (len(values) > 1 or None in values):
             missing.append(_NAMED[name])
         settled[name] = given if given is not None else next(iter(values))

@@ -47,7 +47,7 @@ def _has(found: Found, kind: type) -> bool:
     )
 
 
-def _read(found: Found, experiment: int | None) -> Foreign:
+def _read(found: Found) -> Foreign:
     arrays: Mapping[str, Any] = found.only
     notes = []
     images, rearranged = _images(as_tensor(arrays["images"]))

@@ -40,9 +40,9 @@ def _is_dictionary_or_tuple(found: Found) -> bool:
     return _is_dictionary(found) or (isinstance(found.only, tuple) and is_pair(found.only))
 
 
-def _read(found: Found, experiment: int | None) -> Foreign:
+def _read(found: Found) -> Foreign:
     entries = found.only["data"] if isinstance(found.only, dict) else [found.only]
-    chosen = len(entries) if experiment is None else experiment
+    chosen = len(entries) if found.experiment is None else found.experiment
     if not 1 <= chosen <= len(entries):
         raise ConfigError(
             f"--experiment must be one of the {len(entries)} of the file, from 1: got {chosen}"
@@ -61,7 +61,8 @@ def _register(name: str, method: str, **settled: Any) -> None:
     title = f"{method}'s {{'data': [[images, labels], …], …}}"
     IMPORTS.register(name)(
         ImportFormat(
-            title=title, method=method, recognises=recognises, read=_read, space="normalized",
+            title=title, method=method, recognises=recognises, read=_read, several=True,
+            space="normalized",
             **settled,
         )
     )  # fmt: skip

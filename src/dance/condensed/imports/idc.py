@@ -16,7 +16,7 @@ def _is_list(found: Found) -> bool:
     return isinstance(found.only, list) and is_pair(found.only)
 
 
-def _read(found: Found, experiment: int | None) -> Foreign:
+def _read(found: Found) -> Foreign:
     images, labels = map(as_tensor, found.only)
     return Foreign(images, labels)
 

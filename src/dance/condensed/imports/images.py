@@ -49,7 +49,7 @@ def _is(found: Found, layout: str) -> bool:
     return len(rest) == 1 and _places(found, layout) == rest
 
 
-def _read_folder(found: Found, experiment: int | None) -> Foreign:
+def _read_folder(found: Found) -> Foreign:
     source = SOURCES.get("folder").open(str(_places(found, "folder")[0]), DataConfig())
     notes = [
         f"left out are the soft labels in {path.name}, which are of augmented images in "
@@ -67,7 +67,7 @@ def _read_folder(found: Found, experiment: int | None) -> Foreign:
     return Foreign(images, labels, classes=classes, notes=(*notes, *_notes(source)))
 
 
-def _read_parquet(found: Found, experiment: int | None) -> Foreign:
+def _read_parquet(found: Found) -> Foreign:
     source = SOURCES.get("parquet").open(str(_places(found, "parquet")[0]), DataConfig())
     images, labels = _pixels(source)
     soft = [

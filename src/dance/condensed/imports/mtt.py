@@ -59,7 +59,7 @@ def _has(found: Found, labels: str) -> bool:
     )
 
 
-def _read(found: Found, experiment: int | None) -> Foreign:
+def _read(found: Found) -> Foreign:
     parts = _parts(found)
     original = [path for path in parts["images"] if "zca" in path.name.lower()]
     inputs = [path for path in parts["images"] if path not in original]
