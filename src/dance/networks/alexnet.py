@@ -2,7 +2,7 @@
 
 Convolutions of 128 (5x5), 192 (5x5), 256, 192 and 192 (3x3) filters, each followed by ReLU; 2x2
 maximum pooling after the first, the second and the last; one linear layer on the flattened maps.
-Grey images of 28 to 31 pixels are padded to 32. ``alexnet`` has no norm, as published;
+Grey images of 28 to 31 pixels are padded to 32 or 33. ``alexnet`` has no norm, as published;
 ``alexnet_norm`` has ``network.norm`` after every convolution.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import nn
 
 from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, grey_padding, norm_layer
 
 _LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
 """Of each layer: filters, kernel size, and whether a pooling layer follows."""
@@ -29,7 +29,7 @@ class AlexNet(Network):
                 f"alexnet needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}; "
                 "use another network (mlp takes any), or larger images (--size)"
             )
-        padding = (32 - resolution) // 2 if channels == 1 and 28 <= resolution < 32 else 0
+        padding = grey_padding(channels, resolution)
         inputs, size = channels, resolution + 2 * padding
         blocks = []
         for filters, kernel, pool in _LAYERS:

@@ -258,6 +258,17 @@ _GROUPS = 4
 """Groups of a group norm, as in the field's ConvNet."""
 
 
+def grey_padding(channels: int, resolution: int) -> int:
+    """Pixels that VGG and AlexNet add on each side of small grey images, as DC's code does.
+
+    Images of 28 to 31 pixels have at least 32 then.
+
+    >>> [grey_padding(1, resolution) for resolution in (27, 28, 29, 31, 32)], grey_padding(3, 28)
+    ([0, 2, 2, 1, 0], 0)
+    """
+    return -((resolution - 32) // 2) if channels == 1 and 28 <= resolution < 32 else 0
+
+
 def norm_layer(norm: str, channels: int, resolution: int, *, any_norm: bool = False) -> nn.Module:
     """Make a norm with scale and shift; instance norm is a GroupNorm of one channel per group.
 

@@ -2,7 +2,7 @@
 
 3x3 convolutions of 64, 128, 256, 256 and four times 512 filters, each followed by norm and ReLU;
 2x2 maximum pooling after the first, second, fourth, sixth and last, which ends a stage; one linear
-layer. Grey images of 28 to 31 pixels are padded to 32. The published form needs images of 32
+layer. Grey images of 28 to 31 pixels are padded to 32 or 33. The published form needs images of 32
 pixels; here the last maps are averaged, which is the same for 32 pixels and allows any resolution
 from 32 on.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, grey_padding, norm_layer
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 """Filters of the convolutions before each pooling layer."""
@@ -26,8 +26,7 @@ class VGG(Network):
 
     def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
-        padded = channels == 1 and 28 <= resolution < _MIN_RESOLUTION
-        padding = (_MIN_RESOLUTION - resolution) // 2 if padded else 0
+        padding = grey_padding(channels, resolution)
         inputs, size = channels, resolution + 2 * padding
         if size < _MIN_RESOLUTION:
             raise ConfigError(

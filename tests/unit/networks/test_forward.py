@@ -228,7 +228,9 @@ def plain(state: State, x: Tensor, layers: list[tuple[int, bool]], norm: bool) -
     return x
 
 
-@pytest.mark.parametrize(("channels", "resolution", "extra"), [(3, 16, 0), (1, 28, 2), (1, 9, 0)])
+@pytest.mark.parametrize(
+    ("channels", "resolution", "extra"), [(3, 16, 0), (1, 28, 2), (1, 31, 1), (1, 9, 0)]
+)
 @pytest.mark.parametrize("name", ["alexnet", "alexnet_norm"])
 def test_alexnet(name, channels, resolution, extra) -> None:
     network = build(NetworkConfig(name=name), channels, resolution, 5)
@@ -238,7 +240,7 @@ def test_alexnet(name, channels, resolution, extra) -> None:
     torch.testing.assert_close(network.embed(state, x), maps.flatten(1))
 
 
-@pytest.mark.parametrize(("channels", "resolution", "extra"), [(3, 32, 0), (1, 28, 2)])
+@pytest.mark.parametrize(("channels", "resolution", "extra"), [(3, 32, 0), (1, 28, 2), (1, 29, 2)])
 def test_vgg11(channels, resolution, extra) -> None:
     network = build(NetworkConfig(name="vgg11"), channels, resolution, 5)
     state, x = weights(network), noise(2, channels, resolution, resolution)
