@@ -178,6 +178,10 @@ class TestWords:
                 ["condense", "digits", "--method", "dm", "--options.bank_draws", "9"],
                 ["unknown setting 'options.bank_draws' of dm: it is one of dance;"],
             ),
+            (
+                ["condense", "digits", "--method", "random", "--factor", "2"],
+                ["factor must be 1 for random, which stores real images", "got 2"],
+            ),
             (["bench"], ["the following arguments are required: WHAT;"]),
             (["list", "method"], ["unknown kind 'method'", "did you mean 'methods'"]),
             (["show", "dance-cifar10-ipc11"], ["did you mean 'dance-cifar10-ipc1"]),

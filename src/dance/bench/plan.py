@@ -38,7 +38,7 @@ from dance.data.find import find
 from dance.engine import RunConfig
 from dance.engine.snapshots import snapshot_steps
 from dance.evaluation import PROTOCOLS, EvaluationConfig
-from dance.methods import METHODS, Condenser
+from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NETWORKS, NetworkConfig
 from dance.recipes.published import table
 from dance.recipes.resolve import resolve
@@ -295,11 +295,13 @@ class Bench:
     def _points(self, method: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """The values of the axes, with the settings of a cell; only axes that the method has."""
         known, seen, common = _options(method), [], self._common(method)
+        selects = issubclass(METHODS.get(method), Coreset)  # whole real images: no factor
         axes = {
             name: values
             for name, values in self.axes.items()
             if not name.startswith((_EVALUATION, "options."))
             or name.removeprefix("options.") in known
+            if not (selects and name == "factor")
         }
         first = {n: values[0] for n, values in self.axes.items() if n.startswith(_EVALUATION)}
         for variant, changes in (self.variants or {"": {}}).items():
@@ -308,6 +310,8 @@ class Bench:
                 given = merge(merge(common, merge(self.settings, changes)), nested(first | axis))
                 options = {k: v for k, v in given.pop("options", {}).items() if k in known}
                 given |= {"options": options} if options else {}
+                if selects:
+                    given.pop("factor", None)
                 if given not in seen:
                     seen.append(given)
                     yield ({VARIANT: variant} if variant else {}) | axis, given

@@ -10,7 +10,7 @@ from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
 from dance.engine.config import RunConfig
-from dance.methods import METHODS
+from dance.methods import METHODS, Coreset
 
 _MOST = {
     "source.size": 65_536,
@@ -76,6 +76,11 @@ def check(config: RunConfig) -> None:
         raise ConfigError(
             f"init k_means needs a method with experts, whose features it clusters: got "
             f"{config.method} without; use --init random"
+        )
+    if config.factor > 1 and isinstance(method, Coreset):
+        raise ConfigError(
+            f"factor must be 1 for {config.method}, which stores real images and would have them "
+            f"cut into cells: got {config.factor}"
         )
     if config.whitening != "none":
         _check_whitening(config)
