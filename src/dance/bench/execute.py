@@ -9,9 +9,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,11 +20,11 @@ from typing import Any, Protocol
 import torch
 
 from dance.bench.plan import Cell
-from dance.core.errors import ArtifactError, ConfigError
-from dance.core.files import locked
+from dance.core.errors import ConfigError, LockedError
 from dance.core.launch import usable_cores
 from dance.core.libraries import need_library
 from dance.core.progress import log
+from dance.engine.rundir import RunDirectory
 
 LOGS = "logs"
 """Folder of what the commands of the cells print, in the directory of a bench."""
@@ -260,9 +261,9 @@ def _fill(states: Sequence[State], executor: Executor) -> None:
 def _in_use(state: State) -> bool:
     """Whether another process makes this run; then the cell is tried again in some seconds."""
     try:
-        with locked(state.run / ".run", "making the run", wait=False):
+        with RunDirectory(state.run).exclusively():
             return False
-    except ArtifactError as error:
+    except LockedError as error:
         if not state.not_before:
             log(f"{state.cell.name} waits: {error}")
         state.not_before = time.monotonic() + _BUSY_SECONDS
@@ -315,13 +316,14 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    with suppress(ValueError):  # not in the main thread
-        previous = signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is not threading.main_thread():  # only that one gets signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        with suppress(ValueError, UnboundLocalError):
-            signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
 
 
 def seconds_left(

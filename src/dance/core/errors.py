@@ -32,6 +32,10 @@ class ArtifactError(DanceError):
     """A file or directory of dance is missing, damaged, of another run, or cannot be written."""
 
 
+class LockedError(ArtifactError):
+    """Another process uses a file or directory."""
+
+
 class ForeignFileError(ArtifactError):
     """A file is sound, but of another kind or of another program."""
 

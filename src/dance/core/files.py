@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dance.core.config import format_value
-from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
+from dance.core.errors import ArtifactError, ConfigError, ForeignFileError, LockedError
 from dance.core.file_kinds import describe
 from dance.core.progress import log
 
@@ -366,10 +366,10 @@ def locked(path: Path, doing: str, *, wait: bool = True) -> Iterator[bool]:
         False where the file system has no locks, as on some clusters.
 
     Raises:
-        ArtifactError: the lock's file cannot be written; or another process holds the lock and
-            ``wait`` is false.
+        ArtifactError: the lock's file cannot be written.
+        LockedError: another process holds the lock, and ``wait`` is false.
     """
-    place = path.with_suffix(".lock")
+    place = path.with_name(f"{path.name}.lock")
     while True:
         with _open_lock(place) as file:
             try:
@@ -377,7 +377,7 @@ def locked(path: Path, doing: str, *, wait: bool = True) -> Iterator[bool]:
             except BlockingIOError:
                 holder = f"another process is {doing}{_holder(file)}"
                 if not wait:
-                    raise ArtifactError(f"{holder}; wait until it ends, or stop it") from None
+                    raise LockedError(f"{holder}; wait until it ends, or stop it") from None
                 log(f"{holder}; waiting for it")
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:

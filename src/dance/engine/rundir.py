@@ -32,17 +32,8 @@ _NO_EFFECT = (
     "device", "chunk", "memory_limit", "networks", "labels", "evaluation", "teacher",
 )  # fmt: skip
 """Settings that do not change the stored images: those of the machine and of the scores."""
-_OF_THE_DATA = (
-    "size",
-    "skip_bad",
-    "statistics",
-    "test_fraction",
-    "test_split",
-    "label_column",
-    "classes",
-    "indices",
-)
-"""Settings of the source on which the images depend."""
+_WHERE = ("root", "offline")
+"""Settings of the source that say where it is, and do not change its images."""
 _LOCK = ".run"
 """Name, without its suffix, of the file that locks a run directory."""
 
@@ -50,7 +41,8 @@ _LOCK = ".run"
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings on which the condensed set depends, as plain data."""
     plain = plain_settings(config)
-    plain["source"] = {name: plain["source"][name] for name in _OF_THE_DATA}
+    source = plain["source"].items()
+    plain["source"] = {name: value for name, value in source if name not in _WHERE}
     return {name: value for name, value in plain.items() if name not in _NO_EFFECT}
 
 
@@ -101,7 +93,8 @@ class RunDirectory:
         """Lock the directory while this process makes the run.
 
         Raises:
-            ArtifactError: another process has locked it, or the directory cannot be written.
+            ArtifactError: the directory cannot be written, or is a file.
+            LockedError: another process makes the run.
         """
         self._refuse_file()
         return locked(self.path / _LOCK, f"making the run in {self.path}", wait=False)

@@ -78,10 +78,13 @@ class Finished:
         Raises:
             ArtifactError: the file is damaged or cannot be written.
         """
-        path = self.directory / _MEASURED / f"{digest(key)[:16]}.json"
+        path = self.directory / _MEASURED / f"{digest(key)}.json"
         if not path.exists():
             write_json(path, {"key": key, "value": measure()})
-        return read_json(path)["value"]
+        stored = read_json(path)
+        if not isinstance(stored, dict) or stored.get("key") != to_plain(key):
+            raise ArtifactError(f"{path} must hold a measurement: it is damaged; delete it")
+        return stored["value"]
 
 
 @dataclass(frozen=True)
