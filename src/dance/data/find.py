@@ -17,8 +17,6 @@ from dance.data.sources import SOURCES, Source
 
 IMAGENET_FOLDER = "imagenet"
 """Folder under the data root with ImageNet-1K, from which its subsets are read."""
-_ELSEWHERE = ("digits", "folder", "hub")
-"""Layouts that the message about an unknown file does not name, or names already."""
 
 
 @dataclass(frozen=True)
@@ -242,5 +240,6 @@ def _open(location: str, config: DataConfig) -> Source | None:
 
 
 def _titles() -> str:
-    """The layouts that lie on a disk, for a message."""
-    return ", ".join(SOURCES.get(name).title for name in SOURCES.names() if name not in _ELSEWHERE)
+    """The layouts that lie on a disk, for a message; it names class folders by itself."""
+    layouts = [SOURCES.get(name) for name in SOURCES.names()]
+    return ", ".join(layout.title for layout in layouts if layout.advised)

@@ -332,7 +332,7 @@ def test_without_the_datasets_library_its_extra_is_named(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "datasets" else found(name)
     )
-    with pytest.raises(DataError, match=r"needs the package datasets.*'dance\[hf\]'"):
+    with pytest.raises(DataError, match=r"needs the package datasets.*-e '\.\[hf\]'"):
         load("hf:owner/name", "train")
 
 

@@ -121,12 +121,14 @@ class Layout:
             used.
         published: its files have the names of a published set or format, so that it comes before
             layouts that are recognised by less.
+        advised: whether messages about a path that cannot be read name it among what is read.
     """
 
     title: str
     recognises: Callable[[str], bool]
     open: Callable[[str, DataConfig], Source]
     published: bool = False
+    advised: bool = True
 
 
 SOURCES: Registry[Layout] = Registry("layout", "dance.data.sources")

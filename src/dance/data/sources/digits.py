@@ -58,5 +58,6 @@ SOURCES.register("digits")(
         title="the digits of scikit-learn",
         recognises=lambda location: location == "embedded:digits",
         open=lambda location, config: Digits(),
+        advised=False,
     )
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
+from dance.core.format import plural
 from dance.data.checks import list_some
 from dance.data.class_folders import arrange, has_table, read_table, refuse_sets_in_classes
 from dance.data.scan import MAX_BYTES, Scan, folders, holds_image, scan
@@ -115,12 +116,12 @@ class Folder(Source):
         merged = [found for found in scans if len(found.folders) > 1]
         if merged:
             yield (
-                f"the images of {_count(len(merged), 'class folder')} lie in several folders, "
+                f"the images of {plural(len(merged), 'class folder')} lie in several folders, "
                 f"which are read as one, such as {self._some(merged[0].folders)}"
             )
         if others := [path for found in scans for path in found.others]:
             yield (
-                f"{_count(len(others), 'file')} in the class folders are no images or are hidden, "
+                f"{plural(len(others), 'file')} in the class folders are no images or are hidden, "
                 f"and are left out: {self._some(others)}"
             )
 
@@ -128,7 +129,7 @@ class Folder(Source):
             tabled = {path for _, path in self._tabled}
             if unlisted := [path for path in scan(part).images if path not in tabled]:
                 yield (
-                    f"{_count(len(unlisted), 'image')} of the test split are not in its table of "
+                    f"{plural(len(unlisted), 'image')} of the test split are not in its table of "
                     f"labels, and are left out: {self._some(unlisted)}"
                 )
 
@@ -137,14 +138,11 @@ class Folder(Source):
         return list_some(names)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 SOURCES.register("folder")(
     Layout(
         title="class folders",
         recognises=_is_class_folders,
         open=lambda location, config: Folder(Path(location), config.test_split),
+        advised=False,
     )
 )

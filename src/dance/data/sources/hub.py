@@ -144,5 +144,6 @@ SOURCES.register("hub")(
         title="a set of the Hugging Face hub",
         recognises=lambda location: location.startswith(_PREFIX),
         open=open_hub,
+        advised=False,
     )
 )

@@ -99,8 +99,8 @@ def register(train: object, test: object = None) -> str:
 def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...], tuple[str, ...]]:
     """Images, labels, class names (empty: none are known) and notes of one split."""
     if isinstance(data, ImageSet):
-        pixels = data.images.permute(0, 2, 3, 1).numpy()
-        return image_array("images", pixels), data.labels.numpy(), data.classes, ()
+        pixels = data.images.permute(0, 2, 3, 1).cpu().numpy()
+        return image_array("images", pixels), data.labels.cpu().numpy(), data.classes, ()
     if isinstance(data, tuple | list) and len(data) == 2 and _is_batch(data[0]):
         if isinstance(data[0], list) and isinstance(data[0][0], Image.Image):
             images: Any = [_image(image, row) for row, image in enumerate(data[0])]
@@ -238,5 +238,6 @@ SOURCES.register("memory")(
         title="images in memory",
         recognises=lambda location: location.startswith(SCHEME),
         open=_open,
+        advised=False,
     )
 )
