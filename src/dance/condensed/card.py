@@ -28,6 +28,12 @@ _ORIGIN = (
 """Entries of the provenance that the card has."""
 
 
+_SIZES = {
+    10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M",
+}  # fmt: skip
+"""Categories of the hub, by the number of images below which they end."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """What the card of a published set says beside what its file says.
@@ -148,7 +154,7 @@ def _front_matter(
     ]
     if content.soft is not None:
         features.append({"name": "soft_label", "list": "float32"})
-    size = "n<1K" if count < 1000 else "1K<n<10K" if count < 10_000 else "10K<n<100K"
+    size = next(size for most, size in _SIZES.items() if count < most)
     dataset, config = origin.get("dataset", ""), origin.get("config", {})
     method = str(config.get("method") or origin.get("method", ""))
     tags = ["dataset-condensation", "dataset-distillation", "synthetic"]

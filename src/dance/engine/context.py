@@ -368,7 +368,7 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def describe(context: RunContext, found: list[Expert]) -> list[dict[str, Any]]:
-    """Rows of the table of experts; only here are they tested on test images."""
+    """Rows of the table of experts, with their accuracy on the test images."""
     test = load(context.config.data, "test", context.config.source).to(context.device)
     testing = TrainingData(test.images, test.labels, test.normalization)
     rows = []

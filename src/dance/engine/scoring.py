@@ -1,4 +1,4 @@
-"""Scoring of runs and stored sets; test images are loaded only here, for finished sets."""
+"""Scoring of finished sets on test images."""
 
 from __future__ import annotations
 

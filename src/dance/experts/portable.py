@@ -86,7 +86,7 @@ class Portable:
         """Experts 0 to count-1, as :meth:`~dance.experts.pool.ExpertPool.ensure` gives them.
 
         Raises:
-            ConfigError: the file has fewer.
+            ConfigError: the file has another number of them.
         """
         if count != len(self.experts):
             raise ConfigError(

@@ -128,9 +128,9 @@ def selected_for_bfloat16() -> Selection:
     Raises:
         DanceError: see :func:`selected`.
     """
-    if selected().name != VARIANTS[0] or not _multiplies_vectors_of_bfloat16():
+    if selected().name != VARIANTS[0] or not _has("_is_avx512_bf16_supported"):
         return Selection("none: no bfloat16 kernels for these instructions", None)
-    if torch.cpu._is_amx_tile_supported():
+    if _has("_is_amx_tile_supported"):
         return Selection("none: PyTorch uses the matrix unit", None)
     try:
         return Selection(BFLOAT16, _load(BFLOAT16))
@@ -139,9 +139,9 @@ def selected_for_bfloat16() -> Selection:
         return Selection("none: the built library cannot be used", None)
 
 
-def _multiplies_vectors_of_bfloat16() -> bool:
-    """Whether the processor has AVX512-BF16; False where PyTorch cannot tell."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+def _has(question: str) -> bool:
+    """What a function of ``torch.cpu`` says of the processor; False where PyTorch has none."""
+    return bool(getattr(torch.cpu, question, lambda: False)())
 
 
 def _selection(bfloat16: bool) -> Selection:

@@ -146,7 +146,11 @@ class TestExports:
     @pytest.mark.parametrize(
         ("kind", "stored_images", "said"),
         [
-            ("folder", False, "hold images only: the soft labels and the learned learning rate"),
+            (
+                "folder",
+                False,
+                "holds images and classes only: the soft labels and the learned learning rate",
+            ),
             ("npz", True, "of the decoded images and not of stored images: the soft labels"),
         ],
     )

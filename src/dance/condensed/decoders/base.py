@@ -109,8 +109,8 @@ class Decoder(ABC):
             if _fits(factor, resolution)
         ]
         raise ConfigError(
-            "factor must leave every cell of a stored image at least 2 pixels wide: "
-            f"got factor {self.factor} for images of {resolution} x {resolution} pixels; "
+            "factor must be at most half of the pixels, and leave some for every cell of a stored "
+            f"image: got factor {self.factor} for images of {resolution} x {resolution} pixels; "
             f"use one of {', '.join(fitting or ['1'])}"
         )
 

@@ -231,7 +231,7 @@ def _lost(condensed: CondensedSet, content: Content, format_: Format) -> str:
     if not format_.numbers:
         parts += ["the soft labels"] if condensed.soft_labels is not None else []
         parts += ["the learned learning rate"] if condensed.learning_rate is not None else []
-    return f"class folders hold images only: {' and '.join(parts)}" if parts else ""
+    return f"this format holds images and classes only: {' and '.join(parts)}" if parts else ""
 
 
 def check_free(place: Path, is_folder: bool, kind: str) -> None:
