@@ -80,7 +80,7 @@ def test_a_set_that_is_replaced_while_it_is_scored_keeps_its_scores(
 ) -> None:
     path = tmp_path / "set.safetensors"
     shutil.copy(finished / "condensed.safetensors", path)
-    real = stored.score_set
+    real = scoring.score_set
 
     def replace_meanwhile(*args: Any, **options: Any) -> Any:
         other = dance.load(path)
@@ -88,7 +88,7 @@ def test_a_set_that_is_replaced_while_it_is_scored_keeps_its_scores(
         other.save(path)
         return real(*args, **options)
 
-    monkeypatch.setattr(stored, "score_set", replace_meanwhile)
+    monkeypatch.setattr(scoring, "score_set", replace_meanwhile)
     before = dance.load(path).scores
     outcome = command("evaluate", path, "--networks=mlp", "--epochs=1", "--repeats=1")
     assert outcome.code == 2

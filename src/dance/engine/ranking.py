@@ -25,18 +25,18 @@ from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, load
 from dance.engine.config import build_run
-from dance.engine.context import RunContext, named_network, network_for, prepare
+from dance.engine.context import RunContext, named_network, prepare
 from dance.engine.cost import Phase, expert_phases, label_phases, scoring_phases
 from dance.engine.relabel import ORIGIN
 from dance.engine.scoring import (
     asked_for,
     random_selection,
     relabeller,
-    row_checkpoints,
+    score_row,
     score_whole,
 )
 from dance.engine.stored import checkpoint_folder, run_of
-from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
+from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.evaluation.ranking import augmentation_robust_score, label_robust_score
 from dance.experts.teacher import TeacherConfig
 
@@ -193,29 +193,20 @@ def rank(
     for name, each in sets.items():
         if name in scores:
             continue
-        checkpoints = row_checkpoints(
-            folder,
+        score, checkpoints = score_row(
             each,
             test,
-            subject=f"ranking-{name}",
-            network=network,
-            asked=asked[name],
-            world=World(),
-        )
-        begun.append(checkpoints)
-        scores[name] = score_set(
-            each,
-            test,
-            network_for(network, test),
-            network.name,
+            network,
             config,
+            asked[name],
+            folder,
             subject=name,
             label=TRAINED_ON[name],
-            seed=seed,
-            bfloat16=context.bfloat16,
-            checkpoints=checkpoints,
+            world=World(),
             augmented=not name.endswith(_PLAIN),
         )
+        begun.append(checkpoints)
+        scores[name] = score
     scores.setdefault("own", scores["hard"])
     result = _ranking(scores)
     if directory is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dance.condensed import CondensedSet, Score, load_set
 from dance.condensed.container import unpack, update_set
 from dance.condensed.decoders.identity import IDENTITY
-from dance.condensed.score import Asked, merged
+from dance.condensed.score import SUBJECTS, Asked, merged
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest, to_plain
 from dance.core.errors import ArtifactError
@@ -68,20 +68,20 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         )
     first, baselines = config.networks[0], config.evaluation.baselines
 
-    def compare(subject: str, label: str, path: Path) -> None:
+    def compare(subject: str, path: Path) -> None:
         if board.has(subject, first):
             return
         baseline = _from_rank_zero(path, world)
         if teacher is not None:
             baseline = teacher.labelled(baseline, condensed.provenance[ORIGIN])
-        board.add(subject, label, first, baseline)
+        board.add(subject, SUBJECTS[subject], first, baseline)
 
     if "initial" in baselines and isinstance(context.method, Condenser):
-        compare("initial", "Initial stored images", directory.initial)
+        compare("initial", directory.initial)
     if "random" in baselines and config.method != RANDOM:
         if world.is_rank_zero and not directory.random.exists():
             random_selection(context).save(directory.random)
-        compare("random", "Random selection", directory.random)
+        compare("random", directory.random)
     if "whole" in baselines:
         board.add_whole()
     if world.is_rank_zero:
@@ -161,30 +161,18 @@ class Scoreboard:
         if self.has(subject, network):
             return
         norm = PROTOCOLS.get(config.evaluation.protocol).norm
-        shape = named_network(network, config.network, norm)
-        checkpoints = row_checkpoints(
-            self._directory.checkpoints,
+        score, checkpoints = score_row(
             condensed,
             self._test,
-            subject=subject,
-            network=shape,
-            asked=self._asked,
-            world=self._context.world,
-        )
-        score = score_set(
-            condensed,
-            self._test,
-            network_for(shape, self._test),
-            network,
+            named_network(network, config.network, norm),
             config.evaluation,
+            self._asked,
+            self._directory.checkpoints,
             subject=subject,
             label=label,
-            seed=config.seed,
-            bfloat16=self._context.bfloat16,
-            checkpoints=checkpoints,
             world=self._context.world,
         )
-        self._store(replace(score, asked=self._asked))
+        self._store(score)
         checkpoints.clear()
 
     def add_whole(self) -> None:
@@ -218,6 +206,56 @@ class Scoreboard:
         self.scores = self._directory.add_scores([score])
         seconds = sum(row.seconds or 0.0 for row in self.scores if row.subject != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
+
+
+def score_row(
+    condensed: CondensedSet,
+    test: ImageSet,
+    network: NetworkConfig,
+    config: EvaluationConfig,
+    asked: Asked,
+    folder: Path,
+    *,
+    subject: str,
+    label: str,
+    world: World,
+    augmented: bool = True,
+) -> tuple[Score, Checkpoints]:
+    """Score one set on one network; an interrupted call continues when it is repeated.
+
+    Args:
+        condensed: the set on which networks are trained, with soft labels if they learn these.
+        test: unseen images.
+        network: settings of the network.
+        config: protocol and changes to it.
+        asked: the settings of the row, with seed and precision.
+        folder: of the checkpoints.
+        subject: what the row is about, which also tells its checkpoints from those of others.
+        label: its name in tables.
+        world: processes that share the networks.
+        augmented: whether networks are trained with the augmentation of the protocol.
+
+    Returns:
+        The score, and its checkpoints, which the caller clears when the score is stored.
+    """
+    checkpoints = _row_checkpoints(
+        folder, condensed, test, subject=subject, network=network, asked=asked, world=world
+    )
+    score = score_set(
+        condensed,
+        test,
+        network_for(network, test),
+        network.name,
+        config,
+        subject=subject,
+        label=label,
+        seed=asked.seed,
+        bfloat16=asked.precision == "bfloat16",
+        checkpoints=checkpoints,
+        world=world,
+        augmented=augmented,
+    )
+    return replace(score, asked=asked), checkpoints
 
 
 def score_whole(context: RunContext, test: ImageSet) -> tuple[Score, list[Expert]]:
@@ -268,7 +306,7 @@ def asked_for(
     )
 
 
-def row_checkpoints(
+def _row_checkpoints(
     directory: Path,
     condensed: CondensedSet,
     test: ImageSet,

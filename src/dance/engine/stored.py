@@ -24,8 +24,8 @@ from dance.engine.portable import need_images
 from dance.engine.relabel import Relabeller
 from dance.engine.rules import check, check_largest
 from dance.engine.rundir import RunDirectory
-from dance.engine.scoring import asked_for, row_checkpoints, store_labels, store_scores
-from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set
+from dance.engine.scoring import asked_for, score_row, store_labels, store_scores
+from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.networks import NETWORKS, NetworkConfig
@@ -148,8 +148,9 @@ class StoredScorer:
                 "name its place with --data"
             ) from error
         if test.classes != condensed.classes:
+            order = sorted(test.classes) == sorted(condensed.classes)
             raise ConfigError(
-                "the data must have the classes of the set: "
+                f"the data must have the classes of the set{', in the same order' * order}: "
                 f"{file} has {list_some(condensed.classes)}, {name} has "
                 f"{list_some(test.classes)}; name the right data with --data"
             )
@@ -228,27 +229,15 @@ class StoredScorer:
         if not imported and self.test.fingerprint != made_from:
             provenance = {**learned.provenance, "notes": list(self.test.notes)}
             learned = replace(learned, provenance=provenance)
-        shape = self.shape(network, config)
-        checkpoints = row_checkpoints(
-            self.folder,
+        score, checkpoints = score_row(
             learned,
             self.test,
-            subject="condensed",
-            network=shape,
-            asked=asked,
-            world=self.world,
-        )
-        score = score_set(
-            learned,
-            self.test,
-            network_for(shape, self.test),
-            network,
+            self.shape(network, config),
             config,
+            asked,
+            self.folder,
             subject="condensed",
             label=self.condensed.provenance.get("label", "condensed"),
-            seed=asked.seed,
-            bfloat16=asked.precision == "bfloat16",
-            checkpoints=checkpoints,
             world=self.world,
         )
         note = ""
@@ -258,7 +247,7 @@ class StoredScorer:
             note = "scored on data with another fingerprint than that of which it was made"
         if note:
             score = replace(score, notes=(*score.notes, note))
-        return replace(score, asked=asked), checkpoints
+        return score, checkpoints
 
 
 def run_of(file: SetFile) -> RunDirectory | None:
