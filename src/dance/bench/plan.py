@@ -446,12 +446,11 @@ class Cell:
         better = max(1, int(steps / ratio))
         return better if not 1 / MOST_RATIO < ratio < MOST_RATIO and better != steps else None
 
-    def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
-        """The commands that make the cell, without the word ``dance``.
+    def commands(self, directory: Path) -> list[list[str]]:
+        """The commands that make what the cell lacks, without the word ``dance``.
 
         Args:
             directory: of the bench.
-            missing: only those whose results do not exist yet.
 
         Raises:
             ArtifactError: the scores of the run are damaged.
@@ -461,8 +460,7 @@ class Cell:
         lacking = [
             scoring
             for scoring in (first, *further)
-            if not missing
-            or any((scoring.key, network) not in scored for network in self.plan.networks)
+            if any((scoring.key, network) not in scored for network in self.plan.networks)
         ]
         commands = []
         lacks_whole = "whole" in self.config.evaluation.baselines and not self.whole(directory)
@@ -470,7 +468,7 @@ class Cell:
             by_time = self.seconds is not None
             commands.append(self.alone(directory) if by_time else self._condense(run))
         commands += [self._evaluate(run, each) for each in further if each in lacking]
-        if self.plan.literal and not (missing and (run / LITERAL).exists()):
+        if self.plan.literal and not (run / LITERAL).exists():
             commands.append(self.alone(directory))
         return commands
 
@@ -555,9 +553,9 @@ class TimingCell(Cell):
         assert self.plan.timing is not None
         return f"{self.plan.timing.rounds} rounds of {', '.join(self.runs)}"
 
-    def commands(self, directory: Path, *, missing: bool = True) -> list[list[str]]:
-        """The command that measures."""
-        return [] if missing and self.finished(directory) else [self.alone(directory)]
+    def commands(self, directory: Path) -> list[list[str]]:
+        """The command that measures, unless the measurement exists."""
+        return [] if self.finished(directory) else [self.alone(directory)]
 
     def scores(self, directory: Path) -> list[Score]:
         """None: no run is made."""

@@ -61,20 +61,15 @@ class World:
         """Whether this process takes the decisions, writes the run's files and shows progress."""
         return self.rank == 0
 
-    def shard(self, count: int, rank: int | None = None) -> range:
-        """The contiguous part of ``range(count)`` that a rank owns.
-
-        Args:
-            count: items in all.
-            rank: of the process (none: this one).
+    def shard(self, count: int) -> range:
+        """The contiguous part of ``range(count)`` that this rank owns.
 
         >>> [World(rank, 3).shard(7) for rank in range(3)]
         [range(0, 3), range(3, 5), range(5, 7)]
         """
-        number = self.rank if rank is None else rank
         length, rest = divmod(count, self.size)
-        first = number * length + min(number, rest)
-        return range(first, first + length + (number < rest))
+        first = self.rank * length + min(self.rank, rest)
+        return range(first, first + length + (self.rank < rest))
 
     def turns(self, count: int) -> range:
         """The jobs of ``range(count)`` that this rank does if they are assigned round robin.

@@ -105,4 +105,4 @@ def fitting(limit: int, fixed: int, per_class: int, classes: int) -> int:
             f"beside {amount(fixed)} for the rest, and there are {amount(limit)}; raise "
             "--memory-limit, use more processes, or take a smaller ipc, factor, network or size"
         )
-    return max(1, min(classes, chunk))
+    return min(classes, chunk)
