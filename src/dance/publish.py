@@ -56,13 +56,13 @@ def licence_of(dataset: str, given: str | None) -> str:
                 f"got {given!r}{nearest(given, LICENCES)}"
             )
         return given
-    known = KNOWN.get(dataset).license if dataset in KNOWN else ""
-    if not known:
+    known = KNOWN.find(dataset)
+    if known is None or not known.license:
         raise ConfigError(
             f"the card must name the licence of {dataset or 'the images'}, which is not known: add "
             "--license ID, such as cc-by-4.0, mit, unknown, or other for terms of their own"
         )
-    return known
+    return known.license
 
 
 def write(location: Location, repository: str, licence: str | None, place: Path) -> None:

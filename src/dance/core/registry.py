@@ -61,9 +61,16 @@ class Registry(Generic[T]):
             ConfigError: no such member; the message names the nearest ones.
         """
         self._discover()
+        if not isinstance(name, str):
+            raise ConfigError(f"{self.kind} must be a name: got {name!r}; see `dance list`")
         if name not in self._members:
             raise ConfigError(f"unknown {self.kind} {name!r}{nearest(name, self._members)}")
         return self._members[name]
+
+    def find(self, name: str) -> T | None:
+        """The member called ``name``; None if there is none."""
+        self._discover()
+        return self._members.get(name)
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a member called ``name``."""

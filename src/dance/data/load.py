@@ -255,10 +255,7 @@ def _mean_and_std(
     They are the published constants of a known set if these fit the number of channels, and those
     of the train images otherwise.
     """
-    known = located.known
-    constants = None
-    if known is not None:
-        constants = (known.own_constants if statistics == "own" else None) or known.constants
+    constants = None if located.known is None else located.known.constants_for(statistics)
     if constants is not None and len(constants[0]) == entry.meta["channels"]:
         return constants
     return _computed(entry)

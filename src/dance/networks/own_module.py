@@ -39,7 +39,7 @@ def register_maker(make: Maker) -> str:
         )
     kind = make if hasattr(make, "__qualname__") else type(make)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    known = NETWORKS.get(name) if name in NETWORKS else None
+    known = NETWORKS.find(name)
     if isinstance(known, _Builder) and (known.make is make or is_interactive(make)):
         known.make = make
     elif known is not None:

@@ -17,7 +17,7 @@ from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
 from dance.recipes.dance import dance_config
 from dance.recipes.published import table
-from dance.recipes.rows import add, by_protocol, published_rows, without_experts
+from dance.recipes.rows import add, published_rows, without_experts
 
 _METHODS = ("random", "herding", "k_center", "k_means")
 
@@ -38,16 +38,12 @@ def coreset_config(method: str, data: str, ipc: int, resolution: int) -> RunConf
     return without_experts(config)
 
 
-def _published(method: str, protocol: str, data: str, ipc: int, resolution: int) -> RunConfig:
-    """The settings with the protocol nearest to that of the published numbers."""
-    return by_protocol(coreset_config(method, data, ipc, resolution), protocol)
-
-
 for _method in _METHODS:
     SETTINGS.register(_method)(partial(coreset_config, _method))
 for _method in _METHODS[:3]:
     _paper = f"{METHODS.get(_method).title}, DANCE (Zhang et al., IJCAI 2024), Table 1"
-    published_rows(_method, _paper, "dance_table_1", partial(_published, _method, "dc-v1"))
+    _config = partial(coreset_config, _method)
+    published_rows(_method, _paper, "dance_table_1", _config, protocol="dc-v1")
 _board = table("dc_bench")
 for _best in _board.select(method="k_means", augmentation="best"):
     _data, _ipc = str(_best.where["data"]), int(_best.where["ipc"])
@@ -57,4 +53,5 @@ for _best in _board.select(method="k_means", augmentation="best"):
         f"augmentations, as published on {_board.source('k_means', _data)}"
     )
     _paper = "K-means selection, DC-Bench (Cui et al., NeurIPS 2022)"
-    add("k_means", _data, _ipc, partial(_published, "k_means", "dsa-v1"), _paper, _expect)
+    _config = partial(coreset_config, "k_means")
+    add("k_means", _data, _ipc, _config, _paper, _expect, protocol="dsa-v1")

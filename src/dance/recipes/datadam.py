@@ -20,7 +20,6 @@ from dance.recipes.rows import (
     add,
     augmentation_for,
     by_own_statistics,
-    by_protocol,
     published_rows,
     without_experts,
 )
@@ -57,28 +56,24 @@ def datadam_config(data: str, ipc: int, resolution: int) -> RunConfig:
 
 def published_config(data: str, ipc: int, resolution: int) -> RunConfig:
     """The settings of the published numbers, as far as they are known; CIFAR is whitened."""
-    config = _code(data, ipc, resolution)
+    config = datadam_config(data, ipc, resolution)
     return replace(config, whitening="zca_standardised") if data in _WHITENED else config
 
 
 def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:
-    """The settings in the paper, with instance norm; scored by DSA's protocol."""
+    """The settings in the paper, with instance norm."""
     config = datadam_config(data, ipc, resolution)
     options = replace(config.options, power=4, iterations=8000)
-    config = replace(config, network=NetworkConfig(), options=options)
-    return by_protocol(config, "dsa-v1")
-
-
-def _code(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(datadam_config(data, ipc, resolution), "datadam-v1")
+    return replace(config, network=NetworkConfig(), options=options)
 
 
 _PAPER = "DataDAM (Sajedi et al., ICCV 2023)"
 _NONE = "no published number belongs to exactly these settings"
+_PRESETS = (("code", datadam_config, "datadam-v1"), ("paper", paper_config, "dsa-v1"))
 for _source in ("dance_table_1", "dance_table_2"):
-    published_rows("datadam", _PAPER, _source, published_config)
+    published_rows("datadam", _PAPER, _source, published_config, protocol="datadam-v1")
     for _row in table(_source).select(method="datadam"):
         _data, _ipc = str(_row.where["data"]), int(_row.where["ipc"])
-        for _preset, _config in (("code", _code), ("paper", paper_config)):
+        for _preset, _config, _protocol in _PRESETS:
             _from = f"{_PAPER}, settings of its {_preset}"
-            add("datadam", _data, _ipc, _config, _from, _NONE, suffix=f"-{_preset}")
+            add("datadam", _data, _ipc, _config, _from, _NONE, f"-{_preset}", protocol=_protocol)

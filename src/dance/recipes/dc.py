@@ -14,7 +14,7 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.methods.dc import outer_steps
 from dance.recipes.base import QUICK, SETTINGS, always
-from dance.recipes.rows import augmentation_for, by_protocol, published_rows, without_experts
+from dance.recipes.rows import augmentation_for, published_rows, without_experts
 
 _NETWORKS = 1000
 """Number of random networks with which the images are matched (K in the paper)."""
@@ -51,15 +51,8 @@ def dsa_config(data: str, ipc: int, resolution: int) -> RunConfig:
     )
 
 
-def _dc(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(dc_config(data, ipc, resolution), "dc-v1")
-
-
-def _dsa(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(dsa_config(data, ipc, resolution), "dsa-v1")
-
-
-published_rows("dc", "DC (Zhao et al., ICLR 2021)", "dance_table_1", _dc)
-published_rows("dsa", "DSA (Zhao & Bilen, ICML 2021)", "dance_table_1", _dsa)
+_DC, _DSA = "DC (Zhao et al., ICLR 2021)", "DSA (Zhao & Bilen, ICML 2021)"
+published_rows("dc", _DC, "dance_table_1", dc_config, protocol="dc-v1")
+published_rows("dsa", _DSA, "dance_table_1", dsa_config, protocol="dsa-v1")
 QUICK.register("dc")(always({"options": {"iterations": 15}}))
 QUICK.register("dsa")(always({"options": {"iterations": 20}}))

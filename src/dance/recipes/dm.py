@@ -12,13 +12,7 @@ from dataclasses import replace
 from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.base import SETTINGS
-from dance.recipes.rows import (
-    augmentation_for,
-    by_own_statistics,
-    by_protocol,
-    published_rows,
-    without_experts,
-)
+from dance.recipes.rows import augmentation_for, by_own_statistics, published_rows, without_experts
 
 _LARGE_IPC = 100
 """Images per class from which the learning rate on CIFAR-10 is ten times as large."""
@@ -41,9 +35,6 @@ def dm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return by_own_statistics(without_experts(config))
 
 
-def _published(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(dm_config(data, ipc, resolution), "dsa-v1")
-
-
+_PAPER = "DM (Zhao & Bilen, WACV 2023)"
 for _source in ("dance_table_1", "dance_table_2"):
-    published_rows("dm", "DM (Zhao & Bilen, WACV 2023)", _source, _published)
+    published_rows("dm", _PAPER, _source, dm_config, protocol="dsa-v1")

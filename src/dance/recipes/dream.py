@@ -11,7 +11,7 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.base import QUICK, SETTINGS, always, factor_for
 from dance.recipes.idc import KNOWN_DATA, scaled_options
-from dance.recipes.rows import by_protocol, published_rows, without_experts
+from dance.recipes.rows import published_rows, without_experts
 
 _TINY_IMAGENET = {"real_batch": 64, "network_batch": 64, "network_images": 1000}
 _TINY_IMAGENET_LARGE_IPC, _TINY_IMAGENET_RATE = 50, 1e-7
@@ -40,9 +40,6 @@ def dream_config(data: str, ipc: int, resolution: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(dream_config(data, ipc, resolution), "idc-v1")
-
-
-published_rows("dream", "DREAM (Liu et al., ICCV 2023)", "dance_table_1", _published)
+_PAPER = "DREAM (Liu et al., ICCV 2023)"
+published_rows("dream", _PAPER, "dance_table_1", dream_config, protocol="idc-v1")
 QUICK.register("dream")(always({"options": {"iterations": 25}}))

@@ -22,7 +22,7 @@ from dance.recipes.base import (
     always,
     factor_for,
 )
-from dance.recipes.rows import by_protocol, published_rows, without_experts
+from dance.recipes.rows import published_rows, without_experts
 
 KNOWN_DATA: Mapping[str, Mapping[str, Any]] = {
     "svhn": {"network_images": 500},
@@ -82,15 +82,11 @@ def idc_config(data: str, ipc: int, resolution: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(idc_config(data, ipc, resolution), "idc-v1")
-
-
 def _images(data: str, ipc: int, resolution: int) -> RunConfig:
-    return replace(_published(data, ipc, resolution), factor=1)
+    return replace(idc_config(data, ipc, resolution), factor=1)
 
 
 _PAPER = "IDC (Kim et al., ICML 2022)"
-published_rows("idc", _PAPER, "dance_table_1", _published)
-published_rows("idc_i", _PAPER, "idc", _images)
+published_rows("idc", _PAPER, "dance_table_1", idc_config, protocol="idc-v1")
+published_rows("idc_i", _PAPER, "idc", _images, protocol="idc-v1")
 QUICK.register("idc")(always({"options": {"iterations": 25}}))

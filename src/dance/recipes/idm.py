@@ -16,13 +16,7 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.networks import NetworkConfig
 from dance.recipes.base import LOW_RESOLUTION, QUICK, SETTINGS, always, factor_for
-from dance.recipes.rows import (
-    augmentation_for,
-    by_own_statistics,
-    by_protocol,
-    published_rows,
-    without_experts,
-)
+from dance.recipes.rows import augmentation_for, by_own_statistics, published_rows, without_experts
 
 _COMMANDS: Mapping[str, Mapping[int, Mapping[str, Any]]] = {
     "cifar10": {
@@ -83,9 +77,6 @@ def idm_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return by_own_statistics(without_experts(config))
 
 
-def _published(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(idm_config(data, ipc, resolution), "dsa-v1", repeats=5)
-
-
-published_rows("idm", "IDM (Zhao et al., CVPR 2023)", "dance_table_1", _published)
+_PAPER = "IDM (Zhao et al., CVPR 2023)"
+published_rows("idm", _PAPER, "dance_table_1", idm_config, protocol="dsa-v1", repeats=5)
 QUICK.register("idm")(always({"options": {"iterations": 25}}))

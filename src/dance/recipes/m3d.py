@@ -14,7 +14,7 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.base import DIVISIBLE_RESOLUTION, SETTINGS
 from dance.recipes.dance import dance_config
-from dance.recipes.rows import by_protocol, published_rows, without_experts
+from dance.recipes.rows import published_rows, without_experts
 
 _SMALLEST: Mapping[str, Any] = {"learning_rate": 0.1}
 """Settings for images that are not divided, chosen on held-out training images of the digits; the
@@ -35,8 +35,4 @@ def m3d_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return without_experts(replace(config, method="m3d", options=options))
 
 
-def _published(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(m3d_config(data, ipc, resolution), "idc-v1")
-
-
-published_rows("m3d", "M3D (Zhang et al., AAAI 2024)", "m3d", _published)
+published_rows("m3d", "M3D (Zhang et al., AAAI 2024)", "m3d", m3d_config, protocol="idc-v1")

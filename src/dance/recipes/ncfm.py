@@ -17,7 +17,7 @@ from dance.experts import ExpertConfig
 from dance.methods import METHODS
 from dance.recipes.base import LOW_RESOLUTION, QUICK, SETTINGS, always, factor_for
 from dance.recipes.published import table
-from dance.recipes.rows import add, by_protocol
+from dance.recipes.rows import add
 
 
 @SETTINGS.register("ncfm")
@@ -50,15 +50,7 @@ def paper_config(data: str, ipc: int, resolution: int) -> RunConfig:
     return replace(config, options=options)
 
 
-def _released(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(ncfm_config(data, ipc, resolution), "ncfm-v1")
-
-
-def _paper(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(paper_config(data, ipc, resolution), "ncfm-v1")
-
-
-_PAPER = "NCFM (Wang et al., CVPR 2025)"
+_PAPER, _PROTOCOL = "NCFM (Wang et al., CVPR 2025)", "ncfm-v1"
 _main, _ablation = table("ncfm"), table("ncfm_ablation")
 for _row in _main.numbers:
     _data, _ipc = str(_row.where["data"]), int(_row.where["ipc"])
@@ -70,8 +62,10 @@ for _row in _main.numbers:
     _expect = f"{_soft}; no number is published for these settings alone"
     if _hard:
         _expect = f"{_hard['fixed']} for fixed frequencies and hard labels; {_soft}"
-    add("ncfm", _data, _ipc, _released, f"{_PAPER}, as released", _expect)
+    _from = f"{_PAPER}, as released"
+    add("ncfm", _data, _ipc, ncfm_config, _from, _expect, protocol=_PROTOCOL)
     if _hard:
         _expect = f"{_hard['learned']} with hard labels; {_soft}"
-        add("ncfm", _data, _ipc, _paper, f"{_PAPER}, settings of the paper", _expect, "-paper")
+        _from = f"{_PAPER}, settings of the paper"
+        add("ncfm", _data, _ipc, paper_config, _from, _expect, "-paper", protocol=_PROTOCOL)
 QUICK.register("ncfm")(always({"options": {"real_batch": 128, "frequencies": 1024}}))

@@ -47,10 +47,8 @@ _LEAST_STEPS = 300
 def _changes(config: RunConfig, facts: Facts) -> dict[str, Any]:
     """What quick changes; options that the method does not have are left out."""
     method = config.method
-    found = merge(
-        _TINY if is_tiny(facts.data) else _COMMON,
-        QUICK.get(method)(config, facts) if method in QUICK else {},
-    )
+    own = QUICK.find(method)
+    found = merge(_TINY if is_tiny(facts.data) else _COMMON, own(config, facts) if own else {})
     epochs = at_least_steps(found["experts"]["epochs"], facts)
     found = merge(found, {"experts": {"epochs": epochs}})
     known = {setting.name for setting in settings(METHODS.get(method).Config)}
@@ -67,10 +65,8 @@ def at_least_steps(epochs: int, facts: Facts) -> int:
 
 def is_tiny(data: str) -> bool:
     """Whether networks train on this data set in seconds; assumed false for unknown sets."""
-    if data not in KNOWN:
-        return False
-    known = KNOWN.get(data)
-    return known.train[1] * known.size**2 < _TINY_PIXELS
+    known = KNOWN.find(data)
+    return known is not None and known.train[1] * known.size**2 < _TINY_PIXELS
 
 
 VARIANTS.register("quick")(Variant("a run of minutes on two cores", _changes))

@@ -169,4 +169,5 @@ def _resolution(data: str, source: DataConfig) -> int:
     """Resolution in pixels; headers of the images of unknown data sets are read to find it."""
     if source.size is not None:
         return source.size
-    return KNOWN.get(data).size if data in KNOWN else resolution_of(data, source)
+    known = KNOWN.find(data)
+    return known.size if known else resolution_of(data, source)

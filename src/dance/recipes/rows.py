@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from dance.augment.operation import without
 from dance.data.known import KNOWN, is_mirrored
@@ -26,6 +25,9 @@ def add(
     expect: str,
     suffix: str = "",
     command: str | None = None,
+    *,
+    protocol: str | None = None,
+    repeats: int | None = None,
 ) -> None:
     """Register a recipe under :func:`recipe_name`.
 
@@ -38,14 +40,29 @@ def add(
         expect: the expected accuracy, with the source of the number.
         suffix: variant of the settings.
         command: the command that runs it; None: ``dance condense --config`` with its name.
+        protocol: that scores it; None: that of ``config``.
+        repeats: number of networks, with a protocol; None: that of the protocol.
     """
     name = recipe_name(method, data, ipc, suffix)
-    make = partial(config, data, ipc, KNOWN.get(data).size)
+    size = KNOWN.get(data).size
+
+    def make() -> RunConfig:
+        made = config(data, ipc, size)
+        return made if protocol is None else by_protocol(made, protocol, repeats)
+
     command = command or f"dance condense --config {name}"
     RECIPES.register(name)(Recipe(name, paper, command, expect, make))
 
 
-def published_rows(method: str, paper: str, source: str, config: Settings) -> None:
+def published_rows(
+    method: str,
+    paper: str,
+    source: str,
+    config: Settings,
+    *,
+    protocol: str | None = None,
+    repeats: int | None = None,
+) -> None:
     """Register ``<method>-<data>-ipc<n>`` for every number that a table has of a method.
 
     Args:
@@ -54,12 +71,15 @@ def published_rows(method: str, paper: str, source: str, config: Settings) -> No
         source: name of the table, see :mod:`dance.recipes.published`.
         config: from data, images per class and resolution to the settings nearest to those of the
             published numbers.
+        protocol: that scores them, nearest to that of the published numbers; None: that of
+            ``config``.
+        repeats: number of networks, with a protocol; None: that of the protocol.
     """
     found = table(source)
     for number in found.select(method=method):
         data, ipc = str(number.where["data"]), int(number.where["ipc"])
         expect = f"accuracy {number} %, as published in {found.source(method, data)}"
-        add(method, data, ipc, config, paper, expect)
+        add(method, data, ipc, config, paper, expect, protocol=protocol, repeats=repeats)
 
 
 def augmentation_for(data: str, strategy: str) -> str:
@@ -69,7 +89,8 @@ def augmentation_for(data: str, strategy: str) -> str:
 
 def by_own_statistics(config: RunConfig) -> RunConfig:
     """The configuration with a known set standardised by its own mean and standard deviation."""
-    if config.data not in KNOWN or KNOWN.get(config.data).own_constants is None:
+    known = KNOWN.find(config.data)
+    if known is None or known.own_constants is None:
         return config
     return replace(config, source=replace(config.source, statistics="own"))
 

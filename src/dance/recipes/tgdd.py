@@ -15,7 +15,7 @@ from dance.experts.trajectories import TrajectoryConfig
 from dance.methods import METHODS
 from dance.recipes.base import QUICK, SETTINGS, always
 from dance.recipes.dance import dance_config
-from dance.recipes.rows import by_protocol, published_rows, without_experts
+from dance.recipes.rows import published_rows, without_experts
 
 _LARGE_IPC = 50
 """Images per class from which the weight of the cross-entropy is lower."""
@@ -41,9 +41,5 @@ def tgdd_config(data: str, ipc: int, resolution: int) -> RunConfig:
     )
 
 
-def _published(data: str, ipc: int, resolution: int) -> RunConfig:
-    return by_protocol(tgdd_config(data, ipc, resolution), "dance-v1")
-
-
-published_rows("tgdd", "TGDD (AAAI 2026)", "tgdd", _published)
+published_rows("tgdd", "TGDD (AAAI 2026)", "tgdd", tgdd_config, protocol="dance-v1")
 QUICK.register("tgdd")(always({"trajectories": {"count": 2, "epochs": 6}}))

@@ -44,6 +44,11 @@ def test_an_unknown_name_is_met_with_near_ones(fruit) -> None:
         fruit.get("zzz")
 
 
+def test_a_name_that_may_be_unknown_is_looked_up_without_an_error(fruit) -> None:
+    assert fruit.find("pear") is fruit.get("pear")
+    assert fruit.find("aple") is None
+
+
 def test_a_name_is_taken_once(fruit) -> None:
     member = fruit.get("pear")
     fruit.register("pear")(member)

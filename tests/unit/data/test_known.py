@@ -86,6 +86,12 @@ def test_a_copy_that_differs_is_used_and_said(tmp_path, parquet, pixels, capsys)
     assert load("mnist", "test", DataConfig(root=str(tmp_path))).notes == train.notes
 
 
+def test_codes_of_the_field_and_a_set_itself_may_differ_in_constants():
+    assert KNOWN.get("cifar100").constants_for("shared") == KNOWN.get("cifar10").constants
+    assert KNOWN.get("cifar100").constants_for("own")[0] == (0.5071, 0.4866, 0.4409)
+    assert KNOWN.get("cifar10").constants_for("own") == KNOWN.get("cifar10").constants
+
+
 def test_the_root_can_come_from_the_environment(tmp_path, parquet, pixels, monkeypatch):
     parquet(tmp_path / "mnist" / "train.parquet", pixels(20, 28, 1), [*range(10)] * 2)
     monkeypatch.setenv("DANCE_DATA_ROOT", str(tmp_path))

@@ -89,6 +89,15 @@ class Known:
             return labels
         return self.imagenet if self.imagenet and len(classes) == 1000 else None
 
+    def constants_for(self, statistics: str) -> tuple[Channels, Channels] | None:
+        """Mean and std per channel, of pixels in [0, 1]; None: computed.
+
+        Args:
+            statistics: ``own`` for those of the set itself, if it has such a pair; otherwise they
+                are those that most codes of the field use.
+        """
+        return (self.own_constants if statistics == "own" else None) or self.constants
+
     def difference(self, train: int, test: int) -> str:
         """A note about a copy with these numbers of images; empty if it is complete."""
         fewest, most = self.train
@@ -125,4 +134,5 @@ def is_mirrored(data: str) -> bool:
     >>> is_mirrored("cifar10"), is_mirrored("digits"), is_mirrored("photos")
     (True, False, True)
     """
-    return KNOWN.get(data).mirrored if data in KNOWN else True
+    known = KNOWN.find(data)
+    return known is None or known.mirrored

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 from dance.evaluation.protocol import PROTOCOLS, Protocol
-from dance.training import TrainerConfig
+from dance.evaluation.protocols.idc import IDC_TRAINING, LARGE_EPOCHS
 
-_TRAINING = TrainerConfig(
-    epochs=1500,
-    batch_size=64,
-    learning_rate=0.01,
-    momentum=0.9,
-    weight_decay=5e-4,
-    gamma=0.2,
-    augmentation="color_crop_flip_scale_rotate",
-    cutmix=0.5,
-    augmentation_mode="chain",
-    milestones=("2/3", "5/6"),
-)
+_TRAINING = replace(IDC_TRAINING, epochs=1500)
 
 DANCE_V1 = Protocol(
     name="dance-v1",
     source="Zhang et al. 2024, released settings",
     training=_TRAINING,
-    large_epochs=((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500), (math.inf, 300)),
+    large_epochs=LARGE_EPOCHS,
     mirrors_all=False,
     tests_every=250,
     large_tests_every=500,
