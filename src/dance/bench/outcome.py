@@ -18,7 +18,7 @@ from dance.bench.plan import Bench, Cell
 from dance.condensed import Score
 from dance.condensed.container import KIND
 from dance.condensed.locations import RUN_FILE
-from dance.condensed.score import undertrained
+from dance.condensed.score import SUBJECTS, undertrained
 from dance.condensed.statistics import LEAST_UNITS, Difference, bootstrap, paired, summary, welch
 from dance.core import format
 from dance.core.config import flat, to_plain
@@ -32,7 +32,7 @@ from dance.recipes.published import table
 NAME = "results"
 _SEEDS, _NETWORKS = "condensations", "networks"
 WHOLE = "whole"
-"""Stands for a method in the row of the whole training set, as in published tables."""
+"""Stands for a method in the row of the whole set, as in published tables."""
 _NOTE = """Accuracy on test images after the last epoch, in percent: the mean over condensations of
 the mean over networks (n: condensations x networks of each), with the 95 % interval of that mean by
 Student's t. The interval is over condensations; with a single one it is over networks, and says
@@ -43,8 +43,8 @@ of the networks of one set. A difference is to the first row of its table with t
 paired over condensations of the same seed, or over networks (Welch) if there is one condensation
 only. The verdict is "better" or "worse" only if the interval excludes zero. The best epoch is
 chosen on test images, and only shown for papers that report it. The ratio is that of stored to real
-training images. The row of the whole training set is of the experts, which are trained by their own
-recipe; they are tested once for each data set and network."""
+training images. The row of the whole set is of the experts, which are trained by their own recipe;
+they are tested once for each data set and network."""
 
 
 @dataclass(frozen=True)
@@ -422,7 +422,7 @@ def _range(row: Mapping[str, Any], middle: str, low: str, high: str, sign: str =
 
 def _label(row: Mapping[str, Any]) -> str:
     if row["method"] == WHOLE:
-        return f"Whole training set, {row['protocol']}"
+        return f"{SUBJECTS[WHOLE]}, {row['protocol']}"
     return ", ".join(filter(None, (METHODS.get(row["method"]).title, row["point"])))
 
 
@@ -525,7 +525,8 @@ def write_files(
     page += lines
     for published in map(table, plan.published):
         page += ["", f"## Published numbers: {published.cite}", "", f"{published.paper}.", ""]
-        page += [f"* Protocol: {published.protocol}", f"* Statistic: {published.statistic}"]
+        page += [f"* Quantity: {published.quantity}", f"* Protocol: {published.protocol}"]
+        page += [f"* Statistic: {published.statistic}"]
         page += [f"* Known error: {error}" for error in published.errata]
     record = {"plan": to_plain(plan), "command": command, "rows": rows, **more}
     write_json(base.with_suffix(".json"), record)

@@ -102,7 +102,7 @@ def card(content: Content, names: Sequence[str], published: Publication | None =
     """
     source, origin = content.source, content.source.provenance
     title = f"{origin.get('dataset', 'images')}, condensed"
-    method = str(origin.get("label") or origin.get("method") or "dataset condensation")
+    method = source.label or "dataset condensation"
     counts = torch.bincount(content.labels).tolist()
     per_class = span(min(counts), max(counts))
     factor = content.decoder.factor
@@ -159,7 +159,8 @@ def _front_matter(
     method = str(config.get("method") or origin.get("method", ""))
     tags = ["dataset-condensation", "dataset-distillation", "synthetic"]
     tags += [method] if re.fullmatch(r"[a-z][a-z0-9_]*", method) else []
-    location = KNOWN.get(dataset).location if dataset in KNOWN else ""
+    known = KNOWN.find(dataset)
+    location = known.location if known else ""
     source = location.removeprefix("hf:").partition(":")[0] if "hf:" in location else ""
     plain = {
         "pretty_name": title,

@@ -10,8 +10,8 @@ from PIL import Image
 from dance.condensed.score import Score
 from dance.core.errors import ConfigError
 
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Colours of Okabe and Ito, which colour-blind people tell apart."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours of Okabe and Ito, which colour-blind people tell apart, of all charts in pictures."""
 _MOST_CLASSES = 25
 _MOST_CHARACTERS = 18
 """Largest number of characters of a name under the bars."""
@@ -52,7 +52,7 @@ def draw_classes(classes: Sequence[str], scores: Sequence[Score]) -> Image.Image
             [column - 0.4 + (place + 0.5) * width for column in range(len(shown))],
             [100 * score.per_class[label] for label in shown],
             width,
-            color=_COLOURS[place % len(_COLOURS)],
+            color=COLOURS[place % len(COLOURS)],
             label=f"{score.label}, {score.network}: {score.last} %",
         )
     upright = max(map(len, names)) > 6

@@ -139,14 +139,18 @@ class CondensedSet:
 
     def _caption(self) -> str:
         """The set in one line: method, data, shape, and the first score."""
-        about = self.provenance
-        named = " of ".join(str(about[name]) for name in ("label", "dataset") if name in about)
+        named = " of ".join(filter(None, (self.label, self.provenance.get("dataset"))))
         counts = sorted(set(self.counts))
         each = span(counts[0], counts[-1]) + (" image" if counts == [1] else " images")
         side, classes = self.resolution, plural(self.num_classes, "class", "classes")
         facts = [f"{classes} x {each} of {self.channels}x{side}x{side}"]
         facts += [f"{score.last} % on {score.network}" for score in self.scores[:1]]
         return f"{named or 'condensed set'}: {', '.join(facts)}"
+
+    @property
+    def label(self) -> str:
+        """Title of the method that made it, else the name of the method; empty if unknown."""
+        return str(self.provenance.get("label") or self.provenance.get("method") or "")
 
     @property
     def num_classes(self) -> int:

@@ -12,10 +12,18 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from dance.core.config import format_value
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import checksum, read_json, write_json
 from dance.core.format import Table, count, mean_std, plural
 
+SUBJECTS = {
+    "initial": "Initial stored images",
+    "random": "Random selection",
+    "whole": "Whole set",
+}
+"""Names of what a condensed set is compared with, in every table; the name of a condensed set is
+the title of its method."""
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _CHECKSUM = "sha256"
 """Entry of a row of ``scores.json`` that is its checksum."""
@@ -23,8 +31,6 @@ _OPTIONAL = ("set_digest", "asked", "seconds", "peak_memory_bytes", "device")
 """Fields that are left out of plain data if they are None."""
 _ENOUGH_STEPS, _BATCH = 300, 64
 """Steps that the networks of the whole set must make, and images of a step, to count as trained."""
-_MAX_CHARACTERS = 60
-"""Characters of a wrong value that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
@@ -107,8 +113,8 @@ class Score:
     """Test results of R networks of one architecture, trained on one set by one protocol.
 
     Attributes:
-        subject: the set: ``condensed``, ``initial``, ``random`` or ``whole``.
-        label: name of the row in tables.
+        subject: the set: ``condensed``, or one of :data:`SUBJECTS`.
+        label: name of the row in tables: the title of the method, or that of the subject.
         labels: on which they were trained.
         protocol: its name, and the number of epochs if it is not that of the protocol.
         statistic: description of ``last``.
@@ -274,7 +280,7 @@ def scores_from_plain(plain: object) -> list[Score]:
         ConfigError: the data is not such a list.
     """
     if not isinstance(plain, list):
-        raise ConfigError(f"scores must be a list: got {_shown(plain)}")
+        raise ConfigError(f"scores must be a list: got {format_value(plain)}")
     return [Score.from_plain(entry) for entry in plain]
 
 
@@ -341,9 +347,5 @@ def _first(error: ValidationError) -> str:
     found = error.errors(include_url=False)[0]
     place = ".".join(map(str, found["loc"]))
     what = str(found.get("ctx", {}).get("error", found["msg"]))
-    return f"a score is wrong{' at ' if place else ''}{place}: {what}; got {_shown(found['input'])}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"
+    given = format_value(found["input"])
+    return f"a score is wrong{' at ' if place else ''}{place}: {what}; got {given}"

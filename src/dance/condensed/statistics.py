@@ -28,14 +28,12 @@ def summary(values: Sequence[float]) -> Statistic:
         The statistics; the confidence interval of the mean is that of Student's t, clipped to
         [0, 1].
     """
-    from scipy.special import stdtrit  # slow to import
-
     count = len(values)
     mean = math.fsum(values) / count
     if count == 1:
         return Statistic(values=tuple(values), mean=mean, std=0.0, ci95=None)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    half = float(stdtrit(count - 1, (1 + _CONFIDENCE) / 2)) * std / math.sqrt(count)
+    half = _student(count - 1) * std / math.sqrt(count)
     interval = (max(0.0, mean - half), min(1.0, mean + half))
     return Statistic(values=tuple(values), mean=mean, std=std, ci95=interval)
 
@@ -81,8 +79,6 @@ def welch(
         second: at least two values.
         level: confidence, such as 0.99.
     """
-    from scipy.special import stdtrit  # slow to import
-
     errors, means = [], []
     for values in (first, second):
         mean = math.fsum(values) / len(values)
@@ -94,13 +90,11 @@ def welch(
     if not total:
         return Difference(mean, mean, mean, level)
     freedom = total**2 / sum(error**2 / count for error, count in errors)
-    half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(total)
+    half = _student(freedom, level) * math.sqrt(total)
     return Difference(mean, mean - half, mean + half, level)
 
 
-def paired(
-    first: Sequence[float], second: Sequence[float], level: float = _CONFIDENCE
-) -> Difference:
+def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
     """The mean of the differences of pairs, such as two methods at the same seeds.
 
     The interval is that of Student's t over the differences.
@@ -108,21 +102,28 @@ def paired(
     Args:
         first: at least two values.
         second: as many, in the same order.
-        level: confidence, such as 0.99.
     """
-    from scipy.special import stdtrit  # slow to import
-
     gaps = [one - other for one, other in zip(first, second, strict=True)]
     count, mean = len(gaps), math.fsum(gaps) / len(gaps)
     variance = math.fsum((gap - mean) ** 2 for gap in gaps) / (count - 1)
-    half = float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance / count)
-    return Difference(mean, mean - half, mean + half, level)
+    half = _student(count - 1) * math.sqrt(variance / count)
+    return Difference(mean, mean - half, mean + half, _CONFIDENCE)
 
 
-def bootstrap(
-    groups: Sequence[Sequence[float]], level: float = _CONFIDENCE
-) -> tuple[float, float] | None:
-    """The percentile interval of the mean of the means of groups, by a hierarchical bootstrap.
+def _student(freedom: float, level: float = _CONFIDENCE) -> float:
+    """Half the width of Student's interval of a mean, in standard errors of the mean.
+
+    Args:
+        freedom: degrees of freedom.
+        level: confidence.
+    """
+    from scipy.special import stdtrit  # slow to import
+
+    return float(stdtrit(freedom, (1 + level) / 2))
+
+
+def bootstrap(groups: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the mean of the means of groups, by a hierarchical bootstrap.
 
     Groups are drawn with replacement, then the values of each drawn group; of a single group, only
     values are. The draws are keyed, so equal values give the same interval. It assumes no
@@ -134,7 +135,6 @@ def bootstrap(
 
     Args:
         groups: such as the accuracies of the networks of each condensation.
-        level: nominal confidence.
 
     Returns:
         Low and high end; None for fewer than three units (groups, or values of a single group).
@@ -155,6 +155,6 @@ def bootstrap(
     drawn = values[picks[..., None], chosen]
     counted = torch.arange(shape[-1]) < sizes[picks][..., None]
     means = ((drawn * counted).sum(-1) / sizes[picks]).mean(1)
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    ends = torch.tensor([(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], dtype=torch.float64)
     low, high = means.quantile(ends).tolist()
     return low, high

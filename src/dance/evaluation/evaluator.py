@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dance.condensed import CondensedSet, Score
-from dance.condensed.score import BestStatistic, Curve
+from dance.condensed.score import SUBJECTS, BestStatistic, Curve
 from dance.condensed.statistics import summary
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, Tensors
@@ -322,7 +322,7 @@ def score_states(
         stops=[epochs],
         confusion=confusion,
         subject="whole",
-        label="Whole set",
+        label=SUBJECTS["whole"],
         labels="hard",
         protocol="expert recipe",
         statistic="last epoch",

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from dance.condensed import load_set
 from dance.condensed.container import KIND
 from dance.condensed.locations import RUN_FILE
+from dance.condensed.score import SUBJECTS
 from dance.core import format
 from dance.core.config import flat
 from dance.core.errors import ArtifactError
@@ -22,9 +23,9 @@ from dance.report.charts import (
     LineChart,
     Point,
     Tick,
+    percent_axis,
     point_chart,
     series_look,
-    ticks,
 )
 from dance.report.pictures import Sample, SideBySide, sample, side_by_side
 
@@ -46,7 +47,7 @@ _NUMBERS = (
     "updates", "condense_seconds", "networks_seconds", "networks_bytes",
 )  # fmt: skip
 _WHOLE = "whole"
-"""Stands for a method in the rows of the whole training set."""
+"""Stands for a method in the rows of the whole set."""
 _GROUP = ("data", "network", "protocol", "labels", "bytes_per_class")
 """Rows stand in one table only if these are the same."""
 _MOST_CHARACTERS = 1_200_000
@@ -186,7 +187,7 @@ def _check(row: Any, path: Path) -> None:
 
 def _titles(rows: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, str]:
     """Titles of the methods whose sets are there, by name."""
-    found = {_WHOLE: "Whole training set"}
+    found = {_WHOLE: SUBJECTS[_WHOLE]}
     for row in rows:
         path = directory / str(row["runs"] or "").partition(" ")[0] / RUN_FILE
         if row["method"] not in found and path.is_file():
@@ -289,7 +290,7 @@ def _facets(rows: Sequence[Result]) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _groups(done: Sequence[Result], whole: Sequence[Result]) -> list[Group]:
-    """The tables, each with the row of its whole training set at the end."""
+    """The tables, each with the row of its whole set at the end."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for each in done:
         groups.setdefault(tuple(each.row[name] for name in _GROUP), []).append(each)
@@ -404,9 +405,7 @@ def _dots(done: Sequence[Result]) -> list[tuple[str, str, DotChart]]:
         if len(shown) < (2 if single else 1):
             continue
         values = [each.row[name] for each in shown for name in ("accuracy", "published")]
-        known = [value for value in values if value is not None]
-        marks = [mark for mark in ticks(min(known), max(known)) if 0 <= mark <= 100]
-        low, high = min(*marks, *known), max(*marks, *known)
+        marks, low, high = percent_axis([value for value in values if value is not None])
 
         def place(value: float, low: float = low, high: float = high) -> float:
             return round(100 * (min(max(value, low), high) - low) / (high - low), 3)

@@ -126,6 +126,23 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def percent_axis(values: Sequence[float]) -> tuple[list[float], float, float]:
+    """An axis of percents.
+
+    Args:
+        values: in percent, at least one.
+
+    Returns:
+        Round numbers from 0 to 100 about the values, and the ends of the axis, which contains both.
+
+    >>> percent_axis([97.5, 99.0])
+    ([97.5, 98.0, 98.5, 99.0], 97.5, 99.0)
+    """
+    least, most = min(values), max(values)
+    marks = [mark for mark in ticks(least, most) if -1e-9 <= mark <= 100 + 1e-9]
+    return marks, min(marks[0], least), max(marks[-1], most)
+
+
 def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
     """Last-epoch accuracies of named scores on one common axis.
 
@@ -135,10 +152,7 @@ def dot_chart(scores: Iterable[tuple[str, Score]]) -> DotChart:
     named = list(scores)
     values = [value for _, score in named for value in score.last.values]
     values += [bound for _, score in named for bound in score.last.ci95 or ()]
-    marks = [
-        mark for mark in ticks(100 * min(values), 100 * max(values)) if -1e-9 <= mark <= 100 + 1e-9
-    ]
-    low, high = min(marks[0], 100 * min(values)), max(marks[-1], 100 * max(values))
+    marks, low, high = percent_axis([100 * value for value in values])
 
     def place(value: float) -> float:
         return round(100 * (100 * value - low) / (high - low), 3)
@@ -216,9 +230,7 @@ def accuracy_chart(title: str, scores: Iterable[tuple[str, Score]]) -> LineChart
     if not drawn:
         return None
     values = [100 * value for _, score in drawn for line in score.curve.accuracy for value in line]
-    marks = ticks(min(values), max(values), about=5)
-    marks = [mark for mark in marks if -1e-9 <= mark <= 100 + 1e-9]
-    low, high = min(marks[0], min(values)), max(marks[-1], max(values))
+    marks, low, high = percent_axis(values)
     last = max(score.curve.epochs[-1] for _, score in drawn)
     x_marks = [mark for mark in ticks(0, last, about=4) if mark <= last]
     lines, ends = [], []
@@ -300,8 +312,7 @@ def point_chart(
     top = min(max([*values, *bounds]), max(values) + _WIDEST)
     if (lacking := _NARROWEST - (top - bottom)) > 0:
         bottom, top = max(0.0, bottom - lacking / 2), min(100.0, top + lacking / 2)
-    marks = [mark for mark in ticks(bottom, top) if -1e-9 <= mark <= 100 + 1e-9]
-    low, high = min(marks[0], bottom), max(marks[-1], top)
+    marks, low, high = percent_axis([bottom, top])
 
     def across(x: float, shift: float = 0.0) -> float:
         place = 100 * (along(x) - left + room) / (right - left + 2 * room)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,16 +181,22 @@ def _tables(runs: Mapping[str, Run]) -> tuple[Table, ...]:
     for name, run in runs.items():
         for score in run.scores:
             if score.subject == "condensed":
-                data = (score.dataset, score.data_fingerprint)
-                key = (*data, score.network, score.setting, score.storage_bytes)
+                images = (score.dataset, score.data_fingerprint)
+                key = (*images, score.network, score.setting, score.storage_bytes)
                 groups.setdefault(key, []).append((name, score))
     tables = []
+    found = [members[0][1] for members in groups.values()]
+    copies = Counter(name for name, _ in {(row.dataset, row.data_fingerprint) for row in found})
     for members in groups.values():
         first = members[0][1]
         budget = round(first.storage_bytes / first.num_classes)
         rows = [Row(members[0][0], first, None)]
         rows += [Row(name, score, _gap(score, first)) for name, score in members[1:]]
-        tables.append(Table(first.dataset, first.network, first.setting, budget, tuple(rows)))
+        data = first.dataset
+        if copies[data] > 1:  # such as some of its classes
+            classes = format.plural(first.num_classes, "class", "classes")
+            data = f"{data} ({classes}, images {first.data_fingerprint[:8]})"
+        tables.append(Table(data, first.network, first.setting, budget, tuple(rows)))
     return tuple(sorted(tables, key=lambda table: -len(table.rows)))
 
 

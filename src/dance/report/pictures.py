@@ -243,9 +243,9 @@ class SideBySide:
 
 def sample(condensed: CondensedSet, images: int) -> Sample:
     """The first ``images`` images of each of at most ten classes."""
-    pixels, named = condensed.to_uint8(), condensed.provenance
+    pixels = condensed.to_uint8()
     return Sample(
-        label=str(named.get("label") or named.get("method") or "Condensed"),
+        label=condensed.label or "Condensed",
         classes=condensed.classes,
         images={
             label: pixels[condensed.rows(label)][:images].clone()

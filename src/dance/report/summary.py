@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed import Score
-from dance.condensed.score import undertrained
+from dance.condensed.score import SUBJECTS, undertrained
 from dance.core import format
 from dance.core.costs import build_seconds
 from dance.report.record import Run
-from dance.report.tables import SUBJECTS, headline, mean_std
+from dance.report.tables import headline, mean_std
 
 
 def label(run: Run) -> str:
     """The name of the method."""
-    named = run.condensed.provenance.get("label") or run.condensed.provenance.get("method")
-    return str(named or run.config.get("method") or "Condensed")
+    return run.condensed.label or str(run.config.get("method") or "Condensed")
 
 
 def title(run: Run) -> str:
@@ -68,7 +67,7 @@ def result(scores: Sequence[Score]) -> str:
         f"of {tested} correctly (protocol {main.setting}, last epoch, "
         f"{format.plural(len(main.last.values), 'network')})."
     )
-    names = {"random": "random selection", "whole": "the whole training set"}
+    names = {"random": "random selection", "whole": "the whole set"}
     rest = [
         f"{name} {format.percent(compared[subject].last.mean)}"
         for subject, name in names.items()
@@ -163,13 +162,28 @@ def cost_facts(run: Run) -> list[tuple[str, str]]:
         ("Soft labels", format.seconds(costs.get("labels_seconds"))),
         ("Seconds per step", format.seconds(costs.get("seconds_per_step"))),
         ("Evaluation", format.seconds(costs.get("evaluate_seconds"))),
-        ("Peak memory", format.size(costs.get("peak_memory_bytes"))),
+        ("Peak memory", _peak_memory(costs.get("peak_memory_bytes"), run.scores)),
         ("Device", str(environment.get("device") or format.ABSENT)),
         ("Processor", str(environment.get("processor") or format.ABSENT)),
         ("Threads", str(environment.get("threads") or format.ABSENT)),
         ("Precision", str(environment.get("precision") or format.ABSENT)),
     ]
     return [row for row in rows if row[1] != format.ABSENT]
+
+
+def _peak_memory(made: float | None, scores: Sequence[Score]) -> str:
+    """The peak until the set was finished and, if that is more, the peak with evaluation.
+
+    Args:
+        made: bytes until the set was finished; None if not known.
+        scores: of the run.
+    """
+    scored = max((score.peak_memory_bytes or 0 for score in scores), default=0)
+    first = format.ABSENT if made is None else format.size(round(made))
+    second = format.size(scored)
+    if scored <= (made or 0) or first == second:
+        return first
+    return f"{second} with evaluation" if made is None else f"{first}, {second} with evaluation"
 
 
 def data_facts(run: Run) -> list[tuple[str, str]]:

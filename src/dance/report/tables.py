@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dance.condensed.score import Score, Statistic
+from dance.condensed.score import SUBJECTS, Score, Statistic
 from dance.condensed.statistics import welch
 from dance.core import format
 from dance.report.charts import Cell, DotChart, confusion_cells, dot_chart, top_confusions
 
-SUBJECTS = {
-    "initial": "Initial set",
-    "random": "Random selection",
-    "whole": "Whole training set",
-}
-"""Names of the baselines; the row of a condensed set has the label of its method."""
-_ORDER = ("condensed", "initial", "random", "whole")
+_ORDER = ("condensed", *SUBJECTS)
 _MOST_MATRIX_CLASSES = 25
 """With more classes, the largest confusions are listed instead of the matrix."""
 _MOST_BARS = 25

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dance.bench.outcome import Row, Spread, records, tables
+from dance.bench.outcome import Row, Spread, records, tables, write
 from dance.bench.plan import Cell, read_plan
 from dance.data.known import KNOWN
 
@@ -94,6 +95,14 @@ def test_published_numbers_stand_beside_their_cells() -> None:
     assert published("table6")["experts.count = 20"] == 71.1
 
 
+def test_the_page_says_what_the_published_numbers_are(tmp_path: Path) -> None:
+    plan = read_plan("table6", {"seeds": [0], "axes": {"experts.count": [5]}})
+    (cell,) = plan.cells()
+    write(plan, records([[row(cell)]], [cell], {}), tmp_path, "dance bench table6")
+    page = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "\n\n* Quantity: test accuracy in percent\n* Protocol: " in page
+
+
 def test_a_difference_to_a_published_number_is_shown_with_its_sign() -> None:
     (cell,) = read_plan("table6", {"seeds": [0], "axes": {"experts.count": [5]}}).cells()
     (shown,) = tables(records([[row(cell)]], [cell], {}))
@@ -113,7 +122,7 @@ def test_the_whole_set_is_a_row_of_every_table_of_its_data() -> None:
     assert [each["ratio"] for each in found[:6:2]] == [0.02, 0.2, 1.0]
     (shown,) = tables(found)
     assert len(shown.rows) == 7
-    assert shown.rows[-1][:2] == ("Whole training set, dance-v1", "100")
+    assert shown.rows[-1][:2] == ("Whole set, dance-v1", "100")
 
 
 def test_a_reduced_copy_is_not_compared_with_published_numbers() -> None:

@@ -69,6 +69,14 @@ def test_sizes() -> None:
     assert condensed.eight_bit().storage_bytes() == 3 * 2 * 3 * 6 * 6
 
 
+def test_its_label_is_the_title_of_its_method_or_else_the_name() -> None:
+    names = ({"label": "DM", "method": "dm", "dataset": "x"}, {"method": "dm"}, {})
+    sets = [make(provenance=provenance) for provenance in names]
+    assert [condensed.label for condensed in sets] == ["DM", "dm", ""]
+    shown = [repr(condensed).partition(":")[0] for condensed in sets]
+    assert shown == [f"<CondensedSet {name}" for name in ("DM of x", "dm", "condensed set")]
+
+
 def test_images_are_decoded_and_standardised() -> None:
     condensed = make()
     decoded, labels = condensed.decode()

@@ -62,7 +62,7 @@ def test_rows_are_compared_within_protocol_and_labels() -> None:
         (lambda plain: plain.update(labels="mild"), "at labels: .*'hard' or 'soft'; got 'mild'"),
         (lambda plain: plain.update(notes="told"), "at notes"),
         (lambda plain: plain.update(colour="red"), "at colour: .*; got 'red'"),
-        (lambda plain: plain["last"].update(mean=None), "at last.mean: .*number; got None"),
+        (lambda plain: plain["last"].update(mean=None), "at last.mean: .*number; got null"),
         (lambda plain: plain["last"].update(values=[]), "at last: .*at least one network"),
         (lambda plain: plain["last"]["values"].append(0.5), "last.values must have 2 entries"),
         (lambda plain: plain["best"]["epochs"].pop(), "best.epochs must have 2 entries"),

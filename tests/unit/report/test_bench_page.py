@@ -25,7 +25,7 @@ def test_what_cannot_be_compared_is_never_in_one_table(tmp_path):
     assert groups[-1][0]["labels"] == "soft"
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
     assert [len(table) - 1 for table in page.tables[:5]] == [4, 4, 3, 3, 2]
-    assert page.tables[0][-1][0].startswith("Whole training set")
+    assert page.tables[0][-1][0].startswith("Whole set")
 
 
 def test_the_table_shows_numbers_titles_intervals_and_published_ones(tmp_path):

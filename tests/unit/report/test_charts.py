@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 
 from dance.condensed.score import BestStatistic, Curve, Statistic
-from dance.report.charts import accuracy_chart, dot_chart, loss_chart, ticks, top_confusions
+from dance.report.charts import (
+    accuracy_chart,
+    dot_chart,
+    loss_chart,
+    percent_axis,
+    ticks,
+    top_confusions,
+)
 from unit.condensed.scores import made as made_score
 
 
@@ -38,6 +45,13 @@ def test_ticks_cover_the_range_evenly(offset, span, about):
     assert max(steps) - min(steps) < 1e-6 * max(steps)
     power = steps[0] / 10 ** math.floor(math.log10(steps[0] * 1.0001))
     assert min(abs(power - nice) for nice in (1, 2, 5, 10)) < 1e-3
+
+
+@given(st.lists(st.integers(0, 10_000).map(lambda value: value / 100), min_size=1))
+def test_an_axis_of_percents_contains_its_values_and_no_mark_beyond_100(values):
+    marks, low, high = percent_axis(values)
+    assert low <= min(*marks, *values) and max(*marks, *values) <= high
+    assert marks and all(-1e-9 <= mark <= 100 + 1e-9 for mark in marks)
 
 
 def test_loss_line_goes_through_the_logged_points():

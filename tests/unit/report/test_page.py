@@ -18,6 +18,8 @@ from dance.condensed.statistics import summary
 from dance.core.errors import ArtifactError
 from dance.core.format import ABSENT
 from dance.report import build
+from dance.report.record import read_run
+from dance.report.summary import cost_facts
 from dance.report.tables import significance
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -89,9 +91,9 @@ def test_score_table_shows_the_numbers_of_the_score_file(tmp_path, write_run):
     scores = json.loads((run_dir / "scores.json").read_text())
     names = {
         "condensed": "DANCE",
-        "initial": "Initial set",
+        "initial": "Initial stored images",
         "random": "Random selection",
-        "whole": "Whole training set",
+        "whole": "Whole set",
     }
     assert [row[0] for row in table[1:]] == [names[score["subject"]] for score in scores]
     for row, score in zip(table[1:], scores, strict=True):
@@ -115,6 +117,22 @@ def test_table_of_experts(tmp_path, write_run):
         ["0", "99.9 %", "96.1 %", "20", "6.2 s"],
         ["1", "100.0 %", "95.8 %", "20", "6.3 s"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("costs", "shown"),
+    [
+        ({"peak_memory_bytes": 700_000_000}, "700.0 MB"),
+        ({"peak_memory_bytes": 512_000_100}, "512.0 MB"),
+        ({"peak_memory_bytes": 300_000_000}, "300.0 MB, 512.0 MB with evaluation"),
+        ({}, "512.0 MB with evaluation"),
+    ],
+)
+def test_peak_memory_of_making_and_of_scoring(tmp_path, write_run, costs, shown):
+    run_dir = write_run(tmp_path / "run")  # its networks needed 512 MB
+    (run_dir / "costs.json").write_text(json.dumps(costs))
+    facts = dict(cost_facts(read_run(run_dir)))
+    assert " ".join(facts["Peak memory"].split()) == shown
 
 
 def test_summary_says_what_was_done_under_which_protocol(tmp_path, write_run):

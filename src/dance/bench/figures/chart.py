@@ -12,16 +12,14 @@ from matplotlib.figure import SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from dance.bench.figures import Row
+from dance.condensed.class_chart import COLOURS
 from dance.condensed.statistics import summary
 from dance.core.format import plural
 
 K = TypeVar("K")
 T = TypeVar("T")
-_STYLES = (
-    ("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"),
-    ("#E69F00", "v", "-"), ("#56B4E9", "P", "--"), ("#000000", "X", "-."),
-)  # fmt: skip
-"""Colours of Okabe and Ito, which colour-blind people tell apart, each with marker and dashes."""
+_STYLES = tuple(zip(COLOURS, "os^DvPX", ("-", "--", "-.", ":", "-", "--", "-."), strict=True))
+"""The colours of all charts, each with marker and dashes."""
 _PANEL = (5.6, 4.6)
 """Width and height of a panel, in inches."""
 _COLUMNS = 3
