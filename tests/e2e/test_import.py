@@ -404,6 +404,82 @@ def test_what_contradicts_the_files_is_refused(
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "words", "says"),
+    [
+        (lambda real: (real.images, real.labels), (), "--format chooses): give --factor N"),
+        (lambda real: (real.images, real.labels), ("--format=idm",), "input must be floats"),
+        (
+            lambda real: {"data": [[real.images, real.labels]], "accs_all_exps": {}},
+            ("--format=dc",), "the pixels are uint8; give --space unit",
+        ),
+        (
+            lambda real: {"images": (real.images > 9).to(torch.uint8), "labels": real.labels},
+            (), "pixels of uint8 must lie in 0..255: they are only 0 and 1",
+        ),
+        (
+            lambda real: {
+                "images": real.unit, "labels": real.labels,
+                "mean": torch.tensor([120.0]), "std": torch.tensor([60.0]),
+            },
+            (), "mean and std must be those of pixels in [0, 1]: got mean 120 and std 60",
+        ),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_images_are_refused(
+    content: Callable[[Real], Any], words: tuple[str, ...], says: str, real: Real, tmp_path: Path
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "set.pt").write_bytes(saved(content(real)))
+    outcome = bring_in(tmp_path / "files", tmp_path / "set", *words)
+    assert outcome.code == 2 and says in outcome.err
+
+
+def test_a_tuple_may_hold_images(real: Real, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "set.pt").write_bytes(saved((real.images, real.labels)))
+    outcome = bring_in(tmp_path / "files", tmp_path / "set", "--format=pt")
+    assert outcome.code == 0, outcome.err
+    condensed = dance.load(tmp_path / "set")
+    assert torch.equal(condensed.to_uint8(), real.images) and condensed.space == "unit"
+
+
+def test_a_whitened_set_comes_back_from_its_export(tmp_path: Path) -> None:
+    white = dance.condense(
+        "digits", method="datadam", ipc=1, output=tmp_path / "run", networks="mlp", epochs=1,
+        repeats=1, baselines=(), whitening="zca", options={"iterations": 2}, network={"width": 16},
+    )  # fmt: skip
+    assert white.normalization.whitening is not None
+    (tmp_path / "files").mkdir()
+    done("export", tmp_path / "run", tmp_path / "files" / "set.npz", "--to=npz")
+    outcome = bring_in(tmp_path / "files", tmp_path / "set")
+    assert outcome.code == 0, outcome.err
+    torch.testing.assert_close(dance.load(tmp_path / "set").images(), white.images(), atol=1e-4,
+                               rtol=0)  # fmt: skip
+
+
+def test_classes_that_are_numbers_and_names_are_not_guessed(real: Real, tmp_path: Path) -> None:
+    for name in "123":
+        place = tmp_path / "data" / name
+        place.mkdir(parents=True)
+        for image in range(4):
+            Image.new("L", (8, 8), 50 * image + int(name)).save(place / f"{image}.png")
+    for name in "012":
+        place = tmp_path / "files" / name
+        place.mkdir(parents=True)
+        Image.new("L", (8, 8), 9).save(place / "0.png")
+    words = (
+        "import",
+        tmp_path / "files",
+        "--data",
+        tmp_path / "data",
+        "--output",
+        tmp_path / "set",
+    )
+    outcome = command(*words)
+    assert outcome.code == 2 and "the classes must be those of data" in outcome.err
+
+
 def test_whitened_images_are_checked_and_scored(tmp_path: Path) -> None:
     """MTT's code stores the images before whitening, too; digits are small enough to whiten."""
     digits = some("digits")

@@ -176,7 +176,7 @@ def _exactness(condensed: CondensedSet, space: Space) -> str:
         return "float32, exactly as stored"
     if space == "normalized":
         return "float32, as networks see them"
-    return "float32 in [0, 1], rounded when they were brought there from network input"
+    return "float32 pixels of images, rounded when they were brought there from network input"
 
 
 def content_of(condensed: CondensedSet, stored_images: bool = False) -> Content:

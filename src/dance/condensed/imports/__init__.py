@@ -46,6 +46,7 @@ _NAMED = {
     "protocol": "--protocol NAME (dance list protocols)",
     "statistics": "--statistics shared|own (with which the images were standardised)",
     "whitening": "--whitening none|zca|zca_standardised (what the networks of that program saw)",
+    "space": "--space unit|normalized (whether the pixels are images or network input)",
 }
 """How to give each of the settings that may be missing."""
 _STATED = {
@@ -210,11 +211,11 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
         candidates[kind].method if kind else "/".join(each.method for each in candidates.values())
     )
     notes = [f"imported from {', '.join(path.name for path in paths)}", *foreign.notes]
-    known = KNOWN.get(wanted.data) if wanted.data in KNOWN else None
+    known = KNOWN.find(wanted.data)
     data = _Data(wanted, known, settled["statistics"], foreign.images.shape)
     _check_list(candidates, wanted.data)
     foreign = _in_order(foreign, data, notes)
-    _check_space(foreign.images, settled["space"], settled["whitening"], wanted)
+    _check_space(foreign, settled["space"], settled["whitening"], wanted)
     pixels, levels = _pixels(foreign.images, notes)
     whitening = settled["whitening"]
     normalization = foreign.normalization or data.normalization(whitening)
@@ -346,7 +347,7 @@ def _settle(
     Raises:
         ConfigError: one must be given, or contradicts the files.
     """
-    known = KNOWN.get(wanted.data) if wanted.data in KNOWN else None
+    known = KNOWN.find(wanted.data)
     one_pair = known is None or known.own_constants is None
     kinds = list(candidates.values())
     offered: dict[str, set[Any]] = {
@@ -426,21 +427,25 @@ class _Data:
         """Names, index = label."""
         return (self.known.classes if self.known else ()) or self.images.classes
 
+    def _check_channels(self, channels: int) -> None:
+        """Refuse images of another number of channels than the data set has."""
+        kinds = {1: "grey", 3: "colour"}
+        if channels != self.shape[1]:
+            raise DataError(
+                f"the images must be {kinds[channels]}, as those of {self.name}: they are "
+                f"{kinds[self.shape[1]]}; name the right data with --data"
+            )
+
     def normalization(self, whitening: str) -> Normalization:
         """From pixels to network input, with mean and std of the data set or of its programs."""
         known = self.known
-        if known and known.constants and len(known.constants[0]) != self.shape[1]:
-            kinds = {1: "grey", 3: "colour"}
-            raise DataError(
-                f"the images must be {kinds[len(known.constants[0])]}, as those of {self.name}: "
-                f"they are {kinds[self.shape[1]]}; name the right data with --data"
-            )
-        pair = known and (
-            (known.own_constants if self.statistics == "own" else None) or known.constants
-        )
+        if known and known.constants:
+            self._check_channels(len(known.constants[0]))
+        pair = known and known.constants_for(self.statistics)
         if pair and whitening == "none":
             return Normalization(*pair)
         images = self.images
+        self._check_channels(images.channels)
         if whitening == "none":
             return images.normalization
         std = images.normalization.std if whitening == ZCA_STANDARDISED else None
@@ -471,6 +476,8 @@ def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
             f"{len(images)} images: got {shown(soft)}; name the right data with --data"
         )
     order = _order(foreign.classes, classes, data)
+    if foreign.classes and not set(foreign.classes) & set(classes):
+        notes.append(f"the classes of the files are numbers, and are those of {data.name} in order")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(order):
         raise DataError(
             f"labels must lie in 0..{len(order) - 1}, the classes of {data.name}: got "
@@ -508,7 +515,8 @@ def _order(stated: tuple[str, ...], classes: tuple[str, ...], data: _Data) -> li
     found = data.known.match(stated) if data.known else None
     if found is None and sorted(stated) == sorted(classes) and len(set(stated)) == len(stated):
         found = tuple(stated.index(name) for name in classes)
-    if found is None and stated == tuple(map(str, range(len(classes)))):
+    numbers = tuple(map(str, range(len(classes))))
+    if found is None and stated == numbers and not set(numbers) & set(classes):
         found = tuple(range(len(classes)))
     if found is None or len(stated) != len(classes):
         raise DataError(
@@ -558,19 +566,36 @@ _MOST_OUTSIDE = 0.25
 """Share of the pixels of a set in [0, 1] that may lie outside: half of those in [-1, 1] do."""
 
 
-def _check_space(images: Tensor, space: str, whitening: str, wanted: Wanted) -> None:
+def _check_space(foreign: Foreign, space: str, whitening: str, wanted: Wanted) -> None:
     """Refuse pixels that cannot be in the space that the format says, unless the user says it.
 
     Raises:
-        ConfigError: pixels are far outside of [0, 1], or standardised ones are never below 0.
+        ConfigError: pixels are far outside of [0, 1], standardised ones are never below 0, or bytes
+            are said to be network input or hold 0 and 1.
     """
-    if wanted.space is not None or images.dtype == torch.uint8 or not images.numel():
+    images = foreign.images
+    if not images.numel():
         return
     low, high = float(images.min()), float(images.max())
+    if images.dtype == torch.uint8:
+        if space == "normalized":
+            raise ConfigError(
+                "network input must be floats: the pixels are uint8; give --space unit if they are "
+                "images"
+            )
+        if high == 1:
+            raise ConfigError(
+                "pixels of uint8 must lie in 0..255: they are only 0 and 1; multiply them by 255"
+            )
+        return
+    whitens = foreign.normalization is not None and foreign.normalization.whitening is not None
+    if wanted.space is not None or (space == "unit" and whitens):  # what is whitened may leave it
+        return
     outside = float(((images < 0) | (images > 1)).double().mean())
     if space == "unit" and (low < -1 or high > 2 or outside > _MOST_OUTSIDE):
         what, advice = "lie in [0, 1], or leave it slightly", "give --space normalized"
-        advice += ", if they are network input, or scale them to [0, 1]"
+        advice += ", if they are network input, --space unit to take them as they are, or scale "
+        advice += "them to [0, 1]"
         if low >= 0 and 2 < high <= 255:
             advice = "store them as uint8, or divide them by 255"
     elif space == "normalized" and whitening == "none" and low >= 0:

@@ -25,6 +25,7 @@ from dance.condensed.imports import (
     plain_tensor,
     shown,
 )
+from dance.condensed.imports.dc import is_tuple
 from dance.core.errors import DataError
 from dance.data.checks import list_some
 from dance.data.normalization import Normalization
@@ -47,8 +48,15 @@ def _has(found: Found, kind: type) -> bool:
     )
 
 
+def _has_pair(found: Found) -> bool:
+    """Whether there is a tuple (images, labels) that PyTorch saved; IDM's code pickles its own."""
+    return is_tuple(found) and found.paths[0].suffix != ".pkl"
+
+
 def _read(found: Found) -> Foreign:
-    arrays: Mapping[str, Any] = found.only
+    pair = isinstance(found.only, tuple)
+    arrays: Mapping[str, Any]
+    arrays = dict(zip(("images", "labels"), found.only, strict=True)) if pair else found.only
     notes = []
     images, rearranged = _images(as_tensor(arrays["images"]))
     if rearranged:
@@ -88,6 +96,13 @@ def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
         tuple(as_tensor(arrays[name]).double().flatten().tolist()) for name in ("mean", "std")
     )
     if "whitening_mean" not in arrays or "whitening_matrix" not in arrays:
+        if not all(0 <= value <= 1 for value in mean) or not all(0 < value <= 1 for value in std):
+            raise DataError(
+                "mean and std must be those of pixels in [0, 1]: got mean "
+                f"{', '.join(f'{value:.4g}' for value in mean)} and std "
+                f"{', '.join(f'{value:.4g}' for value in std)}; divide them by 255 if they are of "
+                "bytes"
+            )
         return Normalization(mean, std)
     center, matrix = (as_tensor(arrays[f"whitening_{name}"]).float() for name in ("mean", "matrix"))
     if center.ndim != 1 or matrix.shape != (len(center), len(center)):
@@ -99,15 +114,19 @@ def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
     return Normalization(mean, std, Whitening(center, matrix, name))
 
 
-for _name, _kind, _title in (
-    ("npz", np.ndarray, "an .npz file with images and labels"),
-    ("pt", Tensor, "a .pt file with a dictionary of images and labels"),
-):
-    IMPORTS.register(_name)(
-        ImportFormat(
-            title=_title,
-            method="Set",
-            recognises=lambda found, kind=_kind: _has(found, kind),  # type: ignore[misc]
-            read=_read,
-        )
+IMPORTS.register("npz")(
+    ImportFormat(
+        title="an .npz file with images and labels",
+        method="Set",
+        recognises=lambda found: _has(found, np.ndarray),
+        read=_read,
     )
+)
+IMPORTS.register("pt")(
+    ImportFormat(
+        title="a .pt file with images and labels",
+        method="Set",
+        recognises=lambda found: _has(found, Tensor) or _has_pair(found),
+        read=_read,
+    )
+)

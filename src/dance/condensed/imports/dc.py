@@ -31,13 +31,18 @@ def is_pair(value: Any) -> bool:
     )
 
 
+def is_tuple(found: Found) -> bool:
+    """Whether there is one file with a tuple (images, labels)."""
+    return isinstance(found.only, tuple) and is_pair(found.only)
+
+
 def _is_dictionary(found: Found) -> bool:
     entries = found.only.get("data") if isinstance(found.only, dict) else None
     return isinstance(entries, list) and bool(entries) and all(map(is_pair, entries))
 
 
 def _is_dictionary_or_tuple(found: Found) -> bool:
-    return _is_dictionary(found) or (isinstance(found.only, tuple) and is_pair(found.only))
+    return _is_dictionary(found) or is_tuple(found)
 
 
 def _read(found: Found) -> Foreign:
