@@ -15,6 +15,8 @@ from dance.data.sources import Labels, Pixels, Record, Source
 from dance.data.splits import choose_test
 
 Array = npt.NDArray[Any]
+_ROUNDING = 1e-5
+"""How far floats of images may lie outside of [0, 1], as rounding of a resized image does."""
 _CHANNELS = (1, 3, 4)
 
 
@@ -43,7 +45,15 @@ class Arrays(Source):
     ) -> None:
         self.name, self.classes, self.splits, self.notes = name, classes, tuple(splits), notes
         self._splits = dict(splits)
-        if max(_highest(images) for images, _ in splits.values()) == 1:
+        highest = {split: _highest(images) for split, (images, _) in splits.items()}
+        if 1 in highest.values():
+            if other := [split for split, level in highest.items() if level > 1]:
+                binary = next(split for split, level in highest.items() if level == 1)
+                raise DataError(
+                    f"all splits of {name} must have pixels of one range: those of the {binary} "
+                    f"split are only 0 and 1, those of the {other[0]} split go up to "
+                    f"{highest[other[0]]}; multiply the former by 255 if 1 is white"
+                )
             self._splits = {
                 split: ([image * np.uint8(255) for image in images], labels)
                 for split, (images, labels) in splits.items()
@@ -198,11 +208,13 @@ def _from_unit(name: str, images: Array) -> Pixels:
     """Round floats in [0, 1] to the nearest of 256 levels, as uint8."""
     if not np.isfinite(images).all():
         raise DataError(f"{name} must be finite: it holds NaN or infinity")
-    if len(images) and not 0 <= float(images.min()) <= float(images.max()) <= 1:
+    if not len(images):
+        return images.astype(np.uint8)
+    lowest, highest = float(images.min()), float(images.max())
+    if lowest < -_ROUNDING or highest > 1 + _ROUNDING:
         raise DataError(
-            f"{name} must be floats in [0, 1] or uint8: got "
-            f"{float(images.min()):g}..{float(images.max()):g}; "
+            f"{name} must be floats in [0, 1] or uint8: got {lowest:g}..{highest:g}; "
             "store 8-bit pixels as uint8, divide by 255, or leave out what standardises them"
         )
-    levels: Pixels = np.rint(images * 255).astype(np.uint8)
+    levels: Pixels = np.rint(images.clip(0, 1) * 255).astype(np.uint8)
     return levels

@@ -30,8 +30,9 @@ class DataConfig:
     label_column: Annotated[str | None, Option(short="--label-column", metavar="NAME")] = None
     """Column, or key of a JSON file, that holds the label of each image (none: the only one that is
     called label, labels, fine_label, class, category or target)."""
-    classes: Annotated[tuple[str, ...], Option(short="--classes")] = ()
-    """Names of the classes that are used (none: all)."""
+    classes: Annotated[tuple[str, ...], Option(short="--classes", whole=True)] = ()
+    """Names of the classes that are used (none: all). A name that no class has may be several ones
+    with commas between them."""
     indices: Annotated[str | None, Option(metavar="FILE")] = None
     """File with the rows of the training images that are used, counted from 0 among those that are
     left once a test split is held out and --classes applied: text with one number a line, or an

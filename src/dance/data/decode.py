@@ -200,7 +200,10 @@ def _wide_grey_to_eight_bit(image: Image.Image, bits: int) -> Image.Image:
         lowest, highest = 0.0, float(2**bits - 1)
         scale = 255.0 / highest
     if not lowest <= float(values.min()) <= float(values.max()) <= highest:
-        raise ValueError(f"grey values must lie in {lowest:g}..{highest:g}, mode {image.mode}")
+        raise ValueError(
+            f"grey values of mode {image.mode} must lie in 0..{1 if image.mode == 'F' else 65535}: "
+            f"got {values.min():g}..{values.max():g}; scale them"
+        )
     return Image.fromarray(np.rint(values * scale).astype(np.uint8))
 
 

@@ -51,19 +51,28 @@ class LocatedSource:
         """
         if not wanted:
             return self
-        for name in wanted:
-            if name not in self.classes:
-                raise DataError(
-                    f"unknown class {name!r} of {self.name}{nearest(name, self.classes)}"
-                )
-        chosen = tuple(k for k, name in enumerate(self.classes) if name in wanted)
+        named = {each for name in wanted for each in self._named(name)}
+        chosen = tuple(k for k, name in enumerate(self.classes) if name in named)
         if len(chosen) < 2:
             raise DataError(f"--classes must name at least two classes: got {wanted[0]!r}")
         keep = tuple(self.keep[label] for label in chosen)
         classes = tuple(self.classes[label] for label in chosen)
-        note = f"{len(keep)} of {len(self.classes)} classes are used: {', '.join(classes)}"
+        shown = ", ".join(repr(name) if "," in name else name for name in classes)
+        note = f"{len(keep)} of {len(self.classes)} classes are used: {shown}"
         notes = (*self.notes, note)
         return replace(self, keep=keep, classes=classes, notes=notes, chosen=chosen)
+
+    def _named(self, text: str) -> list[str]:
+        """The class of this name; if there is none, those whose names are divided by commas."""
+        if text in self.classes:
+            return [text]
+        parts = [part.strip() for part in text.split(",") if part.strip()] or [text]
+        for name in parts:
+            if name not in self.classes:
+                raise DataError(
+                    f"unknown class {name!r} of {self.name}{nearest(name, self.classes)}"
+                )
+        return parts
 
 
 class UnknownDataError(DataError):

@@ -60,7 +60,7 @@ class Survey:
         """
         if self.highest <= 0:
             return 16
-        return next(bits for bits in (8, 10, 12, 14, 16) if self.highest < 2**bits)
+        return next((bits for bits in (8, 10, 12, 14) if self.highest < 2**bits), 16)
 
     @property
     def notes(self) -> tuple[str, ...]:

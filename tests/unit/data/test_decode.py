@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dance.core.errors import DataError
+from dance.data import load
 from dance.data.decode import MAX_PIXELS, BadImageError, decode, examine
 from dance.data.sources import Record
 
@@ -196,3 +198,23 @@ def test_scaling_cannot_be_made_to_explode():
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(BadImageError, match=r"gone\.png cannot be read: No such file"):
         examine(Record("gone.png", 0, tmp_path / "gone.png"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "says"),
+    [
+        ("I", [[0, 70000]], r"grey values of mode I must lie in 0..65535: got 0..70000; scale"),
+        ("I", [[-5, 9]], r"grey values of mode I must lie in 0..65535: got -5..9; scale"),
+        ("F", [[0.0, 2.0]], r"grey values of mode F must lie in 0..1: got 0..2; scale"),
+    ],
+)
+def test_grey_values_out_of_range_are_named(mode, values, says, tmp_path):
+    kind = np.int32 if mode == "I" else np.float32
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            image = Image.fromarray(np.array(values, kind).repeat(8, 0).repeat(4, 1))
+            assert image.mode == mode
+            image.save(tmp_path / name / f"{number}.tif")
+    with pytest.raises(DataError, match=says):
+        load(str(tmp_path), "train")

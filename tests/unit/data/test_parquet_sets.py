@@ -85,7 +85,20 @@ def test_files_that_lie_deeper_are_said(shards):
 
 def test_shards_that_are_missing_are_said(shards):
     root = shards("train-00000-of-00003.parquet", "train-00002-of-00003.parquet")
-    assert read(root)[2] == ["the split 'train' has 2 of 3 files: the others are missing"]
+    said = "the split 'train' has 2 of 3 files: the others are missing, or were not named"
+    assert read(root)[2] == [said]
+
+
+@pytest.mark.parametrize(
+    ("names", "of"),
+    [
+        (("train-00000-of-00003.parquet",), "1 of 3"),
+        (("part-00000-of-00003.parquet", "part-00001-of-00003.parquet"), "2 of 3"),
+    ],
+)
+def test_they_are_said_of_a_lone_file_and_without_splits(names, of, shards):
+    notes = read(shards(*names))[2]
+    assert f"the split 'train' has {of} files: the others are missing, or were not named" in notes
 
 
 def test_files_of_one_set_without_splits(shards):

@@ -104,10 +104,11 @@ def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...], tuple[str, 
     if isinstance(data, tuple | list) and len(data) == 2 and _is_batch(data[0]):
         if isinstance(data[0], list) and isinstance(data[0][0], Image.Image):
             images: Any = [_image(image, row) for row, image in enumerate(data[0])]
-            return images, label_array("the labels", _array(data[1]), len(images)), (), ()
+            raw = label_array("the labels", _array(data[1], "labels"), len(images))
+            return images, raw, (), ()
         array = _array(data[0])
         images = image_array(f"the images of the {split} split", array)
-        raw = label_array("the labels", _array(data[1]), len(images))
+        raw = label_array("the labels", _array(data[1], "labels"), len(images))
         return images, raw, (), axis_notes(f"the array of the {split} split", array)
     has_items = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if has_items and not isinstance(data, str | bytes | Mapping):
@@ -156,10 +157,21 @@ def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...], tuple[st
                 f"items of the data set must be the same whenever they are read: item {row} is "
                 "not; leave out random transforms, as networks augment the images themselves"
             )
-    raw = label_array("the labels", _array(labels), len(images))
+    raw = label_array("the labels", _array(labels, "labels"), len(images))
+    return images, raw, _class_names(data), notes
+
+
+def _class_names(data: Any) -> tuple[str, ...]:
+    """The class names that a data set has as ``classes``, or the data sets in it; else none.
+
+    A subset, and several data sets one after the other, hold those of which they are made.
+    """
     classes = getattr(data, "classes", None)
-    names = tuple(map(str, classes)) if isinstance(classes, list | tuple) else ()
-    return images, raw, names, notes
+    if isinstance(classes, list | tuple | np.ndarray):
+        return tuple(map(str, classes))
+    parts = [getattr(data, "dataset", None), *(getattr(data, "datasets", None) or ())]
+    names = {_class_names(part) for part in parts if part is not None}
+    return names.pop() if len(names) == 1 else ()
 
 
 def _item(data: Any, row: int) -> tuple[Any, Any]:
@@ -201,27 +213,42 @@ def _image(image: Any, row: int) -> Pixels:
     return pixels
 
 
-def _array(values: Any) -> Any:
-    """An array, tensor or list as an array."""
+def _array(values: Any, what: str = "images") -> Any:
+    """An array, tensor or list as an array.
+
+    Args:
+        values: to convert.
+        what: they are, in the plural, for messages.
+    """
     if isinstance(values, torch.Tensor):
+        if values.is_meta or values.layout != torch.strided:
+            kind = "a meta tensor" if values.is_meta else "a sparse tensor"
+            raise DataError(f"{what} must be dense, with values: got {kind}; convert it")
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if isinstance(values, Sequence) and values and isinstance(values[0], torch.Tensor):
-        return np.stack([_array(value) for value in values])
+        return np.stack([_array(value, what) for value in values])
+    if isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
+        return _texts(values, what)  # before NumPy makes text of what is none
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"images of one array must have one shape: {error}") from error
+        raise DataError(f"{what} of one array must have one shape: {error}") from error
     if array.dtype == object:  # such as a column of text of a table
-        objects = array.ravel().tolist()
-        other = next((value for value in objects if not isinstance(value, str)), None)
-        if other is not None:
-            raise DataError(
-                f"arrays must hold numbers or text: got {type(other).__name__} "
-                f"{other!r:.80}; convert them, such as by .astype(str)"
-            )
-        array = array.astype(str)
+        return _texts(array.ravel().tolist(), what).reshape(array.shape)
     return array
+
+
+def _texts(values: Sequence[Any], what: str) -> Any:
+    """An array of texts; a missing value, such as None or NaN, is none."""
+    others = [value for value in values if not isinstance(value, str)]
+    if others:
+        raise DataError(
+            f"{what} must all be numbers or all be text, and none be missing: got "
+            f"{type(others[0]).__name__} {others[0]!s:.80}; fill it in or convert it, such as "
+            "by .astype(str)"
+        )
+    return np.array(values)
 
 
 def _open(location: str, config: DataConfig) -> Source:

@@ -142,6 +142,7 @@ class Parquet(Source):
         by_split, notes = {"train": list(files)}, [*alone_note([files[0].name])]
         if len(files) > 1:
             by_split, notes = _by_split(root, [_read_name(file, root) for file in files])
+        notes += [note for split, paths in by_split.items() for note in _missing(split, paths)]
         read = {split: self._read_labels(paths) for split, paths in by_split.items()}
         used, said = used_splits(str(root), read, config.test_split)
         self._shards = {split: by_split[name] for split, name in used.items()}
@@ -257,7 +258,6 @@ def _by_split(root: Path, shards: Sequence[_Shard]) -> tuple[dict[str, list[Path
     ordered = {"train": by_split.pop(train[0]), **by_split}
     notes = [f"no split is named by, and not used, {list_some(others)}"] if others else []
     for split, paths in ordered.items():
-        notes += _missing(split, paths)
         notes += merged_note([path.relative_to(root).as_posix() for path in paths], split)
     return ordered, notes
 
@@ -270,7 +270,10 @@ def _missing(split: str, paths: Sequence[Path]) -> list[str]:
     expected = max(int(match[3]) for match in numbered)
     if len(paths) >= expected:
         return []
-    return [f"the split {split!r} has {len(paths)} of {expected} files: the others are missing"]
+    return [
+        f"the split {split!r} has {len(paths)} of {expected} files: the others are missing, or "
+        "were not named"
+    ]
 
 
 @contextmanager
