@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ from dance import engine
 from dance.condensed import CondensedSet, load_set, locate, score
 from dance.condensed.locations import Location, zoo
 from dance.condensed.score import Scores
-from dance.core.config import Setting, build, merge, settings
+from dance.core.config import Setting, build, merge, plain_value, settings
 from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
 from dance.core.files import check_path
 from dance.data import DataConfig, ImageSet, load
@@ -38,7 +38,10 @@ Networks = str | Maker | Sequence[str | Maker]
 _ADVICE = (
     (re.compile(r"--([a-z_]+)\.([a-z_]+)( (?=[A-Z\d])[A-Z\d.]+)?"), r'\1={"\2": ...}'),
     (re.compile(r"dance list (\w+)"), r"dance.list_\1()"),
-    (re.compile(r"--([a-z]+(?:-[a-z]+)*)"), lambda found: f"{_python_name(found[1])}=..."),
+    (
+        re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?"),
+        lambda found: f"{_python_name(found[1])}=...",
+    ),
 )
 """Options of the command line in messages, and what they are in Python."""
 
@@ -118,7 +121,7 @@ def condense(
     given = merge(_placed(plain, chosen), _placed(keywords, chosen))
     if networks is not None:
         given["networks"] = _names(networks)
-    resolved = resolve(_location(data, test), method, ipc, base, given)
+    resolved = resolve(_location(data, test), method, plain_value(ipc), base, given)
     place = None if output is None else Path(output)
     directory = engine.run(resolved, place, resume=resume, snapshots=snapshots, track=track)
     return load_set(directory)
@@ -339,6 +342,8 @@ def _location(data: object, test: object) -> str:
 def _names(networks: Networks) -> list[str]:
     """The names of networks; callables are registered."""
     each = [networks] if isinstance(networks, str) or callable(networks) else networks
+    if not isinstance(each, Iterable):
+        raise ConfigError(f"networks must be names, or callables that make one: got {networks!r}")
     names = [name if isinstance(name, str) else register_maker(name) for name in each]
     makers = {name: make for name, make in zip(names, each, strict=True) if name is not make}
     if any(makers.get(name, make) is not make for name, make in zip(names, each, strict=True)):
@@ -353,6 +358,7 @@ def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:
         ConfigError: a name is that of several settings, or of none.
     """
     top = {setting.name for setting in settings(RunConfig)}
+    given = {name: plain_value(value) for name, value in given.items()}
     placed: dict[str, Any] = {name: value for name, value in given.items() if name in top}
     inner = list(_inner(method))
     for name in given.keys() - top:

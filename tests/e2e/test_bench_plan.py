@@ -109,7 +109,7 @@ def test_a_set_is_condensed_once_for_all_ways_to_score_it(
     assert found[0]["ratio"] == pytest.approx(100 * 10 / 1437, abs=1e-3)
     assert found[4]["bootstrap_low"] <= found[4]["accuracy"] <= found[4]["bootstrap_high"]
     page = (out / f"{NAME}.md").read_text()
-    assert page.count("Whole training set") == 2 and "undertrained" in page
+    assert page.count("Whole set") == 2 and "undertrained" in page
     again = Here()
     assert make(file(**changes), out, again) == found and again.started == []
 

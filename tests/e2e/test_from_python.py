@@ -133,7 +133,7 @@ class TestDataInMemory:
             ((digits()[0] / 1.0, digits()[1]), r"in \[0, 1\]"),
             ((digits()[0], np.eye(10)[digits()[1]]), "several labels, or one-hot"),
             ([(1, 2, 3)] * 4, r"items of the data set must be \(image, label\).*of 3 parts"),
-            ((np.array([{}] * 4), [0] * 4), "numbers or text|must be"),
+            ((np.array([{}] * 4), [0] * 4), "must all be numbers or all be text"),
             ({"images": digits()[0], "labels": digits()[1]}, "got dict"),
             ((digits(), digits()), r"give the first pair as data and the second one as test="),
             ((digits()[0].reshape(-1, 64), digits()[1]), r"got shape \(1797, 64\)"),
@@ -146,6 +146,42 @@ class TestDataInMemory:
     def test_what_cannot_be_used_is_refused(self, data: Any, message: str) -> None:
         with pytest.raises(dance.DanceError, match=message):
             dance.condense(data, **SHORT)
+
+    @pytest.mark.parametrize(
+        "labels", [["a", "b", None] * 8, ["a", "b", float("nan")] * 8, [None, 1, 2] * 8,
+                   ["a", 0, 1] * 8, np.array([None, "a", "b"] * 8, dtype=object)],
+    )  # fmt: skip
+    def test_a_missing_label_is_no_class(self, labels: Any) -> None:
+        images = np.zeros((24, 8, 8), np.uint8)
+        with pytest.raises(dance.DanceError, match="all be numbers or all be text, and none be mi"):
+            dance.api.register((images, labels))
+
+    def test_splits_of_different_ranges_are_refused(self) -> None:
+        images, labels = digits()
+        binary = (images > 99).astype(np.uint8)
+        for train, test in ((images, binary), (binary, images)):
+            with pytest.raises(dance.DanceError, match="must have pixels of one range"):
+                dance.api.register((train, labels), (test, labels))
+
+    def test_rounding_outside_of_the_range_is_allowed(self) -> None:
+        images, labels = digits()
+        unit = images / 255
+        found = [dance.api.register((values, labels)) for values in (unit, unit * (1 + 1e-7))]
+        assert found[0] == found[1]
+
+    def test_a_sparse_tensor_is_refused(self) -> None:
+        images = torch.zeros(4, 8, 8).to_sparse()
+        with pytest.raises(dance.DanceError, match="must be dense, with values: got a sparse"):
+            dance.api.register((images, [0, 1, 0, 1]))
+
+    def test_parts_of_a_data_set_have_its_class_names(self) -> None:
+        whole = Pairs("array")
+        half = torch.utils.data.Subset(whole, range(900))
+        both = torch.utils.data.ConcatDataset([half, whole])
+        for data in (half, both):
+            assert load(dance.api.register(data), "train").classes == Pairs.classes
+        whole.classes = np.array(Pairs.classes)
+        assert load(dance.api.register(whole), "train").classes == Pairs.classes
 
     def test_items_that_cannot_be_read_or_change_are_refused(self) -> None:
         class Broken(Pairs):
@@ -337,6 +373,25 @@ class TestManners:
         )
         assert again.provenance["config"]["options"]["iterations"] == 2
 
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"ipc": np.int64(0)}, "ipc must be at least 1: got 0"),
+            ({"ipc": np.array([1, 2])}, "ipc must be a whole number: got [1, 2]"),
+            ({"evaluation": {"epochs": np.int64(0)}}, "evaluation.epochs must be at least 1"),
+            ({"classes": np.array(["x", "y"])}, "unknown class 'x' of digits"),
+            ({"indices": Path("nowhere.txt")}, "there is none at nowhere.txt"),
+            ({"method": 5}, "method must be a name: got 5"),
+            ({"networks": 5}, "networks must be names, or callables that make one: got 5"),
+            ({"track": 5}, "track must be one of mlflow, tensorboard, wandb: got 5"),
+        ],
+    )
+    def test_values_of_numpy_and_paths_are_settings(
+        self, given: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(dance.DanceError, match=re.escape(message)):
+            dance.condense("digits", **given)
+
     def test_a_name_of_several_settings_is_refused(self) -> None:
         with pytest.raises(dance.DanceError) as caught:
             dance.condense("digits", count=3)
@@ -407,7 +462,7 @@ class TestNotebooks:
         assert re.fullmatch(r"<Comparison of one, other, larger: [^<]*>", repr(found))
         text = found._repr_html_()
         assert text.count("<caption>") == 2, "budgets are tables of their own"
-        assert re.search(r"<td>other</td><td>[^<]*</td><td>2</td><td>[+-]\d", text)
+        assert re.search(r"<td>other</td><td>[^<]*</td><td>[^<]*</td><td>2</td><td>[+-]\d", text)
         assert "<td>seed</td><td>3</td><td>5</td><td>6</td>" in text
         with pytest.raises(dance.DanceError, match="at least two different runs"):
             dance.compare(runs / "one")
@@ -428,7 +483,7 @@ class TestNotebooks:
 
     def test_the_accuracy_of_each_class_is_bars(self, runs: Path) -> None:
         made, scores = dance.load(runs / "one"), dance.read_scores(runs / "one")
-        blue, orange = (0, 114, 178), (230, 159, 0)
+        blue, vermilion = (0, 114, 178), (213, 94, 0)
 
         def heights(picture: Image.Image, colour: tuple[int, int, int]) -> int:
             pixels = (np.asarray(picture.convert("RGB")) == colour).all(2)
@@ -439,7 +494,7 @@ class TestNotebooks:
         whole, part = heights(made.plot_classes(full), blue), heights(made.plot_classes(half), blue)
         assert whole == pytest.approx(2 * part, rel=0.05) and part > 100
         both = made.plot_classes(full, half)
-        assert heights(both, blue) == pytest.approx(2 * heights(both, orange), rel=0.1)
+        assert heights(both, blue) == pytest.approx(2 * heights(both, vermilion), rel=0.1)
         made.scores = []
         with pytest.raises(dance.DanceError, match="this set has none"):
             made.plot_classes()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dance
 import dance.api  # its imports draw from Python's generator: not inside a test
@@ -44,6 +45,27 @@ class TestClasses:
         assert (
             score.num_classes == 3 and score.data_fingerprint == made.provenance["data_fingerprint"]
         )
+
+    @pytest.mark.parametrize(
+        ("words", "used"),
+        [
+            (("New York", "Rome"), ("New York", "Rome")),
+            (("a,b", "Rome"), ("Rome", "a,b")),
+            (("Rome,New York", "a"), ("New York", "Rome", "a")),
+        ],
+    )
+    def test_names_with_spaces_and_commas(
+        self, words: tuple[str, ...], used: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        for number, name in enumerate(("New York", "Rome", "a", "a,b", "b")):
+            place = tmp_path / "data" / name
+            place.mkdir(parents=True)
+            for image in range(4):
+                Image.new("RGB", (8, 8), (40 * number, 50 * image, 0)).save(place / f"{image}.png")
+        command_line = ("condense", tmp_path / "data", *TINY, "--classes", *words)
+        done(*command_line, "--device=cpu", "--output", tmp_path / "run")
+        assert dance.load(tmp_path / "run").classes == used
+        assert load(str(tmp_path / "data"), "train", DataConfig(classes=words)).classes == used
 
     @pytest.mark.parametrize(
         ("words", "message"),

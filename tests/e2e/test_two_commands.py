@@ -13,7 +13,7 @@ import pytest
 
 import dance
 from dance.core.files import locked, read_json
-from dance.engine import scoring, stored
+from dance.engine import scoring
 from e2e.command import TINY, command, done
 
 WORDS = ("condense", "digits", *TINY, "--device=cpu")

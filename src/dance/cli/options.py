@@ -126,9 +126,16 @@ class HelpAll(argparse.Action):
 class SettingAction(argparse.Action):
     """An action that converts the text of a setting and stores it under its dotted name."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str, kind: Any, **rest: Any) -> None:
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        kind: Any,
+        whole: bool = False,
+        **rest: Any,
+    ) -> None:
         super().__init__(option_strings, dest, default=argparse.SUPPRESS, **rest)
-        self.kind = kind
+        self.kind, self.whole = kind, whole
 
     def __call__(
         self,
@@ -142,8 +149,11 @@ class SettingAction(argparse.Action):
         Raises:
             ConfigError: the text is not of the type of the setting.
         """
-        text = values if isinstance(values, str) else ",".join(values)
         name = option_string or self.dest
+        if self.whole and values:
+            namespace.settings[self.dest] = tuple(filter(None, values))
+            return
+        text = values if isinstance(values, str) else ",".join(values)
         namespace.settings[self.dest] = (
             True if self.nargs == 0 else from_text(text, self.kind, name)
         )
@@ -276,6 +286,7 @@ def _add(
         dest=place,
         action=SettingAction,
         kind=kind,
+        whole=option.whole,
         nargs="*" if get_origin(kind) is tuple else None,
         metavar=option.metavar or _metavar(kind),
         help=text,

@@ -18,7 +18,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import NoneType, UnionType
 from typing import (
     Annotated,
@@ -111,11 +111,13 @@ class Option:
         short: another name, such as ``--size``.
         metavar: stands for the value in help texts; empty: that of the type.
         names: where the value, or each of several, must be the name of a member.
+        whole: whether an argument is one value as it stands, which may hold commas and spaces.
     """
 
     short: str = ""
     metavar: str = ""
     names: Registry[Any] | None = None
+    whole: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """The schema of the field, with its names looked up."""
@@ -213,6 +215,7 @@ def build(cls: type[T], plain: Mapping[str, Any], where: str = "", base: T | Non
 
 def _read(value: Any, kind: Any, place: str) -> Any:
     """A value of plain data in the form that pydantic validates: lists become tuples."""
+    value = plain_value(value)
     for number in value if isinstance(value, list | tuple) else (value,):
         _check_number(number, place)
     members = _members(kind)
@@ -221,6 +224,13 @@ def _read(value: Any, kind: Any, place: str) -> Any:
         # Pydantic takes 2.0 for a literal 2.
         raise ConfigError(f"{place} must be {format_type(kind)}: got {format_value(value)}")
     return tuple(value) if tuple in origins and isinstance(value, list) else value
+
+
+def plain_value(value: Any) -> Any:
+    """A number or array of NumPy, or a path, as plain data; anything else as it is."""
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def _check_number(value: Any, place: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
 from dance.condensed import load_set
 from dance.core.config import flat
+from dance.core.errors import ConfigError
 from dance.core.files import read_json, write_json
 from dance.core.libraries import check_library
 from dance.core.progress import log
@@ -24,6 +25,8 @@ def check_trackers(requested: str | Sequence[str]) -> tuple[str, ...]:
         ConfigError: one is unknown, or its package is not installed.
     """
     each = (requested,) if isinstance(requested, str) else requested
+    if not isinstance(each, Iterable):
+        raise ConfigError(f"track must be one of {', '.join(TRACKERS.names())}: got {requested!r}")
     names = tuple(dict.fromkeys(each))
     for name in names:
         check_library(TRACKERS.get(name).package, "track", f"--track {name}")
