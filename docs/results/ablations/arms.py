@@ -12,10 +12,10 @@ from torch.nn import functional
 from dance.condensed.init import initial_pixels
 from dance.core.config import Probability, configuration
 from dance.core.rng import keyed_generator
-from dance.data.clustering import k_means
 from dance.methods.base import METHODS, CondensationTask, PixelState, Tensors
 from dance.methods.dance import DANCE, DANCECondensation, DANCEConfig
 from dance.methods.herding import icarl
+from dance.methods.toolkit.clustering import k_means
 from dance.methods.toolkit.images import NetworkInput
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State

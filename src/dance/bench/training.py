@@ -18,7 +18,7 @@ from dance.data import load
 from dance.engine.context import RunContext
 from dance.engine.package import package
 from dance.evaluation import PROTOCOLS
-from dance.networks import State
+from dance.networks import State, to_device
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training import trainer as training
 
@@ -198,5 +198,5 @@ def _row(
 
 def _initial(context: RunContext, member: int) -> State:
     """Initial weights of a network, on the run's device."""
-    state = context.network.initial(keyed_generator(0, "measured weights", member))
-    return {name: tensor.to(context.device) for name, tensor in state.items()}
+    generator = keyed_generator(0, "measured weights", member)
+    return to_device(context.network.initial(generator), context.device)

@@ -34,7 +34,7 @@ from dance.kernels import selected
 from dance.methods import METHODS, Banked, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import TaskShape
 from dance.methods.toolkit.coreset import representative_images
-from dance.networks import Network, NetworkConfig, build
+from dance.networks import Network, NetworkConfig, build, to_device
 from dance.training import TrainingData
 from dance.training.trainer import predict
 
@@ -373,7 +373,7 @@ def describe(context: RunContext, found: list[Expert]) -> list[dict[str, Any]]:
     testing = TrainingData(test.images, test.labels, test.normalization)
     rows = []
     for expert in found:
-        state = {name: tensor.to(context.device) for name, tensor in expert.final.items()}
+        state = to_device(expert.final, context.device)
         predicted = predict(context.network, state, testing, bfloat16=context.bfloat16)
         rows.append(
             {

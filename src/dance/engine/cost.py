@@ -29,7 +29,7 @@ from dance.evaluation import PROTOCOLS
 from dance.experts import Expert, ExpertConfig, TrajectoryConfig
 from dance.experts.trajectories import untrained
 from dance.methods import Banked, CondensationTask, Condenser
-from dance.networks import Network, State
+from dance.networks import Network, State, to_device
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict, steps_per_epoch
 
@@ -233,8 +233,7 @@ def _cached(count: int, needed: int) -> str:
 
 
 def _initial(context: RunContext, network: Network) -> State:
-    state = network.initial(keyed_generator(0, "estimate"))
-    return {name: tensor.to(context.device) for name, tensor in state.items()}
+    return to_device(network.initial(keyed_generator(0, "estimate")), context.device)
 
 
 def _sgd_step(

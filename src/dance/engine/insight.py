@@ -18,7 +18,7 @@ from dance.data import ImageSet
 from dance.engine.context import RunContext
 from dance.engine.rundir import RunDirectory
 from dance.experts.teacher import mean_probabilities
-from dance.networks import State
+from dance.networks import State, to_device
 
 _MOST_PIXELS = 5_000 * 32 * 32
 """Largest number of pixels of the training images that are forwarded, if that is 1000 images."""
@@ -49,7 +49,7 @@ def examine(context: RunContext, directory: RunDirectory) -> None:
     if context.world.size > 1:
         context = context.single_process()
     expert = context.pool().ensure(context.config.experts.count)[0]
-    state = {name: tensor.to(context.device) for name, tensor in expert.final.items()}
+    state = to_device(expert.final, context.device)
     condensed = load_set(directory.condensed).hard()
     images, labels = condensed.images().to(context.device), condensed.targets()
     found = mean_probabilities(images, context.network, [state], 1.0).cpu()

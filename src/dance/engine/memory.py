@@ -14,7 +14,7 @@ import torch
 from dance.core.errors import ConfigError
 from dance.core.memory import amount
 from dance.core.rng import keyed_generator
-from dance.networks import Network
+from dance.networks import Network, to_device
 
 _WORK_TENSORS = 2
 """Tensors in use beside the saved ones, each of the size of the largest: a map and its gradient."""
@@ -56,7 +56,7 @@ def image_cost(
         bfloat16: whether the network computes in bfloat16.
     """
     fresh = network.initial(keyed_generator(0, "memory"))
-    state = {name: tensor.to(device) for name, tensor in fresh.items()}
+    state = to_device(fresh, device)
     weights = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
 
     def saved(count: int) -> list[int]:

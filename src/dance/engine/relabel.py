@@ -36,7 +36,7 @@ from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig, ExpertPool, NetworkTraining
 from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
-from dance.networks import NetworkConfig
+from dance.networks import NetworkConfig, to_device
 
 ORIGIN = "soft_labels"
 """Key of the provenance entry that describes the labels of a set."""
@@ -151,10 +151,7 @@ class Relabeller:
             bfloat16=self.precision == "bfloat16",
         )
         pool = ExpertPool(training, device=self.device, world=self.world)
-        return [
-            {name: tensor.to(self.device) for name, tensor in expert.final.items()}
-            for expert in pool.ensure(self.config.count)
-        ]
+        return [to_device(expert.final, self.device) for expert in pool.ensure(self.config.count)]
 
     def _labels(
         self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], temperature: float

@@ -20,7 +20,7 @@ from dance.core.work import resumable
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.evaluation.protocol import PROTOCOLS, EvaluationConfig, Protocol
-from dance.networks import Network, State
+from dance.networks import Network, State, to_device
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict, steps_per_epoch
 
@@ -195,7 +195,8 @@ def _train(
             first = len(row.curves)
             seeds = local_seeds[first : first + (len(begun) or at_once)]
             initial = [
-                _to(network.initial(keyed_generator(seed, "weights")), device) for seed in seeds
+                to_device(network.initial(keyed_generator(seed, "weights")), device)
+                for seed in seeds
             ]
             trainer = Trainer(
                 network, initial, plan.training, plan.config, seeds, bfloat16=bfloat16
@@ -312,7 +313,7 @@ def score_states(
     confusion = torch.zeros(test.num_classes, test.num_classes, dtype=torch.int64)
     curves = []
     for state in states:
-        on_device = _to(state, test.images.device)
+        on_device = to_device(state, test.images.device)
         predicted = predict(network, on_device, testing, bfloat16=bfloat16)
         curves.append([accuracy(predicted, test.labels)])
         confusion += _confusion(predicted, test.labels, test.num_classes)
@@ -399,7 +400,3 @@ def _confusion(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> t
     return torch.bincount(labels.cpu() * classes + predicted, minlength=classes**2).view(
         classes, classes
     )
-
-
-def _to(state: State, device: torch.device) -> State:
-    return {name: tensor.to(device) for name, tensor in state.items()}

@@ -37,7 +37,7 @@ from dance.core.work import resumable
 from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.data.whitening import EPSILON
-from dance.networks import Network, NetworkConfig, State
+from dance.networks import Network, NetworkConfig, State, to_device
 from dance.training import Trainer, TrainerConfig, TrainingData
 
 _RECORD = "record."
@@ -90,7 +90,7 @@ class NetworkTraining:
         train = self.train.to(device)
         return Trainer(
             self.network,
-            [{name: tensor.to(device) for name, tensor in state.items()} for state in initial],
+            [to_device(state, device) for state in initial],
             TrainingData(train.images, train.labels, train.normalization),
             self.config,
             seeds,

@@ -30,10 +30,10 @@ import torch
 
 from dance.core.config import AtLeastOne, Count, configuration
 from dance.core.rng import keyed_generator
-from dance.data.clustering import representatives
 from dance.data.sampler import ClassSampler
 from dance.methods.base import METHODS, SHARED, CondensationTask, InnerNetworkState
 from dance.methods.idc import IDC, IDCCondensation, IDCConfig
+from dance.methods.toolkit.clustering import representatives
 from dance.methods.toolkit.images import stored_images
 from dance.methods.toolkit.inner_network import zero_network_tensors
 from dance.methods.toolkit.network import TaskNetwork

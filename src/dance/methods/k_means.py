@@ -60,7 +60,7 @@ class KMeans(FeatureCoreset):
             centres, total = lloyd(centred, centres)
             if total < least:
                 best, least = centres, total
-        return representatives(centred, best)
+        return nearest_images(centred, best)
 
 
 def initial_centres(features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -104,7 +104,7 @@ def lloyd(features: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, 
     return centres, float(distances.amin(1).sum())
 
 
-def representatives(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+def nearest_images(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     """Indices (k,) of distinct images, one near each centre, largest cluster first.
 
     Args:

@@ -10,8 +10,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig, grey_padding, norm_layer
+from dance.networks.protocol import (
+    NETWORKS,
+    Network,
+    NetworkConfig,
+    check_resolution,
+    grey_padding,
+    norm_layer,
+)
 
 _LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
 """Of each layer: filters, kernel size, and whether a pooling layer follows."""
@@ -24,11 +30,7 @@ class AlexNet(Network):
 
     def __init__(self, norm: str, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
-        if resolution < _MIN_RESOLUTION:
-            raise ConfigError(
-                f"alexnet needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}; "
-                "use another network (mlp takes any), or larger images (--size)"
-            )
+        check_resolution("alexnet", _MIN_RESOLUTION, resolution)
         padding = grey_padding(channels, resolution)
         inputs, size = channels, resolution + 2 * padding
         blocks = []

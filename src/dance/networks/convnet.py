@@ -63,7 +63,7 @@ class ConvNet(Network):
             if size < (2 if pooling in (2, "max") else 1):
                 raise ConfigError(
                     f"a ConvNet of depth {depth} needs images of at least {2**depth} pixels: got "
-                    f"{resolution}"
+                    f"{resolution}; lower --network.depth, or use larger images (--size)"
                 )
             layers.append(
                 nn.Sequential(

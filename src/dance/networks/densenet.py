@@ -13,8 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, check_resolution, norm_layer
 
 _GROWTH = 12
 _LAYERS = (6, 12, 24, 16)
@@ -78,8 +77,5 @@ class DenseNet(Network):
 @NETWORKS.register("densenet121")
 def densenet121(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
     """DenseNet-121 with growth 12, which has about one million parameters."""
-    if resolution < _MIN_RESOLUTION:
-        raise ConfigError(
-            f"densenet121 needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}"
-        )
+    check_resolution("densenet121", _MIN_RESOLUTION, resolution)
     return DenseNet(config.norm, channels, resolution, classes)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, check_resolution
 
 _FILTERS = (6, 16)
 _UNITS = (120, 84)
@@ -26,11 +25,7 @@ class LeNet(Network):
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
         padding = 2 if channels == 1 else 0
-        if resolution + 2 * padding < _MIN_RESOLUTION:
-            raise ConfigError(
-                f"lenet needs images of at least {_MIN_RESOLUTION - 2 * padding} pixels: "
-                f"got {resolution}; use another network (mlp takes any), or larger images (--size)"
-            )
+        check_resolution("lenet", _MIN_RESOLUTION - 2 * padding, resolution)
         first, second = _FILTERS
         self.stem = nn.Identity()
         self.blocks = nn.ModuleList(

@@ -24,6 +24,13 @@ from dance.core.registry import Registry
 
 State = dict[str, torch.Tensor]
 """Parameters and buffers by name."""
+
+
+def to_device(state: State, device: torch.device) -> State:
+    """A state whose tensors are on a device; those that are there already are the same."""
+    return {name: tensor.to(device) for name, tensor in state.items()}
+
+
 Output = Literal["logits", "embedding", "stages", "activations", "layers"]
 
 
@@ -256,6 +263,24 @@ class _SingleValueError(Exception):
 
 _GROUPS = 4
 """Groups of a group norm, as in the field's ConvNet."""
+
+
+def check_resolution(network: str, least: int, resolution: int) -> None:
+    """Refuse images that are too small for a network.
+
+    Args:
+        network: what it is called, for the message.
+        least: pixels on each side that it needs.
+        resolution: pixels on each side that images have.
+
+    Raises:
+        ConfigError: they have fewer.
+    """
+    if resolution < least:
+        raise ConfigError(
+            f"{network} needs images of at least {least} pixels: got {resolution}; use another "
+            "network (mlp takes any), or larger images (--size)"
+        )
 
 
 def grey_padding(channels: int, resolution: int) -> int:

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig, norm_layer
+from dance.networks.protocol import NETWORKS, Network, NetworkConfig, check_resolution, norm_layer
 
 _MAX_SMALL, _MAX_MIDDLE = 64, 128
 """Highest resolutions in pixels for the stem without pooling and for the 3x3 stem with pooling."""
@@ -76,10 +75,8 @@ class ResNet(Network):
         classes: int,
     ) -> None:
         super().__init__()
-        if average and resolution < _MIN_RESOLUTION:
-            raise ConfigError(
-                f"{config.name} needs images of at least {_MIN_RESOLUTION} pixels: got {resolution}"
-            )
+        if average:
+            check_resolution(config.name, _MIN_RESOLUTION, resolution)
         cifar = config.layout == "cifar"
         widths = (32, 64, 128, 256) if cifar else (64, 128, 256, 512)
         counts = ((depth - 2) // 6,) * 4 if cifar else _BLOCKS[depth]

@@ -12,8 +12,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dance.core.errors import ConfigError
-from dance.networks.protocol import NETWORKS, Network, NetworkConfig, grey_padding, norm_layer
+from dance.networks.protocol import (
+    NETWORKS,
+    Network,
+    NetworkConfig,
+    check_resolution,
+    grey_padding,
+    norm_layer,
+)
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 """Filters of the convolutions before each pooling layer."""
@@ -28,11 +34,7 @@ class VGG(Network):
         super().__init__()
         padding = grey_padding(channels, resolution)
         inputs, size = channels, resolution + 2 * padding
-        if size < _MIN_RESOLUTION:
-            raise ConfigError(
-                f"vgg11 needs images of at least {_MIN_RESOLUTION} pixels (grey ones: 28): "
-                f"got {resolution}; use another network (mlp takes any), or larger images (--size)"
-            )
+        check_resolution("vgg11", _MIN_RESOLUTION if channels > 1 else 28, resolution)
         blocks = []
         for stage in _STAGES:
             layers: list[nn.Module] = []

@@ -16,12 +16,12 @@ from torch.nn import functional
 
 from dance.augment import cutmix, siamese, single
 from dance.core.rng import key, keyed_generator
-from dance.data.clustering import representatives
 from dance.data.sampler import ClassSampler
 from dance.methods import CondensationTask
 from dance.methods.dc import DCConfig
 from dance.methods.dream import DREAMConfig
 from dance.methods.idc import IDCConfig
+from dance.methods.toolkit.clustering import representatives
 from dance.networks import State
 from unit.augment import by_hand
 from unit.methods.literal import augment, decode

@@ -13,11 +13,11 @@ from sklearn.datasets import load_digits
 
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.data import clustering
 from dance.methods import METHODS, Coreset
 from dance.methods.herding import icarl, welling
 from dance.methods.k_center import farthest_first
-from dance.methods.k_means import initial_centres, lloyd, representatives
+from dance.methods.k_means import initial_centres, lloyd, nearest_images
+from dance.methods.toolkit import clustering
 from dance.methods.toolkit.coreset import features, representative_images
 from unit.methods.tasks import image_set, task
 
@@ -119,7 +119,7 @@ def test_one_image_is_the_same_for_all(seed) -> None:
     (first,) = icarl(features, 1).tolist()
     assert farthest_first(features, 1).tolist() == [first]
     centres, _ = lloyd(features, initial_centres(features, 1, keyed_generator(seed, "a")))
-    assert representatives(features, centres).tolist() == [first]
+    assert nearest_images(features, centres).tolist() == [first]
 
 
 @every_rule
@@ -166,23 +166,23 @@ class TestKMeans:
         nearest = {
             min(range(len(features)), key=lambda k: math.dist(features[k], c)) for c in centres
         }
-        assert set(representatives(features, centres).tolist()) == nearest
+        assert set(nearest_images(features, centres).tolist()) == nearest
 
     def test_no_image_twice_even_where_centres_fall_together(self) -> None:
         features = torch.tensor([[0.0], [0.0], [0.0], [4.0], [9.0]]).double()
         centres, total = lloyd(features, torch.tensor([[0.0], [0.0], [0.0], [5.0]]).double())
-        assert sorted(representatives(features, centres).tolist()) == [0, 1, 3, 4]
+        assert sorted(nearest_images(features, centres).tolist()) == [0, 1, 3, 4]
         assert total == 0
         same = torch.ones(5, 2, dtype=torch.float64)
         held, _ = lloyd(same, initial_centres(same, 3, keyed_generator(0, "a")))
-        assert representatives(same, held).tolist() == [0, 1, 2]
+        assert nearest_images(same, held).tolist() == [0, 1, 2]
 
     def test_the_largest_cluster_chooses_first(self) -> None:
         features = torch.tensor([[0.0], [1.0], [1.4], [1.6]]).double()
         centres = torch.tensor([[0.9], [1.1]]).double()  # both are nearest to 1.0
-        assert representatives(features, centres).tolist() == [1, 2]
+        assert nearest_images(features, centres).tolist() == [1, 2]
         centres = torch.tensor([[1.05], [0.95]]).double()  # clusters of 3 and of 1
-        assert representatives(features, centres).tolist() == [1, 2]
+        assert nearest_images(features, centres).tolist() == [1, 2]
 
     def test_starts_are_far_apart_and_of_the_key_alone(self) -> None:
         """Two heaps far apart: both centres in one only if the draw is exactly in it."""

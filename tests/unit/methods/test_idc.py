@@ -11,11 +11,11 @@ import torch
 
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.data.clustering import representatives
 from dance.methods import CondensationTask
 from dance.methods.base import InnerNetworkState
 from dance.methods.dream import DREAM
 from dance.methods.idc import IDC
+from dance.methods.toolkit.clustering import representatives
 from dance.networks import NetworkConfig
 from unit.methods import literal_gradient as literal
 from unit.methods.tasks import image_set, task

@@ -10,7 +10,7 @@ from dance.condensed import CondensedSet
 from dance.data import load
 from dance.evaluation.evaluator import accuracy
 from dance.experts import Expert
-from dance.networks import State
+from dance.networks import State, to_device
 from dance.training import TrainingData
 from dance.training.trainer import predict
 
@@ -57,6 +57,6 @@ class Judge:
     def accuracy(self, state: State, images: TrainingData) -> float:
         """Fraction of the images that a network with this state classifies correctly."""
         context = self.context
-        state = {name: tensor.to(context.device) for name, tensor in state.items()}
+        state = to_device(state, context.device)
         found = predict(context.network, state, images, bfloat16=context.bfloat16)
         return accuracy(found, images.labels)

@@ -17,8 +17,8 @@ import torch
 from dance.core.config import Count, configuration
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.data.clustering import representatives
 from dance.methods.base import CondensationTask, Coreset
+from dance.methods.toolkit.clustering import representatives
 from dance.methods.toolkit.images import NetworkInput, stored_images
 from dance.methods.toolkit.network import TaskNetwork
 from dance.networks import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dance.core.rng import keyed_generator
-from dance.data.clustering import k_means, representatives
+from dance.methods.toolkit.clustering import k_means, representatives
 
 
 def points(count: int, size: int = 3, seed: int = 0) -> torch.Tensor:
