@@ -235,8 +235,9 @@ def read_scores(run: str | os.PathLike[str]) -> Scores:
         run: its directory.
 
     Returns:
-        The scores of the condensed set, the initial set, the random selection and the whole set
-        (:attr:`Score.subject`), as far as they were made; a notebook shows them as a table.
+        The scores of the condensed set, the initial stored images, the random selection and the
+        whole set (:attr:`Score.subject`), as far as they were made; a notebook shows them as a
+        table.
 
     Raises:
         ArtifactError: there are none, or they are damaged.

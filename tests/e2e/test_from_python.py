@@ -133,7 +133,7 @@ class TestDataInMemory:
             ((digits()[0] / 1.0, digits()[1]), r"in \[0, 1\]"),
             ((digits()[0], np.eye(10)[digits()[1]]), "several labels, or one-hot"),
             ([(1, 2, 3)] * 4, r"items of the data set must be \(image, label\).*of 3 parts"),
-            ((np.array([{}] * 4), [0] * 4), "must all be numbers or all be text"),
+            ((np.array([{}] * 4), [0] * 4), "must be an array of numbers, or of text alone"),
             ({"images": digits()[0], "labels": digits()[1]}, "got dict"),
             ((digits(), digits()), r"give the first pair as data and the second one as test="),
             ((digits()[0].reshape(-1, 64), digits()[1]), r"got shape \(1797, 64\)"),
@@ -148,12 +148,18 @@ class TestDataInMemory:
             dance.condense(data, **SHORT)
 
     @pytest.mark.parametrize(
-        "labels", [["a", "b", None] * 8, ["a", "b", float("nan")] * 8, [None, 1, 2] * 8,
-                   ["a", 0, 1] * 8, np.array([None, "a", "b"] * 8, dtype=object)],
-    )  # fmt: skip
-    def test_a_missing_label_is_no_class(self, labels: Any) -> None:
+        ("labels", "message"),
+        [
+            (["a", "b", None] * 8, "labels must not be missing: got None"),
+            (["a", "b", float("nan")] * 8, "labels must not be missing: got nan"),
+            ([None, 1, 2] * 8, "labels must not be missing: got None"),
+            (np.array([None, "a", "b"] * 8, dtype=object), "labels must not be missing: got None"),
+            (["a", 0, 1] * 8, "labels must be an array of numbers, or of text alone: got int 0"),
+        ],
+    )
+    def test_a_missing_label_is_no_class(self, labels: Any, message: str) -> None:
         images = np.zeros((24, 8, 8), np.uint8)
-        with pytest.raises(dance.DanceError, match="all be numbers or all be text, and none be mi"):
+        with pytest.raises(dance.DanceError, match=message):
             dance.api.register((images, labels))
 
     def test_splits_of_different_ranges_are_refused(self) -> None:
@@ -180,6 +186,10 @@ class TestDataInMemory:
         both = torch.utils.data.ConcatDataset([half, whole])
         for data in (half, both):
             assert load(dance.api.register(data), "train").classes == Pairs.classes
+        zeros = [row for row in range(200) if whole.labels[row] < 2]
+        assert load(dance.api.register(torch.utils.data.Subset(whole, zeros)), "train").classes == (
+            "0", "1",
+        ), "a subset of some classes has numbers"  # fmt: skip
         whole.classes = np.array(Pairs.classes)
         assert load(dance.api.register(whole), "train").classes == Pairs.classes
 
@@ -391,6 +401,12 @@ class TestManners:
     ) -> None:
         with pytest.raises(dance.DanceError, match=re.escape(message)):
             dance.condense("digits", **given)
+
+    def test_numbers_of_numpy_arrive(self, tmp_path: Path) -> None:
+        given = {"ipc": np.int64(2), "seed": np.int64(3), "classes": np.array(["1", "7"])}
+        made = dance.condense("digits", output=tmp_path / "run", **(SHORT | given))
+        assert made.classes == ("1", "7") and len(made) == 4
+        assert made.provenance["config"]["seed"] == 3
 
     def test_a_name_of_several_settings_is_refused(self) -> None:
         with pytest.raises(dance.DanceError) as caught:

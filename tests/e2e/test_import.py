@@ -422,7 +422,7 @@ def test_what_contradicts_the_files_is_refused(
                 "images": real.unit, "labels": real.labels,
                 "mean": torch.tensor([120.0]), "std": torch.tensor([60.0]),
             },
-            (), "mean and std must be those of pixels in [0, 1]: got mean 120 and std 60",
+            (), "with a std above 0: got mean 120 and std 60; divide them by 255",
         ),
     ],
 )  # fmt: skip
@@ -454,8 +454,9 @@ def test_a_whitened_set_comes_back_from_its_export(tmp_path: Path) -> None:
     done("export", tmp_path / "run", tmp_path / "files" / "set.npz", "--to=npz")
     outcome = bring_in(tmp_path / "files", tmp_path / "set")
     assert outcome.code == 0, outcome.err
-    torch.testing.assert_close(dance.load(tmp_path / "set").images(), white.images(), atol=1e-4,
-                               rtol=0)  # fmt: skip
+    back = dance.load(tmp_path / "set")
+    torch.testing.assert_close(back.images(), white.images(), atol=1e-4, rtol=0)
+    assert back.provenance["config"]["whitening"] == "zca"
 
 
 def test_classes_that_are_numbers_and_names_are_not_guessed(real: Real, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ class Row:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the networks were trained on the whole training set."""
+        """Whether the networks were trained on the whole set."""
         return self.score.subject == WHOLE
 
     @property
@@ -331,7 +331,7 @@ _COLUMNS = (
     "updates", "condense_seconds", "networks_seconds", "networks_bytes", "build_seconds",
     "score_seconds", *literal.COLUMNS, "machine", "runs", "notes", "reason",
 )  # fmt: skip
-"""The row of the whole training set has the method ``whole`` and no ``ipc``."""
+"""The row of the whole set has the method ``whole`` and no ``ipc``."""
 _NUMBERS = (
     *_PERCENT, "ratio", "published", "published_std", "minus_published", "updates",
     "condense_seconds", "networks_seconds", "build_seconds", "score_seconds", *literal.COLUMNS,

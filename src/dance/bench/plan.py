@@ -140,7 +140,7 @@ class Bench:
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Nested settings to try by a name of your choice."""
     whole: bool = False
-    """Whether the tables have a row of the whole training set: the experts of the first cell of
+    """Whether the tables have a row of the whole set: the experts of the first cell of
     each data set, which are trained once."""
     budget: Budget | None = None
     """Common budget of all methods, which then have the same network, ConvNet with instance norm
@@ -310,8 +310,8 @@ class Bench:
                 given = merge(merge(common, merge(self.settings, changes)), nested(first | axis))
                 options = {k: v for k, v in given.pop("options", {}).items() if k in known}
                 given |= {"options": options} if options else {}
-                if selects:
-                    given.pop("factor", None)
+                if selects and "factor" in given:
+                    given["factor"] = 1
                 if given not in seen:
                     seen.append(given)
                     yield ({VARIANT: variant} if variant else {}) | axis, given
@@ -523,7 +523,9 @@ class Cell:
         ]  # fmt: skip
         words += [f"--config={plan.config}"] if plan.config else []
         words += [f"--protocol={plan.protocols[0]}"] if plan.protocols else []
-        words += [f"--{name}={_word(value)}" for name, value in flat(self.given).items()]
+        for name, value in flat(self.given).items():
+            whole = name == "source.classes" and value  # names may contain commas
+            words += [f"--{name}", *value] if whole else [f"--{name}={_word(value)}"]
         if plan.snapshots and isinstance(config.make_method(), Condenser):
             words += ["--snapshots", *map(str, plan.snapshots)]
         return [*words, f"--output={run}"]

@@ -19,7 +19,7 @@ from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
 from dance.experts.trajectories import TrajectoryConfig
 from dance.kernels import selected_for_bfloat16
-from dance.methods import METHODS, Method
+from dance.methods import METHODS, Coreset, Method
 from dance.networks import NETWORKS
 from dance.networks.protocol import NetworkConfig
 
@@ -156,9 +156,11 @@ def build_run(plain: Mapping[str, Any], base: RunConfig | None = None) -> RunCon
     values = dict(plain)
     if isinstance(method, str):  # another type is refused below
         default = base.options if base is not None and base.method == method else None
-        given = plain.get("options") or {}
-        check_options(method, given)
-        values["options"] = build(METHODS.get(method).Config, given, "options", default)
+        kind, given = METHODS.get(method), plain.get("options") or {}
+        check_options(method, given if isinstance(given, Mapping) else ())
+        if base is not None and base.method != method and issubclass(kind, Coreset):
+            values.setdefault("factor", 1)  # that of the base is of images that are made
+        values["options"] = build(kind.Config, given, "options", default)
     return build(RunConfig, values, base=base)
 
 

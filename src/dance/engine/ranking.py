@@ -44,7 +44,7 @@ FILE = "ranking.json"
 """Name of the file with the result, in the directory of a run."""
 WHOLE, _PLAIN = "whole", "_plain"
 TRAINED_ON = {
-    WHOLE: "the whole training set",
+    WHOLE: "the whole set",
     "hard": "the set",
     "own": "the set with soft labels",
     "random": "random images",

@@ -62,7 +62,7 @@ class Film:
 
 
 def shoot(run: Run) -> list[Shot]:
-    """The initial set, the snapshots and the finished set; at most 30, evenly spaced.
+    """The initial stored images, the snapshots and the finished set; at most 30, evenly spaced.
 
     Returns:
         Empty without snapshots.

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dance.bench.entries import condensers
 from dance.bench.plan import LITERAL, PLANS, Bench, joined, names, read_plan
+from dance.cli import condense
+from dance.cli.options import Parser
 from dance.core.config import build
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import write_json, write_text
@@ -249,3 +252,26 @@ def test_a_plan_with_the_literal_loop_measures_after_each_run(tmp_path: Path) ->
 def test_the_literal_loop_is_that_of_dance(changes: dict[str, Any], got: str) -> None:
     with pytest.raises(ConfigError, match=f"literal must be of a plan of the method dance.*{got}"):
         plan(**changes, literal=True)
+
+
+def test_names_of_classes_reach_the_command_as_they_are(tmp_path: Path) -> None:
+    names, data = ["a,b", "New York", "c"], tmp_path / "data"
+    for name in (*names, "a", "b"):
+        (data / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (8, 8), 9 * number).save(data / name / f"{number}.png")
+    chosen = {"data": [str(data)], "settings": {"source": {"classes": names}}}
+    (cell,) = plan(methods=["dm"], seeds=[0], ipc=[1], **chosen).cells()
+    (words,) = cell.commands(tmp_path)
+    parser = Parser("dance condense")
+    condense.add_arguments(parser, words[1:])
+    assert list(parser.parse(words[1:]).settings["source.classes"]) == names
+
+
+def test_a_factor_is_for_images_that_are_made() -> None:
+    settings = {"factor": 2}
+    cells = plan(methods=["random", "dm"], seeds=[0], settings=settings).cells()
+    assert {cell.config.method: cell.config.factor for cell in cells} == {"random": 1, "dm": 2}
+    axes = plan(methods=["random", "dm"], seeds=[0], ipc=[1], axes={"factor": [1, 2]}).cells()
+    found = sorted((cell.config.method, cell.config.factor) for cell in axes)
+    assert found == [("dm", 1), ("dm", 2), ("random", 1)]

@@ -185,6 +185,15 @@ def test_the_paper_s_settings_are_the_defaults_of_the_classes() -> None:
 
 
 class TestBuildRun:
+    def test_a_selection_does_not_take_the_factor_of_another_method(self) -> None:
+        base = build_run({"data": "digits", "method": "dm", "factor": 2})
+        assert build_run({"method": "random"}, base=base).factor == 1
+        assert build_run({"method": "random", "factor": 2}, base=base).factor == 2
+
+    def test_options_that_are_no_settings_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match="options must be settings by name: got 5"):
+            build_run({"data": "digits", "options": 5})
+
     def test_options_are_those_of_the_method(self) -> None:
         config = build_run({"data": "digits", "options": {"iterations": 5}})
         assert config.options.iterations == 5

@@ -361,7 +361,8 @@ def _settle(
     if foreign.factor is not None:
         stated["factor"] = {foreign.factor}
     if foreign.normalization is not None:
-        stated |= {"statistics": {"shared"}, "whitening": {"none"}}
+        white = foreign.normalization.whitening
+        stated |= {"statistics": {"shared"}, "whitening": {"none" if white is None else white.name}}
     if foreign.whitened:
         stated["whitening"] = offered["whitening"] - {"none"}
     if foreign.space is not None:
@@ -476,7 +477,8 @@ def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
             f"{len(images)} images: got {shown(soft)}; name the right data with --data"
         )
     order = _order(foreign.classes, classes, data)
-    if foreign.classes and not set(foreign.classes) & set(classes):
+    numbers = tuple(map(str, range(len(classes))))
+    if foreign.classes == numbers and not set(numbers) & set(classes):
         notes.append(f"the classes of the files are numbers, and are those of {data.name} in order")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(order):
         raise DataError(

@@ -98,10 +98,10 @@ def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
     if "whitening_mean" not in arrays or "whitening_matrix" not in arrays:
         if not all(0 <= value <= 1 for value in mean) or not all(0 < value <= 1 for value in std):
             raise DataError(
-                "mean and std must be those of pixels in [0, 1]: got mean "
+                "mean and std must be those of pixels in [0, 1], with a std above 0: got mean "
                 f"{', '.join(f'{value:.4g}' for value in mean)} and std "
-                f"{', '.join(f'{value:.4g}' for value in std)}; divide them by 255 if they are of "
-                "bytes"
+                f"{', '.join(f'{value:.4g}' for value in std)}"
+                + ("; divide them by 255 if they are of bytes" if max(mean + std) > 1 else "")
             )
         return Normalization(mean, std)
     center, matrix = (as_tensor(arrays[f"whitening_{name}"]).float() for name in ("mean", "matrix"))

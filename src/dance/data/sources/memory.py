@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import ConcatDataset, Subset
 
 from dance.core.errors import DataError
 from dance.data.arrays import Arrays, axis_notes, image_array, label_array
@@ -158,19 +159,23 @@ def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...], tuple[st
                 "not; leave out random transforms, as networks augment the images themselves"
             )
     raw = label_array("the labels", _array(labels, "labels"), len(images))
-    return images, raw, _class_names(data), notes
+    names = _class_names(data)
+    if isinstance(data, Subset) and len(set(raw)) < len(names):  # of some classes only
+        names = ()
+    return images, raw, names, notes
 
 
 def _class_names(data: Any) -> tuple[str, ...]:
-    """The class names that a data set has as ``classes``, or the data sets in it; else none.
+    """The class names that a data set has as ``classes``; else none.
 
-    A subset, and several data sets one after the other, hold those of which they are made.
+    PyTorch's subsets, and data sets one after the other, have those of which they are made.
     """
     classes = getattr(data, "classes", None)
     if isinstance(classes, list | tuple | np.ndarray):
         return tuple(map(str, classes))
-    parts = [getattr(data, "dataset", None), *(getattr(data, "datasets", None) or ())]
-    names = {_class_names(part) for part in parts if part is not None}
+    parts: list[Any] = [data.dataset] if isinstance(data, Subset) else []
+    parts += data.datasets if isinstance(data, ConcatDataset) else []
+    names = {_class_names(part) for part in parts}
     return names.pop() if len(names) == 1 else ()
 
 
@@ -241,12 +246,14 @@ def _array(values: Any, what: str = "images") -> Any:
 
 def _texts(values: Sequence[Any], what: str) -> Any:
     """An array of texts; a missing value, such as None or NaN, is none."""
+    missing = [value for value in values if value is None or value != value]
+    if missing:
+        raise DataError(f"{what} must not be missing: got {missing[0]}; fill it in or leave it out")
     others = [value for value in values if not isinstance(value, str)]
     if others:
         raise DataError(
-            f"{what} must all be numbers or all be text, and none be missing: got "
-            f"{type(others[0]).__name__} {others[0]!s:.80}; fill it in or convert it, such as "
-            "by .astype(str)"
+            f"{what} must be an array of numbers, or of text alone: got "
+            f"{type(others[0]).__name__} {others[0]!s:.80}; convert them, such as by .astype(str)"
         )
     return np.array(values)
 
