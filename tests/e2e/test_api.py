@@ -62,7 +62,7 @@ def test_a_set_is_scored_as_in_its_run_unless_told_otherwise(tmp_path: Path) -> 
 def test_all_networks_are_checked_before_one_is_trained(tmp_path: Path) -> None:
     place = tmp_path / "run"
     dance.condense("digits", ipc=1, config="quick", output=place, **SHORT)
-    with pytest.raises(ConfigError, match="vgg11 needs images of at least 32 pixels"):
+    with pytest.raises(ConfigError, match="vgg11 needs images of at least 28 pixels"):
         dance.evaluate(place, networks=["mlp", "vgg11"])
     assert [score.network for score in dance.load(place).scores] == ["convnet"]
 

@@ -115,7 +115,7 @@ class TestWords:
             (["condense", "digits", "--networks", "resnet"], ["'resnet'", "resnet10"]),
             (
                 ["condense", "digits", "--networks", "convnet,vgg11"],
-                ["vgg11 needs images of at least 32 pixels", "got 8", "--size"],
+                ["vgg11 needs images of at least 28 pixels", "got 8", "--size"],
             ),
             (
                 ["condense", "digits", "--network.name", "resnet10"],

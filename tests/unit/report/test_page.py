@@ -229,7 +229,7 @@ def test_page_reaches_for_nothing(tmp_path, write_run):
     ("gone", "message"),
     [
         ("metrics.jsonl", "No losses were logged."),
-        ("initial.safetensors", "The initial set was not kept"),
+        ("initial.safetensors", "The initial stored images were not kept"),
         ("costs.json", "No costs were logged."),
         ("config.yaml", "The configuration was not kept."),
         ("environment.json", "dance condense --config"),
