@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -524,7 +524,7 @@ class Cell:
         words += [f"--config={plan.config}"] if plan.config else []
         words += [f"--protocol={plan.protocols[0]}"] if plan.protocols else []
         for name, value in flat(self.given).items():
-            whole = name == "source.classes" and value  # names may contain commas
+            whole = name in _whole() and value
             words += [f"--{name}", *value] if whole else [f"--{name}={_word(value)}"]
         if plan.snapshots and isinstance(config.make_method(), Condenser):
             words += ["--snapshots", *map(str, plan.snapshots)]
@@ -699,6 +699,18 @@ def _name(data: str, method: str, ipc: int, point: Mapping[str, Any], seed: int)
     name = "".join(letter if letter.isalnum() or letter in "-_=.," else "_" for letter in name)
     return (
         name if name == full and len(name) <= _LONGEST else f"{name[:_LONGEST]}-{digest(full)[:6]}"
+    )
+
+
+@cache
+def _whole() -> frozenset[str]:
+    """Dotted names of the settings of which each argument is one value, commas included."""
+    return frozenset(
+        f"{section.name}.{setting.name}"
+        for section in settings(RunConfig)
+        if section.nested
+        for setting in settings(section.kind)
+        if setting.option.whole
     )
 
 
