@@ -13,6 +13,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -34,6 +35,11 @@ if platform.machine() in ("x86_64", "AMD64"):
         *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
     ]
     INSTRUCTIONS["avx512_bf16"] = [*INSTRUCTIONS["avx512"], "-mavx512bf16", "-DBFLOAT16"]
+    if sys.platform == "linux":  # which is asked for the matrix unit
+        INSTRUCTIONS["amx"] = [
+            *INSTRUCTIONS["avx512_bf16"],
+            *("-mamx-tile", "-mamx-bf16", "-DMATRIX_UNIT"),
+        ]
 
 
 def compiler() -> list[str]:
@@ -66,7 +72,7 @@ class BuildKernels(build_ext):
             subprocess.run([*compiler(), *FLAGS, *ext.extra_compile_args, *paths], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise CompileError(str(error)) from error
-        made = [library, *map(Path, ext.sources)]
+        made = [library, *map(Path, [*ext.sources, *ext.depends])]
         lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made]
         sums.write_text("".join(lines), encoding="utf-8")
 
@@ -92,6 +98,7 @@ setup(
         Extension(
             f"dance.kernels.{variant}",
             [str(path) for path in sorted(FOLDER.glob("*.c"))],
+            depends=[str(path) for path in sorted(FOLDER.glob("*.h"))],
             extra_compile_args=flags,
             optional=True,
         )

@@ -84,7 +84,7 @@ class RunConfig:
     result beyond rounding, unless precision is auto, which depends on it."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Precision of the arithmetic of the networks: float32, bfloat16, or auto, which is replaced by
-    bfloat16 on a CPU with kernels in bfloat16 (AVX512-BF16 and no AMX), else by float32."""
+    bfloat16 on a CPU with kernels in bfloat16 (AVX512-BF16 or AMX), else by float32."""
     chunk: AtLeastOne | None = None
     """Number of classes that go through one forward pass together (none: as many as fit in memory).
     It does not affect the result beyond rounding."""

@@ -1,7 +1,8 @@
 """A ConvNet block as one operation: 3x3 convolution, instance norm, ReLU and 2x2 average pooling.
 
 On a CPU, a C kernel computes it for one image after the other, so that the maps stay in the cache,
-with Winograd's convolution; see ``conv_block.c``. Under autocast to bfloat16, the kernel rounds the
+with Winograd's convolution, or in bfloat16 with the matrix unit of a processor that has one; see
+``conv_block.c``. Under autocast to bfloat16, the kernel rounds the
 factors of the convolution's products to bfloat16; maps, sums and all else are float32 in any case.
 Where there is no kernel, it is PyTorch's convolution followed by
 :func:`dance.kernels.norm_relu_pool`.
@@ -22,7 +23,7 @@ from dance.kernels.norm_relu_pool import norm_relu_pool
 MAX_FIRST_CHANNELS = 4
 """A block with at most this many input channels is a first block, with a direct convolution."""
 POINTS = 36
-"""Products of one tile in Winograd's F(4x4,3x3)."""
+"""Products of one tile in Winograd's F(4x4,3x3); what the matrix unit needs is less."""
 SLICE = 16
 """Number of images over which the kernel sums the weight gradients of a first block; ``SLICE`` of
 the C source."""
@@ -119,7 +120,7 @@ class _Block(torch.autograd.Function):
             tensors: tuple[torch.Tensor | None, ...] = (x, packed, gamma, beta, pooled, mean, rstd)
             call("first_forward", *tensors, *sizes, bfloat16=bfloat16)
         else:
-            packed = winograd_weights(weight, bfloat16=bfloat16)
+            packed = packed_weights(weight, bfloat16=bfloat16)
             y = empty_maps(n, outer, height, width) if save else None
             tensors = (x, packed, gamma, beta, y, pooled, mean, rstd)
             shape = (n, height, width, c, outer, epsilon, threads)
@@ -158,7 +159,7 @@ class _Block(torch.autograd.Function):
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
             gy = torch.empty_like(y) if for_weight else None
-            flipped = winograd_weights(weight, flipped=True, bfloat16=bfloat16) if for_x else None
+            flipped = packed_weights(weight, flipped=True, bfloat16=bfloat16) if for_x else None
             shape = (n, h, w, c, outer, threads)
             tensors = (y, flipped, *norm, gradient, gx, gy, dgamma, dbeta)
             call("backward", *tensors, *shape, bfloat16=bfloat16)
@@ -212,10 +213,10 @@ def pack_backward(weight: torch.Tensor) -> torch.Tensor:
     return taps.view(len(weight), -1, panel()).permute(1, 0, 2).contiguous()
 
 
-def winograd_weights(
+def packed_weights(
     weight: torch.Tensor, *, flipped: bool = False, bfloat16: bool = False
 ) -> torch.Tensor:
-    """Transform weights (O,C,3,3) to Winograd's space.
+    """Weights (O,C,3,3) as the kernel reads them: in Winograd's space, or as the unit's tiles.
 
     Args:
         weight: of the convolution.
@@ -223,11 +224,11 @@ def winograd_weights(
         bfloat16: for the kernels for networks in bfloat16.
 
     Returns:
-        (36*C*O,), in the order that the kernel reads; of bfloat16 numbers, the first half is used.
+        (36*C*O,), of which bfloat16 numbers fill the first half, and tiles the first eighth.
     """
     taps = weight.permute(2, 3, 0, 1) if flipped else weight.permute(2, 3, 1, 0)
     taps = taps.contiguous()
     transformed = torch.empty(POINTS * taps.shape[2] * taps.shape[3])
     sizes = (taps.shape[2], taps.shape[3], flipped, torch.get_num_threads())
-    call("transform_weights", taps, transformed, *sizes, bfloat16=bfloat16)
+    call("pack_weights", taps, transformed, *sizes, bfloat16=bfloat16)
     return transformed

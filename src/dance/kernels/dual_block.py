@@ -24,8 +24,8 @@ from dance.kernels.conv_block import (
     empty_maps,
     pack_backward,
     pack_forward,
+    packed_weights,
     under_autocast,
-    winograd_weights,
 )
 from dance.kernels.library import call
 
@@ -121,8 +121,8 @@ class _Dual(torch.autograd.Function):
             tangent = channels_last(tangent)
             y, t = (empty_maps(n, outer, height, width) for _ in range(2))
             shape = (n, height, width, c, outer, epsilon, threads)
-            stacked = winograd_weights(torch.cat([direction, weight], 1), bfloat16=bfloat16)
-            packed = (winograd_weights(weight, bfloat16=bfloat16), stacked)
+            stacked = packed_weights(torch.cat([direction, weight], 1), bfloat16=bfloat16)
+            packed = (packed_weights(weight, bfloat16=bfloat16), stacked)
             tensors = (x, tangent, *packed, *affine, y, t, *outputs, stats)
             call("dual_forward", *tensors, *shape, bfloat16=bfloat16)
         ctx.padding = padding
@@ -153,8 +153,8 @@ class _Dual(torch.autograd.Function):
             gx, gx_tangent = empty_maps(n, c, h, w), empty_maps(n, c, h, w)
             gy, gt = torch.empty_like(y), torch.empty_like(t)
             both = torch.cat([direction, weight])
-            stacked = winograd_weights(both, flipped=True, bfloat16=bfloat16)
-            flipped = winograd_weights(weight, flipped=True, bfloat16=bfloat16)
+            stacked = packed_weights(both, flipped=True, bfloat16=bfloat16)
+            flipped = packed_weights(weight, flipped=True, bfloat16=bfloat16)
             shape = (n, h, w, c, outer, threads)
             saved = (flipped, stacked, *affine, stats, *gradients)
             tensors = (y, t, *saved, gx, gx_tangent, gy, gt, dgamma, dbeta)

@@ -30,8 +30,9 @@ VARIANTS = ("avx512", "avx2", "baseline")
 _FITTING = {"AVX512": VARIANTS, "AVX2": VARIANTS[1:]}
 """What a processor runs, by the name that PyTorch has for it; any other one runs the baseline. The
 libraries use no instruction that PyTorch's own operations of that name do not use."""
-BFLOAT16 = "avx512_bf16"
-"""The variant for networks in bfloat16, beside the variant ``avx512``."""
+BFLOAT16 = ("amx", "avx512_bf16")
+"""Variants for networks in bfloat16, beside the variant ``avx512``: that for processors with a
+matrix unit (AMX), and that for others which multiply vectors of bfloat16."""
 _FOLDER = Path(__file__).parent
 _BUILD = (
     "install DANCE again where there is a C compiler "
@@ -121,22 +122,23 @@ def selected() -> Selection:
 def selected_for_bfloat16() -> Selection:
     """Choose and load the library for networks in bfloat16, once per process.
 
-    There is one, which serves if :func:`selected` is the variant ``avx512`` and the processor
-    multiplies vectors of bfloat16, but has no matrix unit (AMX): PyTorch's convolutions use that,
-    and are faster.
+    One serves if :func:`selected` is the variant ``avx512`` and the processor has a matrix unit
+    (AMX) that the system lets this process use, or else multiplies vectors of bfloat16.
 
     Raises:
         DanceError: see :func:`selected`.
     """
     if selected().name != VARIANTS[0] or not _has("_is_avx512_bf16_supported"):
         return Selection("none: no bfloat16 kernels for these instructions", None)
-    if _has("_is_amx_tile_supported"):
-        return Selection("none: PyTorch uses the matrix unit", None)
+    name = BFLOAT16[0] if _has("_is_amx_tile_supported") else BFLOAT16[1]
     try:
-        return Selection(BFLOAT16, _load(BFLOAT16))
+        loaded = _load(name)
     except ArtifactError as error:
         log(f"{error}; {_SLOWER}")
         return Selection("none: the built library cannot be used", None)
+    if name == BFLOAT16[0] and not loaded.permitted():
+        return Selection("none: the system withholds the matrix unit", None)
+    return Selection(name, loaded)
 
 
 def _has(question: str) -> bool:
@@ -199,7 +201,7 @@ def _load(name: str) -> ctypes.CDLL:
     try:
         sums = path.with_suffix(".sha256").read_text(encoding="utf-8")
         expected = {file: digest for digest, file in map(str.split, sums.splitlines())}
-        sources = {source.name for source in _FOLDER.glob("*.c")}
+        sources = {source.name for source in _FOLDER.glob("*.[ch]")}
         for file in sorted({path.name, *sources, *expected}):
             if hashlib.sha256((_FOLDER / file).read_bytes()).hexdigest() != expected.get(file):
                 raise ArtifactError(

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch.nn import functional
 
-from dance.kernels import conv_block, plain_operations, selected, selected_for_bfloat16
+from dance.kernels import (
+    conv_block,
+    library,
+    plain_operations,
+    selected,
+    selected_for_bfloat16,
+)
 
 EPS = 1e-5
 # images, inputs, outputs, height, width, padding: an odd number of taps in a row, of columns, of
@@ -21,10 +29,20 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def kernels() -> None:
-    if selected_for_bfloat16().loaded is None:
+@pytest.fixture(params=library.BFLOAT16, autouse=True)
+def kernels(
+    request: pytest.FixtureRequest, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Each library for bfloat16 that this processor can run; a matrix unit can be left unused."""
+    has = library._has
+    if request.param == "avx512_bf16":
+        monkeypatch.setattr(
+            library, "_has", lambda question: "amx" not in question and has(question)
+        )
+    if selected_for_bfloat16().name != request.param:
         pytest.skip(f"kernels for bfloat16: {selected_for_bfloat16().name}")
+    yield request.param
+    selected_for_bfloat16.cache_clear()
 
 
 def given(shape: tuple[int, ...], *, shift: float) -> list[torch.Tensor]:
@@ -61,11 +79,11 @@ def error(mine: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_and_gradients(shape: tuple[int, ...]) -> None:
+def test_values_and_gradients(shape: tuple[int, ...], kernels: str) -> None:
     """With a large shift every ReLU is open, so that a rounding error moves no gradient by a step.
 
     A factor is rounded by up to 2^-9 of itself. Winograd's transforms turn that into about 1 % of
-    a map's deviation; a first block's direct convolution into 0.3 %.
+    a map's deviation; a direct convolution, as in a first block and on the matrix unit, into 0.3 %.
     """
     tensors = given(shape, shift=8.0)
     exact = [t.double().requires_grad_() for t in tensors]
@@ -73,7 +91,8 @@ def test_values_and_gradients(shape: tuple[int, ...]) -> None:
     y, wanted = block(mine, shape[-1]), definition(exact, shape[-1])
     assert y.dtype == torch.float32
     centred = [t - t.mean((2, 3), keepdim=True) for t in (y, wanted)]
-    bound = 0.005 if shape[1] <= 4 else 0.025
+    direct = shape[1] <= 4 or kernels == "amx"
+    bound = 0.005 if direct else 0.025
     assert 0 < error(*centred) < bound
     upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(4))
     found = torch.autograd.grad(y, mine, upstream)
@@ -121,7 +140,19 @@ def test_the_backward_pass_is_that_of_the_forward_pass() -> None:
     assert all(map(torch.equal, outside, inside))
 
 
-@pytest.mark.usefixtures("fresh")
+def test_a_matrix_unit_that_the_system_withholds(
+    kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernels != "amx":
+        pytest.skip("this processor has no matrix unit")
+    loaded = selected_for_bfloat16().loaded
+    monkeypatch.setattr(loaded, "permitted", lambda: 0)
+    monkeypatch.setattr(library, "_load", lambda name: loaded)
+    selected_for_bfloat16.cache_clear()
+    assert selected_for_bfloat16() == ("none: the system withholds the matrix unit", None)
+    assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.bfloat16  # PyTorch's autocast
+
+
 @pytest.mark.parametrize("variant", ["avx2", "0"])
 def test_another_selection_leaves_it_to_pytorch(
     variant: str, monkeypatch: pytest.MonkeyPatch

@@ -29,7 +29,7 @@ ENDS = (
 def folder(built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the installed libraries and their sources, to be harmed."""
     installed = Path(loading.__file__).parent
-    for pattern in ("libkernels-*", "*.c"):
+    for pattern in ("libkernels-*", "*.[ch]"):
         for path in installed.glob(pattern):
             shutil.copy(path, tmp_path)
     monkeypatch.setattr(loading, "_FOLDER", tmp_path)
