@@ -37,18 +37,20 @@ class Policy:
         gradient: images of 32 pixels that go through one forward with gradients, if a method may
             choose.
         chunk: largest number of synthetic images of a chunk of classes (None: limited by memory).
-        scales: whether fewer images go through one forward if they are larger than 32 pixels.
+        grows: whether more images go through one forward if they are smaller than 32 pixels; fewer
+            do if they are larger.
     """
 
     members: int | None
     forward: int
     gradient: int
     chunk: int | None
-    scales: bool
+    grows: bool
 
     def fitting(self, images: int, resolution: int) -> int:
         """Number of images of ``resolution`` that replace ``images`` of 32 pixels; at least 32."""
-        return max(32, images * 32**2 // resolution**2) if self.scales else images
+        same_memory = images * 32**2 // resolution**2
+        return max(32, same_memory if self.grows else min(images, same_memory))
 
     def networks_at_once(self, members: int) -> int:
         """How many of ``members`` networks are trained at once; at least 1."""
@@ -56,8 +58,8 @@ class Policy:
 
 
 _POLICIES = {
-    "cpu": Policy(members=1, forward=64, gradient=64, chunk=64, scales=False),
-    "cuda": Policy(members=None, forward=4096, gradient=1024, chunk=None, scales=True),
+    "cpu": Policy(members=1, forward=256, gradient=128, chunk=128, grows=False),
+    "cuda": Policy(members=None, forward=4096, gradient=1024, chunk=None, grows=True),
 }
 
 
