@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dance.core.errors import ConfigError
-from dance.core.launch import Launch, first_host, launched
+from dance.core.launch import Launch, first_host, launched, prepare
 
 TORCHRUN = {
     "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "5000",
@@ -15,6 +17,20 @@ SRUN = {
     "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[07-08]",
     "SLURM_JOB_NODELIST": "gpu[05-08]",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
+def test_how_idle_threads_wait(own: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They spin for a moment, unless one of OpenMP's variables says what they do."""
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in (*names, "MPLBACKEND", "THP_MEM_ALLOC_ENABLE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # so that what the function sets is taken back
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    prepare()
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    assert found == (own or {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"})
 
 
 def test_torchrun() -> None:
