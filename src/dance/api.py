@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from dance import engine
 from dance.condensed import CondensedSet, load_set, locate, score
 from dance.condensed.locations import Location, zoo
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Scores
 from dance.core.config import Setting, build, merge, plain_value, settings
 from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
@@ -243,7 +244,7 @@ def read_scores(run: str | os.PathLike[str]) -> Scores:
         ArtifactError: there are none, or they are damaged.
     """
     check_path(run)
-    path = Path(run) / "scores.json"
+    path = RunFiles(Path(run)).scores
     if not path.exists():
         raise ArtifactError(f"there are no scores in {run}: name the directory of a scored run")
     return Scores(score.read_scores(path))

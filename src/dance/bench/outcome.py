@@ -17,7 +17,7 @@ from dance.bench import literal
 from dance.bench.plan import Bench, Cell
 from dance.condensed import Score
 from dance.condensed.container import KIND
-from dance.condensed.locations import RUN_FILE
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import SUBJECTS, undertrained
 from dance.condensed.statistics import LEAST_UNITS, Difference, bootstrap, paired, summary, welch
 from dance.core import format
@@ -174,7 +174,7 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
             groups.setdefault(key, []).append((cell, score))
     tables: dict[tuple[Any, ...], list[Row]] = {}
     for found in groups.values():
-        runs = [read_json(cell.place(directory) / "costs.json") for cell, _ in found]
+        runs = [read_json(RunFiles(cell.place(directory)).costs) for cell, _ in found]
         row = Row(
             found[0][0],
             tuple(cell for cell, _ in found),
@@ -201,7 +201,7 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
 
 
 def _train_images(cell: Cell, directory: Path) -> int | None:
-    header = read_header(cell.place(directory) / RUN_FILE, KIND)
+    header = read_header(RunFiles(cell.place(directory)).condensed, KIND)
     return header["provenance"].get("train_images") if header else None
 
 
@@ -222,7 +222,7 @@ def _networks_bytes(cell: Cell, score: Score) -> int | None:
 
 def _machine(run: Path) -> str:
     """What a run was made on; empty if it does not say so."""
-    path = run / "environment.json"
+    path = RunFiles(run).environment
     facts = read_json(path) if path.exists() else {}
     shown = [facts["device"]] if "device" in facts else []
     return ", ".join(shown + [f"{k} {facts[k]}" for k in ("torch", "kernels") if k in facts])

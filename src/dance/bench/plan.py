@@ -13,6 +13,7 @@ from pydantic import Field
 
 from dance.bench.entries import DANCE, EXACT, condensers, target_options
 from dance.bench.figures import FIGURES, NoSettings
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Score, read_scores
 from dance.core.config import (
     AtLeastOne,
@@ -435,14 +436,14 @@ class Cell:
         """Number of updates of a run; None before it has begun, or if it makes none."""
         if self.seconds is None:
             return getattr(self.config.options, "iterations", None)
-        path = run / "config.yaml"
+        path = RunFiles(run).config
         return read_yaml(path)["options"]["iterations"] if path.exists() else None
 
     def better_steps(self, run: Path) -> int | None:
         """Steps that take the seconds of the budget, if a finished run did not; else None."""
         if self.seconds is None or (steps := self.steps(run)) is None:
             return None
-        ratio = read_json(run / "costs.json")["condense_seconds"] / self.seconds
+        ratio = read_json(RunFiles(run).costs)["condense_seconds"] / self.seconds
         better = max(1, int(steps / ratio))
         return better if not 1 / MOST_RATIO < ratio < MOST_RATIO and better != steps else None
 
@@ -502,14 +503,14 @@ class Cell:
         return next((row for row in self._stored(directory) if row.subject == "whole"), None)
 
     def _stored(self, directory: Path) -> list[Score]:
-        path = self.place(directory) / "scores.json"
+        path = RunFiles(self.place(directory)).scores
         return read_scores(path) if path.exists() else []
 
     def finished(self, directory: Path) -> bool:
         """Whether the set is finished and was scored at least once."""
         run = self.place(directory)
         tried = self.first_try(directory).exists()
-        return (run / "done").exists() and (tried or self.better_steps(run) is None)
+        return RunFiles(run).done.exists() and (tried or self.better_steps(run) is None)
 
     def alone(self, directory: Path) -> list[str]:
         """The command that makes this cell of the plan in the directory, or measures its loop."""

@@ -13,6 +13,7 @@ from dance.bench import figures, outcome, page
 from dance.bench.board import Board
 from dance.bench.execute import LOGS, Executor, State, execute
 from dance.bench.plan import PLAN, Bench, Cell, TimingCell, joined
+from dance.condensed.run_files import RunFiles
 from dance.core.config import build, digest, to_plain
 from dance.core.costs import build_seconds
 from dance.core.errors import ConfigError, DanceError
@@ -135,7 +136,7 @@ def _known(cells: Sequence[Cell], directory: Path) -> dict[tuple[Any, ...], floa
     """Mean seconds of the finished cells by their kind."""
     seconds: dict[tuple[Any, ...], list[float]] = {}
     for cell in cells:
-        path = cell.place(directory) / "costs.json"
+        path = RunFiles(cell.place(directory)).costs
         if cell.finished(directory) and path.exists():
             scoring = sum(score.seconds or 0.0 for score in cell.scores(directory))
             total = (build_seconds(read_json(path)) or 0.0) + scoring

@@ -15,7 +15,7 @@ from dance import condensed, engine
 from dance.cli.options import SET, Parser, SettingAction, add_json, add_settings
 from dance.cli.output import print_json, print_scores, print_table
 from dance.condensed import SetFile
-from dance.condensed.locations import RUN_FILE
+from dance.condensed.run_files import RunFiles
 from dance.core.config import nested
 from dance.core.errors import ConfigError
 from dance.core.world import join
@@ -84,7 +84,7 @@ def _copy(file: SetFile, folder: Path) -> SetFile:
     Raises:
         ConfigError: the folder holds other files.
     """
-    source, copy = condensed.load_set(file), condensed.SetFile(folder / RUN_FILE)
+    source, copy = condensed.load_set(file), condensed.SetFile(RunFiles(folder).condensed)
     if copy.path.is_file():
         if condensed.load_set(copy).hard().digest() == source.hard().digest():
             return copy

@@ -23,6 +23,7 @@ from dance.condensed.decoders import Decoder
 from dance.condensed.decoders.identity import IDENTITY
 from dance.condensed.locations import RUN_FILE, Location, locate
 from dance.condensed.pixel_range import PixelRange
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Score, Scores, scores_from_plain
 from dance.core.errors import ArtifactError, ConfigError, ForeignFileError
 from dance.core.files import check_path, checksum, locked, read_tensors, write_tensors
@@ -390,7 +391,7 @@ def load_set(location: Location) -> CondensedSet:
             f"there is no condensed set in the folder {folder}: "
             + (
                 "its run is not finished; repeat dance condense to resume it"
-                if (folder / "config.yaml").exists()
+                if RunFiles(folder).config.exists()
                 else f"name a run directory, or its {RUN_FILE}"
             )
         )

@@ -11,8 +11,6 @@ from torch import Tensor
 from dance.core.errors import ArtifactError
 from dance.core.files import read_tensors, write_tensors
 
-INSIGHT_FILE = "insight.safetensors"
-"""Name of the file in a run directory."""
 _KIND = "insight"
 
 

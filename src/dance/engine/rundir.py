@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dance.condensed.insight import INSIGHT_FILE
-from dance.condensed.locations import RUN_FILE
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Score, merged, read_scores, write_scores
 from dance.core.config import differences, digest
 from dance.core.errors import ArtifactError, ConfigError
@@ -58,8 +57,8 @@ def _is_ignored(path: Path) -> bool:
     return is_temporary(path) or path.name == f"{_LOCK}.lock"
 
 
-class RunDirectory:
-    """Paths of a run's files.
+class RunDirectory(RunFiles):
+    """The files of a run that this process makes.
 
     Args:
         path: the directory; made by :meth:`claim`.
@@ -70,24 +69,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         check_path(path)
-        self.path = path
-        self.config = path / "config.yaml"
-        self.environment = path / "environment.json"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.initial = path / "initial.safetensors"
-        self.random = path / "random.safetensors"
-        self.condensed = path / RUN_FILE
-        self.scores = path / "scores.json"
-        self.costs = path / "costs.json"
-        self.insight = path / INSIGHT_FILE
-        self.snapshots = path / "snapshots"
-        self.track = path / "track"
-        self.done = path / "done"
-
-    def snapshot(self, step: int) -> Path:
-        """File of the set as it was after ``step`` steps."""
-        return self.snapshots / f"{step:06}.safetensors"
+        super().__init__(path)
 
     def exclusively(self) -> AbstractContextManager[bool]:
         """Lock the directory while this process makes the run.

@@ -13,7 +13,7 @@
  * The result of an image depends on that image alone, and every sum has a fixed order, so results are equal to the
  * last bit for every batch, grouping and number of threads.
  */
-#include "common.h"
+#include "vectors.h"
 #ifdef MATRIX_UNIT
 #include "matrix_unit.h"
 #else

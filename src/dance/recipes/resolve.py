@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dance.condensed.run_files import RunFiles
 from dance.core.config import build, merge
 from dance.core.errors import ConfigError, nearest
 from dance.core.files import check_path
@@ -24,9 +25,6 @@ from dance.methods import METHODS
 from dance.recipes.base import RECIPES, SETTINGS, VARIANTS, Facts, Variant
 from dance.recipes.dance import dance_config
 from dance.recipes.rows import without_experts
-
-_FILE = "config.yaml"
-"""Name of the configuration in a run directory."""
 
 
 def resolve(
@@ -110,8 +108,8 @@ def _file(base: str) -> Path | None:
         return None
     check_path(base)
     path = Path(base)
-    if path.is_dir() and (path / _FILE).is_file():
-        return path / _FILE
+    if path.is_dir() and RunFiles(path).config.is_file():
+        return RunFiles(path).config
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dance.condensed import Location
+from dance.condensed.run_files import RunFiles
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import write_atomic, write_text
 from dance.report.bench import RESULTS, read_bench
@@ -42,7 +43,7 @@ def build(location: Location, output: Path | None = None) -> Path:
                 f"the page of a bench is written beside its files, in {directory}: leave --output "
                 "out"
             )
-        page = directory / "report.html"
+        page = RunFiles(directory).report
         write_text(page, render_bench(read_bench(directory)))
         return page
     if (directory / "bench.yaml").exists():
@@ -57,11 +58,11 @@ def build(location: Location, output: Path | None = None) -> Path:
             f"the page of a single set must have a folder: got {run.file} alone; add --output DIR"
         )
     picture, shots = draw(run), shoot(run)
-    page = folder / "report.html"
+    page = RunFiles(folder).report
     write_text(page, render(run, shots))
     if shots:
         write_gif(shots, folder / GIF)
-    write_atomic(folder / "preview.png", lambda place: picture.save(place, format="PNG"))
+    write_atomic(RunFiles(folder).preview, lambda place: picture.save(place, format="PNG"))
     return page
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from dance.condensed import load_set
 from dance.condensed.container import KIND
-from dance.condensed.locations import RUN_FILE
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import SUBJECTS
 from dance.core import format
 from dance.core.config import flat
@@ -189,7 +189,7 @@ def _titles(rows: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, str
     """Titles of the methods whose sets are there, by name."""
     found = {_WHOLE: SUBJECTS[_WHOLE]}
     for row in rows:
-        path = directory / str(row["runs"] or "").partition(" ")[0] / RUN_FILE
+        path = RunFiles(directory / str(row["runs"] or "").partition(" ")[0]).condensed
         if row["method"] not in found and path.is_file():
             header = read_header(path, KIND) or {}
             label = header.get("provenance", {}).get("label")
@@ -200,9 +200,9 @@ def _titles(rows: Sequence[Mapping[str, Any]], directory: Path) -> dict[str, str
 def _links(runs: str | None, directory: Path) -> tuple[tuple[str, str], ...]:
     found = []
     for run in (runs or "").split():
-        page = directory / run / "report.html"
+        page = RunFiles(directory / run).report
         if page.parent.is_dir():
-            address = quote(f"{run}/report.html" if page.exists() else f"{run}/")
+            address = quote(f"{run}/{page.name}" if page.exists() else f"{run}/")
             found.append((run.rpartition("-")[2], address))
     return tuple(found)
 
@@ -444,7 +444,7 @@ def _pictures(bench: Bench) -> list[Pictures]:
         samples: list[Sample] = []
         names, missing = [], []
         for run, each in members.items():
-            path = bench.directory / run / RUN_FILE
+            path = RunFiles(bench.directory / run).condensed
             made = sample(load_set(path), 4) if run and path.is_file() else None
             if made is None or (samples and made.classes != samples[0].classes):
                 missing.append(each.method)

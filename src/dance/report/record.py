@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed import CondensedSet, Location, Score, SetFile, load_set, locate
-from dance.condensed.insight import INSIGHT_FILE, Insight, load_insight
+from dance.condensed.insight import Insight, load_insight
+from dance.condensed.run_files import RunFiles
 from dance.condensed.score import read_scores, undertrained
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import check_openable, read_json
@@ -58,33 +59,28 @@ def read_run(location: Location) -> Run:
     file = locate(location)
     if file.origin is not None or not Path(location).is_dir():
         return _read_set(file)
-    directory = Path(location)
+    files = RunFiles(Path(location))
     condensed = load_set(file)
     initial, random = (
-        load_set(path) if (path := directory / f"{name}.safetensors").exists() else None
-        for name in ("initial", "random")
+        load_set(path) if path.exists() else None for path in (files.initial, files.random)
     )
     sets = {"condensed": condensed, "initial": initial, "random": random}
-    scores = _scores(directory, sets)
-    config_text, config = _config(directory / "config.yaml")
+    scores = _scores(files, sets)
+    config_text, config = _config(files.config)
     return Run(
-        directory=directory,
+        directory=files.path,
         file=file,
         condensed=condensed,
         initial=initial,
         scores=scores,
-        losses=_losses(directory / "metrics.jsonl"),
+        losses=_losses(files.metrics),
         config=config or _settings(condensed),
         config_text=config_text,
-        environment=_environment(directory / "environment.json"),
-        costs=_costs(directory / "costs.json"),
+        environment=_environment(files.environment),
+        costs=_costs(files.costs),
         notes=_notes(condensed, scores),
-        snapshots={
-            int(path.stem): path
-            for path in sorted((directory / "snapshots").glob("*.safetensors"))
-            if path.stem.isdecimal()
-        },
-        insight=_insight(directory / INSIGHT_FILE, condensed),
+        snapshots=files.all_snapshots(),
+        insight=_insight(files.insight, condensed),
     )
 
 
@@ -172,14 +168,14 @@ def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
         raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
-def _scores(directory: Path, sets: Mapping[str, CondensedSet | None]) -> tuple[Score, ...]:
+def _scores(files: RunFiles, sets: Mapping[str, CondensedSet | None]) -> tuple[Score, ...]:
     """The scores of the run, which must be those of its sets.
 
     Args:
-        directory: of the run.
+        files: of the run.
         sets: by subject; None where the run has none.
     """
-    path, condensed = directory / "scores.json", sets["condensed"]
+    path, condensed = files.scores, sets["condensed"]
     assert condensed is not None
     scores = read_scores(path) if path.exists() else condensed.scores
     for score in scores:
@@ -192,7 +188,7 @@ def _scores(directory: Path, sets: Mapping[str, CondensedSet | None]) -> tuple[S
         relabelled = score.labels == "soft" and score.subject != "condensed"  # not in its file
         if trained_on is not None and not relabelled and not trained_on.was_scored_by(score):
             raise ArtifactError(
-                f"{directory / score.subject}.safetensors must be the set that was scored: the "
+                f"{files.path / score.subject}.safetensors must be the set that was scored: the "
                 f"score of {score.label} on {score.network} is of another one; restore the file, "
                 "or delete scores.json and evaluate again"
             )
