@@ -1,9 +1,9 @@
 /* One block of the field's ConvNet: 3x3 convolution, instance norm, ReLU, 2x2 average pooling, forward and backward,
  * for maps in float32 stored as (n, H, W, C) with C contiguous.
  *
- * The convolutions are in winograd.h, or in matrix_unit.h for processors with such a unit. With BFLOAT16, the factors of
- * their products are rounded to bfloat16; sums, and all else, are in float32. A group of images passes through the whole
- * block while its maps are in the second-level cache; only the input of the next block, and what is expensive to
+ * The convolutions are in winograd.h, or in matrix_unit.h for processors with such a unit. With BFLOAT16, the factors
+ * of their products are rounded to bfloat16; sums, and all else, are in float32. A group of images passes through the
+ * whole block while its maps are in the second-level cache; only the input of the next block, and what is expensive to
  * recompute in the backward pass, is written to memory. The bias of the convolution is left out, because the norm
  * subtracts it.
  *

@@ -39,6 +39,7 @@ _BUILD = (
     "(in a checkout: python setup.py build_ext --inplace)"
 )
 _SLOWER = "ConvNets run in PyTorch's operations, several times slower"
+_BY_PYTORCH = "ConvNets in bfloat16 run in PyTorch's operations"
 
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
@@ -134,9 +135,10 @@ def selected_for_bfloat16() -> Selection:
     try:
         loaded = _load(name)
     except ArtifactError as error:
-        log(f"{error}; {_SLOWER}")
-        return Selection("none: the built library cannot be used", None)
+        log(f"{error}; {_BY_PYTORCH}")
+        return Selection("none: no library for bfloat16 can be used", None)
     if name == BFLOAT16[0] and not loaded.permitted():
+        log(f"the system withholds the matrix unit (AMX) from this process: {_BY_PYTORCH}")
         return Selection("none: the system withholds the matrix unit", None)
     return Selection(name, loaded)
 

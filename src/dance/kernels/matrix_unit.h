@@ -33,23 +33,31 @@ typedef struct {
     uint8_t rows[16];
 } __attribute__((aligned(64))) shapes;
 
+/* GCC's own functions for these two tell it of 8 bytes of 64 only, so it leaves out what sets the others. */
+INLINE void load_shapes(const shapes *s) { __asm__ volatile("ldtilecfg %0" ::"m"(*s)); }
+INLINE void store_shapes(shapes *s) { __asm__ volatile("sttilecfg %0" : "=m"(*s)); }
+
+/* Tiles are loaded by instructions of which the compiler does not know that they read memory: all stores come first. */
+#define STORES_COME_FIRST() __asm__ volatile("" ::: "memory")
+
 /* Every tile of this thread gets its full size; what was set before is returned. */
 static shapes begin_tiles(void) {
     shapes before, mine = {.palette = 1};
     for (int i = 0; i < 8; i++) mine.bytes[i] = 64, mine.rows[i] = SIDE;
-    _tile_storeconfig(&before);
-    _tile_loadconfig(&mine);
+    store_shapes(&before);
+    load_shapes(&mine);
     return before;
 }
 
 static void end_tiles(shapes before) {
     if (before.palette)
-        _tile_loadconfig(&before);
+        load_shapes(&before);
     else
         _tile_release();
 }
 
 INLINE void zero_sums(const int m) {
+    STORES_COME_FIRST();
     _tile_zero(0);
     if (m > 1) _tile_zero(1);
     if (m > 2) _tile_zero(2);
@@ -143,7 +151,7 @@ static void transpose(const element *x, int64_t rows, int64_t width, element *to
         for (int64_t j = 0; j < width; j += SIDE) transpose_tile(x + k * width + j, width, to + j * stride + k, stride);
 }
 
-/* The line of positions of g maps: pixel (i, a, b) lies at ((i (h+1) + a + 1) (w+1) + b + 1. The sum for the pixel at
+/* The line of positions of g maps: pixel (i, a, b) lies at (i (h+1) + a + 1) (w+1) + b + 1. The sum for the pixel at
  * position p is that of index p - first, which reads positions from its index on. */
 typedef struct {
     int64_t g, h, w, wide, first, sums, size; /* wide: positions from row to row; sums and positions of the line */
@@ -289,6 +297,7 @@ static void convolve_dual(const float *x, const float *a, const element *u, cons
 /* Sums c (32, 32 by ldc) += a (32 by lda, 32 steps) times two columns of tiles b (steps), jump apart. */
 INLINE void add_products(const element *a, int64_t lda, const element *b, int64_t jump, int64_t steps, float *c,
                          int64_t ldc) {
+    STORES_COME_FIRST();
     _tile_loadd(0, c, 4 * ldc);
     _tile_loadd(1, c + SIDE, 4 * ldc);
     _tile_loadd(2, c + SIDE * ldc, 4 * ldc);
@@ -318,13 +327,13 @@ static void pair_positions(const element *x, int64_t count, int64_t c, element *
 }
 
 /* Gradient gw (3,3,inner,outer) of the weights from x (n,h,w,inner) and gy (n,h,w,outer). Each part of it is summed
- * over all images by one thread, one span of images after the other; sums is a buffer (9,outer,inner). A tap shifts x by
- * an even or odd number of positions, so its pairs begin at even or odd ones. */
+ * over all images by one thread, one span of images after the other; sums is a buffer (9,outer,inner). A tap shifts x
+ * by an even or odd number of positions, so its pairs begin at even or odd ones. */
 void weight_gradient(const float *x, const float *gy, float *sums, float *gw, int64_t n, int64_t h, int64_t w,
                      int64_t inner, int64_t outer, int64_t threads) {
     const int64_t span = images_of(1200, h, w);
     const line s = line_of(span < n ? span : n, h, w);
-    const int64_t stride = (s.sums / LENGTH | 1) * LENGTH; /* odd, so that rows begin in different sets of the cache */
+    const int64_t stride = (s.sums / LENGTH | 1) * LENGTH; /* rows begin in different sets of the cache */
     const int64_t pairs = s.size * inner, rows = outer * stride, positions = s.size * (inner > outer ? inner : outer);
     const int64_t part = 2 * pairs + rows + positions, tasks = (inner / PANEL) * (outer / PANEL);
     element *spans = (element *)get_workspace((size_t)(threads * part / 2));
@@ -398,7 +407,7 @@ INLINE int64_t depth_of(frame f) { return round_up(9 * f.c, LENGTH); }
 
 static buffers buffers_of(frame f, int64_t maps, int64_t outer) {
     const size_t image = (size_t)round_up((int64_t)padded_floats(f), LENGTH), out = (size_t)(pixels_of(f) * outer);
-    const size_t taps = (size_t)((pixels_of(f) + 1) * depth_of(f)), weights = (size_t)(depth_of(f) * outer);
+    const size_t taps = (size_t)(pixels_of(f) * depth_of(f)), weights = (size_t)(depth_of(f) * outer);
     buffers b = {0};
     b.padded = get_workspace(2 * image + (size_t)maps * out + (image + 2 * taps + 2 * out + 4 * weights) / 2);
     b.spread = b.padded + image, b.y = b.spread + image, b.t = b.y + out;

@@ -1,6 +1,6 @@
-/* The convolutions in vector instructions: Winograd's F(4x4,3x3) (Lavin & Gray 2016, arXiv 1509.09308), with 36 products
- * per tile of 16 outputs and pair of channels instead of 144, and a direct convolution for a first block, which has few
- * input channels. With BFLOAT16, the factors of the products are rounded to bfloat16 and their sums are in float32.
+/* The convolutions in vector instructions: Winograd's F(4x4,3x3) (Lavin & Gray 2016, arXiv 1509.09308), with 36
+ * products per tile of 16 outputs and pair of channels instead of 144, and a direct convolution for a first block, which
+ * has few input channels. With BFLOAT16, the factors of products are rounded to bfloat16; their sums are in float32.
  */
 #define POINTS 36
 #define TILES 64 /* tiles that are transformed at once */
@@ -94,7 +94,7 @@ static void product_add(int64_t rows, const element *a, int64_t lda, int64_t seg
         micro(1, 1, a + r * DEPTH, DEPTH, segments, length, jump, lda, b, ldb, c + r * ldc, ldc);
 }
 
-/* The functions below return numbers as elements in a buffer, or the numbers themselves where an element is a float32. */
+/* The functions below return numbers as elements in a buffer, or the numbers themselves if an element is a float32. */
 
 /* As many numbers, one after the other; the buffer is filled up to a multiple of LANES. */
 static const element *as_row(const float *x, int64_t count, element *buffer) {
@@ -407,7 +407,8 @@ static void convolve_dual(const float *x, const float *a, const element *u, cons
         transform_input(a, s, i, count, inner, second, vs);
         for (int64_t j = 0; j < outer; j += PANEL) {
             for (int64_t p = 0; p < POINTS; p++)
-                product(count, first + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms, PANEL);
+                product(count, first + p * vs, inner, 1, units(inner), 0, u + (p * outer + j) * inner, m + p * ms,
+                        PANEL);
             transform_output(m, ms, s, i, count, outer, y + j);
             for (int64_t p = 0; p < POINTS; p++)
                 product(count, first + p * vs, inner, 2, units(inner), jump, stacked + (p * outer + j) * 2 * inner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -141,7 +142,7 @@ def test_the_backward_pass_is_that_of_the_forward_pass() -> None:
 
 
 def test_a_matrix_unit_that_the_system_withholds(
-    kernels: str, monkeypatch: pytest.MonkeyPatch
+    kernels: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if kernels != "amx":
         pytest.skip("this processor has no matrix unit")
@@ -150,7 +151,24 @@ def test_a_matrix_unit_that_the_system_withholds(
     monkeypatch.setattr(library, "_load", lambda name: loaded)
     selected_for_bfloat16.cache_clear()
     assert selected_for_bfloat16() == ("none: the system withholds the matrix unit", None)
+    assert "withholds the matrix unit (AMX) from this process" in capsys.readouterr().err
     assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.bfloat16  # PyTorch's autocast
+
+
+def test_a_library_that_was_not_built(
+    kernels: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A compiler may know AVX-512 and not these instructions; float32 keeps its kernels."""
+    assert selected().loaded is not None
+    monkeypatch.setattr(library, "_FOLDER", tmp_path)
+    selected_for_bfloat16.cache_clear()
+    assert selected_for_bfloat16() == ("none: no library for bfloat16 can be used", None)
+    message = capsys.readouterr().err
+    assert f"the {kernels} kernels must have been built" in message
+    assert message.endswith("; ConvNets in bfloat16 run in PyTorch's operations\n")
 
 
 @pytest.mark.parametrize("variant", ["avx2", "0"])
