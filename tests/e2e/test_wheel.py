@@ -157,6 +157,7 @@ def test_the_wheel_condenses_away_from_the_checkout(unpacked: Path, tmp_path: Pa
 def test_the_wheel_holds_a_library_for_each_instruction_set(wheel: Path, unpacked: Path) -> None:
     assert "-py3-none-" in wheel.name and not wheel.name.endswith("-any.whl")
     every = ("baseline", "avx2", "avx512", "avx512_bf16")
+    every += ("amx",) if sys.platform == "linux" else ()
     built = every if platform.machine() == "x86_64" else every[:1]
     assert kernels(unpacked) == names(*built)
     assert chosen(unpacked)[0] in ("baseline", "avx2", "avx512")
