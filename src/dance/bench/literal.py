@@ -67,7 +67,7 @@ def _record(cell: Cell) -> dict[str, Any]:
     }
     samples = {name: summary(found) for name, found in alternate(timed, _ROUNDS).items()}
     return {
-        "machine": describe(context.device),
+        "machine": describe(context.device, bfloat16=context.bfloat16),
         "rounds": _ROUNDS,
         "phases": {
             name: {

@@ -13,7 +13,7 @@ import torch
 from dance import __version__
 from dance.core import device as devices
 from dance.core.rng import keyed_generator
-from dance.kernels import selected
+from dance.kernels import selected, selected_for_bfloat16
 
 _MATRIX_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
 """Numbers of rows of the square matrices that are tried, by type of device."""
@@ -26,8 +26,14 @@ _MOST_SECONDS = 1.0
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """Describe what measurements depend on: device, threads, load and versions, as plain data."""
+def describe(device: torch.device, *, bfloat16: bool = False) -> dict[str, Any]:
+    """Describe what measurements depend on: device, threads, load and versions, as plain data.
+
+    Args:
+        device: where the work is done.
+        bfloat16: whether networks compute in bfloat16, whose kernels are others.
+    """
+    kernels = selected_for_bfloat16() if bfloat16 else selected()
     return {
         "device": devices.description(device),
         "cores": os.cpu_count(),
@@ -37,7 +43,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "dance": __version__,
-        "kernels": selected().name if device.type == "cpu" else "none: a GPU",
+        "kernels": kernels.name if device.type == "cpu" else "none: a GPU",
         "processor_capability": torch.backends.cpu.get_cpu_capability(),
     }
 

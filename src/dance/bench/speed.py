@@ -84,7 +84,7 @@ def _record(cell: TimingCell) -> dict[str, Any]:
         "seed": run.seed,
         "rounds": timing.rounds,
         "precision": run.precision,
-        "machine": {**describe(context.device), "ceilings": {}},
+        "machine": {**describe(context.device, bfloat16=context.bfloat16), "ceilings": {}},
         "data": run.data,
         "name": task.train.name,
         "fingerprint": task.train.fingerprint,
