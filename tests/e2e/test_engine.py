@@ -255,6 +255,41 @@ class TestRepeat:
         assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == held
 
 
+class TestAverage:
+    """``average_last``: the result is the mean of the stored images over the last steps."""
+
+    CONFIG = replace(CONFIG, store="float32", average_last=0.5)
+
+    def test_the_result_is_the_mean_of_the_last_steps(self, tmp_path) -> None:
+        place = run(replace(CONFIG, store="float32"), tmp_path / "plain", snapshots="every:1")
+        plain = [load_set(path).pixels for path in sorted((place / "snapshots").iterdir())]
+        place = run(self.CONFIG, tmp_path / "averaged", snapshots="every:1")
+        found = [load_set(path).pixels for path in sorted((place / "snapshots").iterdir())]
+        assert all(map(torch.equal, found[:-1], plain[:-1]))
+        mean = torch.stack(plain[STEPS // 2 :]).double().mean(0)
+        assert not torch.allclose(mean.float(), plain[-1], atol=1e-4)
+        torch.testing.assert_close(pixels(place).double(), mean, rtol=0, atol=1e-6)
+        assert torch.equal(found[-1], pixels(place))
+
+    @pytest.mark.parametrize("step", [0, 4, STEPS - 1])
+    def test_an_interrupted_run_has_the_same_mean(self, tmp_path, step) -> None:
+        place = run(self.CONFIG, tmp_path / "one")
+        other = run(self.CONFIG, interrupted(self.CONFIG, tmp_path / "two", step))
+        assert torch.equal(pixels(other), pixels(place))
+
+    def test_a_small_part_is_one_step(self, tmp_path) -> None:
+        one, two = (
+            run(replace(self.CONFIG, average_last=part), tmp_path / str(part))
+            for part in (0.01, 0.0)
+        )
+        assert torch.equal(pixels(one), pixels(two))
+
+    def test_a_coreset_has_no_steps(self, tmp_path) -> None:
+        config = RunConfig(data="digits", method="random", average_last=0.2)
+        with pytest.raises(ConfigError, match=r"average_last must be 0 for random.* got 0\.2"):
+            run(config, tmp_path / "run")
+
+
 class TestInterruption:
     @pytest.mark.parametrize("step", [0, 3, STEPS - 1])
     def test_a_run_goes_on_to_the_same_pixels(self, tmp_path, finished, step, capsys) -> None:

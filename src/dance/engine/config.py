@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dance.core.config import AtLeastOne, Count, Option, build, configuration, settings, to_plain
+from dance.core.config import (
+    AtLeastOne,
+    Count,
+    Option,
+    Probability,
+    build,
+    configuration,
+    settings,
+    to_plain,
+)
 from dance.core.device import select
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
@@ -63,6 +72,10 @@ class RunConfig:
     of clusters of each class, by the features of the first expert), collage (random real images
     that are shrunk smoothly and put side by side, as in IDM), noise (uniform) or normal (noise of
     the mean and standard deviation of the data)."""
+    average_last: Probability = 0.0
+    """Part of the steps, the last ones, over which the stored images are averaged to the result,
+    such as 0.2 (0: the stored images after the last step). Snapshots before the last step are not
+    averaged."""
     whitening: Literal["none", "zca", "zca_standardised"] = "none"
     """Whitening of what networks see, condensed and unseen images alike: none, zca (fitted on
     pixels in [0,1], as MTT does) or zca_standardised (fitted on standardised pixels, as DataDAM

@@ -27,6 +27,7 @@ from dance.core.progress import begin, log, planned
 from dance.core.rng import key
 from dance.core.work import resumable
 from dance.core.world import World, join
+from dance.engine.averaging import MeanOfLast
 from dance.engine.config import RunConfig
 from dance.engine.context import RunContext, prepare
 from dance.engine.cost import expected
@@ -315,8 +316,9 @@ def _attempt(
         _Diverged: losses or state are not finite.
     """
     world, condensation = context.world, method.start(task)
+    average = MeanOfLast(task.initial, method.iterations, context.config.average_last)
     checkpoints = _checkpoints(context, directory)
-    first, spent, before = _restore(condensation.state, checkpoints, world)
+    first, spent, before = _restore(condensation.state, average, checkpoints, world)
     retries = max(retries, before)
     if retries:
         restored = condensation.state.tensors()
@@ -334,6 +336,7 @@ def _attempt(
     with resumable(name, method.iterations, "steps", checkpoints, start=first, spent=spent) as work:
         for iteration in range(first, method.iterations):
             losses = condensation.step(iteration)
+            average.stepped(iteration, state.pixels)
             pending.append((iteration, losses))
             done = iteration + 1
             if world.size == 1:
@@ -363,7 +366,7 @@ def _attempt(
                         condensed.save(directory.snapshot(done))
                 if save:
                     header = {"step": done, "seconds": seconds, "returns": retries}
-                    _save(state, header, checkpoints, world)
+                    _save(state, average, header, checkpoints, world)
                     tracking.settled(done)
                 if stop:
                     raise KeyboardInterrupt
@@ -425,11 +428,15 @@ def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
 
 
 def _save(
-    state: PixelState, header: dict[str, Any], checkpoints: Checkpoints, world: World
+    state: PixelState,
+    average: MeanOfLast,
+    header: dict[str, Any],
+    checkpoints: Checkpoints,
+    world: World,
 ) -> None:
     """Store the rows of all processes in one checkpoint, written by rank 0."""
     tensors = {}
-    for name, tensor in state.tensors().items():
+    for name, tensor in (state.tensors() | average.tensors()).items():
         whole = tensor if name in state.shared() else world.gather(tensor)
         if whole is not None:
             tensors[name] = whole
@@ -437,10 +444,13 @@ def _save(
         checkpoints.save(int(header["step"]), tensors, header)
 
 
-def _restore(state: PixelState, checkpoints: Checkpoints, world: World) -> tuple[int, float, int]:
-    """Load the checkpoint on rank 0 into ``state``, whose rows are those of each process's classes.
+def _restore(
+    state: PixelState, average: MeanOfLast, checkpoints: Checkpoints, world: World
+) -> tuple[int, float, int]:
+    """Load the checkpoint on rank 0 into ``state`` and the sum of ``average``.
 
-    A checkpoint holds the rows of all classes, so another number of processes can resume from it.
+    Their rows are those of the classes of each process. A checkpoint holds the rows of all classes,
+    so another number of processes can resume from it.
 
     Returns:
         The next iteration, the seconds spent so far, and how often it has returned to a good state.
@@ -451,7 +461,7 @@ def _restore(state: PixelState, checkpoints: Checkpoints, world: World) -> tuple
         if checkpoints.numbers():
             log("no checkpoint is intact; starting from the first step")
         return 0, 0.0, 0
-    for name, tensor in state.tensors().items():
+    for name, tensor in (state.tensors() | average.tensors()).items():
         if name in state.shared():
             tensor.copy_(world.broadcast(tensors.get(name, tensor)))
         else:

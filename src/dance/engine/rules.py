@@ -82,6 +82,11 @@ def check(config: RunConfig) -> None:
             f"factor must be 1 for {config.method}, which stores real images and would have them "
             f"cut into cells: got {config.factor}"
         )
+    if config.average_last and isinstance(method, Coreset):
+        raise ConfigError(
+            f"average_last must be 0 for {config.method}, which selects real images at once: got "
+            f"{config.average_last}"
+        )
     if config.whitening != "none":
         _check_whitening(config)
     epochs, trajectories = method.trajectory_epochs(), config.trajectories
