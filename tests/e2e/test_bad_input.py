@@ -148,11 +148,19 @@ class TestWords:
                 ["options.learning_rate must be a number of float32, 0 or at least 1.4e-45"],
             ),
             *(
-                (["condense", "digits", f"--{name}", f"{10**12}"], [f"{name} must be at most"])
-                for name in ("source.size", "network.depth", "network.width", "experts.count")
+                (
+                    ["condense", "digits", f"--{name}", f"{10**12}"],
+                    [f"{name} must be from {range_}"],
+                )
+                for name, range_ in (
+                    ("source.size", "1 to 65536"),
+                    ("network.depth", "1 to 16"),
+                    ("network.width", "1 to 65536"),
+                    ("experts.count", "0 to 10000"),
+                )
             ),
             *(
-                (["condense", "digits", f"--evaluation.{name}", f"{10**12}"], ["must be at most"])
+                (["condense", "digits", f"--evaluation.{name}", f"{10**12}"], ["must be from 1 to"])
                 for name in ("repeats", "epochs")
             ),
             (["condense", "x\udcff"], ["arguments must be UTF-8 text"]),
@@ -191,7 +199,7 @@ class TestWords:
             (["report", "/not/there"], ["/not/there"]),
             (["evaluate", "/not/there"], ["no condensed set at /not/there"]),
             (["estimate", "digits", "--ipc", "-1"], ["ipc must be at least 1"]),
-            (["experts", "digits", "-n", "-1"], ["experts.count must be at least"]),
+            (["experts", "digits", "-n", "-1"], ["experts.count must be from 0 to"]),
             (["--print-completion", "fish"], ["bash, zsh", "'fish'"]),
         ],
     )
@@ -665,7 +673,7 @@ def test_paths_that_no_file_can_have_from_python(path: Any, run: Path) -> None:
 
 def test_numbers_that_would_keep_python_busy(run: Path) -> None:
     for name in ("repeats", "epochs"):
-        with pytest.raises(dance.DanceError, match=f"evaluation.{name} must be at most"):
+        with pytest.raises(dance.DanceError, match=f"evaluation.{name} must be from 1 to"):
             dance.evaluate(run, **{name: 10**12})
     with pytest.raises(dance.DanceError, match="data must be a name, a path, or images"):
         dance.condense(None)

@@ -15,7 +15,7 @@ class DataConfig:
 
     root: Annotated[str | None, Option(short="--data-root", metavar="DIR")] = None
     """Folder that contains named data sets as <root>/<name>/ (none: $DANCE_DATA_ROOT)."""
-    size: Annotated[AtLeastOne | None, Option(short="--size")] = None
+    size: Annotated[AtLeastOne | None, Field(le=65_536), Option(short="--size")] = None
     """Height and width in pixels to which images are resized and cropped (none: those of the data
     set)."""
     offline: Annotated[bool, Option(short="--offline")] = False

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from dance.condensed.decoders import of_factor
-from dance.core.config import flat, to_plain
 from dance.core.errors import ConfigError
 from dance.data.known import KNOWN
 from dance.engine.config import RunConfig
 from dance.methods import METHODS, Coreset
-
-_MOST = {
-    "source.size": 65_536,
-    "network.depth": 16,
-    "network.width": 65_536,
-    "experts.count": 10_000,
-    "trajectories.count": 10_000,
-    "teacher.count": 10_000,
-    "teacher.students": 10_000,
-    "evaluation.repeats": 10_000,
-    "evaluation.epochs": 10_000_000,
-}
-"""Largest values of settings for which time or memory is needed before the first step."""
 
 
 def _check_whitening(config: RunConfig) -> None:
@@ -49,27 +32,12 @@ def _check_whitening(config: RunConfig) -> None:
             )
 
 
-def check_largest(given: Mapping[str, Any]) -> None:
-    """Refuse values that would keep a command busy before its first step.
-
-    Args:
-        given: values by dotted name.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    for name, most in _MOST.items():
-        if (given.get(name) or 0) > most:
-            raise ConfigError(f"{name} must be at most {most}: got {given[name]}")
-
-
 def check(config: RunConfig) -> None:
     """Refuse values that cannot work.
 
     Raises:
         ConfigError: what must hold, what was received, and what to do.
     """
-    check_largest(flat(to_plain(config)))
     method = config.make_method()
     method.check_experts(config.experts.count)
     if config.init == "k_means" and not method.needs_experts():

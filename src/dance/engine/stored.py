@@ -12,7 +12,7 @@ import torch
 from dance.condensed import CondensedSet, Location, Score, SetFile, load_set, locate
 from dance.condensed.score import Asked
 from dance.core.checkpoints import Checkpoints
-from dance.core.config import build, flat, merge, to_plain
+from dance.core.config import build, merge, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.progress import log
 from dance.core.world import World, join
@@ -22,7 +22,7 @@ from dance.engine.config import RunConfig, build_run
 from dance.engine.context import local_device, named_network, network_for
 from dance.engine.portable import need_images
 from dance.engine.relabel import Relabeller
-from dance.engine.rules import check, check_largest
+from dance.engine.rules import check
 from dance.engine.rundir import RunDirectory
 from dance.engine.scoring import asked_for, score_row, store_labels, store_scores
 from dance.evaluation import PROTOCOLS, EvaluationConfig
@@ -65,7 +65,6 @@ def evaluate(
     Raises:
         DanceError: no such set, it is damaged, or its data set cannot be read.
     """
-    check_largest(flat({"evaluation": to_plain(config), "teacher": to_plain(teacher or {})}))
     for network in networks:
         NETWORKS.get(network)
     scorer = StoredScorer.open(target, source, data=data, device=device)

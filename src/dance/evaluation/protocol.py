@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from dance.augment.operation import without
 from dance.core.config import AtLeastOne, Option, configuration
 from dance.core.registry import Registry
@@ -110,10 +112,10 @@ class EvaluationConfig:
 
     protocol: Annotated[str, Option(short="--protocol", names=PROTOCOLS)] = "dance-v1"
     """Name of the evaluation protocol (``dance list protocols``)."""
-    repeats: Annotated[AtLeastOne | None, Option(short="--repeats")] = None
+    repeats: Annotated[AtLeastOne | None, Field(le=10_000), Option(short="--repeats")] = None
     """Networks that are trained from scratch, each with a seed of its own (none: the protocol's
     number)."""
-    epochs: Annotated[AtLeastOne | None, Option(short="--epochs")] = None
+    epochs: Annotated[AtLeastOne | None, Field(le=10_000_000), Option(short="--epochs")] = None
     """Passes over the decoded set when a network is trained to score it (none: the protocol's
     number; scores note any other)."""
     baselines: tuple[Baseline, ...] = ("random", "whole", "initial")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from dance.augment import Strategy
 from dance.core.checkpoints import Tensors
@@ -20,7 +22,7 @@ _INITIAL, _FINAL = "initial.", "final."
 class ExpertConfig(TrainerConfig):
     """Training of the experts on the whole real set (DANCE, section 4.1 and released settings)."""
 
-    count: Count = 5
+    count: Annotated[Count, Field(le=10_000)] = 5
     """Number of experts; each step uses one of them at random (N of the paper, varied in its Table
     6)."""
     epochs: AtLeastOne = 60

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Annotated
 
 import torch
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from dance.core.config import AtLeastOne, configuration
 from dance.core.errors import ConfigError
@@ -35,13 +35,13 @@ Positives = Annotated[tuple[float, ...], AfterValidator(_positive)]
 class TeacherConfig:
     """Soft labels: which experts give them, chosen on a tenth of the training images."""
 
-    count: AtLeastOne = 3
+    count: Annotated[AtLeastOne, Field(le=10_000)] = 3
     """Number of experts whose mean probabilities are the labels."""
     lengths: Positives = (0.25, 0.5, 1.0)
     """Lengths of the teachers' training that are tried, as fractions of the experts' epochs."""
     temperatures: Positives = (1.0, 2.0, 4.0)
     """Temperatures that are tried; the teachers' logits are divided by each."""
-    students: AtLeastOne = 2
+    students: Annotated[AtLeastOne, Field(le=10_000)] = 2
     """Number of networks that are trained to try one length and one temperature."""
     epochs: AtLeastOne | None = None
     """Passes over the decoded set of each student network (none: as many as make 500 steps)."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 
 from dance.augment import Strategy
 from dance.core.checkpoints import Tensors
@@ -32,7 +33,7 @@ _KIND = "trajectory"
 class TrajectoryConfig(ExpertConfig):
     """Training of networks whose every epoch is kept (released commands of MTT)."""
 
-    count: Count = 100
+    count: Annotated[Count, Field(le=10_000)] = 100
     """Number of networks whose trajectories are kept and drawn from."""
     epochs: AtLeastOne = 50
     """Passes over the real training set, each with a snapshot. They must reach the last epoch that

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.func import functional_call
 
@@ -53,10 +54,10 @@ class NetworkConfig:
 
     name: Annotated[str, Option(names=NETWORKS)] = "convnet"
     """Name of the architecture (``dance list networks``)."""
-    depth: AtLeastOne | None = None
+    depth: Annotated[AtLeastOne | None, Field(le=16)] = None
     """Number of blocks of a ConvNet (none: the number after which maps are 4x4, which is 3 for
     images of 32 pixels, 4 for 64 and 5 for 128)."""
-    width: AtLeastOne = 128
+    width: Annotated[AtLeastOne, Field(le=65_536)] = 128
     """Number of filters in the layers of a ConvNet, or of units in the layers of an MLP."""
     norm: Literal["instance", "batch", "group", "layer", "none"] = "instance"
     """Normalisation layers: instance (without state, usual for condensing), batch, group (with four
