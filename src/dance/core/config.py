@@ -76,9 +76,9 @@ def configuration(cls: type[T]) -> type[T]:
     Types are strict (text is no number, a fraction no whole one), numbers finite and unknown names
     refused. A range stands on its field, ``Annotated[int, Field(ge=1)]`` or an alias of this module
     such as :data:`AtLeastOne`; it has an upper end, too, where a number beyond it would keep a
-    command busy, or take all memory, before its first step. What several fields must fulfil together is checked in
-    ``__post_init__``, which raises a ``ValueError`` that opens with the name of a field. Either
-    reaches the caller as a :class:`ConfigError`.
+    command busy, or take all memory, before its first step. What several fields must fulfil
+    together is checked in ``__post_init__``, which raises a ``ValueError`` that opens with the name
+    of a field. Either reaches the caller as a :class:`ConfigError`.
 
     >>> @configuration
     ... class Training:
