@@ -5,10 +5,8 @@ torch is not imported, so that a mistake can be reported at once.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,12 +14,6 @@ from dance.core.errors import ConfigError
 
 _SPINS = "10000"
 """How often an idle thread looks for work: about 0.4 ms on an Intel Xeon."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Names of two parameters of glibc's allocator, in ``malloc.h``."""
-_KEPT = 1 << 30
-"""Bytes up to which the allocator takes a tensor from memory that it keeps, and keeps it again."""
-_MALLOC = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
-"""Variables by which a user sets such parameters."""
 _FIRST_PORT, _PORTS = 20_000, 12_000
 """Ports on which SLURM's processes connect: below those that systems assign automatically."""
 _NO_STEP = ("", "batch", "4294967291")
@@ -29,14 +21,12 @@ _NO_STEP = ("", "batch", "4294967291")
 
 
 def prepare() -> None:
-    """Set what libraries read from the environment, and the allocator; call before importing torch.
+    """Set what libraries read from the environment; call before importing torch.
 
     * Idle OpenMP threads spin for a moment before they sleep, unless a variable of OpenMP says how
       they wait: long enough for the gaps between operations, and far shorter than PyTorch's
       default, which slows down other threads on the cores.
     * Large tensors are allocated in huge pages, so that new memory causes fewer page faults.
-    * Memory of freed tensors is kept for the next ones, unless a variable says otherwise. Given
-      back to the system, it would have to be cleared and mapped again in every step.
 
     A notebook names a backend for figures that only its own process has, so it is replaced.
     """
@@ -44,17 +34,6 @@ def prepare() -> None:
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT=_SPINS)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep memory that was freed; other C libraries have no such parameters."""
-    if not sys.platform.startswith("linux") or set(_MALLOC) & os.environ.keys():
-        return
-    set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
-    if set_parameter is not None:
-        for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            set_parameter(parameter, _KEPT)
 
 
 def usable_cores() -> int:

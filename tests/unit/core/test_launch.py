@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -33,35 +31,6 @@ def test_how_idle_threads_wait(own: dict[str, str], monkeypatch: pytest.MonkeyPa
     prepare()
     found = {name: os.environ[name] for name in names if name in os.environ}
     assert found == (own or {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"})
-
-
-FAULTS = """
-import resource
-from dance.core.launch import prepare
-prepare()
-for _ in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    bytearray(64 << 20)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-"""Page faults of three buffers of 64 MiB, each freed before the next."""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a parameter of glibc")
-@pytest.mark.parametrize("own", [{}, {"MALLOC_MMAP_THRESHOLD_": "1000000"}])
-def test_freed_memory_is_kept(own: dict[str, str]) -> None:
-    """Unless a variable of the C library says otherwise."""
-    inherited = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
-    out = subprocess.run(
-        [sys.executable, "-c", FAULTS],
-        env={**inherited, **own},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    first, *later = map(int, out.split())
-    assert first > 30
-    assert all(faults < 10 for faults in later) == (not own)
 
 
 def test_torchrun() -> None:
