@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import resource
+
 import pytest
 import torch
 
@@ -34,3 +37,14 @@ def test_memory_and_words() -> None:
     assert devices.peak_memory(cpu) > tensor.numel() * 4
     threads = torch.get_num_threads()
     assert devices.description(cpu).endswith(f", {threads} thread{'s' if threads > 1 else ''}")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a parameter of glibc")
+def test_freed_memory_is_kept_for_the_next_tensor() -> None:
+    devices.select("cpu")
+    size, faults = 64 << 20, []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.empty(size, dtype=torch.uint8).fill_(1)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults[1:]) < 10, faults
