@@ -46,6 +46,15 @@ def test_a_snapshot_is_what_a_run_of_so_many_steps_gives(snapped, tmp_path) -> N
     assert not torch.equal(shorter.pixels, finished.pixels)
 
 
+def test_the_mean_of_the_last_steps_is_an_option(snapped, tmp_path) -> None:
+    """Snapshots are stored with 256 levels each, and so is the mean."""
+    done(*WORDS, "--output", tmp_path / "run", "--average-last", "0.67", "--repeats=1")
+    last = [load(path).pixels for path in sorted((snapped / "snapshots").iterdir())[1:]]
+    found = load(tmp_path / "run" / "condensed.safetensors").pixels
+    torch.testing.assert_close(found, torch.stack(last).mean(0), rtol=0, atol=0.01)
+    assert not torch.allclose(found, last[-1], rtol=0, atol=1e-4)
+
+
 def test_a_snapshot_is_scored_like_any_set(snapped) -> None:
     path = snapped / "snapshots" / "000002.safetensors"
     before = read_json(snapped / "scores.json")

@@ -72,7 +72,7 @@ class RunConfig:
     of clusters of each class, by the features of the first expert), collage (random real images
     that are shrunk smoothly and put side by side, as in IDM), noise (uniform) or normal (noise of
     the mean and standard deviation of the data)."""
-    average_last: Probability = 0.0
+    average_last: Annotated[Probability, Option(short="--average-last")] = 0.0
     """Part of the steps, the last ones, over which the stored images are averaged to the result,
     such as 0.2 (0: the stored images after the last step). Snapshots before the last step are not
     averaged."""
