@@ -18,7 +18,8 @@ from dance.core.format import plural
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, from glibc's malloc.h."""
-_KEEP_BYTES = 1 << 30
+_KEEP_BYTES, _KEEP_BYTES_BEFORE = 1 << 30, 32 << 20
+"""Largest buffer that glibc is asked to keep; old versions refuse more than the second."""
 _ALIGNMENT = 16
 """Alignment in bytes of each tensor in a packed copy."""
 
@@ -125,8 +126,10 @@ def keep_freed_memory() -> None:
     """
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEEP_BYTES - 1)
+        for most in (_KEEP_BYTES, _KEEP_BYTES_BEFORE):
+            if libc.mallopt(_M_MMAP_THRESHOLD, most):
+                libc.mallopt(_M_TRIM_THRESHOLD, 2 * _KEEP_BYTES - 1)
+                return
 
 
 def peak_memory(device: torch.device) -> int:
