@@ -80,7 +80,7 @@ def run(
     Raises:
         DanceError: the user can remove the cause; no file is left half-written.
     """
-    started, world = time.monotonic(), join()
+    world = join()
     directory = RunDirectory(output or default_place(config))
     directory.check_outside(config.data)
     if resume and not world.broadcast_object(directory.begun()):
@@ -109,8 +109,8 @@ def run(
             if world.is_rank_zero:
                 examine(context, directory)
                 if not directory.done.exists():
-                    spent = {"seconds": time.monotonic() - started}
-                    write_json(directory.environment, read_json(directory.environment) | spent)
+                    finished = {"finished": _now()}
+                    write_json(directory.environment, read_json(directory.environment) | finished)
                 directory.finish()
     world.barrier()
     return directory.path
@@ -490,9 +490,22 @@ def _write_environment(
         "precision": context.config.precision,
         "kernels": kernels,
         "command": list(command),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": _before(directory, "started") or _now(),
     }
     write_json(directory.environment, content)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _before(directory: RunDirectory, name: str) -> str | None:
+    """What the last attempt recorded; None in the first one, or if the file is damaged."""
+    try:
+        found = read_json(directory.environment)[name]
+    except (ArtifactError, LookupError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _kernels(directory: RunDirectory, now: str, precision: str) -> str:
@@ -501,11 +514,8 @@ def _kernels(directory: RunDirectory, now: str, precision: str) -> str:
     Raises:
         ArtifactError: a run in bfloat16 began with other kernels, which round other numbers.
     """
-    try:
-        before = read_json(directory.environment)["kernels"]
-    except (ArtifactError, LookupError, TypeError):  # the first attempt, or the file is damaged
-        before = None
-    if not isinstance(before, str):
+    before = _before(directory, "kernels")
+    if before is None:
         return now
     if before.rpartition(", then ")[2] == now:
         return before
