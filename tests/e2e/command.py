@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dance.cli.main import main
+from dance.data import load
 
 TINY = (
     "--ipc=1", "--network.width=8", "--experts.count=1", "--experts.epochs=1", "--repeats=1",
@@ -46,6 +49,20 @@ def done(*words: str | Path) -> Outcome:
     outcome = command(*words)
     assert outcome.code == 0, outcome.err
     return outcome
+
+
+def inverted_digits(path: Path) -> Path:
+    """Write the digits, with the test images as their negatives, to an ``.npz`` file."""
+    train, test = load("digits", "train"), load("digits", "test")
+    np.savez(
+        path,
+        images=train.images[:, 0].numpy(),
+        labels=train.labels.numpy(),
+        test_images=255 - test.images[:, 0].numpy(),
+        test_labels=test.labels.numpy(),
+        classes=train.classes,
+    )
+    return path
 
 
 def process(*words: str | Path, **options: Any) -> subprocess.Popen[str]:

@@ -21,6 +21,7 @@ from dance.bench.execute import Executor, Slurm
 from dance.bench.outcome import NAME
 from dance.bench.plan import read_plan
 from dance.bench.product import product
+from dance.core.errors import ConfigError
 from dance.core.files import locked
 from dance.core.yaml_file import to_yaml
 from e2e.command import Here, command, done, process
@@ -112,6 +113,10 @@ def test_a_set_is_condensed_once_for_all_ways_to_score_it(
     assert page.count("Whole set") == 2 and "undertrained" in page
     again = Here()
     assert make(file(**changes), out, again) == found and again.started == []
+    run = out / "cells/digits-dm-ipc1-seed0"
+    for words in (("--seed=7",), ("--precision=bfloat16",)):  # further networks of a user
+        done("evaluate", run, *words)
+    assert make(file(**changes), out, again) == found and again.started == []
 
 
 def test_a_failed_cell_is_a_row_with_its_reason(file: Callable[..., Path], tmp_path: Path) -> None:
@@ -201,6 +206,12 @@ def test_a_dry_run_names_cells_and_time(file: Callable[..., Path], tmp_path: Pat
 def test_what_is_wrong_ends_with_code_2(words: Sequence[str], says: str) -> None:
     outcome = command("bench", *words)
     assert outcome.code == 2 and says in outcome.err, outcome.err
+
+
+def test_no_jobs_at_once_are_refused(tmp_path: Path) -> None:
+    for slots in (0, -1):
+        with pytest.raises(ConfigError, match=f"jobs must be at least 1: got {slots}"):
+            Slurm(tmp_path, {}, slots)
 
 
 def test_slurm_without_submitit(file: Callable[..., Path], monkeypatch: Any) -> None:

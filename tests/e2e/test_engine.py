@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from dance.condensed import CondensedSet, Score, initial_pixels, load_set
+from dance.condensed import CondensedSet, Score, initial_pixels, load_set, locate
 from dance.condensed.decoders.grid import Grid
 from dance.condensed.decoders.identity import Identity
 from dance.core.config import digest, to_plain
@@ -29,6 +29,7 @@ from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.engine.config import plain_settings
 from dance.engine.context import prepare
+from dance.engine.stored import evaluate_again
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
 from dance.kernels import selected, selected_for_bfloat16
@@ -36,7 +37,10 @@ from dance.methods import METHODS
 from dance.methods.dance import DANCECondensation, DANCEConfig
 from dance.networks import NetworkConfig, build
 from dance.recipes.resolve import resolve
+from dance.report.record import read_run
+from dance.report.tables import headline, protocol_tables
 from dance.training import Trainer
+from e2e.command import inverted_digits
 
 scoring_module, context_module = (
     importlib.import_module(f"dance.engine.{name}") for name in ("scoring", "context")
@@ -608,6 +612,44 @@ class TestEvaluate:
         assert "resuming scoring" in capsys.readouterr().err
         assert lasting([found]) == lasting([expected])
         assert list(alone.parent.iterdir()) == [alone]
+
+    @pytest.mark.parametrize("name", ["initial", "random"])
+    def test_another_set_of_a_run_keeps_its_scores_to_itself(self, copy, name) -> None:
+        before = (copy / "scores.json").read_bytes()
+        file = copy / f"{name}.safetensors"
+        (score,) = evaluate(file, CONFIG.evaluation, ["convnet"], source=DataConfig())
+        assert (copy / "scores.json").read_bytes() == before
+        assert load_set(file).scores == [score.lasting()]
+        run(CONFIG, copy)
+
+    def test_scores_on_other_images_replace_none_on_those_of_the_run(self, copy, tmp_path) -> None:
+        other = inverted_digits(tmp_path / "other.npz")
+        before = read_json(copy / "scores.json")
+        (score,) = evaluate(
+            copy,
+            CONFIG.evaluation,
+            ["convnet"],
+            source=DataConfig(),
+            data=str(other),
+        )
+        assert read_json(copy / "scores.json")[: len(before)] == before
+        assert len(read_json(copy / "scores.json")) == len(before) + 1
+        first = load_set(copy / "condensed.safetensors").scores[0]
+        assert first.last != score.last and first.asked == score.asked
+        scores = read_run(copy).scores
+        assert headline(scores)["condensed"].last == first.last
+        tables = protocol_tables(scores)
+        assert f"tested on other {score.data_fingerprint[:8]}" in tables[-1].protocol
+        run(CONFIG, copy)
+        assert len(read_json(copy / "scores.json")) == len(before) + 1
+
+    def test_settings_without_effect_are_refused(self, copy) -> None:
+        for given, message in (
+            ({"source": {"size": 28}}, r"source.size must be that of the set, 8 pixels: got 28"),
+            ({"evaluation": {"baselines": ["whole"]}}, r"evaluation.baselines must be left out"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                evaluate_again(locate(copy), given)
 
     def test_data_of_other_classes_are_refused(self, copy, tmp_path) -> None:
         other = str(pictures(tmp_path / "set.npz", 0))

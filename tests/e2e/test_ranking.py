@@ -48,6 +48,12 @@ def test_the_scores_are_those_of_its_networks(run: Path) -> None:
     assert not (run / "checkpoints").exists() or not any((run / "checkpoints").iterdir())
 
 
+def test_the_precision_is_the_one_that_is_asked_for(run: Path) -> None:
+    found = done("evaluate", run, "--ranking", "--precision=bfloat16", "--json").json["scores"]
+    trained = {name: row["asked"]["precision"] for name, row in found.items() if name != "whole"}
+    assert set(trained.values()) == {"bfloat16"}
+
+
 def test_soft_labels_are_given_to_random_images_too(run: Path) -> None:
     words = (
         "--labels=soft",

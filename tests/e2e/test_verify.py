@@ -16,7 +16,7 @@ from dance.condensed.statistics import summary, welch
 from dance.core.rng import keyed_generator
 from dance.engine.rundir import RunDirectory
 from dance.engine.verify import LEVEL, Verification
-from e2e.command import TINY, command, done
+from e2e.command import TINY, command, done, inverted_digits
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,16 @@ def test_a_score_is_verified_in_its_own_precision(copy: Path) -> None:
     for side in ("stored", "again"):
         assert [row[side]["asked"]["precision"] for row in rows] == ["float32", "bfloat16"]
     assert rows[0]["again"]["last"] != rows[1]["again"]["last"]
+
+
+def test_scores_on_other_images_are_left_out_unless_these_are_named(copy, tmp_path) -> None:
+    other = inverted_digits(tmp_path / "other.npz")
+    done("evaluate", copy, "--data", other, "--device=cpu")
+    outcome = done("verify", copy, "--json", "--device=cpu")
+    assert len(outcome.json["verified"]) == 1
+    assert "left out: the score of convnet" in outcome.err
+    (row,) = done("verify", copy, "--data", other, "--json", "--device=cpu").json["verified"]
+    assert row["stored"]["dataset"] == row["again"]["dataset"] == "other"
 
 
 @pytest.mark.parametrize("networks", [3, 5])

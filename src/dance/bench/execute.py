@@ -67,6 +67,17 @@ class Executor(Protocol):
         """
 
 
+def _check(**counts: int | None) -> None:
+    """Refuse a number that is given and below 1.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be at least 1: got {value}")
+
+
 class Local:
     """Processes of this machine, each with its share of the cores, and a GPU if there are any.
 
@@ -79,9 +90,7 @@ class Local:
     """
 
     def __init__(self, slots: int | None = None, threads: int | None = None) -> None:
-        for name, value in (("jobs", slots), ("threads", threads)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1: got {value}")
+        _check(jobs=slots, threads=threads)
         self._devices = torch.cuda.device_count()
         self.slots = slots or self._devices or max(1, usable_cores() // 2)
         self._threads = threads or max(1, usable_cores() // self.slots)
@@ -126,12 +135,14 @@ class Slurm:
         slots: largest number of jobs that are queued or run at once (None: 64).
 
     Raises:
-        ConfigError: submitit is not installed, there is no SLURM, or it refuses a parameter.
+        ConfigError: ``slots`` is below 1, submitit is not installed, there is no SLURM, or it
+            refuses a parameter.
     """
 
     def __init__(
         self, folder: Path, parameters: Mapping[str, Any], slots: int | None = None
     ) -> None:
+        _check(jobs=slots)
         submitit = need_library("submitit", "slurm", "--slurm")
         self._submitit, self._folder = submitit, folder
         self.slots = slots or 64

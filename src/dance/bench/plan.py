@@ -14,7 +14,7 @@ from pydantic import Field
 from dance.bench.entries import DANCE, EXACT, condensers, target_options
 from dance.bench.figures import FIGURES, NoSettings
 from dance.condensed.run_files import RunFiles
-from dance.condensed.score import Score, read_scores
+from dance.condensed.score import Score, on_the_same_images, read_scores
 from dance.core.config import (
     AtLeastOne,
     Count,
@@ -482,11 +482,18 @@ class Cell:
         Raises:
             ArtifactError: they are damaged.
         """
-        wanted = self._points_of_scores()
+        wanted, stored = self._points_of_scores(), on_the_same_images(self._stored(directory))
+        asked = {
+            score: score.asked
+            for score in stored
+            if score.subject == "condensed" and score.asked is not None
+        }
+        own = next(iter(asked.values()), None)  # by which the run itself was scored
         return [
             score
-            for score in self._stored(directory)
-            if score.subject == "condensed"
+            for score, each in asked.items()
+            if own is not None
+            and (each.seed, each.precision, each.labels) == (own.seed, own.precision, own.labels)
             and _key(score) in wanted
             and score.network in self.plan.networks
         ]

@@ -110,6 +110,7 @@ def _rank(target: SetFile, config: RunConfig, given: Mapping[str, Any], *, as_js
         source=config.source,
         seed=config.seed,
         device=config.device,
+        precision=config.precision,
         data=given.get("data"),
         labels=config.labels,
         teacher=config.teacher,

@@ -53,15 +53,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
 
 def print_scores(scores: Sequence[Score]) -> None:
     """Print a row for every score; scores with soft labels have a separate table."""
-    from dance.condensed.score import undertrained  # torch comes with it
+    from dance.condensed.score import on_the_same_images, undertrained  # torch comes with it
 
     if not scores:
         print("Not scored.")
         return
-    kinds = dict.fromkeys(score.labels for score in scores)
-    for kind in kinds:
-        comparable = [score for score in scores if score.labels == kind]
-        title = "" if kind == "hard" else f"Networks that learned {kind} labels"
+    own = on_the_same_images(scores)
+    tables: dict[str, list[Score]] = {}
+    for score in scores:
+        title = "" if score.labels == "hard" else f"Networks that learned {score.labels} labels"
+        if score not in own:
+            title = f"{title or 'Networks'} tested on {score.dataset} {score.data_fingerprint[:8]}"
+        tables.setdefault(title, []).append(score)
+    for title, comparable in tables.items():
         _print_comparable(comparable, title)
     protocols = dict.fromkeys(
         f"{score.protocol}, {plural(score.repeats, 'network')}" for score in scores
@@ -73,7 +77,7 @@ def print_scores(scores: Sequence[Score]) -> None:
     for note in (*notes, undertrained(scores)):
         if note:
             print(plain(f"Note: {note}."))
-    if len(kinds) > 1:
+    if len({score.labels for score in scores}) > 1:
         print("Do not compare hard with soft labels: soft labels contain the experts' knowledge.")
 
 

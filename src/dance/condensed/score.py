@@ -308,10 +308,24 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
 
 
 def merged(scores: Sequence[Score], new: Sequence[Score]) -> list[Score]:
-    """The scores, in which the new ones replace those of the same settings."""
-    replaced = {(row.subject, row.network, row.asked) for row in new}
-    others = [row for row in scores if (row.subject, row.network, row.asked) not in replaced]
-    return [*others, *new]
+    """The scores, in which new ones take the places of those of the same settings and images."""
+
+    def identity(row: Score) -> tuple[object, ...]:
+        return row.subject, row.network, row.asked, row.data_fingerprint
+
+    found = {identity(row): row for row in scores}
+    return list((found | {identity(row): row for row in new}).values())
+
+
+def on_the_same_images(scores: Sequence[Score]) -> list[Score]:
+    """Those that were tested on the images of the first score of the condensed set.
+
+    A set that was scored on other images as well holds scores that cannot be compared.
+    """
+    main = next((score for score in scores if score.subject == "condensed"), None)
+    if main is None:
+        return list(scores)
+    return [score for score in scores if score.data_fingerprint == main.data_fingerprint]
 
 
 def undertrained(scores: Sequence[Score]) -> str:
@@ -324,6 +338,7 @@ def undertrained(scores: Sequence[Score]) -> str:
         scores: of one run.
     """
     advice = "so this row is no upper bound; more --experts.epochs may raise it"
+    scores = on_the_same_images(scores)
     for whole in scores:
         if whole.subject != "whole":
             continue

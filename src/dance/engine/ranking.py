@@ -98,6 +98,7 @@ def rank(
     source: DataConfig,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "float32",
     data: str | None = None,
     labels: str = "hard",
     teacher: TeacherConfig | None = None,
@@ -113,6 +114,7 @@ def rank(
         source: how the data set is read.
         seed: of the networks.
         device: where to train them.
+        precision: ``float32`` or ``bfloat16``.
         data: name or path of the data set (none: the one in the set's provenance).
         labels: ``hard`` or ``soft``: those of the set, and of the random selection.
         teacher: which experts give soft labels (None: the defaults).
@@ -146,6 +148,7 @@ def rank(
         "source": to_plain(source),
         "evaluation": to_plain(config),
         "device": device,
+        "precision": precision,
         "labels": labels,
         "teacher": to_plain(teacher or TeacherConfig()),
     }
@@ -160,12 +163,11 @@ def rank(
             f"{run.data} has now"
         )
     directory = run_of(file)
-    if directory is not None and file.path != directory.condensed:
-        directory = None
     folder = checkpoint_folder(file, condensed)
     sets = _sets(context, condensed, folder)
     test = load(run.data, "test", run.source).to(context.device)
     held = condensed.scores if directory is None else directory.scores_so_far()
+    held = [row for row in held if row.data_fingerprint == test.fingerprint]
     network = named_network(
         run.network.name, run.network, PROTOCOLS.get(run.evaluation.protocol).norm
     )

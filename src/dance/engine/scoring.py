@@ -195,6 +195,7 @@ class Scoreboard:
         return any(
             score.subject == subject
             and score.network == network
+            and score.data_fingerprint == self._test.fingerprint
             and (subject == "whole" or score.asked == self._asked)
             for score in self.scores
         )

@@ -100,7 +100,7 @@ class StoredScorer:
         matching_network: the network that it was condensed with.
         device: where networks are trained.
         world: the processes that share them.
-        run: directory of the run in which the file is; None if it is in none.
+        run: directory of the run whose result is in the file; None if it is of none.
     """
 
     file: SetFile
@@ -250,9 +250,12 @@ class StoredScorer:
 
 
 def run_of(file: SetFile) -> RunDirectory | None:
-    """The directory of the run in which the file of a set is; None if it is in none."""
+    """The directory of the run whose result is in this file; None if it is of none.
+
+    The other sets of a run, such as its initial one and its snapshots, have scores of their own.
+    """
     run = RunDirectory(file.path.parent)
-    return run if file.origin is None and run.begun() else None
+    return run if file.origin is None and file.path == run.condensed and run.begun() else None
 
 
 def checkpoint_folder(file: SetFile, condensed: CondensedSet) -> Path:
@@ -276,7 +279,7 @@ def stored_scores(target: Location) -> tuple[CondensedSet, list[Score]]:
     file = locate(target)
     condensed, run = load_set(file), run_of(file)
     rows: list[Score] = []
-    if run is not None and file.path == run.condensed:
+    if run is not None:
         rows = [row for row in run.scores_so_far() if row.subject == "condensed"]
     rows = rows or condensed.scores
     if not rows:
@@ -297,9 +300,20 @@ def scoring_run(condensed: CondensedSet, given: Mapping[str, Any]) -> RunConfig:
             them, the recorded settings of the evaluation are left out, so that its numbers hold.
 
     Raises:
-        ConfigError: a setting is unknown, or its value is wrong.
+        ConfigError: a setting is unknown or without effect, or its value is wrong.
         ArtifactError: what is recorded cannot be used.
     """
+    size = given.get("source", {}).get("size")
+    if size not in (None, condensed.resolution):
+        raise ConfigError(
+            f"source.size must be that of the set, {condensed.resolution} pixels: got {size}; "
+            "leave it out"
+        )
+    if "baselines" in given.get("evaluation", {}):
+        raise ConfigError(
+            "evaluation.baselines must be left out where a finished set is scored alone; repeat "
+            "dance condense with it to score what a run is compared with"
+        )
     recorded = condensed.provenance.get("config") or {}
     plain = {name: recorded[name] for name in SCORING if name in recorded and name != "device"}
     if "protocol" in given.get("evaluation", {}):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from dance.condensed import load_set
+from dance.condensed.score import on_the_same_images
 from dance.core.config import flat
 from dance.core.errors import ConfigError
 from dance.core.files import read_json, write_json
@@ -164,7 +165,7 @@ class _Feed:
 def _results(directory: RunDirectory) -> Results:
     """Scores, costs and the picture of a finished run."""
     numbers: dict[str, float] = {}
-    for score in directory.scores_so_far():
+    for score in on_the_same_images(directory.scores_so_far()):
         place = f"{score.subject}/{score.network}/{score.protocol}/{score.labels}"
         numbers[f"accuracy/{place}"] = score.last.mean
         numbers[f"best epoch/{place}"] = score.best.mean

@@ -99,6 +99,7 @@ def verify(
         return [Verification(row) for row in other_set]
     source = recorded_source(condensed, other_data=data is not None)
     scorer = StoredScorer.open(target, source, data=data, device=device)
+    chosen = _on_its_images(scorer, chosen)
     return [_again(scorer, row, repeats or row.repeats, seed) for row in chosen]
 
 
@@ -127,7 +128,23 @@ def rescore(target: Location, changed: CondensedSet) -> list[tuple[Score, Score]
     source = recorded_source(condensed)
     scorer = StoredScorer.open(target, source, data=None, device="auto")
     scorer.condensed = changed
+    kept = _on_its_images(scorer, kept)
     return [(row, _with(scorer, row, row.asked)) for row in kept if row.asked is not None]
+
+
+def _on_its_images(scorer: StoredScorer, rows: Sequence[Score]) -> list[Score]:
+    """The rows of the scorer's test images; all of them if there is none.
+
+    Another copy of the data, which was prepared in another way, has rows of no other images.
+    """
+    own = [row for row in rows if row.data_fingerprint == scorer.test.fingerprint]
+    for row in rows:
+        if own and row not in own:
+            log(
+                f"left out: the score of {row.network}, {row.setting} on other images "
+                f"({row.dataset}, {row.data_fingerprint[:8]}); name them with --data"
+            )
+    return own or list(rows)
 
 
 def _with(scorer: StoredScorer, row: Score, asked: Asked) -> Score:

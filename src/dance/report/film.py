@@ -164,7 +164,11 @@ def _score(snapshot: CondensedSet, main: Score | None) -> Score | None:
 
 
 def _same(score: Score, main: Score | None) -> bool:
-    return main is not None and (score.network, score.setting) == (main.network, main.setting)
+    return main is not None and (score.network, score.setting, score.data_fingerprint) == (
+        main.network,
+        main.setting,
+        main.data_fingerprint,
+    )
 
 
 def _accuracy(score: Score, main: Score | None) -> str:

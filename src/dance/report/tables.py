@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dance.condensed.score import SUBJECTS, Score, Statistic
+from dance.condensed.score import SUBJECTS, Score, Statistic, on_the_same_images
 from dance.condensed.statistics import welch
 from dance.core import format
 from dance.report.charts import Cell, DotChart, confusion_cells, dot_chart, top_confusions
@@ -21,10 +21,11 @@ _MOST_CONFUSIONS = 15
 
 @dataclass(frozen=True)
 class Group:
-    """Scores that can be compared: one network, one protocol, hard or soft labels."""
+    """Scores that can be compared: one network, one protocol, one kind of labels, one test set."""
 
     protocol: str
-    """Name of the protocol, and ``soft labels`` if networks were trained on these."""
+    """Name of the protocol, ``soft labels`` if networks were trained on these, and the test images
+    if they are not those of the run."""
     network: str
     parameters: int
     epochs: int | None
@@ -66,7 +67,7 @@ class Classes:
 
 
 def headline(scores: Sequence[Score]) -> dict[str, Score]:
-    """By subject, the first score of the condensed set and those of the same network.
+    """By subject, the first score of the condensed set and those of its network and test images.
 
     Those of other sets are of the same protocol, that of the whole set is of its own. Empty if the
     condensed set has not been evaluated.
@@ -76,7 +77,7 @@ def headline(scores: Sequence[Score]) -> dict[str, Score]:
         return {}
     same = [
         score
-        for score in scores
+        for score in on_the_same_images(scores)
         if score.network == main.network
         and (score.setting == main.setting or (score.subject == "whole" and main.labels == "hard"))
     ]
@@ -84,19 +85,22 @@ def headline(scores: Sequence[Score]) -> dict[str, Score]:
 
 
 def protocol_tables(scores: Sequence[Score]) -> list[ProtocolTable]:
-    """A table for each protocol and kind of labels, in the order of the scores."""
-    keys = dict.fromkeys((score.setting, score.network) for score in scores)
-    groups = [_group(protocol, network, scores) for protocol, network in keys]
+    """A table for each protocol, kind of labels and test set, in the order of the scores."""
+    groups: dict[tuple[str, str], list[Score]] = {}
+    own = on_the_same_images(scores)
+    for score in scores:
+        other = "" if score in own else f", tested on {score.dataset} {score.data_fingerprint[:8]}"
+        groups.setdefault((score.setting + other, score.network), []).append(score)
+    found = [_group(*key, members) for key, members in groups.items()]
     tables = []
-    for protocol in dict.fromkeys(group.protocol for group in groups):
-        members = tuple(group for group in groups if group.protocol == protocol)
+    for protocol in dict.fromkeys(group.protocol for group in found):
+        members = tuple(group for group in found if group.protocol == protocol)
         chart = dot_chart(row for group in members for row in group.rows)
         tables.append(ProtocolTable(protocol, members, chart))
     return tables
 
 
-def _group(protocol: str, network: str, scores: Sequence[Score]) -> Group:
-    members = [score for score in scores if (score.setting, score.network) == (protocol, network)]
+def _group(protocol: str, network: str, members: list[Score]) -> Group:
     members.sort(
         key=lambda score: _ORDER.index(score.subject) if score.subject in _ORDER else len(_ORDER)
     )
