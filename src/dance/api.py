@@ -15,7 +15,7 @@ from dance.condensed import CondensedSet, load_set, locate, score
 from dance.condensed.locations import Location, zoo
 from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Scores
-from dance.core.config import Setting, build, merge, plain_value, settings
+from dance.core.config import Setting, build, format_value, merge, plain_value, settings
 from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
 from dance.core.files import check_path
 from dance.data import DataConfig, ImageSet, load
@@ -269,6 +269,7 @@ def write_report(location: Location, output: str | os.PathLike[str] | None = Non
     from dance import report  # it imports matplotlib, which is slow
     from dance.report.page import Report
 
+    check_path(location)
     if output is not None:
         check_path(output)
     return Report(report.build(location, None if output is None else Path(output)))
@@ -357,9 +358,14 @@ def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Settings by their places in the configuration, from some that are named by their last part.
 
     Raises:
-        ConfigError: a name is that of several settings, or of none.
+        ConfigError: a name is that of several settings, of none, or no text.
     """
     top = {setting.name for setting in settings(RunConfig)}
+    if unnamed := [name for name in given if not isinstance(name, str)]:
+        raise ConfigError(
+            f"the name of a setting must be text: got {format_value(unnamed[0])}; name settings as "
+            "in YAML"
+        )
     given = {name: plain_value(value) for name, value in given.items()}
     placed: dict[str, Any] = {name: value for name, value in given.items() if name in top}
     inner = list(_inner(method))

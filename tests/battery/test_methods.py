@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from dance.condensed import initial_pixels
 from dance.condensed.decoders import of_factor
 from dance.core.config import build as configured
-from dance.core.config import to_plain
+from dance.core.config import settings, to_plain
 from dance.core.errors import ConfigError
 from dance.core.yaml_file import from_yaml, to_yaml
 from dance.data import load
@@ -33,12 +35,21 @@ from dance.methods import (
     Condenser,
     Coreset,
     Method,
+    dream,
 )
+from dance.methods.toolkit.distribution import SyntheticImages
+from dance.methods.toolkit.inner_network import InnerNetwork
 from dance.networks import NetworkConfig
 from dance.networks import build as network_for
 from unit.methods.tasks import image_set, task, weights
+from unit.methods.test_class_ranges import owned
 
 STEPS = 4
+RARE: dict[str, Any] = {
+    "calibration_interval": 3, "network_steps": 6, "warmup_epochs": 1, "clustering_interval": 2,
+    "outer_steps": 4,
+}  # fmt: skip
+"""Settings with which some steps do more than others."""
 
 
 def make(name: str) -> Method:
@@ -145,6 +156,55 @@ def test_a_step_changes_tensors_in_place_and_says_which_are_shared(name: str) ->
         assert tensors[key].shape == given.initial.shape
     for own in fields(state):
         assert f"{own.name}: " in "".join(kind.__doc__ or "" for kind in type(state).__mro__)
+
+
+@every_condenser
+def test_a_state_is_finite_and_a_process_may_have_no_class(name: str) -> None:
+    """Else the engine takes a run for diverged, or more processes than classes cannot share it."""
+    given, method = tiny(), make(name)
+    assert isinstance(method, Condenser)
+    parts = [given] if method.couples(given.network) else [given, owned(given, range(3, 3))]
+    for part in parts:
+        made = method.start(part)
+        advance(made, 0)
+        assert all(bool(tensor.isfinite().all()) for tensor in made.state.tensors().values())
+
+
+@every_condenser
+def test_steps_of_one_kind_do_the_same_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As estimates assume: networks are trained, images clustered and moved equally often."""
+    calls: Counter[str] = Counter()
+    for owner, function in (
+        (InnerNetwork, "train"),
+        (SyntheticImages, "descend"),
+        (dream, "representatives"),
+    ):
+        counted = partial(_counted, calls, function, getattr(owner, function))
+        monkeypatch.setattr(
+            owner, function, lambda *args, made=counted, **named: made(*args, **named)
+        )
+    kind = METHODS.get(name)
+    known = {setting.name for setting in settings(kind.Config)}
+    options = {option: value for option, value in RARE.items() if option in known}
+    method = kind(kind.Config(**{**kind.small_options, **options}))
+    made = method.start(tiny())
+    work: dict[int, set[tuple[tuple[str, int], ...]]] = {}
+    for iteration in range(12):
+        calls.clear()
+        advance(made, iteration)
+        work.setdefault(made.step_kind(iteration), set()).add(tuple(sorted(calls.items())))
+    if name in ("cafe", "cafe_dsa"):
+        return  # how long its networks are trained depends on their accuracy
+    assert all(len(found) == 1 for found in work.values()), (
+        f"steps of {name} that do other work must be of another kind: got {work}; define step_kind"
+    )
+
+
+def _counted(
+    calls: Counter[str], name: str, function: Callable[..., Any], *args: Any, **named: Any
+) -> Any:
+    calls[name] += 1
+    return function(*args, **named)
 
 
 @every_method

@@ -173,6 +173,20 @@ class TestWords:
             (["condense", "digits", "--output", "a\0b"], ["a path must not contain NUL"]),
             (["condense", "digits", "--factor", "0"], ["factor must be at least 1"]),
             (["condense", "digits", "--factor", "5"], ["factor", "8 x 8", "use one of 1, 2"]),
+            (
+                [
+                    "condense",
+                    "digits",
+                    "--method=dm",
+                    "--experts.count=0",
+                    "--evaluation.baselines=whole",
+                ],
+                [
+                    "experts.count must be at least 1 with the baseline whole",
+                    "got 0",
+                    "leave whole",
+                ],
+            ),
             (["condense", "digits", "--init", "frist"], ["--init must be 'first' or"]),
             (["condense", "digits", "--experts.epochs", "-1"], ["experts.epochs must be at least"]),
             (["condense", "digits", "--options.momentum", "1"], ["options.momentum", "below 1"]),

@@ -388,12 +388,33 @@ class TestManners:
         [
             ({"ipc": np.int64(0)}, "ipc must be at least 1: got 0"),
             ({"ipc": np.array([1, 2])}, "ipc must be a whole number: got [1, 2]"),
-            ({"evaluation": {"epochs": np.int64(0)}}, "evaluation.epochs must be at least 1"),
+            (
+                {"evaluation": {"epochs": np.int64(0)}},
+                "evaluation.epochs must be from 1 to 10000000",
+            ),
             ({"classes": np.array(["x", "y"])}, "unknown class 'x' of digits"),
             ({"indices": Path("nowhere.txt")}, "there is none at nowhere.txt"),
             ({"method": 5}, "method must be a name: got 5"),
             ({"networks": 5}, "networks must be names, or callables that make one: got 5"),
             ({"track": 5}, "track must be one of mlflow, tensorboard, wandb: got 5"),
+            ({"track": [[]]}, "tracker must be a name: got []"),
+            ({"snapshots": 5}, "snapshots must be a list of steps, such as [100, 500], or every:N"),
+            ({"snapshots": None}, "got null; leave snapshots=... out"),
+            (
+                {"snapshots": None, "method": "random"},
+                "snapshots need a method that works in steps",
+            ),
+            ({"config": {3: 4}}, "the name of a setting must be text: got 3"),
+            ({"config": {"options": {3: 4}}}, "unknown setting 'options.3'"),
+            ({"config": {"ipc": None}}, "ipc must be a whole number: got null"),
+            *(
+                ({"method": method, "ipc": ipc}, message)
+                for method in ("mtt", "idm", "datadam", "dc", "dm", "dance")
+                for ipc, message in (
+                    ("10", "ipc must be a whole number: got '10'"),
+                    (0, "ipc must be at least 1: got 0"),
+                )
+            ),
         ],
     )
     def test_values_of_numpy_and_paths_are_settings(
@@ -472,6 +493,8 @@ class TestNotebooks:
         assert html.unescape(srcdoc[1]) == report.path.read_text(encoding="utf-8")
         with pytest.raises(dance.DanceError, match="there is no condensed set at"):
             dance.write_report(runs / "none")
+        with pytest.raises(dance.DanceError, match="a path must be text or a path object: got 5"):
+            dance.write_report(5)  # type: ignore[arg-type]
 
     def test_a_comparison_is_tables(self, runs: Path) -> None:
         found = dance.compare(runs / "one", runs / "other", runs / "larger")

@@ -100,6 +100,8 @@ def test_several_processes_train_them_together_and_one_condenses(
         words = [*COMMAND.split(), "--output", str(places[-1])]
         ended = finish(start(size, "-m", "dance", *words, DANCE_CACHE=str(tmp_path / f"{size}")))
         assert all(code == 0 for code, _, _ in ended), ended
+        said = "MTT is condensed by one of the 2 processes, and the others wait" in ended[0][2]
+        assert said is (size == 2)
     one, two = (load_set(place / "condensed.safetensors") for place in places)
     assert torch.equal(one.pixels, two.pixels)
 

@@ -100,7 +100,8 @@ class RunConfig:
     bfloat16 on a CPU with kernels in bfloat16 (AVX512-BF16 or AMX), else by float32."""
     chunk: AtLeastOne | None = None
     """Number of classes that go through one forward pass together (none: as many as fit in memory).
-    It does not affect the result beyond rounding."""
+    It does not affect the result beyond rounding. It has no effect where batch norm normalises all
+    classes together."""
     memory_limit: Annotated[
         str | None,
         Option(short="--memory-limit", metavar="BYTES"),
@@ -108,7 +109,8 @@ class RunConfig:
     ] = None
     """Bytes that condensing may use on the device (on a CPU: in the process), such as 8GB (none:
     all that the device has). The limit decides how many classes go through one forward pass; it
-    does not affect the result beyond rounding."""
+    does not affect the result beyond rounding. Where batch norm normalises all classes together, a
+    limit that is too low for all of them is refused."""
     source: DataConfig = field(default_factory=DataConfig)
     """How the data set is read."""
     network: NetworkConfig = field(default_factory=NetworkConfig)

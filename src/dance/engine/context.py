@@ -21,7 +21,7 @@ from dance.data import ImageSet, load
 from dance.data.known import KNOWN
 from dance.data.whitening import fit_cached
 from dance.engine.config import RunConfig
-from dance.engine.memory import fitting, image_cost
+from dance.engine.memory import check_all_fit, fitting, image_cost
 from dance.engine.portable import need_images, open_portable
 from dance.engine.rules import check
 from dance.evaluation.evaluator import accuracy
@@ -32,7 +32,7 @@ from dance.experts.portable import Portable
 from dance.experts.trajectories import StoredTrajectories
 from dance.kernels import selected
 from dance.methods import METHODS, Banked, CondensationTask, Condenser, Coreset, Method
-from dance.methods.base import TaskShape
+from dance.methods.base import TaskShape, has_batch_norm
 from dance.methods.toolkit.coreset import representative_images
 from dance.networks import Network, NetworkConfig, build, to_device
 from dance.training import TrainingData
@@ -80,6 +80,12 @@ class RunContext:
     def single_process(self) -> RunContext:
         """The context for work that this process does without the others."""
         return replace(self, world=World(), train=self.train.to(self.device))
+
+    @property
+    def in_one_process(self) -> bool:
+        """Whether rank 0 alone makes the set: it selects images, or the method couples classes."""
+        method = self.method
+        return not isinstance(method, Condenser) or method.couples(self.network)
 
     @property
     def decoder(self) -> Decoder:
@@ -146,7 +152,7 @@ class RunContext:
             means = self.portable.means[:count, classes.start : classes.stop]
         else:
             means = self.bank(method).ensure(count, method.bank_entries(task), classes)
-        return replace(task, bank=means.to(task.device))
+        return replace(task, bank=means.to(task.device), bank_seed=task.seed)
 
     def bank_seconds(self) -> float:
         """Seconds to compute as many entries of the bank as the method needs."""
@@ -170,7 +176,8 @@ class RunContext:
         """
         if not self.method.trajectory_epochs():
             return None
-        return self.trajectory_pool().ensure(self.config.trajectories.count)
+        count, everywhere = self.config.trajectories.count, not self.in_one_process
+        return self.trajectory_pool().ensure(count, everywhere=everywhere)
 
     def _trained(self) -> ExpertPool:
         training = self._training(self.config.experts)
@@ -241,13 +248,18 @@ class RunContext:
         """How many of ``classes`` go through one forward, as memory and the CPU's cache allow.
 
         Raises:
-            ConfigError: not even one class fits into the memory.
+            ConfigError: not even one class fits into the memory, or not all where they must go
+                through one forward.
         """
         config, method, device = self.config, self.method, self.device
-        if config.chunk is not None or not isinstance(method, Condenser):
+        if not isinstance(method, Condenser):
             return config.chunk or classes
         channels, resolution = self.train.channels, self.train.resolution
-        needed = method.memory(TaskShape(config.ipc, self.decoder, resolution, device))
+        counts, coupled = tuple(self.train.counts().tolist()), has_batch_norm(self.network)
+        shape = TaskShape(config.ipc, self.decoder, resolution, device, counts, coupled)
+        needed = method.memory(shape)
+        if config.chunk is not None and not needed.together:
+            return config.chunk
         image = image_cost(self.network, channels, resolution, device, bfloat16=self.bfloat16)
         used = memory.in_use(device)
         free = int(memory.free(device) * _MEMORY_FRACTION)
@@ -260,7 +272,11 @@ class RunContext:
         networks = needed.networks * self.network.parameter_count()
         state = 4 * (classes * numbers + networks)
         fixed = used + state + needed.real * image.forward
-        chunk = fitting(limit, fixed, needed.synthetic * image.gradient, classes)
+        per_class = needed.synthetic * image.gradient
+        if needed.together:
+            check_all_fit(limit, fixed, per_class, classes)
+            return classes
+        chunk = fitting(limit, fixed, per_class, classes)
         most_images = devices.policy(device).chunk
         if most_images is not None:
             chunk = min(chunk, math.ceil(most_images / needed.synthetic))

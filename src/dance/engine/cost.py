@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +26,25 @@ from dance.engine.context import RunContext, named_network, network_for, prepare
 from dance.engine.package import package
 from dance.engine.portable import need_images
 from dance.engine.relabel import CHOICE
-from dance.engine.scoring import RANDOM
+from dance.engine.scoring import RANDOM, relabeller
 from dance.evaluation import PROTOCOLS
-from dance.experts import Expert, ExpertConfig, TrajectoryConfig
-from dance.experts.trajectories import untrained
+from dance.experts import Expert, ExpertConfig, ExpertPool, TrajectoryConfig
+from dance.experts.store import NetworkStore
+from dance.experts.trajectories import EveryEpoch, untrained
 from dance.methods import Banked, CondensationTask, Condenser
+from dance.methods.toolkit.coreset import representative_images
 from dance.networks import Network, State, to_device
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict, steps_per_epoch
 
 _STEPS = 3
+"""Steps of each kind that are timed."""
 _MAX_SECONDS = 10.0
-"""Seconds after which no further step of a phase is timed."""
+"""Seconds that the timed steps of a phase may take; one step of each kind is timed in any case."""
+_COUNTED = 200_000
+"""Steps of which the kinds are counted; beyond them, the shares are taken to be the same."""
+_NOTABLE_SECONDS = 1.0
+"""Time before the first step of a method from which on an estimate names it."""
 _TEST_IMAGES = 512
 """Images of one timed step of prediction."""
 _BUSY = 0.75
@@ -49,7 +58,8 @@ class Phase:
     Attributes:
         name: such as ``condensing with DANCE``.
         steps: that the run makes.
-        seconds_per_step: measured; 0 if there is no step to make.
+        seconds_per_step: measured, as the mean over all steps of the run; 0 if there is no step to
+            make.
         cached: how many of its networks or entries exist already, in words; empty for none.
         processor_share: processor time of the measuring thread per wall-clock time; None if
             nothing was timed.
@@ -71,7 +81,9 @@ def estimate(config: RunConfig) -> dict[str, Any]:
     """Estimate time, memory and disk space of a run.
 
     A few steps of each phase are timed on the real data, after one to warm up; fewer if they are
-    long. Experts, trajectories and entries of a bank that exist are not counted, but named.
+    long. Steps that do more than others, such as those that train a new network, count as often as
+    the run makes them. Experts, trajectories and entries of a bank that exist are not counted, but
+    named.
 
     Returns:
         ``phases`` (``name``, ``seconds``, ``steps``, ``seconds_per_step``, ``cached``, what exists
@@ -103,14 +115,29 @@ def estimate(config: RunConfig) -> dict[str, Any]:
 def _disk_bytes(context: RunContext, initial: torch.Tensor) -> int:
     """Size of what a run stores: networks and bank that are missing, and three condensed sets."""
     config, method, network = context.config, context.method, context.network
-    pixel_bytes = 1 if config.store == "uint8" and config.whitening == "none" else 4
-    states = 0
-    if method.needs_experts() or "whole" in config.evaluation.baselines:
-        states += 2 * context.missing_experts()
+    size = initial.numel() * (1 if config.store == "uint8" and config.whitening == "none" else 4)
+    if (white := context.train.normalization.whitening) is not None:
+        size += white.pack().nbytes
+    states = 2 * _missing_experts(context)
     if method.trajectory_epochs():
         states += context.missing_trajectories() * (config.trajectories.epochs + 1)
     features = context.missing_entries() * context.train.num_classes * network.embedding_size
-    return 3 * initial.numel() * pixel_bytes + 4 * (states * network.parameter_count() + features)
+    return 3 * size + 4 * (states * network.parameter_count() + features)
+
+
+def _missing_experts(context: RunContext) -> int:
+    """Experts and teachers of soft labels that a run trains; what both are is counted once."""
+    config = context.config
+    wanted: dict[Path, tuple[NetworkStore, int]] = {}
+    if context.method.needs_experts() or "whole" in config.evaluation.baselines:
+        pool = context.pool()
+        assert isinstance(pool, ExpertPool)
+        wanted[pool.store.directory] = pool.store, config.experts.count
+    if config.labels == "soft":
+        for store in relabeller(context, Path()).stores():
+            _, count = wanted.get(store.directory, (store, 0))
+            wanted[store.directory] = store, max(count, config.teacher.count)
+    return sum(store.missing(count) for store, count in wanted.values())
 
 
 def expected(
@@ -154,6 +181,8 @@ def _parts(context: RunContext, initial: torch.Tensor) -> dict[str, Callable[[],
         parts["trajectories"] = partial(
             _training, context, "trajectories", context.missing_trajectories, config.trajectories
         )
+    if config.init == "k_means":
+        parts["initial"] = partial(_initial_images, context, initial)
     if isinstance(method, Banked) and method.bank_draws():
         parts["bank"] = partial(_bank, context, method, initial)
     if isinstance(method, Condenser):
@@ -188,23 +217,42 @@ def _phase(
     step: Callable[[int], object],
     device: torch.device,
     cached: str = "",
+    kind: Callable[[int], int] = lambda number: 0,
 ) -> Phase:
     """Time ``step(i)`` after one call to warm up.
+
+    Every kind of steps is timed, and counts by its share in the run. Step 0, which warms up, counts
+    for its kind only where there is no other such step, or another one would take too long.
 
     The processor time is that of this thread: on an idle machine it works nearly all the time, and
     others, if there are any, wait for it now and then.
     """
     if not steps:
         return Phase(name, 0, 0.0, cached)
+    counted = min(steps, _COUNTED)
+    counts = Counter(map(kind, range(counted)))
+    begun, processor = time.monotonic(), time.thread_time()
     step(0)
     devices.wait(device)
-    started, processor, timed = time.monotonic(), time.thread_time(), 0
-    while timed < _STEPS and time.monotonic() - started < _MAX_SECONDS:
-        timed += 1
-        step(timed)
-    devices.wait(device)
-    wall, processor = time.monotonic() - started, time.thread_time() - processor
-    return Phase(name, steps, wall / timed, cached, processor / wall)
+    measured = {kind(0): time.monotonic() - begun}
+    if measured[kind(0)] <= _MAX_SECONDS:  # what warms up is left out
+        begun, processor = time.monotonic(), time.thread_time()
+    for each, _ in counts.most_common():
+        alike = (number for number in range(1, counted + _STEPS + 1) if kind(number) == each)
+        started, timed = time.monotonic(), 0
+        for number in islice(alike, _STEPS):
+            now = time.monotonic()
+            known = (now - started) / timed if timed else measured.get(each)
+            if known is not None and now - begun + known > _MAX_SECONDS:
+                break
+            step(number)
+            timed += 1
+        devices.wait(device)
+        if timed:
+            measured[each] = (time.monotonic() - started) / timed
+    wall, processor = time.monotonic() - begun, time.thread_time() - processor
+    mean = sum(count * measured[each] for each, count in counts.items()) / counted
+    return Phase(name, steps, mean, cached, processor / wall)
 
 
 def expert_phases(context: RunContext) -> list[Phase]:
@@ -222,9 +270,11 @@ def _training(
     count, needed = missing(), config.count
     train = context.train
     data = TrainingData(train.images, train.labels, train.normalization)
-    steps = count * config.epochs * steps_per_epoch(context.network, len(data), config.batch_size)
-    step = _sgd_step(context, context.network, data, config)
-    return [_phase(name, steps, step, context.device, _cached(needed - count, needed))]
+    most = EveryEpoch.most_at_once if isinstance(config, TrajectoryConfig) else None
+    cached = _cached(needed - count, needed)
+    return [
+        _sgd_phase(context, name, context.network, data, config, count, config.epochs, cached, most)
+    ]
 
 
 def _cached(count: int, needed: int) -> str:
@@ -236,14 +286,43 @@ def _initial(context: RunContext, network: Network) -> State:
     return to_device(network.initial(keyed_generator(0, "estimate")), context.device)
 
 
-def _sgd_step(
-    context: RunContext, network: Network, data: TrainingData, config: TrainerConfig
-) -> Callable[[int], object]:
-    """One SGD step of one network on ``data``."""
-    state = _initial(context, network)
-    trainer = Trainer(network, [state], data, config, [0], bfloat16=context.bfloat16)
-    rows = torch.arange(min(config.batch_size, len(data)), device=context.device)[None]
-    return lambda number: trainer.step(rows, number)
+def _sgd_phase(
+    context: RunContext,
+    name: str,
+    network: Network,
+    data: TrainingData,
+    config: TrainerConfig,
+    networks: int,
+    passes: int,
+    cached: str = "",
+    most: int | None = None,
+) -> Phase:
+    """Training of networks by SGD, as many at once as a run trains on this device.
+
+    Args:
+        context: of the run.
+        name: of the phase.
+        network: skeleton.
+        data: of the training.
+        config: of the training.
+        networks: that are trained together; they share a step as far as the device allows.
+        passes: over the data, in all.
+        cached: how many networks exist, in words.
+        most: networks that share a step at most (none: any).
+    """
+    at_once = devices.policy(context.device).networks_at_once(min(networks, most or networks))
+    at_once = 1 if network.one_at_a_time else at_once
+    each = steps_per_epoch(network, len(data), config.batch_size)
+    steps = -(-networks // at_once) * passes * each
+    if not steps:
+        return Phase(name, 0, 0.0, cached)
+    states = [_initial(context, network)] * at_once
+    trainer = Trainer(
+        network, states, data, config, list(range(at_once)), bfloat16=context.bfloat16
+    )
+    rows = torch.arange(min(config.batch_size, len(data)), device=context.device)
+    rows = rows.expand(at_once, -1)
+    return _phase(name, steps, lambda step: trainer.step(rows, step), context.device, cached)
 
 
 def untrained_task(context: RunContext, initial: torch.Tensor) -> CondensationTask:
@@ -280,11 +359,29 @@ def _bank(context: RunContext, method: Banked, initial: torch.Tensor) -> list[Ph
     return [_phase("bank of real features", missing, entry, context.device, cached)]
 
 
+def _initial_images(context: RunContext, initial: torch.Tensor) -> list[Phase]:
+    """The choice of the initial images by k-means, one class after the other."""
+    task = untrained_task(context, initial)
+    classes = len(task.classes)
+
+    def choose(number: int) -> torch.Tensor:
+        """Those of one class."""
+        label = number % classes
+        return representative_images(replace(task, classes=range(label, label + 1)))
+
+    return [_phase("initial images by k-means", classes, choose, context.device)]
+
+
 def _condense(context: RunContext, method: Condenser, initial: torch.Tensor) -> list[Phase]:
-    """Steps of the method."""
-    condensation = method.start(untrained_task(context, initial))
-    name = f"condensing with {method.title}"
-    return [_phase(name, method.iterations, condensation.step, context.device)]
+    """Steps of the method, and what it does before the first if that takes long."""
+    task, device = untrained_task(context, initial), context.device
+    started = time.monotonic()
+    condensation = method.start(task)
+    devices.wait(device)
+    before, name = time.monotonic() - started, f"condensing with {method.title}"
+    phases = [Phase(f"start of {method.title}", 1, before)] if before > _NOTABLE_SECONDS else []
+    steps, kind = method.iterations, condensation.step_kind
+    return [*phases, _phase(name, steps, condensation.step, device, kind=kind)]
 
 
 def _features(context: RunContext) -> list[Phase]:
@@ -313,21 +410,18 @@ def label_phases(context: RunContext, condensed: CondensedSet) -> list[Phase]:
     tried = config.teacher.tried(config.experts.epochs)
     lengths = sorted({epochs for epochs, _ in tried})
     epochs = lengths[-1] + (sum(lengths) if len(tried) > 1 else 0)
-    each = steps_per_epoch(context.network, len(data), config.experts.batch_size)
-    steps = config.teacher.count * epochs * each
-    step = _sgd_step(context, context.network, data, config.experts)
-    phases = [_phase("teachers of soft labels", steps, step, device)]
+    name, count = "teachers of soft labels", config.teacher.count
+    phases = [_sgd_phase(context, name, context.network, data, config.experts, count, epochs)]
     if len(tried) > 1:
         images, targets = condensed.images().to(device), condensed.targets().to(device)
         soft = functional.one_hot(targets, train.num_classes).float()
         learned = TrainingData(images, targets, targets=soft)
         protocol = PROTOCOLS.get(CHOICE)
         schedule = protocol.schedule(len(targets), train.num_classes, train.resolution)
-        each = steps_per_epoch(context.network, len(targets), schedule.batch_size)
-        students = len(tried) * config.teacher.students
-        steps = students * (config.teacher.epochs or schedule.epochs) * each
-        student = _sgd_step(context, context.network, learned, schedule)
-        phases.append(_phase("choosing soft labels", steps, student, device))
+        name, count = "choosing soft labels", config.teacher.students
+        passes = len(tried) * (config.teacher.epochs or schedule.epochs)
+        student = _sgd_phase(context, name, context.network, learned, schedule, count, passes)
+        phases.append(student)
     return phases
 
 
@@ -369,12 +463,10 @@ def scoring_phases(
         data = TrainingData(images[:size], targets[:size])
         schedule = protocol.schedule(size, train.num_classes, train.resolution, train.name)
         schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
-        networks = repeats * sizes.count(size)
-        steps = networks * schedule.epochs * steps_per_epoch(network, size, schedule.batch_size)
-        shown = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else ""
-        trained = _sgd_step(context, network, data, schedule)
-        phases.append(_phase(f"scoring {name}: training{shown}", steps, trained, device))
-        tests += networks * len(protocol.test_epochs(schedule.epochs, train.resolution))
+        shown, sets = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else "", sizes.count(size)
+        title, passes = f"scoring {name}: training{shown}", sets * schedule.epochs
+        phases.append(_sgd_phase(context, title, network, data, schedule, repeats, passes))
+        tests += repeats * sets * len(protocol.test_epochs(schedule.epochs, train.resolution))
     tested = partial(predict, network, state, some, bfloat16=context.bfloat16)
     phases.append(_phase(f"scoring {name}: testing", tests * batches, lambda _: tested(), device))
     return phases

@@ -126,6 +126,8 @@ def _phases(context: RunContext, directory: RunDirectory) -> list[str]:
             names.append("experts")
         if method.trajectory_epochs() and context.missing_trajectories():
             names.append("trajectories")
+        if config.init == "k_means":
+            names.append("initial")
         if here and context.missing_entries():
             names.append("bank")
         if isinstance(method, Condenser):
@@ -146,7 +148,7 @@ def _snapshot_steps(method: Method, requested: str | Sequence[int | str]) -> fro
     """
     if isinstance(method, Condenser):
         return snapshot_steps(requested, method.iterations)
-    if requested:
+    if not isinstance(requested, Sequence) or len(requested):
         raise ConfigError(
             f"snapshots need a method that works in steps: got {method.title}, which selects real "
             "images at once; leave --snapshots out"
@@ -191,14 +193,18 @@ def _condense(
     if trajectories is not None and world.is_rank_zero:
         directory.add_costs(trajectories_seconds=trajectories.seconds)
         _add_wait(directory, "trajectories_wait_seconds", started)
-    if isinstance(method, Coreset) or (
-        isinstance(method, Condenser) and method.couples(context.network)
-    ):
+    if context.in_one_process:
         if not world.is_rank_zero:
             return
+        if world.size > 1 and isinstance(method, Condenser):
+            log(
+                f"{method.title} is condensed by one of the {world.size} processes, and the others "
+                "wait: a step needs all classes"
+            )
         context = context.single_process()
         world = context.world
     started = time.monotonic()
+    begin("initial")
     initial = context.initial(found)
     if config.init == "k_means" and world.is_rank_zero:
         directory.add_costs(initial_seconds=time.monotonic() - started)

@@ -86,6 +86,23 @@ def image_cost(
     return ImageCost(gradient, gradient // 2)
 
 
+def check_all_fit(limit: int, fixed: int, per_class: int, classes: int) -> None:
+    """Refuse a limit in which the classes do not fit, which go through one forward pass.
+
+    The arguments are those of :func:`fitting`.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    if (needed := per_class * classes) + fixed > limit:
+        raise ConfigError(
+            f"memory must hold all {classes} classes, since batch norm normalises them together: "
+            f"they take {amount(needed)} at once beside {amount(fixed)} for the rest, and there "
+            f"are {amount(limit)}; raise --memory-limit, take a smaller ipc, real batch, network "
+            "or size, or choose instance norm with --network.norm"
+        )
+
+
 def fitting(limit: int, fixed: int, per_class: int, classes: int) -> int:
     """Number of classes that can go through one forward pass.
 

@@ -35,6 +35,7 @@ from dance.data import ImageSet
 from dance.engine.context import network_for
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig, ExpertPool, NetworkTraining
+from dance.experts.store import NetworkStore
 from dance.experts.teacher import TeacherConfig, mean_probabilities, train_val_split
 from dance.networks import NetworkConfig, to_device
 
@@ -140,8 +141,20 @@ class Relabeller:
         """Training images of the teachers that are compared, and the held-out images."""
         return train_val_split(self.train, self.seed)
 
+    def stores(self) -> list[NetworkStore]:
+        """Those of all teachers, the longest of which is taken to give the final labels."""
+        lengths = sorted({epochs for epochs, _ in self._tried})
+        tried = lengths if len(self._tried) > 1 else []
+        pools = [self._pool(self._split[0], epochs) for epochs in tried]
+        return [pool.store for pool in (*pools, self._pool(self.train, lengths[-1]))]
+
     def _teachers(self, train: ImageSet, epochs: int) -> list[dict[str, torch.Tensor]]:
         """Weights of experts trained for ``epochs``, on the device; missing ones are trained."""
+        found = self._pool(train, epochs).ensure(self.config.count)
+        return [to_device(expert.final, self.device) for expert in found]
+
+    def _pool(self, train: ImageSet, epochs: int) -> ExpertPool:
+        """The experts trained for ``epochs``."""
         training = NetworkTraining(
             train,
             network_for(self.network, train),
@@ -150,8 +163,7 @@ class Relabeller:
             self.experts.seed_in(self.seed),
             bfloat16=self.precision == "bfloat16",
         )
-        pool = ExpertPool(training, device=self.device, world=self.world)
-        return [to_device(expert.final, self.device) for expert in pool.ensure(self.config.count)]
+        return ExpertPool(training, device=self.device, world=self.world)
 
     def _labels(
         self, condensed: CondensedSet, states: Sequence[dict[str, torch.Tensor]], temperature: float

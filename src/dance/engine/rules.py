@@ -40,6 +40,12 @@ def check(config: RunConfig) -> None:
     """
     method = config.make_method()
     method.check_experts(config.experts.count)
+    if "whole" in config.evaluation.baselines and config.experts.count < 1:
+        raise ConfigError(
+            "experts.count must be at least 1 with the baseline whole, which is the accuracy of "
+            f"the experts: got {config.experts.count}; raise --experts.count, or leave whole out "
+            "of --evaluation.baselines"
+        )
     if config.init == "k_means" and not method.needs_experts():
         raise ConfigError(
             f"init k_means needs a method with experts, whose features it clusters: got "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from dance.core.config import format_value
 from dance.core.errors import ConfigError
 
 _EVERY = re.compile(r"every:(\d+)")
@@ -18,8 +19,13 @@ def snapshot_steps(requested: str | Sequence[int | str], iterations: int) -> fro
         iterations: steps of the run. The snapshot of the last step is the finished set.
 
     Raises:
-        ConfigError: one of them is not a step of the run.
+        ConfigError: one of them is not a step of the run, or they are no list.
     """
+    if not isinstance(requested, Iterable):
+        raise ConfigError(
+            "snapshots must be a list of steps, such as [100, 500], or every:N as text: got "
+            f"{format_value(requested)}; leave --snapshots out to store none"
+        )
     steps: set[int] = set()
     for item in [requested] if isinstance(requested, str) else requested:
         text = str(item).strip()

@@ -28,10 +28,10 @@ def check_trackers(requested: str | Sequence[str]) -> tuple[str, ...]:
     each = (requested,) if isinstance(requested, str) else requested
     if not isinstance(each, Iterable):
         raise ConfigError(f"track must be one of {', '.join(TRACKERS.names())}: got {requested!r}")
-    names = tuple(dict.fromkeys(each))
-    for name in names:
-        check_library(TRACKERS.get(name).package, "track", f"--track {name}")
-    return names
+    trackers = {TRACKERS.get(name): name for name in each}
+    for tracker, name in trackers.items():
+        check_library(tracker.package, "track", f"--track {name}")
+    return tuple(trackers.values())
 
 
 class Tracking:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest
 from dance.core.errors import ArtifactError
-from dance.core.files import check_identity, read_header, read_tensors, write_tensors
+from dance.core.files import check_identity, locked, read_header, read_tensors, write_tensors
 from dance.core.progress import log
 from dance.core.work import resumable
 from dance.core.world import World
@@ -71,7 +72,8 @@ class Bank:
         """Entries 0 to count-1: read what is there and sound, compute what is missing.
 
         Ctrl-C stops after the current entry. Any other end loses what was computed since the last
-        checkpoint.
+        checkpoint. If another run computes entries of the same bank, this one waits for it and
+        takes what it has stored.
 
         Args:
             count: N.
@@ -85,15 +87,16 @@ class Bank:
             ArtifactError: the file cannot be written, or a checkpoint is of other code.
         """
         world = self._world
-        whole, seconds, finished = (
-            self._latest(count) if world.is_rank_zero else (torch.empty(0), 0.0, 0)
-        )
-        sent = world.broadcast_tensors({_MEANS: whole[:count]} if world.is_rank_zero else None)
-        entries = [row[own.start : own.stop] for row in sent[_MEANS]]
-        if len(entries) < count:
-            whole, seconds = self._make(count, entry, list(whole), entries, seconds)
-        if world.is_rank_zero and len(whole) > finished:
-            self._store(whole, seconds)
+        with ExitStack() as held:
+            whole, seconds, finished = (
+                self._latest(count, held) if world.is_rank_zero else (torch.empty(0), 0.0, 0)
+            )
+            sent = world.broadcast_tensors({_MEANS: whole[:count]} if world.is_rank_zero else None)
+            entries = [row[own.start : own.stop] for row in sent[_MEANS]]
+            if len(entries) < count:
+                whole, seconds = self._make(count, entry, list(whole), entries, seconds)
+            if world.is_rank_zero and len(whole) > finished:
+                self._store(whole, seconds)
         world.barrier()
         return torch.stack(entries).contiguous()
 
@@ -130,17 +133,29 @@ class Bank:
         return made, work.seconds()
 
     def _store(self, whole: torch.Tensor, seconds: float) -> None:
+        """Write the entries, unless the file has as many: some file systems have no locks."""
+        if len(self._read(quiet=True)[0]) >= len(whole):
+            return
         header = {**self._identity, "entries": len(whole), "seconds": seconds}
         write_tensors(self.path, {_MEANS: whole}, header, _KIND)
         self._checkpoints.clear()
 
-    def _latest(self, count: int) -> tuple[torch.Tensor, float, int]:
+    def _latest(self, count: int, held: ExitStack) -> tuple[torch.Tensor, float, int]:
         """The entries of the file or, where they are too few, of a checkpoint.
+
+        Args:
+            count: N.
+            held: takes the lock of the bank if the file has too few: it is read again then, since
+                another run may have stored more.
 
         Returns:
             The entries, the seconds that they took, and the number of entries in the file.
         """
-        means, seconds = self._read()
+        means, seconds = self._read(quiet=True)
+        if len(means) < count:
+            hidden = self.path.with_name(f".{self._name}")
+            held.enter_context(locked(hidden, "computing a bank of real features"))
+            means, seconds = self._read()
         finished, saved = len(means), self._checkpoints.numbers()
         if saved and saved[-1] <= finished:  # a kill after the last write left them
             self._checkpoints.clear()
@@ -151,7 +166,7 @@ class Bank:
                 return tensors[_MEANS], float(header["seconds"]), finished
         return means, seconds, finished
 
-    def _read(self) -> tuple[torch.Tensor, float]:
+    def _read(self, *, quiet: bool = False) -> tuple[torch.Tensor, float]:
         """The entries of the file; none when it is missing or damaged, which is logged."""
         if self.path.exists():
             try:
@@ -159,5 +174,6 @@ class Bank:
                 check_identity(self.path, header, self._identity)
                 return tensors[_MEANS], float(header["seconds"])
             except (ArtifactError, KeyError, TypeError) as error:
-                log(f"{error}; making the bank again")
+                if not quiet:
+                    log(f"{error}; making the bank again")
         return torch.empty(0), 0.0

@@ -195,7 +195,7 @@ class NetworkStore:
         headers = (self._header(index) for index in range(count))
         return sum(header is None for header in headers)
 
-    def ensure(self, count: int) -> list[StoredNetwork]:
+    def ensure(self, count: int, *, everywhere: bool = False) -> list[StoredNetwork]:
         """Networks 0 to count-1: read what is there and sound, train what is missing.
 
         Ctrl-C stops after the step that is being made; that and any other end costs what was
@@ -203,13 +203,17 @@ class NetworkStore:
         of them has on its disk; then rank 0's disk has all files, and all processes have what was
         kept in memory.
 
+        Args:
+            count: of the networks.
+            everywhere: whether the disk of every process gets all files, not that of rank 0 only.
+
         Raises:
             ArtifactError: a file cannot be written, or a network was begun by other code.
         """
         held = {i: found for i in range(count) if (found := self._read(i)) is not None}
         for trained in self._train_missing(held, count):
             held[trained.index] = trained
-        return [self._broadcast(index, held.get(index)) for index in range(count)]
+        return [self._shared(index, held.get(index), everywhere) for index in range(count)]
 
     def _read(self, index: int, *, quiet: bool = False) -> StoredNetwork | None:
         """The stored network; none when it is missing or damaged, which is logged."""
@@ -278,26 +282,42 @@ class NetworkStore:
                 for group in self._groups([i for i in indices if others[i] is None]):
                     yield from self._train_group(group, count)
 
-    def _broadcast(self, index: int, mine: StoredNetwork | None) -> StoredNetwork:
-        """One network on all processes and on rank 0's disk, from the first that has it."""
+    def _shared(self, index: int, mine: StoredNetwork | None, everywhere: bool) -> StoredNetwork:
+        """One network on all processes, and on the disks that lack it, from the first that has it.
+
+        Args:
+            index: its number.
+            mine: what this process has read or trained.
+            everywhere: as for :meth:`ensure`.
+        """
         world, path, kind = self._world, self.path(index), self._recorder.kind
         if world.size == 1 and mine is not None:
             return mine
-        if mine is None and world.is_rank_zero:  # written meanwhile where the disk is shared
-            mine = self._read(index, quiet=True)
         states = world.all_gather_object([mine is not None, mine is not None and mine.trained_now])
         source = [there for there, _ in states].index(True)
-        if source:
+        wanted = mine is None and (everywhere or world.is_rank_zero)
+        if wanted:  # it is here by now if the disk is that of the process which trained it
+            mine = self._read(index, quiet=True)
+        lacking = wanted and mine is None
+        if any(world.all_gather_object(lacking)):
             whole, header = read_tensors(path, kind) if world.rank == source else ({}, None)
             whole = world.broadcast_tensors(whole, source)
             header = world.broadcast_object(header, source)
-            if world.is_rank_zero:
-                write_tensors(path, whole, header, kind)
-                mine = self._load(index)
+            if lacking:
+                mine = self._copied(index, whole, header)
         tensors = world.broadcast_tensors(mine.tensors if mine is not None else None)
         header = world.broadcast_object(mine.header if mine is not None else None)
         trained_now = any(trained for _, trained in states)
         return StoredNetwork(index, tensors, header, path, trained_now)
+
+    def _copied(self, index: int, tensors: Tensors, header: dict[str, Any]) -> StoredNetwork:
+        """One network from another process, written by the first of those that share this disk."""
+        path = self.path(index)
+        with locked(path.with_name(f".{path.stem}-copy"), f"writing {path.name}"):
+            if (mine := self._read(index, quiet=True)) is None:
+                write_tensors(path, tensors, header, self._recorder.kind)
+                mine = self._load(index)
+        return mine
 
     def _checkpoints(self, index: int) -> Checkpoints:
         """Checkpoints of one network in training: any later process or group can resume it."""

@@ -166,16 +166,21 @@ class TrajectoryPool(Pool):
 
     recorder = EveryEpoch
 
-    def ensure(self, count: int) -> StoredTrajectories:
+    def ensure(self, count: int, *, everywhere: bool = True) -> StoredTrajectories:
         """Trajectories 0 to count-1: find what is there, train what is missing.
 
-        It is stopped, resumed and shared by processes as :meth:`NetworkStore.ensure` is: rank 0's
-        disk gets all of them, and it alone is sure to have them.
+        It is stopped, resumed and shared by processes as :meth:`NetworkStore.ensure` is. Snapshots
+        are read from files, so each process that is to read them needs all files on its disk.
+
+        Args:
+            count: of the trajectories.
+            everywhere: whether every process is to read them; if not, only rank 0 is.
 
         Raises:
             ArtifactError: a file cannot be written, or a trajectory was begun by other code.
         """
-        headers = {found.path: found.header for found in self.store.ensure(count)}
+        found = self.store.ensure(count, everywhere=everywhere)
+        headers = {network.path: network.header for network in found}
         return StoredTrajectories(headers, self.store.training.config.epochs)
 
 

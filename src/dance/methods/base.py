@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -38,17 +39,26 @@ class TaskShape:
         decoder: from stored images to those that networks see.
         resolution: height and width of an image, in pixels.
         device: where the work is done.
+        counts: real images of each class.
+        batch_norm: whether the matching network, in training mode, normalises the images of a
+            batch together.
     """
 
     ipc: int
     decoder: Decoder
     resolution: int
     device: torch.device
+    counts: tuple[int, ...] = ()
+    batch_norm: bool = False
 
     @property
     def decoded(self) -> int:
         """Decoded images per class."""
         return self.decoder.images(self.ipc)
+
+    def real_batches(self, batch: int) -> list[int]:
+        """Real images that each class gives to a batch of so many per class; 0 for all."""
+        return [min(count, batch) if batch else count for count in self.counts]
 
     @property
     def forward_batch(self) -> int:
@@ -73,11 +83,19 @@ class Memory:
         real: most images that go through one forward without gradients.
         networks: vectors of a network's weights that are held; their number does not depend on the
             number of classes.
+        together: whether the synthetic images of all classes go through one forward, whatever the
+            chunk is, as batch norm in training mode needs them.
     """
 
     synthetic: int
     real: int = 0
     networks: int = 0
+    together: bool = False
+
+
+def has_batch_norm(network: Network) -> bool:
+    """Whether a network in training mode normalises the images of a batch together."""
+    return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +115,9 @@ class CondensationTask:
         bfloat16: run the networks' arithmetic in bfloat16.
         bank: (N,k,D) float32 mean real features of the own classes, one entry after the other, on
             the device; None where the method asks for none (:meth:`Banked.bank_draws`).
+        bank_seed: of the draws whose mean features the bank holds; None where there is no bank. It
+            is the seed of the run, and stays so where ``seed`` is replaced because numbers were no
+            longer finite: an entry fits its own draws only.
         classes: the k classes that this process owns; None: all K. ``initial`` and ``bank`` hold
             the rows of these classes only, and ``train`` needs no images of other classes; labels
             and random draws are those of all K.
@@ -116,21 +137,29 @@ class CondensationTask:
     bank: torch.Tensor | None = None
     classes: range = None  # type: ignore[assignment]  # a range once made
     trajectories: Trajectories | None = None
+    bank_seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Own all classes by default."""
+        """Own all classes by default, and take a bank for one of the seed of the task."""
         if self.classes is None:
             object.__setattr__(self, "classes", range(self.train.num_classes))
+        if self.bank is None:
+            object.__setattr__(self, "bank_seed", None)
+        elif self.bank_seed is None:
+            object.__setattr__(self, "bank_seed", self.seed)
 
     @property
     def device(self) -> torch.device:
         """Where the tensors are."""
         return self.initial.device
 
-    @property
+    @cached_property
     def shape(self) -> TaskShape:
         """The sizes of the task."""
-        return TaskShape(self.ipc, self.decoder, self.train.resolution, self.device)
+        counts, coupled = tuple(self.train.counts().tolist()), has_batch_norm(self.network)
+        return TaskShape(
+            self.ipc, self.decoder, self.train.resolution, self.device, counts, coupled
+        )
 
     @property
     def decoded_labels(self) -> torch.Tensor:
@@ -217,6 +246,14 @@ class Condensation(ABC, Generic[S]):
     def learned_rate(self) -> torch.Tensor | None:
         """Learned learning rate (0-dim) of training on the set, stored with the set, or None."""
         return None
+
+    def step_kind(self, iteration: int) -> int:
+        """The kind of an iteration: a number that is equal for those that do the same work.
+
+        Estimates time some steps of each kind. A method needs this if some of its steps take much
+        longer than the others, such as those that train a new network.
+        """
+        return 0
 
     @abstractmethod
     def step(self, iteration: int) -> Tensors:
@@ -320,7 +357,9 @@ class Condenser(Method):
         """The memory of a step in addition to its state.
 
         By default that of all synthetic images of a class, and of real images that go through one
-        forward without gradients.
+        forward without gradients. A method that runs a network with batch norm in training mode
+        states the batches that it cannot split, and :attr:`Memory.together` if they are of all
+        classes.
 
         Args:
             shape: sizes of the task.
@@ -361,7 +400,8 @@ class Banked(Condenser):
         """A function from the number of an entry to its mean real features (k,D).
 
         An entry is a function of the experts, :meth:`bank_settings`, the seed and its number alone:
-        not of ``ipc``, ``factor`` or ``chunk``.
+        not of ``ipc``, ``factor`` or ``chunk``. A step that matches it repeats its draws with
+        ``bank_seed`` of the task.
         """
 
 

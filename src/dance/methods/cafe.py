@@ -362,10 +362,16 @@ class CAFE(Condenser):
         """Images of a class, with the memory of all their layers.
 
         Real images are those of a forward with all layers, or of a training batch, whose gradients
-        need more memory.
+        need more memory. Batch norm needs those of all classes in one forward.
         """
-        real = max(shape.gradient_batch, self.config.network_batch)
-        return Memory(synthetic=_MEMORY_OF_LAYERS * shape.decoded, real=_MEMORY_OF_LAYERS * real)
+        config, together = self.config, shape.batch_norm
+        real = max(shape.gradient_batch, config.network_batch)
+        if together:
+            batches = (config.real_batch, config.monitor_batch)
+            sizes = [sum(shape.real_batches(batch)) for batch in batches]
+            real = max(config.network_batch, *sizes)
+        synthetic = _MEMORY_OF_LAYERS * shape.decoded
+        return Memory(synthetic, real=_MEMORY_OF_LAYERS * real, together=together)
 
     def start(self, task: CondensationTask) -> CAFECondensation:
         """Begin with the initial stored images, zero-initialised network tensors and no accuracy.

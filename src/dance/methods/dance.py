@@ -263,6 +263,7 @@ class DANCECondensation(Condensation[PixelState]):
     def __init__(self, task: CondensationTask, config: DANCEConfig) -> None:
         super().__init__(task, PixelState.with_zero_momentum(task.initial))
         self._config, self._network = config, TaskNetwork(task)
+        self._draw_seed = task.seed if task.bank_seed is None else task.bank_seed
         self._encoders = Encoders(task, self._network, config.encoder)
         self._augmentation = ChainedOperations(task, config.augmentation)
         self._targets: Targets
@@ -277,22 +278,30 @@ class DANCECondensation(Condensation[PixelState]):
             kept=min(task.shape.decoded, config.synthetic_cap),
         )
 
+    def step_kind(self, iteration: int) -> int:
+        """1 with calibration, else 0."""
+        return int(self._calibrates(iteration))
+
     def step(self, iteration: int) -> Tensors:
         """Lines 4 to 10 of Algorithm 1 with i = ``iteration`` + 1."""
-        config = self._config
         draw = self._targets.draw_index(iteration)  # the iteration itself where there is no bank
-        generator = keyed_generator(self.task.seed, "encoder", draw)
+        generator = keyed_generator(self._draw_seed, "encoder", draw)
         initial, expert = self._encoders.choose(generator)  # line 4
         encoder = self._encoders.mid(initial, expert, generator)  # line 4, Eq. 3
         self.state.pixels.clamp_(0, 1)  # not in Algorithm 1
         losses = self._align(encoder, draw, iteration)  # lines 5 and 6, Eq. 4
-        if config.calibration and (iteration + 1) % config.calibration_interval == 0:  # line 7
+        if self._calibrates(iteration):  # line 7
             losses |= self._calibrate(expert, iteration)  # lines 8 and 9, Eq. 5
         return losses
 
+    def _calibrates(self, iteration: int) -> bool:
+        """Whether an iteration has a calibration step: I_c divides its number, counted from 1."""
+        config = self._config
+        return config.calibration and (iteration + 1) % config.calibration_interval == 0
+
     def _align(self, encoder: State, draw: int, iteration: int) -> Tensors:
         """One step of the stored images on L_PLTDA (Eq. 4); returns the loss."""
-        generator = keyed_generator(self.task.seed, "alignment", draw)
+        generator = keyed_generator(self._draw_seed, "alignment", draw)
         augmentation = self._augmentation.drawn(generator)
         real = self._targets.means(draw, encoder, augmentation)
         if self.task.bank is not None:  # its draws are used again, each time with another subset

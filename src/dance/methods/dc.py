@@ -175,6 +175,10 @@ class DCCondensation(GradientMatching[InnerNetworkState]):
         self._augmentation = SingleOperation(task, config.augmentation)
         self._labels = task.decoded_labels.to(task.device)
 
+    def step_kind(self, iteration: int) -> int:
+        """1 where the network is not trained after the step, which is its last, else 0."""
+        return int(iteration % self.outer_steps == self.outer_steps - 1)
+
     def step(self, iteration: int) -> Tensors:
         """One of the T steps of a network, and its training after it."""
         number, outer = divmod(iteration, self.outer_steps)
@@ -229,10 +233,14 @@ class DC(Condenser):
     def memory(self, shape: TaskShape) -> Memory:
         """Synthetic images of a class or a part of it, whose second derivatives need more memory.
 
-        Real images are forwarded with gradients, which need twice the memory.
+        Real images are forwarded with gradients, which need twice the memory. Those that update
+        batch norm go through one forward.
         """
         synthetic = SECOND_ORDER * min(shape.decoded, self.config.network_batch)
-        return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
+        real = 2 * shape.gradient_batch
+        if shape.batch_norm:
+            real = max(real, sum(shape.real_batches(_BATCH_NORM_IMAGES)))
+        return Memory(synthetic=synthetic, real=real)
 
     def start(self, task: CondensationTask) -> DCCondensation:
         """Begin with the initial stored images, zero momentum and zero-initialised networks."""

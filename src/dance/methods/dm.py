@@ -32,10 +32,23 @@ import torch
 from dance.augment import Strategy
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, CondensationTask, Condenser, PixelState, Tensors
-from dance.methods.toolkit.distribution import Chunk, DistributionMatching, pixel_sgd
+from dance.methods.base import (
+    METHODS,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
+    has_batch_norm,
+)
+from dance.methods.toolkit.distribution import (
+    Chunk,
+    DistributionMatching,
+    memory_of_matching,
+    pixel_sgd,
+)
 from dance.methods.toolkit.images import SingleOperation
-from dance.methods.toolkit.network import has_batch_norm
 from dance.networks import Network
 from dance.objectives.moments import class_means, mean_distance
 
@@ -99,6 +112,10 @@ class DM(Condenser):
     def couples(self, network: Network) -> bool:
         """Batch norm normalises all classes together."""
         return has_batch_norm(network)
+
+    def memory(self, shape: TaskShape) -> Memory:
+        """All synthetic images of a class, and the real images of a forward."""
+        return memory_of_matching(shape, shape.decoded, self.config.real_batch)
 
     def start(self, task: CondensationTask) -> DMCondensation:
         """Begin with the initial stored images, with zero momentum."""

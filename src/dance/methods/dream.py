@@ -83,10 +83,18 @@ class DREAMCondensation(IDCCondensation[DREAMState]):
         if config.start == "k_means":
             state.pixels.copy_(self._initial_pixels())
 
+    def step_kind(self, iteration: int) -> int:
+        """2 more where images are clustered than in IDC."""
+        return super().step_kind(iteration) + 2 * self._clusters(iteration)
+
+    def _clusters(self, iteration: int) -> bool:
+        """Whether the images are clustered in an iteration."""
+        return iteration % self._config.network_steps % self._interval == 0
+
     def real_rows(self, label: int, iteration: int) -> torch.Tensor:
         """The representatives of a class, chosen again every ``clustering_interval`` steps."""
         own = self._representatives[label]
-        if iteration % self._config.network_steps % self._interval == 0:
+        if self._clusters(iteration):
             generator = keyed_generator(self.task.seed, "clusters", iteration, label)
             own.copy_(self._nearest_to_centroids(self.inner.state(), label, len(own), generator))
         return own

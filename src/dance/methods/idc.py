@@ -147,6 +147,11 @@ class IDCCondensation(GradientMatching[S]):
         self._train_steps = min(steps, self._steps_per_pass)
         self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
+    def step_kind(self, iteration: int) -> int:
+        """1 where a new network is warmed up, else 0."""
+        config = self._config
+        return int(config.warmup_epochs > 0 and iteration % config.network_steps == 0)
+
     def step(self, iteration: int) -> Tensors:
         """One of the steps of a network (100 by default)."""
         number, inner = divmod(iteration, self._config.network_steps)
@@ -231,10 +236,13 @@ class IDC(Condenser):
     def memory(self, shape: TaskShape) -> Memory:
         """Decoded images up to the cap, whose second derivatives need more memory.
 
-        Real images are forwarded with gradients, which need twice the memory.
+        Real images are forwarded with gradients, which need twice the memory. Batch norm needs
+        those of a class in one forward.
         """
-        synthetic = SECOND_ORDER * min(shape.decoded, self.config.synthetic_cap)
-        return Memory(synthetic=synthetic, real=2 * shape.gradient_batch)
+        synthetic, real = min(shape.decoded, self.config.synthetic_cap), shape.gradient_batch
+        if shape.batch_norm:
+            real = max([real, *shape.real_batches(self.config.real_batch)])
+        return Memory(synthetic=SECOND_ORDER * synthetic, real=2 * real)
 
     def start(self, task: CondensationTask) -> IDCCondensation[Any]:
         """Begin with the initial stored images, zero momentum and zero-initialised networks."""

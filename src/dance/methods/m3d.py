@@ -25,6 +25,10 @@ other data better than DM's.
 
 Deviations: the classes share one forward of the real images; a class smaller than the real batch
 gives all its images. With kernel ``linear`` the loss is that of DM.
+
+With batch norm, which an untrained network has no statistics for, all real images go through one
+forward in training mode and all synthetic ones through another, as in DM: the classes are coupled,
+so that one process condenses all of them and ``chunk`` has no effect.
 """
 
 from __future__ import annotations
@@ -37,9 +41,24 @@ import torch
 
 from dance.core.config import AtLeastOne, Positive, configuration
 from dance.core.rng import keyed_generator
-from dance.methods.base import METHODS, CondensationTask, Condenser, PixelState, Tensors
-from dance.methods.toolkit.distribution import Chunk, ClasswiseConfig, DistributionMatching
+from dance.methods.base import (
+    METHODS,
+    CondensationTask,
+    Condenser,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
+    has_batch_norm,
+)
+from dance.methods.toolkit.distribution import (
+    Chunk,
+    ClasswiseConfig,
+    DistributionMatching,
+    memory_of_matching,
+)
 from dance.methods.toolkit.images import ChainedOperations
+from dance.networks import Network
 from dance.objectives.kernel import Kernel, discrepancy
 
 
@@ -67,6 +86,7 @@ class M3DCondensation(DistributionMatching[PixelState]):
             config.optimiser(task, state),
             ChainedOperations(task, config.augmentation),
             config.real_batch,
+            training=True,
         )
         self._config = config
 
@@ -103,6 +123,14 @@ class M3D(Condenser):
     Config = M3DConfig
     config: M3DConfig
     small_options: ClassVar[Mapping[str, Any]] = {"learning_rate": 0.3}
+
+    def couples(self, network: Network) -> bool:
+        """Batch norm normalises all classes together."""
+        return has_batch_norm(network)
+
+    def memory(self, shape: TaskShape) -> Memory:
+        """All synthetic images of a class, and the real images of a forward."""
+        return memory_of_matching(shape, shape.decoded, self.config.real_batch)
 
     def start(self, task: CondensationTask) -> M3DCondensation:
         """Begin with the initial stored images, with zero momentum."""

@@ -37,6 +37,7 @@ Deviations from the paper and from the released code:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -316,9 +317,16 @@ class MTT(Condenser):
         return True
 
     def memory(self, shape: TaskShape) -> Memory:
-        """One class's images with second derivatives, and the student's path and target."""
-        synthetic = SECOND_ORDER * shape.decoded
-        return Memory(synthetic=synthetic, networks=self.config.student_steps + 2)
+        """One class's images with second derivatives, and the student's path and target.
+
+        Batch norm needs the images of a student's step in one forward, which are shared out among
+        the classes here.
+        """
+        each = shape.decoded
+        if shape.batch_norm and (batch := self.config.student_batch) is not None:
+            each = min(each, math.ceil(batch / len(shape.counts)))
+        networks = self.config.student_steps + 2
+        return Memory(SECOND_ORDER * each, networks=networks, together=shape.batch_norm)
 
     def start(self, task: CondensationTask) -> MTTCondensation:
         """Begin with the initial stored images and step size, with zero momentum.

@@ -138,7 +138,8 @@ class NCFMState(PixelState):
     Attributes:
         pixel_rate: 0-dim, learning rate of the stored images.
         updates: 0-dim int64, steps of AdamW so far.
-        lowest: 0-dim, lowest sum of losses so far.
+        lowest: 0-dim, lowest sum of losses so far; at first the largest number, since a state is
+            finite.
         stalled: 0-dim int64, iterations since the lowest sum.
         squares: AdamW's mean squared gradient of the stored images, of their shape; None with SGD.
         sampler: (P,) weights of the sampling network; None if frequencies are normal.
@@ -237,7 +238,7 @@ class NCFMCondensation(DistributionMatching[NCFMState]):
             initial,
             pixel_rate=initial.new_tensor(config.learning_rate),
             updates=counter,
-            lowest=initial.new_tensor(math.inf),
+            lowest=initial.new_tensor(torch.finfo(initial.dtype).max),
             stalled=counter.clone(),
             squares=torch.zeros_like(initial) if config.optimiser == "adamw" else None,
             sampler=sampler,
@@ -256,7 +257,8 @@ class NCFMCondensation(DistributionMatching[NCFMState]):
         if config.real == "first":
             every = [task.train.rows(label) for label in task.classes]
             rows = [class_rows[: config.real_batch or None] for class_rows in every]
-            self._fixed_rows = torch.cat(rows).to(task.device)
+            none = task.train.labels.new_empty(0)  # a process may have no class
+            self._fixed_rows = torch.cat([none, *rows]).to(task.device)
 
     def step(self, iteration: int) -> Tensors:
         """One iteration."""

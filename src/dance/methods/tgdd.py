@@ -49,10 +49,15 @@ from dance.methods.base import (
     PixelState,
     TaskShape,
     Tensors,
+    has_batch_norm,
 )
-from dance.methods.toolkit.distribution import Chunk, ClasswiseConfig, DistributionMatching
+from dance.methods.toolkit.distribution import (
+    Chunk,
+    ClasswiseConfig,
+    DistributionMatching,
+    memory_of_matching,
+)
 from dance.methods.toolkit.images import ChainedOperations
-from dance.methods.toolkit.network import has_batch_norm
 from dance.networks import Network, State
 from dance.networks.state_vector import parameter_layout
 from dance.objectives.calibration import class_cross_entropy
@@ -156,9 +161,9 @@ class TGDD(Condenser):
         return has_batch_norm(network)
 
     def memory(self, shape: TaskShape) -> Memory:
-        """Decoded images up to the cap, and the real images of a forward without coupling."""
+        """Decoded images up to the cap, and the real images of a forward."""
         synthetic = min(shape.decoded, self.config.synthetic_cap)
-        return Memory(synthetic=synthetic, real=shape.forward_batch)
+        return memory_of_matching(shape, synthetic, self.config.real_batch)
 
     def start(self, task: CondensationTask) -> TGDDCondensation:
         """Begin with the initial stored images, with zero momentum.

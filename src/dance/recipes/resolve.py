@@ -145,10 +145,11 @@ def _default(given: Mapping[str, Any], variant: Variant | None = None) -> RunCon
     data = given.get("data")
     if not isinstance(data, str):
         raise ConfigError("which data? give a name (dance list datasets) or a path: got none")
+    method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
+    build(RunConfig, {"data": data, "ipc": ipc})  # settings of methods calculate with it
     header = portable_header(data)
     source = build(DataConfig, given.get("source") or {}, "source")
     resolution = header["data"]["shape"][-1] if header else _resolution(data, source)
-    method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
     config = generic(data, str(method), ipc, resolution)
     if variant is not None:
         if header:

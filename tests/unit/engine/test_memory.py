@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from dance.core import device as devices
+from dance.core.config import settings
 from dance.core.errors import ConfigError
 from dance.engine import RunConfig
 from dance.engine.context import prepare
 from dance.engine.memory import ImageCost, fitting
 from dance.experts import ExpertConfig
 from dance.methods import METHODS
+from dance.methods.base import TaskShape
 from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig
 from unit.engine import peak
@@ -132,6 +134,59 @@ def test_networks_that_a_method_keeps_leave_less_room(monkeypatch: pytest.Monkey
         room = next(room for room in rooms if 1 < (small := tried(room, method, **least)) < 10)
         assert chunk(room + more * weights, method, **most) == small
         assert tried(room + more * weights // 2, method, **most) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "images", "real"),
+    [
+        ("dm", {"real_batch": 20}, 5, 200),
+        ("datadam", {}, 5, 640),
+        ("m3d", {"real_batch": 0}, 5, 1438),
+        ("tgdd", {"synthetic_cap": 3, "real_batch": 1}, 3, 10),
+        ("cafe", {"real_batch": 20, "monitor_batch": 30, "network_batch": 1}, 10, 600),
+        ("mtt", {"student_batch": 20, "student_steps": 1}, 6, 0),
+    ],
+)
+def test_classes_that_batch_norm_normalises_together_must_fit_together(
+    method: str, options: dict[str, int], images: int, real: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a chunk nor a limit divides them; DM and others use instance norm by default."""
+    monkeypatch.setattr("dance.core.memory.in_use", lambda device: 0)
+    cost = ImageCost(gradient=30_000, forward=1_000)
+    monkeypatch.setattr("dance.engine.context.image_cost", lambda *_, **__: cost)
+    config = replace(CONFIG, method=method, options=METHODS.get(method).Config(**options))
+    config = replace(config, network=replace(CONFIG.network, norm="batch"))
+    assert METHODS.get(method)(config.options).couples(prepare(config).network)
+
+    def chunk(limit: int, given: int | None = None) -> int:
+        return prepare(replace(config, memory_limit=f"{limit}B", chunk=given)).chunk(10)
+
+    network = prepare(config).network
+    state = 4 * 10 * (3 * 5 * 64 + 2 * network.embedding_size)
+    state += 4 * network.parameter_count() * (3 if method == "mtt" else 0)
+    needed = state + real * cost.forward + 10 * images * cost.gradient
+    assert chunk(needed) == chunk(needed, 1) == 10
+    for given in (None, 1):
+        with pytest.raises(ConfigError, match="memory must hold all 10 classes, since batch norm"):
+            chunk(needed - 1, given)
+
+
+@pytest.mark.parametrize(("method", "real"), [("idc", 2 * 146), ("dc", 256)])
+def test_batches_that_batch_norm_needs_whole_count_whole(method: str, real: int) -> None:
+    """Of one class for IDC, and of 16 images a class that DC shows to batch norm."""
+    kind = METHODS.get(method)
+    task = prepare(replace(CONFIG, network=replace(CONFIG.network, norm="batch")))
+    shape = TaskShape(5, task.decoder, 8, task.device, tuple(task.train.counts().tolist()), True)
+    made = kind(kind.Config(real_batch=0))
+    assert made.memory(shape).real == real
+    assert made.memory(replace(shape, batch_norm=False)).real == 256
+    many = replace(shape, counts=shape.counts * 10)
+    assert METHODS.get("dc")(METHODS.get("dc").Config()).memory(many).real == 1600
+
+
+def test_help_says_where_neither_has_an_effect() -> None:
+    texts = {setting.name: setting.text for setting in settings(RunConfig)}
+    assert all("batch norm" in texts[name] for name in ("chunk", "memory_limit"))
 
 
 @pytest.mark.parametrize("text", ["8", "8GB", "512MiB"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +99,46 @@ def test_a_damaged_file_is_said_and_made_again(
     assert torch.equal(Bank(tmp_path, IDENTITY).ensure(3, maker, ALL), expected(3))
     assert maker.made == [0, 1, 2]
     assert "making the bank again" in capsys.readouterr().err
+
+
+def test_a_run_waits_for_another_that_makes_the_same_bank(tmp_path: Path) -> None:
+    """It then reads what that one has stored. A lock belongs to the opened file, not a process."""
+    second, found = Maker(), list[torch.Tensor]()
+    waiting = threading.Thread(
+        target=lambda: found.append(Bank(tmp_path, IDENTITY).ensure(3, second, ALL))
+    )
+
+    def begin(number: int) -> None:
+        if number == 1:
+            waiting.start()
+            waiting.join(0.2)
+
+    first = Maker(after=begin)
+    assert torch.equal(Bank(tmp_path, IDENTITY).ensure(6, first, ALL), expected(6))
+    waiting.join()
+    assert torch.equal(found[0], expected(3))
+    assert (first.made, second.made) == ([0, 1, 2, 3, 4, 5], [])
+    assert Bank(tmp_path, IDENTITY).finished()[0] == 6
+    assert files(tmp_path) == [Bank(tmp_path, IDENTITY).path.name]
+
+
+def test_a_shorter_bank_never_replaces_a_longer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the file system has no locks."""
+
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr("dance.core.files.fcntl.flock", without_locks)
+
+    def longer(number: int) -> None:
+        if number == 1:
+            Bank(tmp_path, IDENTITY).ensure(6, Maker(), ALL)
+
+    found = Bank(tmp_path, IDENTITY).ensure(3, Maker(after=longer), ALL)
+    assert torch.equal(found, expected(3))
+    assert Bank(tmp_path, IDENTITY).finished()[0] == 6
 
 
 def stopped(tmp_path: Path, count: int, after: int) -> None:

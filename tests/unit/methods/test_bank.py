@@ -113,6 +113,27 @@ def test_a_bank_run_whose_order_is_straight_makes_the_bytes_of_the_exact_run() -
     assert losses == exact_losses
 
 
+def test_after_a_return_entries_keep_their_own_encoder_and_augmentation() -> None:
+    """The run goes on with another seed, and the bank is still that of the first one."""
+    given, plain = task(2, 2, dtype=torch.float32), {"calibration": False}
+    other = next(s for s in range(1000) if order(s, 0) == list(range(DRAWS)) and s != given.seed)
+    exact, exact_losses = run(given, DRAWS, **plain)
+    returned = replace(with_bank(given, **plain), seed=other)
+    assert (returned.bank_seed, replace(returned, bank=None).bank_seed) == (given.seed, None)
+    pixels, losses = run(returned, DRAWS, **BANK, **plain)
+    assert torch.equal(pixels, exact) and losses == exact_losses
+
+
+def test_after_a_return_order_subset_and_calibration_are_new() -> None:
+    given = with_bank(task(2, 2, dtype=torch.float32))
+    for options in ({"calibration": False}, {"calibration": False, "synthetic_cap": 3}, {}):
+        first, second = (
+            run(replace(given, seed=seed), DRAWS, **BANK, **options)[0]
+            for seed in (given.seed, given.seed + 1)
+        )
+        assert not torch.equal(first, second)
+
+
 def test_an_entry_depends_on_its_number_and_the_real_side_alone() -> None:
     given = task(1, 1)
     found = entries(given)

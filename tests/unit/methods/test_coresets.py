@@ -20,6 +20,7 @@ from dance.methods.k_means import initial_centres, lloyd, nearest_images
 from dance.methods.toolkit import clustering
 from dance.methods.toolkit.coreset import features, representative_images
 from unit.methods.tasks import image_set, task
+from unit.methods.test_class_ranges import owned
 
 Rows = list[list[Fraction]]
 
@@ -302,6 +303,10 @@ class TestRepresentativeImages:
         given = task(2, 2, train=image_set((30, 40, 25)))
         part = replace(given, initial=given.initial[2:], classes=range(1, 3))
         assert torch.equal(representative_images(part), representative_images(given)[2:])
+
+    def test_a_process_without_classes_makes_none(self) -> None:
+        given = owned(task(2, 2, train=image_set((30, 40, 25))), range(3, 3))
+        assert representative_images(given).shape == (0, 3, 8, 8)
 
     def test_more_cells_than_images_show_some_twice(self) -> None:
         assert bool(representative_images(task(2, 2)).isfinite().all())

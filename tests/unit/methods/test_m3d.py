@@ -11,6 +11,7 @@ import torch
 from dance.data import load
 from dance.methods import CondensationTask
 from dance.methods.m3d import M3D, M3DConfig
+from dance.networks import NetworkConfig
 from dance.objectives.kernel import Kernel
 from unit.methods.literal_matching import LiteralSides, descended, fresh, layers
 from unit.methods.tasks import image_set, task
@@ -35,9 +36,12 @@ def discrepancy(real: torch.Tensor, synthetic: torch.Tensor, kernel: str) -> tor
 
 
 def literal(
-    given: CondensationTask, options: M3DConfig, iterations: int
+    given: CondensationTask, options: M3DConfig, iterations: int, norm: str = "instance"
 ) -> tuple[torch.Tensor, list[float]]:
-    """Stored images and mean losses of the algorithm as it is written."""
+    """Stored images and mean losses of the algorithm as it is written.
+
+    Batch norm normalises each side as a whole, and then only steps of all classes are written here.
+    """
     classes = given.train.num_classes
     batches = LiteralSides(given, options.real_batch, options.augmentation, chained=True, unit=True)
     rate = options.learning_rate * given.ipc
@@ -48,9 +52,17 @@ def literal(
         batches.draw(iteration)
         with torch.no_grad():
             pixels.clamp_(0, 1)
-        losses = []
+        losses, sides = [], list[list[torch.Tensor]]()
+        if norm == "batch":
+            pairs = [batches.of(pixels, label) for label in range(classes)]
+            for side in zip(*pairs, strict=True):
+                every = layers(state, torch.cat(side), norm)[1]
+                sides.append(list(every.split([len(images) for images in side])))
         for label in range(classes):
-            real, synthetic = (layers(state, x, "instance")[1] for x in batches.of(pixels, label))
+            if sides:
+                real, synthetic = (side[label] for side in sides)
+            else:
+                real, synthetic = (layers(state, x, norm)[1] for x in batches.of(pixels, label))
             losses.append(discrepancy(real.detach(), synthetic, options.kernel))
             if options.steps == "per_class":
                 optimiser.zero_grad()
@@ -73,8 +85,10 @@ def run(
     return made.state.pixels, losses
 
 
-def check(given: CondensationTask, iterations: int = 4, **options: Any) -> None:
-    expected, wanted = literal(given, M3DConfig(**options), iterations)
+def check(
+    given: CondensationTask, iterations: int = 4, norm: str = "instance", **options: Any
+) -> None:
+    expected, wanted = literal(given, M3DConfig(**options), iterations, norm)
     assert bool(((expected - given.initial).flatten(1).abs().amax(1) > 1e-3).all())
     pixels, losses = run(given, iterations, **options)
     torch.testing.assert_close(pixels, expected, rtol=1e-9, atol=1e-10)
@@ -101,6 +115,13 @@ def test_kernels(kernel: str) -> None:
 )
 def test_options(options: dict[str, Any]) -> None:
     check(task(2, 2), **options)
+
+
+def test_batch_norm_normalises_each_side_as_a_whole_and_couples_the_classes() -> None:
+    given = task(2, 2, network=NetworkConfig(width=6, depth=2, norm="batch"))
+    check(given, 3, "batch", steps="joint", real_batch=5)
+    assert M3D(M3DConfig()).couples(given.network)
+    assert not M3D(M3DConfig()).couples(task().network)
 
 
 def test_real_digits() -> None:

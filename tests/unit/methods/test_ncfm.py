@@ -21,6 +21,7 @@ from dance.networks import NetworkConfig
 from dance.objectives.characteristic import characteristic, characteristic_distance
 from unit.methods import literal
 from unit.methods.tasks import image_set, task
+from unit.methods.test_class_ranges import owned
 
 SHORT: dict[str, Any] = {"frequencies": 24, "real_batch": 5, "learning_rate": 0.02}
 
@@ -282,6 +283,22 @@ def test_processes_together_make_the_synthetic_of_one_at_a_constant_rate() -> No
         )
         parts.append(run(own, 3, **options)[0].pixels)
     torch.testing.assert_close(torch.cat(parts), whole.pixels, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+def test_the_state_is_finite_as_a_checkpoint_must_be(patience: int) -> None:
+    made = NCFM(NCFMConfig(**SHORT, patience=patience)).start(task(dtype=torch.float32))
+    for iteration in range(2):
+        assert all(bool(tensor.isfinite().all()) for tensor in made.state.tensors().values())
+        made.step(iteration)
+
+
+def test_a_process_without_classes_takes_part_with_nothing() -> None:
+    given = owned(task(2, 2, train=image_set((30, 40, 36))), range(3, 3))
+    for real in ("first", "random"):
+        state, losses = run(given, 2, **SHORT, patience=0, real=real)
+        assert state.pixels.shape == (0, 3, 8, 8)
+        assert all(loss == 0 for row in losses for loss in row.values())
 
 
 def test_refuses_what_cannot_be() -> None:

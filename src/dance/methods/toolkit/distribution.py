@@ -25,7 +25,14 @@ from dance.condensed.container import Space
 from dance.core.config import AtLeastOne, Count, Momentum, Positive, configuration
 from dance.core.device import send
 from dance.data.sampler import ClassSampler
-from dance.methods.base import Condensation, CondensationTask, PixelState, Tensors
+from dance.methods.base import (
+    Condensation,
+    CondensationTask,
+    Memory,
+    PixelState,
+    TaskShape,
+    Tensors,
+)
 from dance.methods.toolkit.classwise_sgd import ClassOptimiser, ClassSGD
 from dance.methods.toolkit.images import Augmentation, Augmenter, NetworkInput, Owners
 from dance.methods.toolkit.network import Embed, TaskNetwork
@@ -298,6 +305,19 @@ class ClasswiseConfig:
         """The optimiser of the stored images of a state, for the images per class of a task."""
         rate = self.learning_rate * task.ipc
         return pixel_sgd(task, state, rate, self.momentum, self.steps)
+
+
+def memory_of_matching(shape: TaskShape, synthetic: int, real_batch: int) -> Memory:
+    """The memory of a step of :class:`DistributionMatching` in training mode.
+
+    Args:
+        shape: sizes of the task; with batch norm, all classes go through one forward.
+        synthetic: images of a class.
+        real_batch: real images of a class; 0 for all.
+    """
+    if not shape.batch_norm:
+        return Memory(synthetic=synthetic, real=shape.forward_batch)
+    return Memory(synthetic=synthetic, real=sum(shape.real_batches(real_batch)), together=True)
 
 
 class DistributionMatching(Condensation[S]):

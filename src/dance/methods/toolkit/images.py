@@ -56,12 +56,13 @@ def stored_images(
             returns rows (n,) int64 of the training set, or fewer, which are then used again.
     """
     images, count = task.train.images, task.shape.decoded
-    index = []
+    cells = task.decoder.images(1)
+    index = [torch.empty(0, cells, dtype=torch.int64)]  # a process may have no class
     for label in task.classes:
         chosen = choose(label, count)
         # Cell k of stored image j has number k * ipc + j.
         cell = torch.arange(count) % len(chosen)
-        index.append(chosen[cell].view(task.decoder.images(1), task.ipc).T)
+        index.append(chosen[cell].view(cells, task.ipc).T)
     return task.decoder.encode_initial(images, torch.cat(index).to(images.device))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dance.core.device import send
 from dance.core.rng import keyed_generator
-from dance.methods.base import CondensationTask
+from dance.methods.base import CondensationTask, has_batch_norm
 from dance.networks import Network, State
 
 Embed = Callable[[torch.Tensor], torch.Tensor]
@@ -102,8 +102,3 @@ class TaskNetwork:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._task.device.type, torch.bfloat16, enabled=self._task.bfloat16)
-
-
-def has_batch_norm(network: Network) -> bool:
-    """Whether a network in training mode normalises the images of a batch together."""
-    return any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
