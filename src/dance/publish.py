@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dance.condensed import Location
+from dance.condensed import CondensedSet, Location
 from dance.condensed.card import PREVIEW, Publication, card, distinct
 from dance.condensed.formats import check_free, content_of, write_folder
 from dance.condensed.formats.parquet import write_parquet
 from dance.condensed.formats.whitening import FILE as WHITENING
 from dance.condensed.locations import RUN_FILE
+from dance.condensed.origin import data_of, is_public, reading
 from dance.core import hub
 from dance.core.errors import ConfigError, DataError, nearest
 from dance.core.libraries import need_library
@@ -37,13 +37,26 @@ LICENCES = tuple(_LICENCES.split())
 _LEFT_OUT = {"--output": 1, "--data-root": 1, "--source.root": 1, "--resume": 0}
 """Options of a command that name places of one machine, or that change nothing, and how many words
 follow each."""
+_PUBLIC = ("found_at", "page", "version")
+"""Entries of the provenance that hold no path of the user."""
+_PLACES = ("root", "indices")
+"""Settings of the data that are paths, whatever they look like."""
+_NO_PATH = re.compile(r"(hf|zoo|embedded|memory|https?):|[\d/., \[\]]+$")
+"""Locations that are none, and numbers, such as fractions of a training."""
+_BEGINS = re.compile(r"~|/|\.{1,2}([/\\]|$)|[A-Za-z]:[/\\]")
+_LOOKS = re.compile(r"[/\\]|\.[A-Za-z]\w{0,7}$")
+"""What a value without spaces has if it may be a path: a separator, or the suffix of a file."""
+_INSIDE = re.compile(
+    r"'([^']*[/\\][^']*)'|(?<![\w/\\.~'])((?:~?/|\.{1,2}/|[A-Za-z]:[/\\])[^\s'\",;]+)"
+)
+"""Paths in a sentence: quoted, or such that they cannot be words."""
 
 
-def licence_of(dataset: str, given: str | None) -> str:
+def licence_of(data: str, given: str | None) -> str:
     """The licence under which a set of these images may be published.
 
     Args:
-        dataset: name of the data set.
+        data: name or path of the data, as the settings of the set have it.
         given: identifier that the user chose (None: that of the data set).
 
     Raises:
@@ -56,10 +69,10 @@ def licence_of(dataset: str, given: str | None) -> str:
                 f"got {given!r}{nearest(given, LICENCES)}"
             )
         return given
-    known = KNOWN.find(dataset)
+    known = KNOWN.find(data)
     if known is None or not known.license:
         raise ConfigError(
-            f"the card must name the licence of {dataset or 'the images'}, which is not known: add "
+            f"the card must name the licence of {data or 'the images'}, which is not known: add "
             "--license ID, such as cc-by-4.0, mit, unknown, or other for terms of their own"
         )
     return known.license
@@ -83,12 +96,13 @@ def write(location: Location, repository: str, licence: str | None, place: Path)
     check_free(place, is_folder=True, kind="dance push")
     run = read_run(location)
     condensed = run.condensed
-    chosen = licence_of(str(condensed.provenance.get("dataset", "")), licence)
-    published = Publication(repository, chosen, run.scores, _command(run))
+    chosen = licence_of(data_of(condensed), licence)
+    words = _command(run)
+    published = Publication(repository, chosen, run.scores, shlex.join(words))
     if not run.scores:
         log("the set has no scores, so that its card has none: run dance evaluate before")
-    if private := re.findall(r'"([/~][^"]*)"', json.dumps(condensed.provenance)):
-        log(f"the settings of the set, which are published, hold paths: {', '.join(private)}")
+    if private := _paths(condensed, words):
+        log(f"the settings and the command, which are published, hold paths: {', '.join(private)}")
 
     def fill(folder: Path) -> None:
         content = content_of(condensed)
@@ -137,11 +151,14 @@ def upload(folder: Path, repository: str, *, private: bool, revision: str | None
     with hub.explained(f"push to {repository}", f"the data set {repository}", DataError):
         kind: dict[str, Any] = {"repo_id": repository, "repo_type": "dataset"}
         api.create_repo(**kind, private=private or None, exist_ok=True)
-        held = set(api.list_repo_files(**kind)) - {".gitattributes", "README.md"}
+        there = revision is not None and api.revision_exists(**kind, revision=revision)
+        listed = api.list_repo_files(**kind, revision=revision if there else None)
+        held = set(listed) - {".gitattributes", "README.md"}
         if held and RUN_FILE not in held:
+            where = f"{repository} at {revision}" if there else repository
             raise ConfigError(
                 f"a repository must be empty, or have a condensed set, to be pushed to: "
-                f"{repository} holds {sorted(held)[0]} and no {RUN_FILE}; name another one"
+                f"{where} holds {sorted(held)[0]} and no {RUN_FILE}; name another one"
             )
         if revision is not None:
             api.create_branch(**kind, branch=revision, exist_ok=True)
@@ -155,7 +172,7 @@ def upload(folder: Path, repository: str, *, private: bool, revision: str | None
     return f"hf:{repository}@{made.oid}"
 
 
-def _command(run: Run) -> str:
+def _command(run: Run) -> list[str]:
     """The command that made the run, without places of one machine; empty if it is not known."""
     given: Sequence[Any] = run.environment.get("command") or ()
     words = list(map(str, given))
@@ -166,6 +183,40 @@ def _command(run: Run) -> str:
             del words[: _LEFT_OUT[word]]
         elif not word.startswith(tuple(f"{option}=" for option in _LEFT_OUT)):
             kept.append(word)
-    if not kept:
-        return ""
-    return " ".join(["dance", *(shlex.quote(word) for word in kept[1:])])
+    return ["dance", *kept[1:]] if kept else []
+
+
+def _paths(condensed: CondensedSet, command: Sequence[str]) -> list[str]:
+    """What may be a path in the provenance of a set and in the words of a command, each once."""
+    held = [value for key, value in condensed.provenance.items() if key not in _PUBLIC]
+    held += [score.to_plain() for score in condensed.scores]
+    own = [] if is_public(condensed) else [data_of(condensed)]
+    own += [str(reading(condensed).get(name) or "") for name in _PLACES]
+    own = [place for place in own if not _NO_PATH.match(place)]
+    values = [word.partition("=")[2] if word.startswith("--") else word for word in command[1:]]
+    found = [*own, *(path for text in (*_texts(held), *values) for path in _paths_in(text))]
+    return [path for path in dict.fromkeys(found) if path and path not in condensed.classes]
+
+
+def _paths_in(text: str) -> list[str]:
+    """What may be a path in a value, a word or a sentence.
+
+    >>> _paths_in("../my photos"), _paths_in("rows.npy"), _paths_in("hf:owner/name")
+    (['../my photos'], ['rows.npy'], [])
+    >>> _paths_in("read from /data/x, 'a/b.png' left out and/or 'cat'")
+    ['/data/x', 'a/b.png']
+    """
+    if _NO_PATH.match(text):
+        return []
+    if _BEGINS.match(text) or (" " not in text and _LOOKS.search(text)):
+        return [text]
+    return [quoted or word for quoted, word in _INSIDE.findall(text)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)

@@ -117,6 +117,24 @@ def test_a_second_push_is_a_second_commit_and_a_branch_is_apart(hub: Hub) -> Non
     assert [dance.load(f"hf:{NAME}{end}").ipc for end in ("", "@one")] == [10, 1]
 
 
+def test_other_files_of_a_branch_are_not_overwritten(hub: Hub) -> None:
+    """The branch counts, if there is one; a new one has the files of main."""
+    done(*PUSH)
+    repository = hub.repositories[NAME]
+    repository.commit("photos", {"README.md": b"mine", "photos.zip": b""})
+    outcome = command(*PUSH, "--revision=photos")
+    assert outcome.code == 2
+    assert f"{NAME} at photos holds photos.zip and no condensed.safetensors" in outcome.err
+    assert set(repository.at("photos")[1]) == {"README.md", "photos.zip"}
+    set_of_main = dict(repository.at("main")[1])
+    repository.commit("main", {"photos.zip": b""})
+    repository.commit("one", set_of_main)
+    done(*PUSH, "--revision=one")
+    outcome = command(*PUSH, "--revision=new")
+    assert outcome.code == 2 and f"{NAME} holds photos.zip and no" in outcome.err
+    assert "new" not in repository.heads
+
+
 def test_other_data_sets_are_not_overwritten(hub: Hub) -> None:
     done(*PUSH)
     repository = hub.repositories[NAME]
@@ -252,7 +270,7 @@ class TestLicence:
 
     def test_it_is_refused_before_anything_is_written(self, tmp_path: Path) -> None:
         condensed = load_set("zoo:digits-ipc1")
-        condensed.provenance["dataset"] = "cifar10"
+        condensed.provenance["config"]["data"] = "cifar10"
         condensed.save(tmp_path / "set.safetensors")
         words = ("push", tmp_path / "set.safetensors", NAME, "--dry-run", "--output")
         outcome = command(*words, tmp_path / "folder")

@@ -24,7 +24,8 @@ from PIL import Image
 import dance
 from dance.condensed import CondensedSet
 from dance.condensed.imports import IMPORTS
-from dance.data import DataConfig, ImageSet, load
+from dance.data import DataConfig, ImageSet, Normalization, load
+from dance.data.known import KNOWN
 from dance.data.whitening import fit_cached
 from e2e.command import Outcome, command, done
 
@@ -354,6 +355,82 @@ def test_classes_by_name_in_any_order(real: Real, tmp_path: Path) -> None:
     assert torch.equal(condensed.pixels, expected)
 
 
+ELEVEN = tuple(f"class_{label}" for label in range(11))
+"""Names whose alphabetical order is not that of their numbers."""
+
+
+@pytest.fixture
+def eleven(real: Real, tmp_path: Path) -> Path:
+    """Class folders of these names, as data of one's own: the images of class k are of level k."""
+    for split, count in (("train", 3), ("test", 1)):
+        for label, name in enumerate(ELEVEN):
+            place = tmp_path / "data" / split / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                Image.new("L", (8, 8), 20 * label + number).save(place / f"{number}.png")
+    return tmp_path / "data"
+
+
+def levels_by_name(condensed: CondensedSet) -> dict[str, int]:
+    """By class, the level of its first image."""
+    images = condensed.to_uint8()
+    return {
+        name: int(images[condensed.rows(label)][0].max())
+        for label, name in enumerate(condensed.classes)
+    }
+
+
+@pytest.mark.parametrize("mapping", [True, False])
+def test_class_folders_come_back_by_their_names(
+    mapping: bool, eleven: Path, tmp_path: Path
+) -> None:
+    """From data to an export and back, and with folders whose names are numbers elsewhere."""
+    run = tmp_path / "run"
+    done("condense", eleven, "--method=random", "--ipc=1", *TINY, "--evaluation.baselines=",
+         "--output", run)  # fmt: skip
+    made = dance.load(run)
+    assert made.classes == tuple(sorted(ELEVEN)) != ELEVEN
+    wanted = {name: 20 * label for label, name in enumerate(ELEVEN)}
+    done("export", run, tmp_path / "out", "--to=folder")
+    if not mapping:
+        (tmp_path / "out" / "classes.json").unlink()
+    done("import", tmp_path / "out", "--data", eleven, "--output", tmp_path / "set")
+    condensed = dance.load(tmp_path / "set")
+    assert condensed.classes == made.classes
+    assert torch.equal(condensed.to_uint8(), made.to_uint8())
+    found = levels_by_name(condensed)
+    assert {name: level - level % 20 for name, level in found.items()} == wanted
+    assert not any("number" in note or "order" in note for note in condensed.notes)
+    done("export", run, tmp_path / "x.npz", "--to=npz")
+    done("import", tmp_path / "x.npz", "--data", eleven, "--output", tmp_path / "arrays")
+    assert dance.load(tmp_path / "arrays").normalization == made.normalization, "not in 32 bits"
+
+
+def test_numbers_that_may_be_names_or_positions_are_refused(eleven: Path, tmp_path: Path) -> None:
+    """2 may be class_2, or the class with label 2, which is class_10."""
+    for label in range(11):
+        place = tmp_path / "files" / f"new{label:03d}"
+        place.mkdir(parents=True)
+        Image.new("L", (8, 8), label).save(place / "0.png")
+    outcome = command("import", tmp_path / "files", "--data", eleven, "--output", tmp_path / "set")
+    assert outcome.code == 2 and "the classes must be those of data" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["{}", "{:05d}", "new{:03d}", "class_{}"])
+def test_class_folders_of_numbers_are_labels(name: str, tmp_path: Path) -> None:
+    """In any order of their names, where no class of the data is called so; with a note."""
+    for label in range(100):
+        place = tmp_path / "files" / name.format(label)
+        place.mkdir(parents=True)
+        Image.new("RGB", (32, 32), (2 * label,) * 3).save(place / "0.png")
+    outcome = command("import", tmp_path / "files", "--data=cifar100", "--output", tmp_path / "set")
+    assert outcome.code == 0, outcome.err
+    condensed = dance.load(tmp_path / "set")
+    assert list(levels_by_name(condensed).values()) == [2 * label for label in range(100)]
+    note = "the classes of the files are numbers, and are those of cifar100 in order"
+    assert note in condensed.notes
+
+
 def test_images_in_any_order_are_sorted(real: Real, tmp_path: Path) -> None:
     order = torch.randperm(len(real.labels), generator=torch.Generator().manual_seed(0))
     mixed = Real(real.train, real.images[order], real.labels[order])
@@ -370,7 +447,7 @@ def test_one_of_several_experiments(real: Real, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     sets = [[real.inputs + shift, real.labels] for shift in (0.0, 0.25, 0.5)]
     content = {"data": sets, "accs_all_exps": {"ConvNet": [np.float64(0.5)]}}
-    path = tmp_path / "files" / "res_DM_CIFAR10_ConvNet_2ipc.pt"
+    path = tmp_path / "files" / "res_DSA_CIFAR10_ConvNet_2ipc.pt"
     path.write_bytes(saved(content))
     for experiment, words in ((3, ()), (1, ("--experiment=1",)), (2, ("--experiment=2",))):
         outcome = bring_in(tmp_path / "files", tmp_path / str(experiment), *words)
@@ -378,9 +455,44 @@ def test_one_of_several_experiments(real: Real, tmp_path: Path) -> None:
         assert f"number {experiment} of 3 sets" in outcome.err
         condensed = dance.load(tmp_path / str(experiment))
         assert torch.equal(condensed.pixels, sets[experiment - 1][0])
-        assert condensed.provenance["label"] == "DM (imported)", "the file's name says the method"
+        assert condensed.provenance["label"] == "DSA (imported)", "the file's name says the method"
     outcome = bring_in(tmp_path / "files", tmp_path / "4", "--experiment=4")
     assert outcome.code == 2 and "one of the 3" in outcome.err
+
+
+def test_a_file_called_dms_may_be_idms(real: Real, tmp_path: Path) -> None:
+    """IDM's code calls its files as DM's does, and most of them are grids of 2 x 2 images."""
+    (tmp_path / "files").mkdir()
+    write_dc(real, tmp_path / "files")
+    name = "res_DM_CIFAR10_ConvNet_2ipc.pt"
+    (tmp_path / "files" / "set.pt").rename(tmp_path / "files" / name)
+    outcome = bring_in(tmp_path / "files", tmp_path / "none")
+    assert outcome.code == 2 and "any of dm, idm, which --format chooses): give --factor" in (
+        outcome.err
+    )
+    assumed = "the factor 2 is that of most sets of IDM, and is not in the files: import a set of "
+    for number, (words, label, factor) in enumerate((
+        (("--format=dm",), "DM", 1),
+        (("--format=idm",), "IDM", 2),
+        (("--format=idm", "--factor=1"), "IDM", 1),
+        (("--format=idm", "--factor=2"), "IDM", 2),
+        (("--factor=2",), "DM/IDM", 2),
+    )):  # fmt: skip
+        outcome = bring_in(tmp_path / "files", tmp_path / str(number), *words)
+        assert outcome.code == 0, outcome.err
+        condensed = dance.load(tmp_path / str(number))
+        assert condensed.provenance["label"] == f"{label} (imported)"
+        assert condensed.decoder.factor == factor
+        said = any(note.startswith(assumed) for note in condensed.notes)
+        assert said == (words == ("--format=idm",)) == (assumed in outcome.err)
+
+
+@pytest.mark.parametrize("name", ["idm", "ncfm"])
+def test_a_factor_that_only_the_format_settles_is_said(
+    name: str, real: Real, tmp_path: Path
+) -> None:
+    condensed = imported(CASES[name], real, tmp_path)
+    assert any("--factor 1" in note for note in condensed.notes)
 
 
 @pytest.mark.parametrize(
@@ -457,6 +569,93 @@ def test_a_whitened_set_comes_back_from_its_export(tmp_path: Path) -> None:
     back = dance.load(tmp_path / "set")
     torch.testing.assert_close(back.images(), white.images(), atol=1e-4, rtol=0)
     assert back.provenance["config"]["whitening"] == "zca"
+
+
+@pytest.fixture(scope="module")
+def whitened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Sets of the digits by the kind of their whitening."""
+    place = tmp_path_factory.mktemp("whitened")
+    for kind in ("zca", "zca_standardised"):
+        dance.condense(
+            "digits", method="datadam", ipc=1, output=place / kind, networks="mlp", epochs=1,
+            repeats=1, baselines=(), whitening=kind, options={"iterations": 2},
+            network={"width": 16},
+        )  # fmt: skip
+    return {path.name: path for path in place.iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_whitened_images_of_a_folder_come_back_whitened(
+    kind: str, whitened: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done("export", whitened["zca"], out, "--to", kind)
+    source = dance.load(whitened["zca"]).normalization
+    assert source.whitening is not None
+    shards = list(out.rglob("*.parquet"))
+    for number, place in enumerate((out, *shards, *(shard.parent for shard in shards))):
+        done("import", place, "--data=digits", "--output", tmp_path / str(number))
+        back = dance.load(tmp_path / str(number))
+        assert back.normalization.whitening is not None
+        assert torch.equal(back.normalization.whitening.pack(), source.whitening.pack())
+        assert (back.normalization.mean, back.normalization.std) == (source.mean, source.std)
+        assert back.provenance["config"]["whitening"] == source.whitening.name
+    words = ("import", out, "--data=digits", "--output", tmp_path / "set")
+    outcome = command(*words, "--whitening=none")
+    assert outcome.code == 2 and "--whitening must be left out, or be zca, since" in outcome.err
+    np.savez(out / "whitening.npz", other=np.zeros(3))
+    outcome = command(*words)
+    assert outcome.code == 2 and "must hold whitening_mean and whitening_matrix" in outcome.err
+    (out / "whitening.npz").unlink()
+    done(*words)
+    assert dance.load(tmp_path / "set").normalization.whitening is None
+
+
+def test_both_kinds_of_whitening_come_back_from_mtts_files(
+    whitened: dict[str, Path], tmp_path: Path
+) -> None:
+    """zca unless another kind is given; the images before whitening, beside them, must agree."""
+    for kind, other in (("zca", "zca_standardised"), ("zca_standardised", "zca")):
+        out = tmp_path / kind
+        done("export", whitened[kind], out, "--to=mtt")
+        words = ("import", out, "--data=digits", "--output", tmp_path / f"{kind}-set")
+        wrong = [f"--whitening={other}"] if kind == "zca" else []
+        outcome = command(*words, *wrong)
+        assert outcome.code == 2 and "--whitening zca or zca_standardised" in outcome.err
+        done(*words, *([] if kind == "zca" else [f"--whitening={kind}"]))
+        made, back = dance.load(whitened[kind]), dance.load(tmp_path / f"{kind}-set")
+        assert back.provenance["config"]["whitening"] == kind
+        torch.testing.assert_close(back.images(), made.images(), atol=1e-4, rtol=0)
+    outcome = command(*words[:-1], tmp_path / "none", "--whitening=none")
+    assert outcome.code == 2 and "or be zca or zca_standardised, since" in outcome.err
+
+
+@pytest.mark.parametrize("kind", ["npz", "pt"])
+@pytest.mark.parametrize("own", [False, True])
+def test_published_statistics_come_back_exactly(kind: str, own: bool, tmp_path: Path) -> None:
+    """Arrays hold them with 32 bits; DD-Ranking's format, for one, needs the exact ones."""
+    known = KNOWN.get("cifar100")
+    pair = known.own_constants if own else known.constants
+    assert pair is not None
+    condensed = CondensedSet(
+        torch.rand(100, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+        torch.arange(100),
+        known.classes,
+        Normalization(*pair),
+    )
+    condensed.save(tmp_path / "set.safetensors")
+    done("export", tmp_path / "set.safetensors", tmp_path / f"x.{kind}", "--to", kind)
+    words = ("--data=cifar100", "--output", tmp_path / "set")
+    if own:
+        outcome = command("import", tmp_path / f"x.{kind}", *words, "--statistics=shared")
+        assert outcome.code == 2 and "--statistics must be left out, or be own" in outcome.err
+    done("import", tmp_path / f"x.{kind}", *words)
+    back = dance.load(tmp_path / "set")
+    assert back.normalization == condensed.normalization
+    statistics = back.provenance["config"]["source"]["statistics"]
+    assert statistics == ("own" if own else "shared")
+    outcome = command("export", tmp_path / "set", tmp_path / "dd", "--to=ddranking")
+    assert outcome.code == (2 if own else 0), outcome.err
 
 
 def test_classes_that_are_numbers_and_names_are_not_guessed(real: Real, tmp_path: Path) -> None:

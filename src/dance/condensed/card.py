@@ -11,12 +11,13 @@ from typing import Any
 import torch
 import yaml
 
+from dance.condensed.container import CondensedSet
 from dance.condensed.formats import Content
 from dance.condensed.formats.whitening import FILE as WHITENING
 from dance.condensed.locations import RUN_FILE
+from dance.condensed.origin import data_of, is_public, known_data, reading
 from dance.condensed.score import Score
 from dance.core.format import markdown_rows, plural, span
-from dance.data.known import KNOWN
 from dance.data.normalization import Normalization
 
 PARQUET = "data/train-00000-of-00001.parquet"
@@ -130,7 +131,7 @@ def card(content: Content, names: Sequence[str], published: Publication | None =
         *markdown_rows((">label", "name"), _label_rows(names)),
         "",
         *_scores(published.scores if published else source.scores),
-        *_commands(published),
+        *_commands(source, published),
         "## Origin",
         "",
         *(f"* {key.replace('_', ' ')}: {_plain(origin[key])}" for key in _ORIGIN if key in origin),
@@ -155,13 +156,13 @@ def _front_matter(
     if content.soft is not None:
         features.append({"name": "soft_label", "list": "float32"})
     size = next(size for most, size in _SIZES.items() if count < most)
-    dataset, config = origin.get("dataset", ""), origin.get("config", {})
-    method = str(config.get("method") or origin.get("method", ""))
+    method = str(origin.get("config", {}).get("method") or origin.get("method", ""))
     tags = ["dataset-condensation", "dataset-distillation", "synthetic"]
     tags += [method] if re.fullmatch(r"[a-z][a-z0-9_]*", method) else []
-    known = KNOWN.find(dataset)
-    location = known.location if known else ""
-    source = location.removeprefix("hf:").partition(":")[0] if "hf:" in location else ""
+    known = known_data(content.source)
+    location = known.location if known else data_of(content.source)
+    scheme, _, place = location.partition(":")
+    source = place.partition(":")[0] if scheme == "hf" else ""
     plain = {
         "pretty_name": title,
         **({"license": published.licence} if published else {}),
@@ -312,27 +313,48 @@ def _plain_torch(content: Content, repository: str) -> list[str]:
     return [*lines, f'labels = torch.tensor(table["{labels}"].to_pylist())']
 
 
-def _commands(published: Publication | None) -> list[str]:
-    """The commands that made the set, and that score, check and repeat it."""
+def _commands(source: CondensedSet, published: Publication | None) -> list[str]:
+    """The command that made the set, and those with which others score, check and repeat it."""
     if published is None:
         return []
-    where = f"hf:{published.repository}"
+    where, public = f"hf:{published.repository}", is_public(source)
+    settings = source.origin == "made" and bool(source.provenance.get("config"))
+    uses, lines, notes = ["score it"], [f"dance evaluate {where}"], []
+    if not public:
+        lines[0] += " --data DATA"
+        notes = [
+            "`DATA` stands for images of the same classes, since those that were condensed are not "
+            "published."
+        ]
+    if public and any(score.asked is not None for score in source.scores):
+        uses.append("check its score")
+        lines.append(f"dance verify {where}")
+    if public and settings and not reading(source).get("indices"):
+        uses.append("make it again")
+        lines.append(f"dance show {where} > settings.yaml")
+        lines.append("dance condense --config settings.yaml")
+        if reading(source).get("root"):
+            lines[-1] += " --data-root DIR"
+            notes = ["`DIR` stands for the folder that contains the data set."]
+    held = ["pixels", *["settings"] * settings, *["scores"] * bool(source.scores)]
     made = ["It was made by:", "", "```bash", published.command, "```", ""]
     return [
         "## Commands",
         "",
         *(made if published.command else []),
-        f"`{RUN_FILE}` holds pixels, settings and scores. To score it again, to check its score, "
-        "and to make it again:",
+        f"`{RUN_FILE}` holds {_listed(held)}. To {_listed(uses)}:",
         "",
         "```bash",
-        f"dance evaluate {where}",
-        f"dance verify {where}",
-        f"dance show {where} > settings.yaml",
-        "dance condense --config settings.yaml",
+        *lines,
         "```",
         "",
+        *(line for note in notes for line in (note, "")),
     ]
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence with commas between them, and ``and`` before the last one."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def _label_rows(names: Sequence[str]) -> list[tuple[str, str]]:

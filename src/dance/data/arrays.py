@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dance.core.errors import DataError
 from dance.data.labels import Raw, as_numbers
 from dance.data.sources import Labels, Pixels, Record, Source
-from dance.data.splits import choose_test
+from dance.data.splits import choose_test, unlabelled, without_labels
 
 Array = npt.NDArray[Any]
 _ROUNDING = 1e-5
@@ -138,20 +138,41 @@ def axis_notes(name: str, images: Array) -> tuple[str, ...]:
     return (f"{name} has shape {shape}: the {axis} axis is taken for channels, {why}",)
 
 
-def val_or_test(
-    parts: Mapping[str, tuple[str, ...]],
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+def used_arrays(
+    where: str,
+    parts: Mapping[str, tuple[str, str]],
+    read: Callable[[str], Array],
+    asked: str | None,
+) -> tuple[dict[str, tuple[str, str]], tuple[str, ...]]:
     """The arrays of the train split and of the one for testing, and what is to be said about them.
 
     Args:
-        parts: names of the arrays by split: ``"train"``, and if present ``"test"`` and ``"val"``.
+        where: names the set in messages.
+        parts: names of the arrays of images and labels by split: ``"train"``, and if present
+            ``"test"`` and ``"val"``.
+        read: gives an array by its name.
+        asked: the test split that the user chose.
 
-    >>> val_or_test({"train": ("x", "y"), "val": ("u", "v")})[0]
+    Raises:
+        DataError: the split that is asked for is not there, or has no labels.
+
+    >>> pairs = {"train": ("x", "y"), "test": ("s", "t"), "val": ("u", "v")}
+    >>> used_arrays("pets", pairs, {"t": np.array([-1]), "v": np.array([0])}.__getitem__, None)[0]
     {'train': ('x', 'y'), 'test': ('u', 'v')}
     """
-    kinds = {split: split for split in parts if split != "train"}
-    test, said = choose_test("arrays", kinds, None)
-    return {"train": parts["train"]} | ({} if test is None else {"test": parts[test]}), said
+    others = {split: read(pair[1]) for split, pair in parts.items() if split != "train"}
+    bare = [split for split, labels in others.items() if _lacks_labels(labels)]
+    kinds = {split: split for split in others if split not in bare}
+    test, said = choose_test(where, kinds, asked)
+    used = {"train": parts["train"]} | ({} if test is None else {"test": parts[test]})
+    return used, (*said, *map(without_labels, bare))
+
+
+def _lacks_labels(labels: Array) -> bool:
+    """Whether an array has an entry for each image of a split, none of which is a label."""
+    if not labels.size or labels.dtype.kind not in "iU":
+        return False
+    return unlabelled(labels.ravel().tolist() if labels.dtype.kind == "U" else labels)
 
 
 def _are_last(shape: Sequence[int]) -> bool:

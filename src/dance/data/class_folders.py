@@ -10,12 +10,14 @@ from pathlib import Path
 from dance.core.errors import DataError
 from dance.data.checks import check_same_classes, list_some
 from dance.data.scan import folders, holds_image, images_in, unreadable
-from dance.data.splits import choose_test, split_in, split_of_folder
+from dance.data.splits import choose_test, split_in, split_of_folder, without_labels
 
 MAPPING = "classes.json"
 """File that maps class folders to class names, in label order, as the folder export writes it."""
-_TABLE = "val_annotations.txt"
+TABLE = "val_annotations.txt"
 """TinyImageNet's table of the labels of its val/ folder, which has no class folders."""
+TABLED = "images"
+"""The folder beside it, with all images."""
 _HEAPS = ("images", "image", "imgs", "img", "data", "all", "unknown", "unlabeled", "unlabelled")
 """Names of folders that hold the images of a split without labels."""
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -34,12 +36,14 @@ class ClassFolders:
         folders: K names of class folders, index = label.
         classes: K class names, index = label.
         notes: what is left out or reinterpreted.
+        tabled: whether the test split is TinyImageNet's, whose labels :func:`read_table` reads.
     """
 
     parts: Mapping[str, Path]
     folders: tuple[str, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    tabled: bool = False
 
 
 def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
@@ -79,8 +83,14 @@ def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
                 f"{parts['train'] / name} can be read in two ways: as a split, with the classes "
                 f"{list_some(inner)}, or as a class; rename it, or move it away"
             )
-    if "test" in parts and not has_table(parts["test"]):
-        check_same_classes(root.name, names, folders(parts["test"]))
+    tabled = "test" in parts and _is_tabled(parts["test"], names)
+    if "test" in parts and not tabled:
+        inside = folders(parts["test"])
+        if (parts["test"] / TABLE).is_file() and TABLED in set(inside) - set(names):
+            inside.remove(TABLED)
+            if holds_image(parts["test"] / TABLED):
+                notes.append(f"{TABLED!r} beside the class folders of the test split is not used")
+        check_same_classes(root.name, names, inside)
     for part in dict.fromkeys((base, *parts.values())):
         loose = sum(1 for _ in images_in(part))
         if loose:
@@ -92,12 +102,16 @@ def arrange(root: Path, test_split: str | None = None) -> ClassFolders:
     if archives:
         notes.append(f"archives beside the folders are not unpacked: {list_some(archives)}")
     classes, ignored = _named(names, [base, parts["train"]])
-    return ClassFolders(parts, *classes, (*notes, *ignored))
+    return ClassFolders(parts, *classes, (*notes, *ignored), tabled)
 
 
-def has_table(part: Path) -> bool:
-    """Whether a split is TinyImageNet's ``val/``, with a table of labels and no class folders."""
-    return (part / _TABLE).is_file()
+def _is_tabled(part: Path, classes: Sequence[str]) -> bool:
+    """Whether a split is TinyImageNet's ``val/``: images, a table of labels, no class folders.
+
+    Programs that sort the images into class folders may leave the table behind.
+    """
+    has_images = (part / TABLED).is_dir() and not set(folders(part)) & (set(classes) - {TABLED})
+    return has_images and (part / TABLE).is_file()
 
 
 def read_table(part: Path, labels: Mapping[str, int]) -> list[tuple[int, Path]]:
@@ -110,7 +124,7 @@ def read_table(part: Path, labels: Mapping[str, int]) -> list[tuple[int, Path]]:
     Raises:
         DataError: a line of the table is no such row, or names an unknown class or a file twice.
     """
-    table = part / _TABLE
+    table = part / TABLE
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -131,7 +145,7 @@ def read_table(part: Path, labels: Mapping[str, int]) -> list[tuple[int, Path]]:
                 f"{why}: {line[:80]!r}; fetch the file again"
             )
         found[file] = labels[label]
-    return sorted((label, part / "images" / file) for file, label in found.items())
+    return sorted((label, part / TABLED / file) for file, label in found.items())
 
 
 def refuse_sets_in_classes(folder: Path, inside: Collection[str], classes: Collection[str]) -> None:
@@ -191,7 +205,7 @@ def _find_parts(
     parts, notes = {"train": _inner(base / train[0])}, []
     for name in [name for name in candidates if not _has_labels(_inner(base / name), inner)]:
         del candidates[name]
-        notes.append(f"the images in {name!r} have no labels and are not used")
+        notes.append(without_labels(name))
     chosen, said = choose_test(str(root), candidates, test_split)
     if chosen is not None:
         parts["test"] = _inner(base / chosen)
@@ -223,7 +237,7 @@ def _inner(folder: Path) -> Path:
 def _has_labels(part: Path, classes: Sequence[str]) -> bool:
     """Whether a split has class folders, and not just images or one folder with all of them."""
     inside = folders(part)
-    if has_table(part) or len(inside) > 1 or set(inside) & set(classes):
+    if _is_tabled(part, classes) or len(inside) > 1 or set(inside) & set(classes):
         return True
     if not inside:
         return next(images_in(part), None) is None

@@ -71,7 +71,7 @@ def load(
         located = find(source, config).only(config.classes)
         entry, held_out, said = _decoded(located, config, ipc)
     fraction = config.test_fraction if held_out else None
-    notes = [*_notes(located, (*located.source.notes, *said), entry, fraction)]
+    notes = [*dict.fromkeys(_notes(located, (*located.source.notes, *said), entry, fraction))]
     images, labels = entry.tensor(f"{split}_images"), entry.tensor(f"{split}_labels")
     mean, std = _mean_and_std(located, entry, config.statistics)
     identity = [entry.meta["content"], list(images.shape[1:]), located.classes]
@@ -252,10 +252,12 @@ def _mean_and_std(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std per channel, of pixels in [0, 1], that standardise the images.
 
-    They are the published constants of a known set if these fit the number of channels, and those
-    of the train images otherwise.
+    They are the published constants of a known set, or those that the images come with, if these
+    fit the number of channels, and those of the train images otherwise.
     """
-    constants = None if located.known is None else located.known.constants_for(statistics)
+    constants = located.source.constants
+    if located.known is not None:
+        constants = located.known.constants_for(statistics)
     if constants is not None and len(constants[0]) == entry.meta["channels"]:
         return constants
     return _computed(entry)

@@ -118,7 +118,7 @@ def used_splits(
     """Choose the splits that serve for training and testing.
 
     Other splits than the train split are not used if they are empty, or if no image in them has a
-    label, which sources write as negative numbers.
+    label.
 
     Args:
         where: names the set in messages.
@@ -142,13 +142,29 @@ def used_splits(
             continue
         if not len(found):
             notes.append(f"the split {name!r} is empty and is not used")
-        elif not isinstance(found, list) and not (found >= 0).any():
-            notes.append(f"the images in {name!r} have no labels and are not used")
+        elif unlabelled(found):
+            notes.append(without_labels(name))
         else:
             kinds[name] = kind_of_split(name) or ""
     test, said = choose_test(where, kinds, asked)
     used = {"train": "train"} | ({"test": test} if test is not None else {})
     return used, (*said, *notes)
+
+
+def unlabelled(found: Raw) -> bool:
+    """Whether none of the labels of a split is one: all are negative, or text that is empty or -1.
+
+    >>> unlabelled(["", "-1"]), unlabelled(["", "cat"])
+    (True, False)
+    """
+    if isinstance(found, list):
+        return all(text.strip() in ("", "-1") for text in found)
+    return not (found >= 0).any()
+
+
+def without_labels(split: str) -> str:
+    """What is to be said about a split whose images have no labels."""
+    return f"the images in {split!r} have no labels and are not used"
 
 
 def merged_note(names: Sequence[str], split: str | None = None) -> tuple[str, ...]:

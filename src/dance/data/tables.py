@@ -62,6 +62,13 @@ def columns(
     return found[0], labels[0]
 
 
+def has_labels(names: Sequence[str], label_column: str | None) -> bool:
+    """Whether a table with these columns has one that :func:`columns` may take for labels."""
+    if label_column is not None:
+        return label_column in names
+    return any(name.lower() in LABEL_COLUMNS for name in names)
+
+
 def unread_splits(names: Sequence[str]) -> tuple[str, ...]:
     """What is to be said about columns of a table whose splits are files: one may divide them."""
     return tuple(
@@ -76,13 +83,22 @@ def _both(names: Sequence[str]) -> str:
     return "columns " + " and ".join(map(repr, names))
 
 
-def labels(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.int64] | list[str]:
+def labels(
+    column: pa.ChunkedArray, where: str, *, required: bool = True
+) -> npt.NDArray[np.int64] | list[str]:
     """The labels in a column: (n,) int64, or text that is to be numbered.
+
+    Args:
+        column: of the table.
+        where: names it in messages.
+        required: whether images must have labels; if not, a column of empty cells is read as -1.
 
     Raises:
         DataError: the column holds something else than whole numbers or text, or has empty cells.
     """
     kind = column.type
+    if not required and column.null_count == len(column):
+        return no_labels(len(column))
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
@@ -102,6 +118,11 @@ def labels(column: pa.ChunkedArray, where: str) -> npt.NDArray[np.int64] | list[
     if text:
         return [str(value) for value in column.to_pylist()]
     return as_numbers(np.asarray(column.to_numpy()), where)
+
+
+def no_labels(count: int) -> npt.NDArray[np.int64]:
+    """Labels (count,) int64 of images that have none, as sources write them: -1."""
+    return np.full(count, -1, dtype=np.int64)
 
 
 def encoded(column: pa.ChunkedArray, where: str) -> Iterator[bytes]:

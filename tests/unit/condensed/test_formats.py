@@ -7,6 +7,7 @@ import html
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dance.condensed import CondensedSet
+from dance.condensed.container import Space
+from dance.condensed.decoders import of_factor
 from dance.condensed.decoders.grid import Grid
-from dance.condensed.formats import FORMATS, export
+from dance.condensed.decoders.identity import IDENTITY
+from dance.condensed.formats import FORMATS, export, rounded
 from dance.condensed.formats.folder import folder_names
+from dance.condensed.imports import IMPORTS, Found
 from dance.core.errors import ArtifactError, ConfigError
 from dance.data import DataConfig, load
 from dance.data.normalization import Normalization
@@ -325,6 +330,50 @@ def test_what_eight_bits_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "at most 0.5000" in message
     assert "2.00% of them lay outside [0, 1]" in message
     assert export(condensed, "npz", tmp_path / "out.npz").rounding is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "space", "factor", "stored_images", "said"),
+    [
+        ("npz", "unit", 1, False, "float32, exactly as stored"),
+        ("npz", "unit", 2, True, "float32, exactly as stored"),
+        ("npz", "unit", 2, False, "pixels of images, decoded from stored images of factor 2"),
+        ("npz", "normalized", 1, False, "pixels of images, rounded when they were brought there"),
+        ("npz", "normalized", 2, False, "of factor 2, rounded when they were brought there"),
+        ("dc", "normalized", 1, False, "float32, exactly as stored"),
+        ("dc", "normalized", 2, True, "float32, exactly as stored"),
+        ("dc", "normalized", 2, False, "float32, as networks see them"),
+        ("dc", "unit", 1, False, "float32, as networks see them"),
+        ("idc", "unit", 2, False, "float32, exactly as stored"),
+    ],
+)
+def test_what_is_said_about_floats(
+    kind: str,
+    space: Space,
+    factor: int,
+    stored_images: bool,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    condensed = replace(make(), space=space, decoder=of_factor(factor))
+    export(condensed, kind, tmp_path / "out", stored_images=stored_images)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "exported" in line]
+    assert said in line
+    assert ("exactly as stored" in line) == (said == "float32, exactly as stored")
+
+
+def test_what_eight_bits_contain_is_what_is_read(tmp_path: Path) -> None:
+    """A set that is scored in place of an export has what the export has, and no more."""
+    condensed = replace(make(), decoder=IDENTITY, learning_rate=0.01)
+    condensed = replace(condensed, soft_labels=torch.eye(2)[condensed.labels])
+    for kind in ("parquet", "folder"):
+        export(condensed, kind, tmp_path / kind)
+        place = tmp_path / kind
+        foreign = IMPORTS.get(kind).read(Found((place,)))
+        again = rounded(condensed, kind)
+        assert foreign.learning_rate == again.learning_rate is None
+        assert (foreign.soft is None) == (again.soft_labels is None) == (kind == "folder")
 
 
 @pytest.mark.parametrize("kind", DESTINATIONS)

@@ -86,7 +86,9 @@ def test_ddranking_refuses_what_it_would_not_score_as_we_do(tmp_path: Path) -> N
     small = replace(made(), pixels=made().pixels[:, :, ::8, ::8])
     whitened = Normalization(*(KNOWN.get("cifar10").constants or ((), ())), white)
     assert white.name == ZCA_STANDARDISED
+    names = tuple(f"pet {label}" for label in range(10))
     for refused, why in (
+        (replace(made(), classes=names), "got a set of other images, with 'pet 0'"),
         (grey, "grey"),
         (made("svhn"), "a set of svhn"),
         (made("imagefruit", 128), "imagefruit_mtt"),

@@ -149,8 +149,10 @@ class TestExports:
             (
                 "folder",
                 False,
-                "holds images and classes only: the soft labels and the learned learning rate",
+                "has no place for the soft labels and the learned learning rate",
             ),
+            ("parquet", False, "left out, since this format has no place for the learned learning"),
+            ("dc", True, "has no place for the learned learning rate"),
             ("npz", True, "of the decoded images and not of stored images: the soft labels"),
         ],
     )

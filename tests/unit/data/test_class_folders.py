@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -325,6 +326,28 @@ def test_images_that_are_not_in_the_table_are_counted(tiny, pixels):
         "1 image of the test split are not in its table of labels, and are left out: "
         "'val/images/other.png'"
     )
+
+
+@pytest.mark.parametrize("rest", ["nothing", "an empty folder", "the images"])
+@pytest.mark.parametrize("words", [False, True])
+def test_images_sorted_into_class_folders_beside_their_table(rest, words, tiny, pixels):
+    """As the usual scripts leave val/: the table does not count any more."""
+    if words:
+        (tiny / "words.txt").write_text("n01\tfish\nn02\tdog\n")
+    before = load(str(tiny), "test")
+    for name, file in (("n02", "000.png"), ("n01", "001.png")):
+        (tiny / "val" / name).mkdir()
+        shutil.copy(tiny / "val" / "images" / file, tiny / "val" / name)
+    if rest != "the images":
+        shutil.rmtree(tiny / "val" / "images")
+    if rest == "an empty folder":
+        (tiny / "val" / "images").mkdir()
+    after = load(str(tiny), "test")
+    assert after.classes == before.classes == (("fish", "dog") if words else ("n01", "n02"))
+    assert torch.equal(after.images, before.images)
+    assert after.fingerprint == before.fingerprint
+    note = "'images' beside the class folders of the test split is not used"
+    assert (note in after.notes) == (rest == "the images")
 
 
 def test_sources_without_a_choice_of_splits_say_so(tmp_path, pixels):

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from dance.core.errors import DataError
-from dance.data import ImageSet, Normalization
+from dance.data import ImageSet, Normalization, load
+from dance.data.sources.memory import register
+from dance.data.whitening import fit
 
 LABELS = [2, 0, 2, 1, 0, 2]
 
@@ -121,3 +123,47 @@ def _resident(path):
         elif inside and line.startswith("Rss:"):
             found += int(line.split()[1]) * 1024
     return found
+
+
+# As images in memory
+
+
+def both_splits(path, pixels, **changes):
+    """Both splits of a set of arrays, with these changes."""
+    arrays = {"images": pixels(6), "labels": [0, 1, 2] * 2}
+    np.savez(path, **arrays, test_images=pixels(3, seed=1), test_labels=[0, 1, 2])
+    return [dataclasses.replace(load(str(path), split), **changes) for split in ("train", "test")]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_it_says_is_kept_in_memory(given, tmp_path, pixels):
+    """Its mean and std, which may be published ones, and its notes, whoever registers it first."""
+    pair = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    changes = {"normalization": Normalization(*pair), "notes": ("a note", "another note")}
+    plain = both_splits(tmp_path / "plain.npz", pixels)
+    said = both_splits(tmp_path / "said.npz", pixels, **changes)
+    parts = [images if given else images[:1] for images in (plain, said)]
+    before, after = (load(register(*images), "train") for images in parts)
+    assert before.normalization == plain[0].normalization
+    assert after.normalization == Normalization(*pair)
+    assert after.notes[:2] == ("a note", "another note")
+    assert after.name != before.name and after.fingerprint != before.fingerprint
+    if given:
+        assert before.notes == () and after.notes == ("a note", "another note")
+        assert before.fingerprint == plain[0].fingerprint
+
+
+def test_two_ways_to_standardise_are_said(tmp_path, pixels):
+    train, test = both_splits(tmp_path / "set.npz", pixels)
+    other = dataclasses.replace(test, normalization=Normalization((0.1,) * 3, (0.2,) * 3))
+    assert load(register(train, other), "test").normalization == train.normalization
+    said = "the test images are standardised with mean and std of the training images"
+    assert said in load(register(train, other), "test").notes
+    assert load(register(train, test), "test").notes == ()
+
+
+def test_a_whitened_one_is_refused_in_memory(tmp_path, pixels):
+    train, _ = both_splits(tmp_path / "set.npz", pixels)
+    white = dataclasses.replace(train.normalization, whitening=fit(train.images))
+    with pytest.raises(DataError, match="must be standardised by mean and std"):
+        register(dataclasses.replace(train, normalization=white))

@@ -134,10 +134,52 @@ def test_subsets_are_cut_out_of_imagenet_by_id(name, tmp_path, class_folder, pix
     assert load(name, "train", DataConfig(root=str(tmp_path))).fingerprint == train.fingerprint
 
 
-def test_subsets_are_cut_out_of_all_thousand_classes_by_position():
-    synonyms = [f"thing {position}, other name" for position in range(1000)]
-    assert KNOWN.get("imagewoof").match(synonyms) == KNOWN.get("imagewoof").imagenet
-    assert KNOWN.get("cifar10").match(synonyms) is None
+@pytest.mark.parametrize("width", [0, 5])
+def test_subsets_are_cut_out_of_a_thousand_classes_by_number_in_any_order(width):
+    woof = KNOWN.get("imagewoof")
+    names = [f"{position:0{width}}" for position in range(1000)]
+    assert woof.match(names) == woof.imagenet
+    folders = sorted(map(str, range(1000)))  # 0, 1, 10, 100, …
+    found = woof.match(folders)
+    assert [int(folders[label]) for label in found] == list(woof.imagenet)
+    assert KNOWN.get("cifar10").match(names) is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"thing {position}, other name" for position in range(1000)],
+        [str(position + 1) for position in range(1000)],
+        [str(position % 999) for position in range(1000)],
+    ],
+)
+def test_a_thousand_other_names_are_not_taken_for_positions(names):
+    assert KNOWN.get("imagewoof").match(names) is None
+
+
+def test_a_thousand_classes_of_other_names_are_said(tmp_path, parquet, pixels):
+    names = [f"thing {position}" for position in range(1000)]
+    for split in ("train", "test"):
+        parquet(tmp_path / "imagewoof" / f"{split}.parquet", pixels(1000, 1), range(1000), names)
+    located = find("imagewoof", DataConfig(root=str(tmp_path)))
+    assert "the classes of this copy of imagewoof are not the 10 published" in located.notes[0]
+
+
+def test_a_thousand_classes_are_found_by_their_first_names():
+    woof = KNOWN.get("imagewoof")
+    names = [f"thing {position}" for position in range(1000)]
+    for position, name in zip(woof.imagenet, woof.classes, strict=True):
+        names[position] = f"{name}, another name"
+    assert woof.match(names) == woof.imagenet
+
+
+def test_class_folders_called_by_numbers_are_in_the_order_of_these(tmp_path, class_folder):
+    content = {str(label): np.full((2, 32, 32, 3), 2 * label, np.uint8) for label in range(100)}
+    class_folder(tmp_path / "cifar100" / "train", content)
+    class_folder(tmp_path / "cifar100" / "test", content)
+    train = load("cifar100", "train", DataConfig(root=str(tmp_path)))
+    assert train.classes == KNOWN.get("cifar100").classes
+    assert torch.equal(train.images[:, 0, 0, 0].long(), 2 * train.labels)
 
 
 def test_a_copy_with_other_classes_is_used_and_said(tmp_path, class_folder, pixels):

@@ -371,6 +371,64 @@ def test_a_validation_split_of_arrays_is_the_test_split_if_there_is_no_other(
     assert "not used" in found.notes[1]
 
 
+def stored(suffix, tmp_path, arrays):
+    """Arrays as one file, or as files of a folder; gives the location."""
+    if suffix == "npz":
+        np.savez(tmp_path / "set.npz", **arrays)
+        return str(tmp_path / "set.npz")
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+@pytest.mark.parametrize("labels", [[-1, -1], [[-1], [-1]], ["", "-1"]])
+def test_a_split_of_arrays_without_labels_is_not_used(labels, suffix, tmp_path, pixels):
+    text = isinstance(labels[0], str)
+    names = ["a", "b"] if text else [0, 1]
+    arrays = {"images": pixels(4), "labels": names * 2}
+    arrays |= {"test_images": pixels(2, seed=2), "test_labels": labels}
+    location = stored(suffix, tmp_path, arrays)
+    note = "the images in 'test' have no labels and are not used"
+    found = load(location, "test")
+    assert note in found.notes and len(found) == 2, "a part of the training images is held out"
+    location = stored(
+        suffix, tmp_path, arrays | {"val_images": pixels(2, seed=1), "val_labels": names}
+    )
+    found = load(location, "test")
+    assert (found.images.permute(0, 2, 3, 1).numpy() == pixels(2, seed=1)).all()
+    assert note in found.notes
+    with pytest.raises(DataError, match=r"must name one split with labels of .*got 'test'"):
+        load(location, "test", DataConfig(test_split="test"))
+
+
+def test_some_images_without_labels_are_refused(tmp_path, pixels):
+    arrays = {"images": pixels(4), "labels": [0, 1, 0, 1]}
+    arrays |= {"test_images": pixels(2), "test_labels": [-1, 0]}
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(DataError, match="must be 0 or more: got -1"):
+        load(str(tmp_path / "set.npz"), "test")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_the_test_split_of_arrays_is_chosen(suffix, tmp_path, pixels):
+    """As of every file of MedMNIST, which has three splits."""
+    arrays = {}
+    for seed, split in enumerate(("train", "val", "test")):
+        arrays |= {f"{split}_images": pixels(4, seed=seed), f"{split}_labels": [[0], [1]] * 2}
+    location = stored(suffix, tmp_path, arrays)
+    assert load(location, "test").notes == ("the split 'val' is not used",)
+    for name in ("val", "validation"):
+        found = load(location, "test", DataConfig(test_split=name))
+        assert (found.images.permute(0, 2, 3, 1).numpy() == pixels(4, seed=1)).all()
+        assert found.notes == (
+            "the split 'val' is the test split, as --test-split asks",
+            "the split 'test' is not used",
+        )
+    with pytest.raises(DataError, match="got 'extra'; there are 'test', 'val'"):
+        load(location, "test", DataConfig(test_split="extra"))
+
+
 def test_two_sets_of_arrays_in_one_file_are_refused(tmp_path, pixels):
     labels = [0, 1, 0, 1]
     np.savez(
@@ -433,6 +491,43 @@ def test_a_split_that_is_empty_or_without_labels_is_not_used(tmp_path):
     )
 
 
+def unlabelled_table(kind, tmp_path):
+    """A test split without labels: without such a column, or with empty cells."""
+    data = pictures(classes=layouts.TEN)
+    test = layouts.table(data, "test")
+    if kind == "no column":
+        return test.select(["image"])
+    empty = {"no values": pa.nulls(len(test)), "empty text": pa.array([""] * len(test))}
+    return test.set_column(1, "label", empty[kind])
+
+
+@pytest.mark.parametrize("kind", ["no column", "no values", "empty text"])
+@pytest.mark.parametrize("layout", ["saved", "parquet", "hub"])
+def test_a_test_split_of_a_table_without_labels_is_not_used(layout, kind, tmp_path, monkeypatch):
+    table = unlabelled_table(kind, tmp_path)
+    root = tmp_path / ("owner/things" if layout == "hub" else "set")
+    root.mkdir(parents=True)
+    location = str(root)
+    if layout == "saved":
+        made("save_to_disk", root)
+        for name in ("data-00000-of-00002.arrow", "data-00001-of-00002.arrow"):
+            with pa.ipc.new_stream(str(root / "test" / name), table.schema) as out:
+                out.write_table(table)
+    else:
+        made("parquet", root)
+        (root / "test-00000-of-00001.parquet").unlink()
+        pq.write_table(table, root / "test.parquet")
+    if layout == "hub":
+        if kind != "no values":
+            pytest.skip("the library reads splits of the same columns and types only")
+        pytest.importorskip("datasets")
+        monkeypatch.chdir(tmp_path)
+        location = "hf:owner/things"
+    found = load(location, "test")
+    assert "the images in 'test' have no labels and are not used" in found.notes
+    assert len(found) + len(load(location, "train")) == 300
+
+
 def test_a_train_split_without_labels_is_refused(tmp_path):
     with pytest.raises(DataError, match="-1"):
         find(saved_labels(tmp_path, train=[-1, -1], test=[0, 1]), DataConfig())
@@ -481,7 +576,7 @@ def test_the_label_column_of_parquet_files_is_chosen(tmp_path):
 
 
 def listed(root, text, name="labels.csv", images=4):
-    root.mkdir(exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     for number in range(images):
         image = np.full((8, 8), 50 * number, np.uint8)
         (root / f"{number}.png").write_bytes(encode(image))
@@ -545,7 +640,7 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
         ('{"file_name": "1.png", "label": [0, 1]}', "one label: 'label' of line 2.*holds several"),
         ('{"file_name": "1.png", "label": 1.5}', "whole number: it is float"),
         ('{"file_name": "1.png", "label": true}', "whole number: it is bool"),
-        ('{"file_name": "1.png"}', "it is nothing"),
+        ('{"file_name": "1.png"}', "must have a label: line 2 of .* has none"),
         ('{"file_name": "1.png", "label": "a", "label": "b"}', "line 2 .*a key is given twice"),
     ],
 )
@@ -649,6 +744,43 @@ def test_a_column_of_splits_that_is_not_read_is_noted(kind, tmp_path):
     assert any(said in note for note in load(location, "train", DataConfig()).notes)
 
 
+@pytest.mark.parametrize(
+    "kind", ["a column of splits", "a table each", "no column", "null", "first folders"]
+)
+def test_a_test_split_of_a_listing_without_labels_is_not_used(kind, tmp_path):
+    root = tmp_path / "set"
+    rows = [("train", 0, "a"), ("train", 1, "b"), ("train", 2, "a"), ("train", 3, "b")]
+    rows += [("test", 4, ""), ("test", 5, "-1" if kind == "a column of splits" else "")]
+    if kind == "null":
+        lines = [{"file": f"{n}.png", "label": x or None, "split": split} for split, n, x in rows]
+        listed(root, "".join(json.dumps(line) + "\n" for line in lines), "metadata.jsonl", 6)
+    elif kind in ("a column of splits", "first folders"):
+        lines = [f"{n}.png,{label},{split}\n" for split, n, label in rows]
+        listed(root, "file,label,split\n" + "".join(lines), "metadata.csv", 6)
+    if kind == "first folders":
+        lines = [f"{split}/{n}.png,{label}\n" for split, n, label in rows]
+        (root / "metadata.csv").write_text("file,label\n" + "".join(lines))
+        for split, n, _ in rows:
+            (root / split).mkdir(exist_ok=True)
+            (root / f"{n}.png").rename(root / split / f"{n}.png")
+    if kind in ("a table each", "no column"):
+        for split in ("train", "test"):
+            lines = [f"{n}.png,{label}\n" for own, n, label in rows if own == split]
+            text = "file,label\n" + "".join(lines)
+            if kind == "no column" and split == "test":
+                text = "file\n4.png\n5.png\n"
+            listed(root / split, text, "metadata.csv", 6)
+    found = load(str(root), "train")
+    assert found.classes == ("a", "b")
+    assert "the images in 'test' have no labels and are not used" in found.notes
+
+
+def test_some_lines_without_a_label_are_refused(tmp_path):
+    text = "file,label,split\n0.png,a,train\n1.png,b,train\n2.png,a,test\n3.png,,test\n"
+    with pytest.raises(DataError, match=r"must have a label: line 5 of .*labels\.csv has none"):
+        load(str(listed(tmp_path / "set", text)), "train")
+
+
 def test_first_folders_that_are_splits_are_taken_as_splits(tmp_path):
     (tmp_path / "set").mkdir()
     for part in ("train", "test"):
@@ -729,6 +861,15 @@ def test_hidden_files_in_a_shard_are_ignored(tmp_path):
     hidden = [("./.DS_Store", b"x"), ("._0.png", b"\0\5\x16\7"), ("a/._0.cls", b"7")]
     train = load(str(shard(tmp_path / "a.tar", [*hidden, *SAMPLES])), "train")
     assert train.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("label", [None, b" ", b"-1"])
+def test_a_test_split_of_shards_without_labels_is_not_used(label, tmp_path):
+    shard(tmp_path / "train.tar", SAMPLES)
+    bare = [(name, data if "png" in name else label) for name, data in SAMPLES]
+    shard(tmp_path / "test.tar", [(name, data) for name, data in bare if data is not None])
+    found = load(str(tmp_path), "train")
+    assert "the images in 'test' have no labels and are not used" in found.notes
 
 
 def test_the_splits_of_shards(tmp_path):

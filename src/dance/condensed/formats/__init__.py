@@ -96,6 +96,7 @@ class Format:
         is_folder: whether that path is a folder.
         eight_bit: whether pixels are rounded to 8 bits.
         numbers: whether it contains soft labels and a learned learning rate.
+        rate: whether a format with such numbers contains the learning rate, too.
         space: of float pixels: ``unit``, or ``normalized`` for network input.
         stored: whether it always contains the stored images, and not the decoded ones.
         about: sentence for the log, instead of one about the precision of the pixels.
@@ -105,6 +106,7 @@ class Format:
     is_folder: bool
     eight_bit: bool
     numbers: bool = True
+    rate: bool = True
     space: Space = "unit"
     stored: bool = False
     about: str = ""
@@ -161,22 +163,29 @@ def export(
         write_atomic(place, lambda file: format_.write(content, file))
     rounding = content.rounding if format_.eight_bit else None
     images = plural(len(content.images), "image")
-    exactness = format_.about or rounding or _exactness(condensed, format_.space)
+    exactness = format_.about or rounding or _exactness(content, format_.space)
     log(f"exported {images} to {destination}: {exactness}")
     if content.decoder.factor > 1:
         log(f"these are stored images of factor {content.decoder.factor}, which the file may lack")
-    if lost := _lost(condensed, content, format_):
+    for lost in _lost(content, format_):
         log(f"left out, since {lost}")
     return Exported(place, kind, len(content.images), rounding)
 
 
-def _exactness(condensed: CondensedSet, space: Space) -> str:
+def _exactness(content: Content, space: Space) -> str:
     """What happens to float pixels."""
-    if space == condensed.space:
+    source = content.source
+    stored = content.decoder == source.decoder
+    if stored and space == source.space:
         return "float32, exactly as stored"
     if space == "normalized":
         return "float32, as networks see them"
-    return "float32 pixels of images, rounded when they were brought there from network input"
+    made = "" if stored else f", decoded from stored images of factor {source.decoder.factor}"
+    if source.space == "unit":
+        return f"float32 pixels of images{made}"
+    return (
+        f"float32 pixels of images{made}, rounded when they were brought there from network input"
+    )
 
 
 def content_of(condensed: CondensedSet, stored_images: bool = False) -> Content:
@@ -216,22 +225,23 @@ def rounded(condensed: CondensedSet, kind: str, stored_images: bool = False) -> 
         decoder=content.decoder,
         space="unit",
         soft_labels=content.soft if format_.numbers else None,
-        learning_rate=condensed.learning_rate if format_.numbers else None,
+        learning_rate=condensed.learning_rate if format_.numbers and format_.rate else None,
         pixel_range=PixelRange.unit(condensed.channels),
         source_rows=None,
         scores=[],
     )
 
 
-def _lost(condensed: CondensedSet, content: Content, format_: Format) -> str:
-    """The parts of the set that the export does not contain, and why; empty if there are none."""
-    parts = []
-    if condensed.soft_labels is not None and content.soft is None:
-        return "they are of the decoded images and not of stored images: the soft labels"
-    if not format_.numbers:
-        parts += ["the soft labels"] if condensed.soft_labels is not None else []
-        parts += ["the learned learning rate"] if condensed.learning_rate is not None else []
-    return f"this format holds images and classes only: {' and '.join(parts)}" if parts else ""
+def _lost(content: Content, format_: Format) -> list[str]:
+    """Why the export does not contain parts of the set, and which parts these are."""
+    source, lost, parts = content.source, [], []
+    if source.soft_labels is not None and content.soft is None:
+        lost.append("they are of the decoded images and not of stored images: the soft labels")
+    elif source.soft_labels is not None and not format_.numbers:
+        parts.append("the soft labels")
+    if source.learning_rate is not None and not (format_.numbers and format_.rate):
+        parts.append("the learned learning rate")
+    return lost + ([f"this format has no place for {' and '.join(parts)}"] if parts else [])
 
 
 def check_free(place: Path, is_folder: bool, kind: str) -> None:

@@ -98,6 +98,12 @@ def _target(source: CondensedSet) -> _Target:
             f"DD-Ranking scores {name} with {known.count} classes of {target.size} pixels: got "
             f"{source.num_classes} classes of {source.resolution} pixels"
         )
+    if known.classes and source.classes != known.classes:
+        raise ConfigError(
+            f"DD-Ranking scores {name} with its {known.count} classes, such as "
+            f"{known.classes[0]!r}: got a set of other images, with {source.classes[0]!r}; score "
+            "it with dance evaluate --ranking"
+        )
     white = source.normalization.whitening
     if white is not None and white.name != ZCA:
         raise ConfigError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dance.condensed.formats import FORMATS, Content, Format
+from dance.condensed.origin import reading
 from dance.core.errors import ConfigError
 from dance.core.progress import log
 
@@ -25,7 +26,7 @@ def write_indices(content: Content, path: Path) -> None:
             "k_center, k_means): got a set whose images are no copies of training images; export "
             "these with --to npz"
         )
-    source = content.source.provenance.get("config", {}).get("source") or {}
+    source = reading(content.source)
     if chosen := source.get("indices"):
         log(f"they count among the training images that {chosen} had chosen (--source.indices)")
     if chosen := source.get("classes"):
@@ -38,6 +39,7 @@ FORMATS.register("indices")(
         write_indices,
         is_folder=False,
         eight_bit=False,
+        numbers=False,
         stored=True,
         about="the rows of the training images that they copy",
     )

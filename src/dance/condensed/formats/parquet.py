@@ -1,4 +1,4 @@
-"""Parquet in the Hugging Face image layout, with a dataset card.
+"""Parquet in the Hugging Face image layout, with a dataset card, which names a learning rate.
 
 ``datasets.load_dataset(folder)`` opens it with ``Image`` and ``ClassLabel`` features, and so does
 ``load_dataset("parquet", data_files=...)``, because they are in the schema of the file.
@@ -63,4 +63,4 @@ def as_table(images: Tensor, labels: Tensor, soft: Tensor | None, names: Sequenc
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-FORMATS.register("parquet")(Format(write_parquet, is_folder=True, eight_bit=True))
+FORMATS.register("parquet")(Format(write_parquet, is_folder=True, eight_bit=True, rate=False))

@@ -9,6 +9,7 @@ in a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -34,13 +35,15 @@ from dance.data import DataConfig, ImageSet, Normalization, load
 from dance.data.checks import list_some
 from dance.data.known import KNOWN, Known
 from dance.data.sources.npz import read_arrays
-from dance.data.whitening import ZCA_STANDARDISED, fit_cached
+from dance.data.whitening import ZCA, ZCA_STANDARDISED, Whitening, fit_cached
 
 IMPORTED = "(imported)"
 """End of the label of an imported set, which stands in every table with a score of it."""
 _UNWHITENED = 0.02
 """Largest difference between pixels that another program and this one have brought back to [0, 1]
 from whitened ones; the two fit the same transform in different precision."""
+_NUMBERED = re.compile(r"(?:new|class)?_?([0-9]{1,9})")
+"""Names of classes that are labels."""
 _NAMED = {
     "factor": "--factor N (cells along each side of a stored image, 1 for none)",
     "protocol": "--protocol NAME (dance list protocols)",
@@ -72,6 +75,7 @@ class Foreign:
         unwhitened: (n, C, S, S) the images before whitening, which MTT's code stores beside them.
         whitened: whether the files say that networks saw whitened images.
         normalization: that the files state; None if it is that of the data set.
+        whitening: that the files state beside images that are not whitened.
         factor: that the files state.
         space: of the pixels, if it is not that of the format.
         notes: what is left out or reinterpreted.
@@ -86,6 +90,7 @@ class Foreign:
     unwhitened: Tensor | None = None
     whitened: bool = False
     normalization: Normalization | None = None
+    whitening: Whitening | None = None
     factor: int | None = None
     space: Space | None = None
     notes: tuple[str, ...] = ()
@@ -139,6 +144,8 @@ class ImportFormat:
             with those that most programs share, or their own; None if it does not settle it.
         whitening: which kinds of whitening the program has; if several, the user must say.
         class_lists: end of the names of those data sets of which the program lists other classes.
+        files: METHOD in the names ``res_METHOD_DATA_…`` of its files, if it is not the name of the
+            format alone, in lower case.
     """
 
     title: str
@@ -152,6 +159,7 @@ class ImportFormat:
     statistics: Literal["shared", "own"] | None = "shared"
     whitening: tuple[str, ...] = ("none",)
     class_lists: str = ""
+    files: tuple[str, ...] = ()
 
 
 IMPORTS: Registry[ImportFormat] = Registry("import format", __name__)
@@ -211,6 +219,11 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
         candidates[kind].method if kind else "/".join(each.method for each in candidates.values())
     )
     notes = [f"imported from {', '.join(path.name for path in paths)}", *foreign.notes]
+    if wanted.factor is None and foreign.factor is None and settled["factor"] > 1:
+        notes.append(
+            f"the factor {settled['factor']} is that of most sets of {method}, and is not in the "
+            "files: import a set of whole images with --factor 1"
+        )
     known = KNOWN.find(wanted.data)
     data = _Data(wanted, known, settled["statistics"], foreign.images.shape)
     _check_list(candidates, wanted.data)
@@ -218,7 +231,7 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
     _check_space(foreign, settled["space"], settled["whitening"], wanted)
     pixels, levels = _pixels(foreign.images, notes)
     whitening = settled["whitening"]
-    normalization = foreign.normalization or data.normalization(whitening)
+    normalization = _normalization(foreign, data, whitening)
     space: Space = settled["space"]
     if foreign.unwhitened is not None and whitening != "none":
         _check_unwhitened(foreign, normalization)
@@ -256,6 +269,15 @@ def import_set(paths: Sequence[Path], wanted: Wanted) -> CondensedSet:
         soft_labels=soft,
         pixel_range=levels,
     )
+
+
+def _normalization(foreign: Foreign, data: _Data, whitening: str) -> Normalization:
+    """From pixels to network input, as the files state it or as the data set has it."""
+    if foreign.normalization is not None:
+        return data.exact(foreign.normalization)
+    if foreign.whitening is not None:
+        return replace(data.normalization("none"), whitening=foreign.whitening)
+    return data.normalization(whitening)
 
 
 def _found(paths: Sequence[Path], experiment: int | None) -> Found:
@@ -323,7 +345,7 @@ def _candidates(found: Found, name: str | None) -> dict[str, ImportFormat]:
             f"the files must be of a format that dance reads, {what}: found {found}; see "
             "docs/interop.md for what each format holds"
         )
-    stated = [each for each in matching if _says(found, each)]
+    stated = [each for each, kind in matching.items() if _says(found, (each, *kind.files))]
     chosen = {each: matching[each] for each in stated or matching}
     single = [kind.title for kind in chosen.values() if not kind.several]
     if single and found.experiment not in (None, 1):
@@ -334,9 +356,10 @@ def _candidates(found: Found, name: str | None) -> dict[str, ImportFormat]:
     return chosen
 
 
-def _says(found: Found, name: str) -> bool:
+def _says(found: Found, methods: tuple[str, ...]) -> bool:
     """Whether a file has the name that a program gives to what it writes: ``res_METHOD_DATA_…``."""
-    return any(path.name.lower().startswith(f"res_{name}_") for path in found.paths)
+    starts = tuple(f"res_{method}_" for method in methods)
+    return any(path.name.lower().startswith(starts) for path in found.paths)
 
 
 def _settle(
@@ -362,7 +385,10 @@ def _settle(
         stated["factor"] = {foreign.factor}
     if foreign.normalization is not None:
         white = foreign.normalization.whitening
-        stated |= {"statistics": {"shared"}, "whitening": {"none" if white is None else white.name}}
+        stated["statistics"] = {_statistics(foreign.normalization, known)}
+        stated["whitening"] = {"none" if white is None else white.name}
+    if foreign.whitening is not None:
+        stated["whitening"] = {foreign.whitening.name}
     if foreign.whitened:
         stated["whitening"] = offered["whitening"] - {"none"}
     if foreign.space is not None:
@@ -371,9 +397,10 @@ def _settle(
     missing = []
     for name, values in (offered | stated).items():
         given = getattr(wanted, name)
-        if given is not None and name in stated and given not in values:
+        may = {ZCA, ZCA_STANDARDISED} if name == "whitening" and foreign.whitened else values
+        if given is not None and name in stated and given not in may:
             raise ConfigError(
-                f"--{name} must be left out, or be {' or '.join(map(str, sorted(values)))}, since "
+                f"--{name} must be left out, or be {' or '.join(map(str, sorted(may)))}, since "
                 f"the files {_STATED[name]}: got {given}"
             )
         if given is None and (len(values) > 1 or None in values):
@@ -390,6 +417,20 @@ def _settle(
             f"contain ({which}): give {' and '.join(missing)}"
         )
     return settled
+
+
+def _statistics(stated: Normalization, known: Known | None) -> str:
+    """Which of the pairs of a known data set files state: ``own`` if it is that of the set."""
+    own = known.own_constants if known else None
+    return "own" if own is not None and _is_pair(stated, own) else "shared"
+
+
+def _is_pair(stated: Normalization, pair: tuple[tuple[float, ...], tuple[float, ...]]) -> bool:
+    """Whether files state this mean and std, which may be rounded to 32 bits."""
+    return all(
+        torch.equal(torch.tensor(given), torch.tensor(exact))
+        for given, exact in zip((stated.mean, stated.std), pair, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -437,6 +478,15 @@ class _Data:
                 f"{kinds[self.shape[1]]}; name the right data with --data"
             )
 
+    def exact(self, stated: Normalization) -> Normalization:
+        """What files state, with mean and std of the data set if they are these in 32 bits."""
+        pairs = [self.known.constants, self.known.own_constants] if self.known else []
+        if "images" in self.__dict__:
+            pairs.append((self.images.normalization.mean, self.images.normalization.std))
+        equal = (pair for pair in pairs if pair is not None and _is_pair(stated, pair))
+        mean, std = next(equal, (stated.mean, stated.std))
+        return replace(stated, mean=mean, std=std)
+
     def normalization(self, whitening: str) -> Normalization:
         """From pixels to network input, with mean and std of the data set or of its programs."""
         known = self.known
@@ -476,17 +526,13 @@ def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
             f"soft labels must be numbers of the {len(classes)} classes of {data.name} for each of "
             f"{len(images)} images: got {shown(soft)}; name the right data with --data"
         )
-    order = _order(foreign.classes, classes, data)
-    numbers = tuple(map(str, range(len(classes))))
-    if foreign.classes == numbers and not set(numbers) & set(classes):
-        notes.append(f"the classes of the files are numbers, and are those of {data.name} in order")
+    order = _order(foreign.classes, classes, data, notes)
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(order):
         raise DataError(
             f"labels must lie in 0..{len(order) - 1}, the classes of {data.name}: got "
             f"{int(labels.min())}..{int(labels.max())}; name the right data with --data"
         )
     if order != list(range(len(order))):
-        notes.append(f"the classes were put into the order of {data.name}")
         labels = torch.tensor(order)[labels]
         if soft is not None:
             soft = soft[:, torch.tensor(order).argsort()]
@@ -506,26 +552,43 @@ def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
     )
 
 
-def _order(stated: tuple[str, ...], classes: tuple[str, ...], data: _Data) -> list[int]:
-    """For each label of the files its label in the data set.
+def _order(
+    stated: tuple[str, ...], classes: tuple[str, ...], data: _Data, notes: list[str]
+) -> list[int]:
+    """For each label of the files its label in the data set: by name, and else by number.
+
+    Numbers count only if no class of the data set is called by one, or each by that of its label:
+    otherwise they could be meant either way.
 
     Raises:
         DataError: the files state classes that are not those of the data set.
     """
+    labels = list(range(len(classes)))
     if not stated or stated == classes:
-        return list(range(len(classes)))
+        return labels
+    reordered = f"the classes were put into the order of {data.name}"
+    if sorted(stated) == sorted(classes) and len(set(stated)) == len(stated):
+        notes.append(reordered)
+        return [classes.index(name) for name in stated]
+    numbers, own = ([_number(name) for name in names] for names in (stated, classes))
+    if sorted(numbers) == labels and (own == labels or set(own) == {-1}):
+        notes.append(f"the classes of the files are numbers, and are those of {data.name} in order")
+        return numbers
     found = data.known.match(stated) if data.known else None
-    if found is None and sorted(stated) == sorted(classes) and len(set(stated)) == len(stated):
-        found = tuple(stated.index(name) for name in classes)
-    numbers = tuple(map(str, range(len(classes))))
-    if found is None and stated == numbers and not set(numbers) & set(classes):
-        found = tuple(range(len(classes)))
     if found is None or len(stated) != len(classes):
         raise DataError(
             f"the classes must be those of {data.name}, {list_some(classes)}: the files have "
             f"{list_some(stated)}; name the right data with --data"
         )
-    return [found.index(label) for label in range(len(stated))]
+    order = [found.index(label) for label in labels]
+    notes += [reordered] if order != labels else []
+    return order
+
+
+def _number(name: str) -> int:
+    """The label that the name of a class states, such as ``new007``; -1 if it states none."""
+    match = _NUMBERED.fullmatch(name)
+    return int(match[1]) if match else -1
 
 
 def _check_shapes(foreign: Foreign) -> None:
@@ -650,7 +713,7 @@ def _check_unwhitened(foreign: Foreign, normalization: Normalization) -> None:
         raise DataError(
             "the whitening must bring the images back to those that are stored beside them: they "
             f"differ by up to {float(change.abs().max()):.3g}; name the right data with --data, or "
-            f"the way in which it was whitened with --whitening"
+            "the way in which they were whitened with --whitening zca or zca_standardised"
         )
 
 

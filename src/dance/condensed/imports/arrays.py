@@ -104,6 +104,15 @@ def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
                 + ("; divide them by 255 if they are of bytes" if max(mean + std) > 1 else "")
             )
         return Normalization(mean, std)
+    return Normalization(mean, std, whitening_of(arrays))
+
+
+def whitening_of(arrays: Mapping[str, Any]) -> Whitening:
+    """The transform in ``whitening_mean`` (D,) and ``whitening_matrix`` (D, D).
+
+    Raises:
+        DataError: they have other shapes or types.
+    """
     center, matrix = (as_tensor(arrays[f"whitening_{name}"]).float() for name in ("mean", "matrix"))
     if center.ndim != 1 or matrix.shape != (len(center), len(center)):
         raise DataError(
@@ -111,7 +120,7 @@ def _normalization(arrays: Mapping[str, Any]) -> Normalization | None:
             f"{shown(center)} and {shown(matrix)}"
         )
     name = ZCA if torch.allclose(matrix, matrix.T, atol=1e-5) else ZCA_STANDARDISED
-    return Normalization(mean, std, Whitening(center, matrix, name))
+    return Whitening(center, matrix, name)
 
 
 IMPORTS.register("npz")(

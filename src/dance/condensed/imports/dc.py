@@ -2,8 +2,9 @@
 
 ``res_METHOD_DATA_MODEL_NNipc.pt`` holds ``data``, a list of [images, labels] with one entry for
 each experiment, and ``accs_all_exps``, accuracies by network. DataDAM's code adds an entry whenever
-it scores the set. IDM's code also pickles its best set as a plain pair of both. Images are network
-input: (n, C, S, S) float32, standardised by channel.
+it scores the set. IDM's code has DM for METHOD unless another name is given, and also pickles its
+best set as a plain pair of both. Images are network input: (n, C, S, S) float32, standardised by
+channel.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def _register(name: str, method: str, **settled: Any) -> None:
 _register("dc", "DC", protocol="dc-v1", statistics=None)
 _register("dsa", "DSA", protocol="dsa-v1", statistics=None)
 _register("dm", "DM", protocol="dsa-v1", statistics="own")
-_register("idm", "IDM", protocol="dsa-v1", statistics="own", factor=2)
+# IDM's scripts give --aug, which makes the factor 2.
+_register("idm", "IDM", protocol="dsa-v1", statistics="own", factor=2, files=("dm",))
 _register(
     "datadam",
     "DataDAM",

@@ -3,7 +3,8 @@
 SRe2L's code writes ``new007/class007_id003.jpg``, and RDED's ``00007/class00007_id00003.jpg``; the
 number is the label. SRe2L's soft labels, folders ``epoch_0`` and on with files ``batch_0.tar``, are
 of augmented images, other ones in each epoch. A condensed set has one soft label for each image, so
-they are left out. Pixels are those of the files, of 8 bits.
+they are left out. Pixels are those of the files, of 8 bits. ``dance export`` writes
+``whitening.npz`` beside the images of a set whose networks see them whitened.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import torch
 
+from dance.condensed.card import PARQUET
+from dance.condensed.formats.whitening import FILE as WHITENING
 from dance.condensed.imports import IMPORTS, Foreign, Found, ImportFormat
+from dance.condensed.imports.arrays import whitening_of
 from dance.core.errors import DataError
 from dance.core.format import plural
+from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.decode import opened, pixels_of
 from dance.data.scan import folders
 from dance.data.sources import SOURCES, Source
+from dance.data.sources.npz import read_arrays
+from dance.data.whitening import Whitening
 
-_NUMBERED = re.compile(r"(?:new|class)?_?(\d+)")
-"""Names of class folders that are labels."""
 _EPOCH = re.compile(r"epoch_\d+")
 _SOFT = "soft_label"
 """Column of parquet files with a list of probabilities, as ``dance export`` writes it."""
@@ -58,13 +63,13 @@ def _read_folder(found: Found) -> Foreign:
         if _epochs(path)
     ]
     images, labels = _pixels(source)
-    matches = [_NUMBERED.fullmatch(name) for name in source.classes]
-    numbers = [int(match[1]) for match in matches if match]
-    classes = source.classes
-    if sorted(numbers) == list(range(len(classes))):
-        classes = tuple(map(str, range(len(classes))))
-        labels = torch.tensor(numbers)[labels]
-    return Foreign(images, labels, classes=classes, notes=(*notes, *_notes(source)))
+    return Foreign(
+        images,
+        labels,
+        classes=source.classes,
+        whitening=_whitening(found),
+        notes=(*notes, *_notes(source)),
+    )
 
 
 def _read_parquet(found: Found) -> Foreign:
@@ -86,8 +91,33 @@ def _read_parquet(found: Found) -> Foreign:
         labels,
         classes=source.classes,
         soft=torch.tensor(rows, dtype=torch.float32) if rows else None,
+        whitening=_whitening(found),
         notes=_notes(source),
     )
+
+
+def _whitening(found: Found) -> Whitening | None:
+    """The transform that ``dance export`` writes beside images whose networks see them whitened.
+
+    It lies in the folder with the images, or above the folder ``data`` of the parquet export.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    for path in found.paths:
+        folder = path.resolve() if path.is_dir() else path.resolve().parent
+        places = [folder / WHITENING]
+        places += [folder.parent / WHITENING] if folder.name == Path(PARQUET).parent.name else []
+        for place in filter(Path.is_file, places):
+            arrays = read_arrays(place)
+            if not {"whitening_mean", "whitening_matrix"} <= arrays.keys():
+                raise DataError(
+                    f"{place} must hold whitening_mean and whitening_matrix: it holds "
+                    f"{list_some(sorted(arrays)) or 'nothing'}; move it away if the images are not "
+                    "of a whitened set"
+                )
+            return whitening_of(arrays)
+    return None
 
 
 def _notes(source: Source) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ Channels = tuple[float, ...]
 
 INCOMPARABLE = "scores cannot be compared with published ones"
 """Part of the notes on copies that differ from the published data set."""
+_IMAGENET = 1000
+"""Number of classes of ImageNet-1K."""
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +73,19 @@ class Known:
 
         Args:
             classes: the copy's class names: the published ones in any spelling of case and
-                punctuation, WordNet ids, plain numbers, or all of ImageNet-1K's.
+                punctuation, WordNet ids, or plain numbers; for a subset of ImageNet-1K also those
+                of all its classes.
 
         Returns:
             For each published class the label that it has in the copy; None if the copy has other
             classes.
         """
-        unnamed = tuple(classes) == tuple(map(str, range(self.count)))
-        if len(classes) == self.count and (unnamed or not self.classes):
+        numbered = _by_number(classes)
+        if numbered and len(classes) == self.count:
+            return tuple(numbered)
+        if numbered and self.imagenet and len(classes) == _IMAGENET:
+            return tuple(numbered[position] for position in self.imagenet)
+        if len(classes) == self.count and not self.classes:
             return tuple(range(self.count))
         by_name = {_plain(name): label for label, name in reversed(list(enumerate(classes)))}
         found = [
@@ -87,7 +95,7 @@ class Known:
         labels = tuple(label for label in found if label is not None)
         if len(set(labels)) == self.count and (self.imagenet or len(classes) == self.count):
             return labels
-        return self.imagenet if self.imagenet and len(classes) == 1000 else None
+        return None
 
     def constants_for(self, statistics: str) -> tuple[Channels, Channels] | None:
         """Mean and std per channel, of pixels in [0, 1]; None: computed.
@@ -108,6 +116,18 @@ class Known:
             f"this copy of {self.name} differs from the published set: {train:,} train and "
             f"{test:,} test images instead of {expected} and {self.test:,}; {INCOMPARABLE}"
         )
+
+
+def _by_number(classes: Sequence[str]) -> list[int]:
+    """The label of each number, where the names are the plain numbers from 0 on; else none.
+
+    >>> _by_number(["0", "1", "10", *"23456789"])[2], _by_number(["1", "2"])
+    (3, [])
+    """
+    numbers = [int(name) for name in classes if _NUMBER.fullmatch(name)]
+    if sorted(numbers) != list(range(len(classes))):
+        return []
+    return sorted(range(len(classes)), key=numbers.__getitem__)
 
 
 def _plain(name: str) -> str:

@@ -54,6 +54,9 @@ class Source(ABC):
         largest: files of more bytes than that are not read, as no image needs them (None: any are).
         chooses_test: whether ``--test-split`` can choose one of several splits.
         has_columns: whether ``--label-column`` can choose what holds the labels.
+        constants: mean and std per channel, of pixels in [0, 1], that the images come with; None:
+            those of a known set, or computed.
+        part: which part of its files is read, if the user chose it: the digests cover it.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Source(ABC):
     largest: int | None = None
     chooses_test: bool = False
     has_columns: bool = False
+    constants: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    part: str = ""
     _labels: Mapping[str, Labels]
     """Labels of all records by split, (n,) int64, where a source has them from the beginning."""
 
@@ -85,7 +90,7 @@ class Source(ABC):
         It covers the change time (ctime) of each file, which programs cannot set freely, so it also
         changes when an image is replaced by one of the same size and modification time.
         """
-        digest = hashlib.sha256(type(self).__name__.encode())
+        digest = hashlib.sha256(f"{type(self).__name__}{self.part}".encode())
         for _, path in self.files(keep):
             digest.update(os.fsencode(path.absolute()) + b"\0")
             try:
@@ -101,7 +106,7 @@ class Source(ABC):
 
         Of images that must not be opened, or cannot be, only the names are part of it.
         """
-        digest = hashlib.sha256(type(self).__name__.encode())
+        digest = hashlib.sha256(f"{type(self).__name__}{self.part}".encode())
         files = self.files(keep)
         with ThreadPoolExecutor(4) as pool:
             contents = pool.map(lambda file: _sha256(file[1], self.largest), files)

@@ -11,7 +11,7 @@ import numpy as np
 from dance.core.errors import DataError
 from dance.core.format import plural
 from dance.data.checks import list_some
-from dance.data.class_folders import arrange, has_table, read_table, refuse_sets_in_classes
+from dance.data.class_folders import arrange, read_table, refuse_sets_in_classes
 from dance.data.scan import MAX_BYTES, Scan, folders, holds_image, scan
 from dance.data.sources import SOURCES, Labels, Layout, Record, Source
 
@@ -80,8 +80,7 @@ class Folder(Source):
         ]
 
     def _images(self, split: str, keep: Collection[int]) -> Iterator[tuple[int, Path]]:
-        part = self._arranged.parts[split]
-        if has_table(part):
+        if split == "test" and self._arranged.tabled:
             yield from (pair for pair in self._tabled if pair[0] in keep)
             return
         for label in range(len(self.classes)):
@@ -125,9 +124,10 @@ class Folder(Source):
                 f"and are left out: {self._some(others)}"
             )
 
-        if has_table(part := self._arranged.parts.get("test", self._root)):
+        if self._arranged.tabled:
             tabled = {path for _, path in self._tabled}
-            if unlisted := [path for path in scan(part).images if path not in tabled]:
+            images = scan(self._arranged.parts["test"]).images
+            if unlisted := [path for path in images if path not in tabled]:
                 yield (
                     f"{plural(len(unlisted), 'image')} of the test split are not in its table of "
                     f"labels, and are left out: {self._some(unlisted)}"

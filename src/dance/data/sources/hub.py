@@ -17,7 +17,7 @@ from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Record, Source
 from dance.data.splits import used_splits
-from dance.data.tables import columns, labels
+from dance.data.tables import columns, labels, no_labels
 
 _PREFIX = "hf:"
 _BATCH = 256
@@ -58,9 +58,9 @@ class Hub(Source):
         train = splits["train"]
         self._image, self._label = columns(train.column_names, where, config.label_column)
         read = {
-            name: self._read_labels(split)
+            name: self._read_labels(split, name == "train")
             if self._label in split.column_names
-            else np.full(len(split), -1)
+            else no_labels(len(split))
             for name, split in splits.items()
         }
         used, notes = used_splits(where, read, config.test_split)
@@ -92,9 +92,10 @@ class Hub(Source):
             for number, entry in enumerate(data.cache_files)
         ]
 
-    def _read_labels(self, data: Any) -> Raw:
+    def _read_labels(self, data: Any, required: bool) -> Raw:
         table = data.select_columns([self._label]).with_format("arrow")[:]
-        return labels(table.column(self._label), f"{_PREFIX}{self._repository}")
+        where = f"{_PREFIX}{self._repository}"
+        return labels(table.column(self._label), where, required=required)
 
     def _names(self, data: Any) -> tuple[str, ...]:
         return tuple(getattr(data.features[self._label], "names", None) or ())

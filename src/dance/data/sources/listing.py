@@ -17,8 +17,14 @@ from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import MAX_BYTES, scan
 from dance.data.sources import SOURCES, Layout, Record, Source, folders
-from dance.data.splits import choose_test, kind_of_split, split_of_folder
-from dance.data.tables import columns
+from dance.data.splits import (
+    choose_test,
+    kind_of_split,
+    split_of_folder,
+    unlabelled,
+    without_labels,
+)
+from dance.data.tables import LABEL_COLUMNS, columns, has_labels
 
 _METADATA = ("metadata.csv", "metadata.jsonl")
 _SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -30,7 +36,10 @@ _MAX_LISTED = 3
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of a table: where it is, its file and the first part of its path, label, split."""
+    """One line of a table: where it is, its file and the first part of its path, label, split.
+
+    The label is empty where the line has none.
+    """
 
     where: str
     path: Path
@@ -82,7 +91,7 @@ class Listing(Source):
         notes: list[str] = []
         parts: dict[str, list[_Row]] = {}
         for folder, table in tables.items():
-            parts[folder] = _rows(table, config, notes)
+            parts[folder] = _rows(table, split_of_folder(folder), config, notes)
             if whole:
                 _count_unlisted(table, {row.path for row in parts[folder]}, notes)
         if list(parts) == [""]:
@@ -91,6 +100,8 @@ class Listing(Source):
         rows = {split: _present(rows[split], config, notes) for split in rows}
         if not rows.get("train"):
             raise DataError(f"{self._tables[0]} must list images to train on: it lists none")
+        for row in (row for part in rows.values() for row in part if not row.label.strip()):
+            raise DataError(f"every image must have a label: {row.where} has none; fill it in")
         texts = {split: [row.label for row in part] for split, part in rows.items()}
         labelled = number(str(self._tables[0]), texts)
         self._rows = rows
@@ -131,18 +142,19 @@ def open_listing(location: str, config: DataConfig) -> Source:
     return Listing(name, tables, path.is_dir(), config)
 
 
-def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
-    """The images of a table."""
+def _rows(table: Path, split: str | None, config: DataConfig, notes: list[str]) -> list[_Row]:
+    """The images of a table, which may be that of one split; of train it must have labels."""
     rows: list[_Row] = []
     first: dict[str, _Row] = {}
-    names: tuple[str, str] | None = None
+    names: tuple[str, str | None] | None = None
     divisions: dict[str, list[str]] = {}
     for where, entries in _entries(table):
         if names is None:
-            names = columns(list(entries), str(table), config.label_column, _FILE_COLUMNS)
+            names = _columns(list(entries), table, split, config)
             divisions = {column: [] for column in entries if column not in names}
         _collect_splits(divisions, entries, where)
-        file, label = _text(entries, names[0], where), _text(entries, names[1], where)
+        file = _text(entries, names[0], where)
+        label = "" if names[1] is None else _text(entries, names[1], where, empty=True)
         inside = os.path.normpath(file)
         parts = Path(inside).parts
         if "\0" in file or not parts or parts[0] == ".." or Path(inside).is_absolute():
@@ -166,6 +178,16 @@ def _rows(table: Path, config: DataConfig, notes: list[str]) -> list[_Row]:
     if column != "split":
         notes.append(f"the column {column!r} of {table.name} divides it into splits")
     return [replace(row, split=split) for row, split in zip(rows, divisions[column], strict=True)]
+
+
+def _columns(
+    names: list[str], table: Path, split: str | None, config: DataConfig
+) -> tuple[str, str | None]:
+    """The columns of files and of labels; None for the latter in a test split without labels."""
+    if split in (None, "train") or has_labels(names, config.label_column):
+        return columns(names, str(table), config.label_column, _FILE_COLUMNS)
+    missing = config.label_column or LABEL_COLUMNS[0]
+    return columns([*names, missing], str(table), missing, _FILE_COLUMNS)[0], None
 
 
 def _collect_splits(divisions: dict[str, list[str]], entries: dict[str, Any], where: str) -> None:
@@ -231,8 +253,11 @@ def _chosen(
             "call one of them train"
         )
     others = {name: kind for name, kind in kinds.items() if kind != "train"}
-    test, said = choose_test(str(table), others, asked)
-    notes += said
+    bare = [name for name in others if unlabelled([row.label for row in parts[name]])]
+    test, said = choose_test(
+        str(table), {name: kind for name, kind in others.items() if name not in bare}, asked
+    )
+    notes += [*said, *map(without_labels, bare)]
     return {"train": parts[train[0]]} | ({"test": parts[test]} if test is not None else {})
 
 
@@ -253,9 +278,11 @@ def _present(rows: list[_Row], config: DataConfig, notes: list[str]) -> list[_Ro
     return present
 
 
-def _text(entries: dict[str, Any], name: str, where: str) -> str:
-    """A cell as text; of JSON also a whole number."""
+def _text(entries: dict[str, Any], name: str, where: str, *, empty: bool = False) -> str:
+    """A cell as text; of JSON also a whole number, and with ``empty`` also nothing."""
     value = entries.get(name)
+    if value is None and empty:
+        return ""
     if isinstance(value, list):
         raise DataError(
             f"every image must have one label: {name!r} of {where} holds several, as sets with "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,44 @@ _READ_TWICE = 8
 """Items of a data set that are read a second time, to find out whether they change."""
 
 
-class Memory(Arrays):
-    """Arrays in memory; the digests are those of their content."""
+@dataclass(frozen=True)
+class _Kept:
+    """What an image set says beside its images, labels and classes.
 
-    def __init__(self, classes: tuple[str, ...], splits: Any, notes: tuple[str, ...]) -> None:
+    Attributes:
+        constants: mean and std per channel with which it is standardised.
+        notes: for readers of scores.
+    """
+
+    constants: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Memory(Arrays):
+    """Arrays in memory; the digests are those of their content.
+
+    Args:
+        classes: K names, index = label.
+        splits: by split, images and labels, as for :class:`Arrays`.
+        notes: how the arrays were read.
+        kept: the normalization of the training images and the notes, if these are image sets, whose
+            digest they are a part of.
+    """
+
+    def __init__(
+        self, classes: tuple[str, ...], splits: Any, notes: tuple[str, ...], kept: _Kept
+    ) -> None:
         digest = hashlib.sha256(repr(classes).encode())
+        if kept != _Kept():
+            digest.update(repr((kept.constants, kept.notes)).encode())
         for split, (images, labels) in splits.items():
             digest.update(f"{split} {len(labels)}".encode() + labels.tobytes())
             for image in images:
                 digest.update(str(image.shape).encode() + image.tobytes())
         self.digest = digest.hexdigest()
+        notes = (*kept.notes, *notes)
         super().__init__(f"memory-{self.digest[:12]}", classes, splits, (), notes)
+        self.constants = kept.constants
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
         """An empty list: the digests are those of the arrays."""
@@ -65,7 +93,7 @@ def register(train: object, test: object = None) -> str:
         train: ``(images, labels)``, with images (N, H, W), (N, H, W, C) or (N, C, H, W) as uint8 or
             floats in [0, 1] and labels (N,) of whole numbers or text, each an array, a tensor or a
             list; a map-style data set whose items are (image, label), the image a PIL image, array
-            or tensor; or an :class:`ImageSet`.
+            or tensor; or an :class:`ImageSet`, whose mean, std and notes are kept.
         test: the unseen images, in one of the same forms; None to hold some out.
 
     Returns:
@@ -91,10 +119,30 @@ def register(train: object, test: object = None) -> str:
             notes += axes
     labelled = number("the data", raw, names)
     splits = {split: (images[split], labelled.labels[split]) for split in images}
-    made = Memory(labelled.classes, splits, (*labelled.notes, *notes))
+    made = Memory(labelled.classes, splits, (*labelled.notes, *notes), _kept(train, test))
     location = f"{SCHEME}{made.digest[:16]}"
     _REGISTERED.setdefault(location, made)
     return location
+
+
+def _kept(train: object, test: object) -> _Kept:
+    """What image sets say beside their images; test images are standardised as those of train.
+
+    Raises:
+        DataError: their normalization whitens, which is a setting of a run.
+    """
+    sets = [data for data in (train, test) if isinstance(data, ImageSet)]
+    if whitened := [data for data in sets if data.normalization.whitening is not None]:
+        raise DataError(
+            "an ImageSet must be standardised by mean and std: the normalization of "
+            f"{whitened[0].name} whitens; give it without whitening, and add --whitening zca"
+        )
+    notes = [note for data in sets for note in data.notes]
+    pairs = [(data.normalization.mean, data.normalization.std) for data in sets]
+    if len(set(pairs)) > 1:
+        notes.append("the test images are standardised with mean and std of the training images")
+    constants = pairs[0] if isinstance(train, ImageSet) else None
+    return _Kept(constants, tuple(dict.fromkeys(notes)))
 
 
 def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...], tuple[str, ...]]:

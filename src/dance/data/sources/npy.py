@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, val_or_test
+from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, used_arrays
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
@@ -51,8 +51,8 @@ def _other_pair(path: Path, pair: tuple[str, str], split: str) -> tuple[str, str
 def open_npy(location: str, config: DataConfig) -> Source:
     """Open a folder with ``X.npy`` and ``y.npy``, and ``X_test.npy`` and ``y_test.npy`` if present.
 
-    Without test files ``X_val.npy`` and ``y_val.npy`` serve for testing. The arrays are as in an
-    ``.npz`` file; ``classes.npy`` may hold the names of the classes.
+    Without test files that have labels ``X_val.npy`` and ``y_val.npy`` serve for testing. The
+    arrays are as in an ``.npz`` file; ``classes.npy`` may hold the names of the classes.
 
     Raises:
         DataError: there are several pairs of files, or an array holds pickled objects, or has a
@@ -65,11 +65,11 @@ def open_npy(location: str, config: DataConfig) -> Source:
             f"{root} must hold one pair of arrays: it holds "
             f"{' and '.join('/'.join(pair) for pair in pairs)}; move the others away"
         )
-    found: dict[str, tuple[str, ...]] = {"train": pairs[0]}
+    found: dict[str, tuple[str, str]] = {"train": pairs[0]}
     for split in ("test", "val"):
         if pair := _other_pair(root, pairs[0], split):
             found[split] = pair
-    parts, said = val_or_test(found)
+    parts, said = used_arrays(str(root), found, lambda name: _read(root / name), config.test_split)
     used = {_CLASSES, *(name for pair in found.values() for name in pair)}
     if unused := sorted(file.name for file in root.glob("*.npy") if file.name not in used):
         said = (*said, f"the files {list_some(unused)} are not used")
@@ -93,7 +93,9 @@ def open_npy(location: str, config: DataConfig) -> Source:
     labelled = number(str(root), raw, {"train": names})
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
     notes = (*labelled.notes, *said, *axes)
-    return Arrays(root.resolve().name, labelled.classes, splits, read, notes)
+    source = Arrays(root.resolve().name, labelled.classes, splits, read, notes)
+    source.chooses_test = True
+    return source
 
 
 def _read(path: Path) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, val_or_test
+from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, used_arrays
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
@@ -46,7 +46,7 @@ def open_npz(location: str, config: DataConfig) -> Source:
     ``images`` is (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1, 3 or 4, as uint8 or as floats
     in [0, 1]; ``labels`` is (N,) or (N, 1) of integers from 0 on, or text. ``test_images`` and
     ``test_labels`` are optional, and so is ``classes``, the (K,) names of the classes. Without test
-    images those of a validation split serve for testing.
+    images that have labels those of a validation split serve for testing.
 
     Raises:
         DataError: an array is missing, holds pickled objects, NaN or numbers out of range, or has a
@@ -67,14 +67,14 @@ def open_npz(location: str, config: DataConfig) -> Source:
             f"{' and '.join('/'.join(names[:2]) for names in found)}; store one of them"
         )
     names = found[0]
-    parts: dict[str, tuple[str, ...]] = {"train": names[:2]}
+    parts: dict[str, tuple[str, str]] = {"train": names[:2]}
     for split, pair in (("test", names[2:4]), ("val", names[4:])):
         if not arrays.keys().isdisjoint(pair):
             if not set(pair) <= arrays.keys():
                 raise DataError(f"{path} must hold both {pair[0]!r} and {pair[1]!r}, or neither")
             parts[split] = pair
     used = {name for pair in parts.values() for name in pair}
-    parts, said = val_or_test(parts)
+    parts, said = used_arrays(str(path), parts, arrays.__getitem__, config.test_split)
     if unused := sorted(arrays.keys() - used - {"classes"}):
         said = (*said, f"of {path.name} the arrays {list_some(unused)} are not used")
     images: dict[str, Pixels] = {}
@@ -88,7 +88,10 @@ def open_npz(location: str, config: DataConfig) -> Source:
     labelled = number(str(path), raw, {"train": names_of_classes})
     notes = (*labelled.notes, *said, *axes)
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
-    return Arrays(path.stem, labelled.classes, splits, [path], notes)
+    source = Arrays(path.stem, labelled.classes, splits, [path], notes)
+    source.chooses_test = True
+    source.part = parts["test"][0] if config.test_split else ""
+    return source
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

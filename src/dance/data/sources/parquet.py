@@ -27,7 +27,15 @@ from dance.data.splits import (
     split_of_folder,
     used_splits,
 )
-from dance.data.tables import class_names, columns, encoded, labels, unread_splits
+from dance.data.tables import (
+    class_names,
+    columns,
+    encoded,
+    has_labels,
+    labels,
+    no_labels,
+    unread_splits,
+)
 
 _SHARD = re.compile(r"(.*?)-?(\d+)-of-(\d+)")
 _SUFFIX = ".parquet"
@@ -143,7 +151,7 @@ class Parquet(Source):
         if len(files) > 1:
             by_split, notes = _by_split(root, [_read_name(file, root) for file in files])
         notes += [note for split, paths in by_split.items() for note in _missing(split, paths)]
-        read = {split: self._read_labels(paths) for split, paths in by_split.items()}
+        read = {name: self._read_labels(by_split[name], name == "train") for name in by_split}
         used, said = used_splits(str(root), read, config.test_split)
         self._shards = {split: by_split[name] for split, name in used.items()}
         self.splits = tuple(self._shards)
@@ -181,13 +189,17 @@ class Parquet(Source):
     def _columns(self, file: pq.ParquetFile, path: Path) -> tuple[str, str]:
         return columns(file.schema_arrow.names, str(path), self._label_column)
 
-    def _read_labels(self, shards: Sequence[Path]) -> Raw:
+    def _read_labels(self, shards: Sequence[Path], required: bool) -> Raw:
+        """The labels of a split, (n,) int64 or text; -1 without any, unless it must have some."""
         parts: list[Raw] = []
         for path in shards:
             with _opened(path) as file:
+                if not required and not has_labels(file.schema_arrow.names, self._label_column):
+                    parts.append(no_labels(file.metadata.num_rows))
+                    continue
                 _, label = self._columns(file, path)
                 column = file.read(columns=[label]).column(label)
-                parts.append(labels(column, f"{label!r} of {path}"))
+                parts.append(labels(column, f"{label!r} of {path}", required=required))
         texts = [part for part in parts if isinstance(part, list)]
         if not texts:
             return np.concatenate(parts)

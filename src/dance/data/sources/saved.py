@@ -17,7 +17,15 @@ from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
 from dance.data.sources import SOURCES, Layout, Record, Source
 from dance.data.splits import used_splits
-from dance.data.tables import class_names, columns, encoded, labels, unread_splits
+from dance.data.tables import (
+    class_names,
+    columns,
+    encoded,
+    has_labels,
+    labels,
+    no_labels,
+    unread_splits,
+)
 
 _STATE, _INFO, _SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 _MAX_JSON_BYTES = 2**26
@@ -52,7 +60,7 @@ class Saved(Source):
         names: dict[str, tuple[str, ...]] = {}
         for split, path in _parts(root).items():
             files[split] = _arrow_files(path)
-            raw[split], names[split] = self._read_labels(files[split])
+            raw[split], names[split] = self._read_labels(files[split], split == "train")
         used, notes = used_splits(str(root), raw, config.test_split)
         raw = {split: raw[name] for split, name in used.items()}
         names = {split: names[name] for split, name in used.items()}
@@ -87,12 +95,15 @@ class Saved(Source):
             for number, path in enumerate(paths)
         ]
 
-    def _read_labels(self, files: list[Path]) -> tuple[Raw, tuple[str, ...]]:
-        """The labels of a split and the names of its classes, if it has some."""
+    def _read_labels(self, files: list[Path], required: bool) -> tuple[Raw, tuple[str, ...]]:
+        """The labels of a split, -1 without any, and the names of its classes, if it has some."""
         parts: list[Raw] = []
         names: tuple[str, ...] | None = None
         for path in files:
             with _table(path) as table:
+                if not required and not has_labels(table.column_names, self._label_column):
+                    parts.append(no_labels(len(table)))
+                    continue
                 _, label = columns(table.column_names, str(path), self._label_column)
                 found = class_names(table.schema.metadata, label)
                 names = found if names is None else names
@@ -102,7 +113,8 @@ class Saved(Source):
                         f"{list_some(found) or 'none'}, and {files[0]} has "
                         f"{list_some(names) or 'none'}"
                     )
-                parts.append(labels(table.column(label), f"{label!r} of {path}"))
+                where = f"{label!r} of {path}"
+                parts.append(labels(table.column(label), where, required=required))
         texts = [part for part in parts if isinstance(part, list)]
         if texts and len(texts) < len(parts):
             raise DataError(f"labels must be of one type in all files: {files[0].parent} has two")

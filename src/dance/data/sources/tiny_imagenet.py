@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dance.core.errors import DataError
-from dance.data.class_folders import has_table
+from dance.data.class_folders import TABLE
 from dance.data.config import DataConfig
 from dance.data.sources import SOURCES, Layout, Source, folders
 from dance.data.sources.folder import Folder
@@ -24,12 +24,14 @@ def _inside(path: Path) -> Path | None:
         return None
     if folders(path) == [_FOLDER]:
         path = path / _FOLDER
-    is_tiny = has_table(path / "val") and (path / "val" / "images").is_dir()
-    return path if is_tiny and (path / "train").is_dir() else None
+    is_tiny = (path / "val" / TABLE).is_file() and (path / "train").is_dir()
+    return path if is_tiny else None
 
 
 class TinyImageNet(Folder):
     """``tiny-imagenet-200`` as unpacked: val is the test split, test has no labels.
+
+    The images of val may also have been sorted into class folders, beside their table.
 
     The classes are in the order of their WordNet ids, and called by the first word that
     ``words.txt`` has for an id, or by the ids without such a file.

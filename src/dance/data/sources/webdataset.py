@@ -16,7 +16,15 @@ from dance.data.config import DataConfig
 from dance.data.labels import number
 from dance.data.scan import IMAGE_SUFFIXES
 from dance.data.sources import SOURCES, Layout, Record, Source, matching, starts
-from dance.data.splits import SPLIT_WORD, alone_note, choose_test, kind_of_split, merged_note
+from dance.data.splits import (
+    SPLIT_WORD,
+    alone_note,
+    choose_test,
+    kind_of_split,
+    merged_note,
+    unlabelled,
+    without_labels,
+)
 
 _MAGIC = slice(257, 262)
 _MAX_LABEL_BYTES = 2**20
@@ -88,9 +96,11 @@ class WebDataset(Source):
         for split, paths in by_split.items() if only else self._shards.items():
             notes += merged_note([path.name for path in paths], split or None)
         notes += alone_note([shard.name for shard in shards]) if only else ()
-        kinds = {} if only else {split: kind_of_split(split) or "" for split in by_split}
+        others = {} if only else by_split
+        bare = [split for split in others if not _has_labels(others[split], config)]
+        kinds = {split: kind_of_split(split) or "" for split in others if split not in bare}
         test, said = choose_test(name, kinds, config.test_split)
-        notes += said
+        notes += [*said, *map(without_labels, bare)]
         if test is not None:
             self._shards["test"] = by_split[test]
         self._samples = {
@@ -125,13 +135,7 @@ class WebDataset(Source):
 def _samples(shard: Path, config: DataConfig, notes: list[str]) -> Iterator[_Sample]:
     """The images of a shard that have a label."""
     left_out = 0
-    for key, members in groupby(_members(shard), key=lambda member: _key(member.name)[0]):
-        kinds: dict[str, tarfile.TarInfo] = {}
-        for member in members:
-            kind = _key(member.name)[1]
-            if kind in kinds:
-                raise DataError(f"{shard} holds {member.name[:200]!r} twice; keep one")
-            kinds[kind] = member
+    for key, kinds in _keys(shard):
         images = [kind for kind in kinds if kind.rpartition(".")[2] in IMAGE_SUFFIXES]
         if len(images) > 1:
             raise DataError(
@@ -151,6 +155,29 @@ def _samples(shard: Path, config: DataConfig, notes: list[str]) -> Iterator[_Sam
         yield _Sample(shard, key, image.offset_data, image.size, label)
     if left_out:
         notes.append(f"{left_out:,} samples of {shard.name} without image or label are left out")
+
+
+def _has_labels(shards: list[Path], config: DataConfig) -> bool:
+    """Whether the shards of a split are empty, or an image in them has a label."""
+    empty = True
+    for shard in shards:
+        for key, kinds in _keys(shard):
+            if not unlabelled([_label(shard, key, kinds, config.label_column) or ""]):
+                return True
+            empty = False
+    return empty
+
+
+def _keys(shard: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """The keys in a shard, each with its members by their kind."""
+    for key, members in groupby(_members(shard), key=lambda member: _key(member.name)[0]):
+        kinds: dict[str, tarfile.TarInfo] = {}
+        for member in members:
+            kind = _key(member.name)[1]
+            if kind in kinds:
+                raise DataError(f"{shard} holds {member.name[:200]!r} twice; keep one")
+            kinds[kind] = member
+        yield key, kinds
 
 
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
