@@ -63,6 +63,11 @@ def test_scores_on_other_images_are_left_out_unless_these_are_named(copy, tmp_pa
     assert "left out: the score of convnet" in outcome.err
     (row,) = done("verify", copy, "--data", other, "--json", "--device=cpu").json["verified"]
     assert row["stored"]["dataset"] == row["again"]["dataset"] == "other"
+    assert "tested on other" in done("show", copy).out
+    done("evaluate", copy, "--data", other, "--networks=mlp", "--repeats=3", "--device=cpu")
+    refused = command("verify", copy, "--networks=mlp", "--device=cpu")
+    assert refused.code == 2
+    assert "there must be a score on digits: got the score of mlp" in refused.err
 
 
 @pytest.mark.parametrize("networks", [3, 5])

@@ -16,6 +16,7 @@ from dance.cli.list import KINDS
 from dance.cli.options import SET, Parser, add_data, add_json, add_settings, headline
 from dance.cli.output import print_json
 from dance.condensed import Score, SetFile, load_set, locate
+from dance.condensed.score import on_the_same_images
 from dance.core.config import nested, settings, to_plain
 from dance.core.errors import ConfigError, nearest
 from dance.core.yaml_file import to_yaml
@@ -115,7 +116,11 @@ def _set(file: SetFile) -> tuple[str, Mapping[str, Any]]:
     }
     origin = {key: value for key, value in condensed.provenance.items() if key != "config"}
     lines = [f"{file}: {condensed!r}"]
-    lines += [f"{score!r}{_interval(score)}" for score in condensed.scores]
+    own = on_the_same_images(condensed.scores)
+    lines += [
+        f"{score!r}{_interval(score)}{'' if score in own else f', tested on {score.dataset}'}"
+        for score in condensed.scores
+    ]
     lines += to_yaml({**facts, **origin}).splitlines()
     config = condensed.provenance.get("config", {})
     made = condensed.origin == "made" and bool(config)

@@ -16,7 +16,7 @@ from dance.condensed.formats import Content
 from dance.condensed.formats.whitening import FILE as WHITENING
 from dance.condensed.locations import RUN_FILE
 from dance.condensed.origin import data_of, is_public, known_data, reading
-from dance.condensed.score import Score
+from dance.condensed.score import Score, on_the_same_images
 from dance.core.format import markdown_rows, plural, span
 from dance.data.normalization import Normalization
 
@@ -182,7 +182,8 @@ def _front_matter(
 
 
 def _scores(scores: Sequence[Score]) -> list[str]:
-    """Lines of the tables of scores, separate for hard and soft labels; empty without scores."""
+    """Lines of the tables of scores on the data, separate for hard and soft labels, if any."""
+    scores = on_the_same_images(scores)
     kinds = dict.fromkeys(score.labels for score in scores)
     lines = []
     for kind in kinds:

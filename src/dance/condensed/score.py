@@ -260,9 +260,11 @@ class Scores(list[Score]):
 
     def _repr_html_(self) -> str:
         columns = ("trained on", "images", "network", "protocol", "networks", "test accuracy")
+        own = on_the_same_images(self)
         rows = [
             (
-                score.label, count(score.train_images), score.network, score.setting,
+                score.label if score in own else f"{score.label}, tested on {score.dataset}",
+                count(score.train_images), score.network, score.setting,
                 count(score.repeats), f"{score.last} %",
             )
             for score in self

@@ -63,6 +63,7 @@ class Phase:
         cached: how many of its networks or entries exist already, in words; empty for none.
         processor_share: processor time of the measuring thread per wall-clock time; None if
             nothing was timed.
+        units: steps of training, counted for each network by itself.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Phase:
     seconds_per_step: float
     cached: str = ""
     processor_share: float | None = None
+    units: int = 0
 
     @property
     def seconds(self) -> float:
@@ -163,8 +165,8 @@ def expected(
         found = {name: parts[name]() for name in wanted}
     except (DanceError, MemoryError, RuntimeError):  # as PyTorch has it when memory is short
         return {}
-    # The progress of scoring counts the steps of training, and no tests.
-    units = {"scoring": sum(p.steps for p in found.get("scoring", []) if "training" in p.name)}
+    # The progress of scoring counts the steps of every network, and no tests.
+    units = {"scoring": sum(p.units for p in found.get("scoring", []) if "training" in p.name)}
     return {
         name: Expected(sum(phase.seconds for phase in phases), units.get(name, 0))
         for name, phases in found.items()
@@ -322,7 +324,8 @@ def _sgd_phase(
     )
     rows = torch.arange(min(config.batch_size, len(data)), device=context.device)
     rows = rows.expand(at_once, -1)
-    return _phase(name, steps, lambda step: trainer.step(rows, step), context.device, cached)
+    found = _phase(name, steps, lambda step: trainer.step(rows, step), context.device, cached)
+    return replace(found, units=networks * passes * each)
 
 
 def untrained_task(context: RunContext, initial: torch.Tensor) -> CondensationTask:

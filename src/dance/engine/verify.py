@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dance.condensed import CondensedSet, Location, Score, locate
-from dance.condensed.score import Asked
+from dance.condensed.score import Asked, on_the_same_images
 from dance.condensed.statistics import Difference, welch
 from dance.core.errors import ConfigError
 from dance.core.progress import log
@@ -99,7 +99,7 @@ def verify(
         return [Verification(row) for row in other_set]
     source = recorded_source(condensed, other_data=data is not None)
     scorer = StoredScorer.open(target, source, data=data, device=device)
-    chosen = _on_its_images(scorer, chosen)
+    chosen = _on_its_images(scorer, chosen, rows)
     return [_again(scorer, row, repeats or row.repeats, seed) for row in chosen]
 
 
@@ -128,23 +128,39 @@ def rescore(target: Location, changed: CondensedSet) -> list[tuple[Score, Score]
     source = recorded_source(condensed)
     scorer = StoredScorer.open(target, source, data=None, device="auto")
     scorer.condensed = changed
-    kept = _on_its_images(scorer, kept)
+    kept = _on_its_images(scorer, kept, rows)
     return [(row, _with(scorer, row, row.asked)) for row in kept if row.asked is not None]
 
 
-def _on_its_images(scorer: StoredScorer, rows: Sequence[Score]) -> list[Score]:
-    """The rows of the scorer's test images; all of them if there is none.
+def _on_its_images(
+    scorer: StoredScorer, chosen: Sequence[Score], rows: Sequence[Score]
+) -> list[Score]:
+    """The chosen rows that were tested on the scorer's test images.
 
-    Another copy of the data, which was prepared in another way, has rows of no other images.
+    If no row of the set was, these are another copy of the images, prepared in another way, on
+    which the set itself was scored: then it is the rows on these.
+
+    Args:
+        scorer: of the set.
+        chosen: of its rows.
+        rows: all that it has.
+
+    Raises:
+        ConfigError: all chosen rows were tested on other images.
     """
     own = [row for row in rows if row.data_fingerprint == scorer.test.fingerprint]
-    for row in rows:
-        if own and row not in own:
-            log(
-                f"left out: the score of {row.network}, {row.setting} on other images "
-                f"({row.dataset}, {row.data_fingerprint[:8]}); name them with --data"
-            )
-    return own or list(rows)
+    own = own or on_the_same_images(rows)
+    others = [
+        f"the score of {row.network}, {row.setting} on other images "
+        f"({row.dataset}, {row.data_fingerprint[:8]}); name them with --data"
+        for row in chosen
+        if row not in own
+    ]
+    if len(others) == len(chosen):
+        raise ConfigError(f"there must be a score on {scorer.test.name}: got {others[0]}")
+    for other in others:
+        log(f"left out: {other}")
+    return [row for row in chosen if row in own]
 
 
 def _with(scorer: StoredScorer, row: Score, asked: Asked) -> Score:

@@ -775,6 +775,14 @@ def test_a_test_split_of_a_listing_without_labels_is_not_used(kind, tmp_path):
     assert "the images in 'test' have no labels and are not used" in found.notes
 
 
+def test_an_empty_test_table_is_refused_and_not_called_unlabelled(tmp_path):
+    root = tmp_path / "set"
+    listed(root / "train", "file,label\n0.png,a\n1.png,b\n", "metadata.csv", 2)
+    listed(root / "test", "file,label\n", "metadata.csv", 0)
+    with pytest.raises(DataError, match=r"must not be empty"):
+        load(str(root), "test")
+
+
 def test_some_lines_without_a_label_are_refused(tmp_path):
     text = "file,label,split\n0.png,a,train\n1.png,b,train\n2.png,a,test\n3.png,,test\n"
     with pytest.raises(DataError, match=r"must have a label: line 5 of .*labels\.csv has none"):
@@ -870,6 +878,19 @@ def test_a_test_split_of_shards_without_labels_is_not_used(label, tmp_path):
     shard(tmp_path / "test.tar", [(name, data) for name, data in bare if data is not None])
     found = load(str(tmp_path), "train")
     assert "the images in 'test' have no labels and are not used" in found.notes
+
+
+@pytest.mark.parametrize("chosen", [None, "val"])
+def test_labels_of_null_in_a_split_of_shards_that_is_not_used(chosen, tmp_path):
+    for name, label in (("train", 0), ("val", 1), ("test", None)):
+        pictures = [(f"{n}.png", IMAGE) for n in range(2)]
+        labels = [(f"{n}.json", json.dumps({"label": label and n}).encode()) for n in range(2)]
+        if name == "train":
+            labels = [(f"{n}.json", json.dumps({"label": n}).encode()) for n in range(2)]
+        shard(tmp_path / f"{name}.tar", sorted([*pictures, *labels]))
+    found = load(str(tmp_path), "test", DataConfig(test_split=chosen))
+    assert "the images in 'test' have no labels and are not used" in found.notes
+    assert found.labels.tolist() == [0, 1]
 
 
 def test_the_splits_of_shards(tmp_path):

@@ -127,6 +127,7 @@ def test_networks_that_are_trained_at_once_share_their_steps(monkeypatch) -> Non
     monkeypatch.setattr(devices, "policy", lambda device: together)
     (shared,) = cost.expert_phases(context)
     assert shared.steps == 3 * 23
+    assert shared.units == alone.units == alone.steps  # as the progress of scoring counts
 
 
 class TestDisk:

@@ -253,7 +253,8 @@ def _chosen(
             "call one of them train"
         )
     others = {name: kind for name, kind in kinds.items() if kind != "train"}
-    bare = [name for name in others if unlabelled([row.label for row in parts[name]])]
+    filled = [name for name in others if parts[name]]  # an empty one is refused if it is used
+    bare = [name for name in filled if unlabelled([row.label for row in parts[name]])]
     test, said = choose_test(
         str(table), {name: kind for name, kind in others.items() if name not in bare}, asked
     )

@@ -162,7 +162,11 @@ def _has_labels(shards: list[Path], config: DataConfig) -> bool:
     empty = True
     for shard in shards:
         for key, kinds in _keys(shard):
-            if not unlabelled([_label(shard, key, kinds, config.label_column) or ""]):
+            try:
+                label = _label(shard, key, kinds, config.label_column)
+            except DataError:  # it is refused if the split is used
+                return True
+            if not unlabelled([label or ""]):
                 return True
             empty = False
     return empty
@@ -224,7 +228,7 @@ def _label(
             entries = json.loads(_content(shard, kinds["json"]))
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}.json must be a JSON object: {error}") from error
-        if isinstance(entries, dict) and (label_column or "label") in entries:
+        if isinstance(entries, dict) and entries.get(label_column or "label") is not None:
             return _value(where, entries[label_column or "label"])
     if "txt" in kinds and label_column is None:
         return _text(where, _content(shard, kinds["txt"]))
