@@ -14,12 +14,16 @@ from dance.engine.context import prepare
 from dance.engine.cost import untrained_task
 from dance.engine import build_run
 
-def pixels(method, **changes):
+def started(method, **changes):
     options = {"iterations": 4, "real_targets": "bank", "bank_draws": 4, "learning_rate": 0.001}
     settings = {"data": "digits", "method": method, "ipc": 2, "factor": 2, "device": "cpu"}
     settings |= {"network": {"width": 16}, "experts": {"count": 2}}
     context = prepare(build_run(settings | {"options": options | changes}))
-    made = context.method.start(untrained_task(context, context.initial()))
+    return context.method, untrained_task(context, context.initial())
+
+def pixels(method, **changes):
+    method, task = started(method, **changes)
+    made = method.start(task)
     for iteration in range(4):
         made.step(iteration)
     return made.state.pixels
@@ -31,6 +35,11 @@ for name, value in {
     "calibration_weight": 2.0, "calibrate_by": "other",
 }.items():
     assert not torch.equal(pixels("arms", **{name: value}), same), name
+entries = []
+for part in (1.0, 0.5):
+    method, task = started("arms", typical=part)
+    entries.append(method.bank_entries(task)(0))
+assert not torch.equal(*entries)
 starts = [pixels("arms", start_from=kind) for kind in ("kmeans", "herding", "confident")]
 assert not any(torch.equal(one, other) for one, other in zip(starts, [*starts[1:], same]))
 print("as documented")

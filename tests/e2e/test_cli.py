@@ -150,6 +150,7 @@ class TestOptions:
         for place, name in short.items():
             switch = place in ("source.offline", "source.skip_bad")
             named = {"evaluation.protocol": "quick-v1", "options.real_targets": "bank"}
+            named["average_last"] = "0.2"
             values = [] if switch else [named.get(place, "3")]
             words = ["digits", name, *values]
             long = ["digits", f"--{place}", *(["true"] if switch else values)]

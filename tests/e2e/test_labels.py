@@ -225,7 +225,7 @@ class TestEvaluate:
     def test_wrong_words(self, hard) -> None:
         for word, message in (
             ("--labels=warm", "'hard' or 'soft'"),
-            ("--teacher.count=0", "teacher.count must be at least 1"),
+            ("--teacher.count=0", "teacher.count must be from 1 to 10000"),
             ("--teacher.temperatures=0", "numbers above 0"),
             ("--teacher.lengths=", "numbers above 0"),
         ):

@@ -155,7 +155,7 @@ class TestWords:
         assert resolve(base=str(file)) == resolve(data, base=str(file)) == quick
         assert default_place(resolve(base=str(file))) == default_place(quick)
         outcome = command("show", "dm", data)
-        assert (outcome.code, "must follow fast or quick" in outcome.err) == (2, True)
+        assert (outcome.code, "must follow one of best, fast, quick" in outcome.err) == (2, True)
 
 
 class TestLists:

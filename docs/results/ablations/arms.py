@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch.nn import functional
 from dance.condensed.init import initial_pixels
 from dance.core.config import Probability, configuration
 from dance.core.rng import keyed_generator
+from dance.data.imageset import ImageSet
 from dance.methods.base import METHODS, CondensationTask, PixelState, Tensors
 from dance.methods.dance import DANCE, DANCECondensation, DANCEConfig
 from dance.methods.herding import icarl
@@ -37,6 +39,9 @@ class ArmsConfig(DANCEConfig):
     """Expert of Eq. 5: the one of the mid encoder, or the next one."""
     start_from: Literal["given", "kmeans", "herding", "confident"] = "given"
     """Real images that the stored images start from, chosen by features of the first expert."""
+    typical: Probability = 1.0
+    """Part of the real images of a class that the bank is made of: those of which the experts are
+    most confident."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -141,6 +146,22 @@ def chosen_images(task: CondensationTask, kind: str) -> torch.Tensor:
     return initial_pixels(ordered, task.ipc, task.decoder, "first", task.seed)
 
 
+def typical_images(task: CondensationTask, part: float) -> ImageSet:
+    """The part of each class to which the experts give the highest mean log-probability."""
+    network, inputs, train = TaskNetwork(task), NetworkInput(task), task.train
+    kept = []
+    for label in range(train.num_classes):
+        rows = train.rows(label).cpu()
+        score = torch.zeros(len(rows))
+        with torch.no_grad():
+            for _, last in task.experts:
+                logits = [network.logits(last, inputs.real(some)) for some in rows.split(500)]
+                score += torch.cat(logits).float().log_softmax(1)[:, label]
+        kept.append(rows[score.argsort(descending=True)[: round(part * len(rows))].sort().values])
+    index = torch.cat(kept).sort().values
+    return replace(train, images=train.images[index], labels=train.labels[index])
+
+
 @METHODS.register("arms")
 class Arms(DANCE):
     """DANCE with the screened changes."""
@@ -148,6 +169,17 @@ class Arms(DANCE):
     title = "Arms"
     paper = "docs/results/ablations.md"
     Config = ArmsConfig
+    config: ArmsConfig
+
+    def bank_settings(self) -> dict[str, Any]:
+        """Those of DANCE, and the part of the real images."""
+        return super().bank_settings() | {"typical": self.config.typical}
+
+    def bank_entries(self, task: CondensationTask) -> Callable[[int], torch.Tensor]:
+        """Those of DANCE, of the typical images."""
+        if self.config.typical < 1:
+            task = replace(task, train=typical_images(task, self.config.typical))
+        return super().bank_entries(task)
 
     def start(self, task: CondensationTask) -> ArmsCondensation:
         """Begin as DANCE does, which checks the task."""

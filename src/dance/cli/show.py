@@ -62,7 +62,7 @@ def run(parsed: argparse.Namespace) -> None:
     names = {name: kind for kind, (members, _) in KINDS.items() for name in members()}
     if parsed.settings and (parsed.name not in VARIANTS or "data" not in parsed.settings):
         raise ConfigError(
-            f"DATA and settings must follow {' or '.join(VARIANTS.names())}: "
+            f"DATA and settings must follow one of {', '.join(VARIANTS.names())}: "
             "dance show quick DATA --ipc 10"
         )
     if "data" in parsed.settings:

@@ -81,7 +81,7 @@ settings which the variant changes. It raises ConfigError for a method that it d
 
 @dataclass(frozen=True)
 class Variant:
-    """A shorter form of the settings of any data set, which ``--config`` names.
+    """A changed form of the settings of any data set, which ``--config`` names.
 
     Attributes:
         about: what it is for, to follow its name and a colon.

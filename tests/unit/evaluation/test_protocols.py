@@ -97,7 +97,7 @@ def test_tested_epochs(epochs, resolution, expected) -> None:
 
 def test_bad_numbers_are_refused() -> None:
     for bad in ({"repeats": 0}, {"epochs": 0}, {"epochs": -3}):
-        with pytest.raises(ConfigError, match=f"evaluation.{next(iter(bad))} must be at least 1"):
+        with pytest.raises(ConfigError, match=f"evaluation.{next(iter(bad))} must be from 1 to"):
             build(EvaluationConfig, bad, "evaluation")
     with pytest.raises(ConfigError, match="dance-v1"):
         PROTOCOLS.get("dance-v2")

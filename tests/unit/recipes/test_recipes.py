@@ -46,8 +46,8 @@ def test_all_are_there_each_with_its_variants() -> None:
     names = {name for name in RECIPES.names() if name.startswith("dance-")}
     others = {f"dance-tiny-imagenet-ipc{ipc}-code" for ipc in (1, 10, 50)}
     others.add("dance-cifar10-ipc10-paper")
-    shorter = {f"{name}-{variant}" for name in FULL for variant in ("quick", "fast")}
-    assert names == {*FULL, *shorter, *others}
+    variants = {f"{name}-{variant}" for name in FULL for variant in ("quick", "fast", "best")}
+    assert names == {*FULL, *variants, *others}
 
 
 @pytest.mark.parametrize("ipc", [1, 10, 50])
@@ -157,6 +157,17 @@ def test_fast_has_more_of_everything_than_quick() -> None:
     assert RECIPES.get("dance-cifar10-ipc10-fast").config() == fast
 
 
+def test_best_has_the_published_experts() -> None:
+    best, published = resolve("cifar10", "dance", 10, "best"), resolve("cifar10", "dance", 10)
+    assert best.experts == published.experts
+    assert (best.options.iterations, best.options.bank_draws) == (6000, 1000)
+    assert (best.init, best.average_last, best.options.learning_rate) == ("k_means", 0.2, 0.02)
+    assert RECIPES.get("dance-cifar10-ipc10-best").config() == best
+    digits = resolve("digits", "dance", 10, "best")  # for which nothing was compared
+    assert (digits.init, digits.precision) == ("first", "float32")
+    assert (digits.options.iterations, digits.options.calibration_weight) == (10_000, 1.0)
+
+
 def test_a_variant_tells_what_was_measured_or_that_nothing_was() -> None:
     text = measured_recipe("dance-cifar10-ipc10-quick")
     assert RECIPES.get("dance-cifar10-ipc10-quick").expect == text
@@ -165,9 +176,11 @@ def test_a_variant_tells_what_was_measured_or_that_nothing_was() -> None:
     assert RECIPES.get("dance-cifar100-ipc50-fast").expect.startswith("no number")
 
 
-def test_fast_is_only_for_the_method_whose_short_runs_were_compared() -> None:
-    with pytest.raises(ConfigError, match="--config fast must be used with --method dance: got dm"):
-        resolve("cifar10", "dm", 10, "fast")
+@pytest.mark.parametrize("variant", ["fast", "best"])
+def test_some_are_only_for_the_method_whose_runs_were_compared(variant: str) -> None:
+    match = f"--config {variant} must be used with --method dance: got dm"
+    with pytest.raises(ConfigError, match=match):
+        resolve("cifar10", "dm", 10, variant)
 
 
 @pytest.mark.parametrize("name", QUICK.names())
