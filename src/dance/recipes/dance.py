@@ -87,6 +87,7 @@ class _Length:
 
 _QUICK = _Length(steps=(150, 500), images=200_000, draws=100)
 _FAST = _Length(steps=(1000, 3000), images=1_200_000, draws=300)
+_SHORT_SCORE = {"protocol": "quick-v1", "repeats": 3}
 _BEST = {"real_targets": "bank", "bank_draws": 1000}
 _BEST_STEPS = 6000
 """Steps of best at twice the published rate."""
@@ -129,7 +130,7 @@ def _fast_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
         **({} if is_tiny(facts.data) else {"precision": "auto"}),
         "experts": _FAST_TINY if is_tiny(facts.data) else experts,
         "options": _FAST.options(config, facts),
-        "evaluation": {"protocol": "quick-v1", "repeats": 3},
+        "evaluation": _SHORT_SCORE,
     }
 
 
@@ -153,6 +154,7 @@ def _best_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
             **({"iterations": _BEST_STEPS} if _was_screened(facts) else {}),
             **_better_options(config, facts),
         },
+        "evaluation": _SHORT_SCORE,
     }
 
 
