@@ -358,7 +358,7 @@ class Condenser(Method):
 
         By default that of all synthetic images of a class, and of real images that go through one
         forward without gradients. A method that runs a network with batch norm in training mode
-        states the batches that it cannot split, and :attr:`Memory.together` if they are of all
+        states the batches that it cannot split, and ``Memory.together`` if they are of all
         classes.
 
         Args:
