@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
+import statistics
 
 import pytest
 import torch
@@ -42,9 +43,11 @@ def test_memory_and_words() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a parameter of glibc")
 def test_freed_memory_is_kept_for_the_next_tensor() -> None:
     devices.select("cpu")
+    # What small objects leave between the first buffers decides when glibc finds one that fits
+    # (within three rounds where this was looked at); without the parameter, it never does.
     size, faults = 64 << 20, []
-    for _ in range(3):
+    for _ in range(16):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.empty(size, dtype=torch.uint8).fill_(1)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    assert min(faults[1:]) < 10, faults
+    assert statistics.median(faults) < 10, faults
