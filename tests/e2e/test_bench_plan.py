@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from dance.bench.execute import Executor, Slurm
 from dance.bench.outcome import NAME
 from dance.bench.plan import read_plan
 from dance.bench.product import product
-from dance.core.errors import ConfigError
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import locked
 from dance.core.yaml_file import to_yaml
 from e2e.command import Here, command, done, process
@@ -131,6 +132,72 @@ def test_a_failed_cell_is_a_row_with_its_reason(file: Callable[..., Path], tmp_p
     assert "Cells without a result" in (tmp_path / "out" / f"{NAME}.md").read_text()
 
 
+def test_a_score_that_fails_is_a_row_and_ends_with_code_1(
+    file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(seeds=[0], methods=["dm"], protocols=["quick-v1", "dsa-v1"])
+    here = Here(lambda words: 2 if words[0] == "evaluate" else None)
+    monkeypatch.setattr("dance.cli.bench.Local", lambda *_: here)
+    outcome = command("bench", path, "--output", tmp_path / "out", "--json")
+    assert outcome.code == 1
+    found = outcome.json["rows"]
+    assert [row["status"] for row in found] == ["done", "failed"]
+    assert (found[1]["protocol"], found[1]["network"]) == ("dsa-v1", "convnet")
+    assert "exit code 2" in found[1]["reason"]
+
+
+def photos(folder: Path, count: int) -> Path:
+    """Images of two classes, ``count`` each, other ones for other counts."""
+    for name, base in (("cat", 20), ("dog", 90)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            image = Image.new("L", (8, 8), base + 7 * number + count)
+            image.putpixel((number % 8, 3), 255)
+            image.save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_finished_cells_of_other_images_are_refused(
+    file: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = photos(tmp_path / "photos", 6)
+    given = {"data": [str(data)], "methods": ["dm"]}
+    (row,) = make(file(**given, seeds=[0]), tmp_path / "out")
+    (again,) = make(file(**given, seeds=[0]), tmp_path / "out")
+    assert again == row
+    photos(data, 8)
+    for seeds in ([0], [1], [0, 1]):
+        with pytest.raises(ArtifactError, match="has changed since; choose another --output"):
+            make(file(**given, seeds=seeds), tmp_path / "out")
+    assert make(file(**given, seeds=[1]), tmp_path / "other")[0]["status"] == "done"
+
+
+def test_finished_cells_of_other_settings_are_refused(
+    file: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = tmp_path / "my.yaml"
+    settings = {"evaluation": {"epochs": 1, "repeats": 2, "baselines": []}}
+    given = {"methods": ["dm"], "config": str(config), "settings": settings, "protocols": []}
+    config.write_text("network: {width: 8}\noptions: {iterations: 2}\n")
+    make(file(**given, seeds=[0]), tmp_path / "out")
+    config.write_text("network: {width: 8}\noptions: {iterations: 4}\n")
+    path = file(**given, seeds=[0, 1])
+    with pytest.raises(ArtifactError, match=r"options\.iterations: 2 there, 4 now"):
+        make(path, tmp_path / "out")
+    for words in ("--print", "--dry-run"):
+        outcome = command("bench", path, "--output", tmp_path / "out", words)
+        assert outcome.code == 2 and "choose another --output" in outcome.err
+
+
+def test_a_quick_variant_has_an_output_of_its_own(
+    file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(quick={"seeds": [0]})
+    monkeypatch.chdir(tmp_path)
+    assert "--output=runs/bench/plan-quick/cells/" in done("bench", path, "--quick", "--print").out
+    assert "--output=runs/bench/plan/cells/" in done("bench", path, "--print").out
+
+
 def test_a_process_that_dies_is_started_once_more(
     file: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -196,6 +263,7 @@ def test_a_dry_run_names_cells_and_time(file: Callable[..., Path], tmp_path: Pat
         (("none.yaml",), "cannot read none.yaml"),
         (("table1", "cifar11", "--dry-run"), "unknown data set 'cifar11'"),
         (("table1", "--methods", "dnace"), "did you mean 'dance'"),
+        (("table1", *("--axis", "factor=1") * 2), "--axis must name each setting once: got factor"),
         (("table1", "--axis", "factor"), "a setting must be NAME=X: got 'factor'"),
         (("table1", "--axis", "factr=1,2", "--dry-run"), "factr"),
         (("table1", "--seed", "1"), "use --seeds 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_budgets_and_labels_are_tables_of_their_own(runs: Path) -> None:
     assert members == [["dance", "dm_100%"], ["larger"], ["soft"]]
     assert "soft labels" in found.tables[2].title
     assert "128\N{NO-BREAK SPACE}bytes per class" in found.tables[1].title
+
+
+def test_scores_of_one_run_are_told_apart_and_budgets_are_exact(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs / "dance", tmp_path / "twice")
+    done("evaluate", tmp_path / "twice", "--protocol=quick-v1", "--epochs=2", "--repeats=2")
+    monkeypatch.setattr("dance.core.format.size", lambda value: "some kB")
+    found = compare([tmp_path / "twice", runs / "dm_100%", runs / "larger"])
+    assert [[row.name for row in table.rows] for table in found.tables] == [
+        ["twice (3 networks, seed 0)", "twice (2 networks, seed 0)", "dm_100%"], ["larger"],
+    ]  # fmt: skip
+    assert {row.run for row in found.tables[0].rows} == {"twice", "dm_100%"}
+    assert [table.title.rpartition(", ")[2] for table in found.tables] == [
+        "64 bytes per class", "128 bytes per class",
+    ]  # fmt: skip
 
 
 def test_a_single_network_shows_no_difference(runs: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import torch
 from PIL import Image
 
 from dance.bench import figures
-from dance.bench.figures import fig4
+from dance.bench.figures import fig3c, fig4
 from dance.bench.plan import Bench, read_plan
 from dance.bench.product import product
 from dance.condensed import load_set
 from dance.core.config import build
 from dance.core.errors import ArtifactError, ConfigError
+from dance.core.files import write_text
 from dance.core.rng import key
 from dance.data import load
+from dance.data.picture import as_png
 from dance.engine.context import prepare
 from dance.experts import NetworkTraining
 from dance.networks import State
@@ -180,6 +183,20 @@ def test_a_figure_is_measured_once_and_drawn_again_from_its_data(
         assert image.width > 1000
     with pytest.raises(ArtifactError, match="must be the data of a figure"):
         figures.redraw(made / "results.csv")
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path: Path) -> None:
+    row = {"figure": "fig4", "title": "$x^$", "series": "$\\foo$", "data": "$^$", "notes": "$_$"}
+    image = base64.b64encode(as_png(Image.new("L", (8, 8)))).decode()
+    row |= {"ipc": 1, "seed": 0, "budget": "", "class": "$x^$", "x": 0, "y": 0, "pixels": 8}
+    figures.write([row | {"png": image, "run": "cells/a"}], tmp_path)
+    assert (tmp_path / "figure.png").exists()
+
+
+def test_the_final_set_of_a_run_by_time_is_at_its_own_step(tmp_path: Path) -> None:
+    (cell,) = plan(methods=["dm"], budget={"seconds": 1.0}, settings={}).cells()
+    write_text(cell.place(tmp_path) / "config.yaml", "options: {iterations: 3}")
+    assert list(fig3c._sets(cell, tmp_path)) == [0, 3]
 
 
 def test_missing_cells_are_named(made: Path, capfd: pytest.CaptureFixture[str]) -> None:

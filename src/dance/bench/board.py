@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from dance.bench.execute import State, seconds_left
 from dance.core.format import plain, seconds
@@ -70,7 +71,7 @@ class Board:
         table.add_column("state")
         shown = [s for s in states if s.status in ("done", "failed")][-_OTHERS:]
         for state in [*shown, *(s for s in states if s.status == "running")]:
-            table.add_row(state.cell.name, _note(state))
+            table.add_row(Text(state.cell.name), Text(_note(state)))
         return table
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import pyarrow
 from pyarrow import parquet
 
 from dance.bench import literal
-from dance.bench.plan import Bench, Cell
+from dance.bench.entries import EXACT, with_targets
+from dance.bench.plan import Bench, Cell, Scoring
 from dance.condensed import Score
 from dance.condensed.container import KIND
-from dance.condensed.run_files import RunFiles
+from dance.condensed.run_files import RunFiles, seed_name
 from dance.condensed.score import SUBJECTS, undertrained
 from dance.condensed.statistics import LEAST_UNITS, Difference, bootstrap, paired, summary, welch
 from dance.core import format
@@ -26,6 +28,7 @@ from dance.core.costs import build_seconds
 from dance.core.files import read_header, read_json, write_atomic, write_json, write_text
 from dance.core.format import Table, plural
 from dance.data.known import INCOMPARABLE
+from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes.published import table
 
@@ -41,10 +44,11 @@ networks of each; it assumes no distribution, but is too narrow below ten, and i
 three. "Over condensations" is the standard deviation of the means of the sets, "over networks" that
 of the networks of one set. A difference is to the first row of its table with the 95 % interval:
 paired over condensations of the same seed, or over networks (Welch) if there is one condensation
-only. The verdict is "better" or "worse" only if the interval excludes zero. The best epoch is
-chosen on test images, and only shown for papers that report it. The ratio is that of stored to real
-training images. The row of the whole set is of the experts, which are trained by their own recipe;
-they are tested once for each data set and network."""
+only. The verdict is "better" or "worse" only if the interval excludes zero; differences that are
+all equal have neither. The best epoch is chosen on test images, and only shown for papers that
+report it. The ratio is that of stored to real training images. The row of the whole set is of the
+experts, which are trained by their own recipe; they are tested once for each data set and
+network."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,11 @@ class Row:
         return next(iter(self.scores.values()))
 
     @property
+    def notes(self) -> list[str]:
+        """For readers of any of its scores."""
+        return [*dict.fromkeys(note for score in self.scores.values() for note in score.notes)]
+
+    @property
     def is_whole(self) -> bool:
         """Whether the networks were trained on the whole set."""
         return self.score.subject == WHOLE
@@ -158,7 +167,8 @@ class Row:
         """Only rows in which this is equal stand in one table."""
         score = self.score
         budget = score.storage_bytes // score.num_classes
-        return self.cell.config.data, score.dataset, score.network, score.setting, budget
+        images = (self.cell.config.data, score.dataset, score.data_fingerprint)
+        return (*images, score.network, score.setting, budget)
 
 
 def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
@@ -170,7 +180,8 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
     groups: dict[tuple[Any, ...], list[tuple[Cell, Score]]] = {}
     for cell in cells:
         for score in cell.scores(directory) if cell.finished(directory) else ():
-            key = (*cell.kind, cell.text_of(score), score.setting, score.network)
+            images = score.data_fingerprint
+            key = (*cell.kind, cell.text_of(score), images, score.setting, score.network)
             groups.setdefault(key, []).append((cell, score))
     tables: dict[tuple[Any, ...], list[Row]] = {}
     for found in groups.values():
@@ -196,7 +207,8 @@ def collect(cells: Sequence[Cell], directory: Path) -> list[list[Row]]:
     for cell in cells:
         if cell.finished(directory) and (tested := cell.whole(directory)) is not None:
             row = Row(cell, (cell,), {cell.config.seed: tested}, {"score_seconds": tested.seconds})
-            whole.setdefault((cell.config.data, tested.network), row)
+            place = (cell.config.data, tested.data_fingerprint, tested.network)
+            whole.setdefault(place, row)
     return [*tables.values(), *([row] for row in whole.values())]
 
 
@@ -248,15 +260,38 @@ def records(
         cells: of the plan.
         failed: reasons by name of a cell.
     """
-    found = [_record(row, members[0]) for members in rows for row in members]
-    made = {cell.name for members in rows for row in members for cell in row.cells}
+    every = [row for members in rows for row in members]
+    several = _several_images(every)
+    found = [_record(row, members[0], several) for members in rows for row in members]
+    scores: dict[str, list[Score]] = {}
+    for row in every:
+        for cell, score in zip(row.cells, row.scores.values(), strict=True):
+            scores.setdefault(cell.name, []).extend([] if row.is_whole else [score])
     for cell in cells:
-        if cell.name not in made:
-            empty = dict.fromkeys(_COLUMNS)
+        lacking = cell.unscored(scores.get(cell.name, ()))
+        if lacking or cell.name in failed:
             reason = failed.get(cell.name, "")
-            state = {"status": "failed" if reason else "not run", "reason": reason}
-            found.append(empty | _identity(cell) | state | {"runs": f"cells/{cell.name}"})
+            found.append(
+                dict.fromkeys(_COLUMNS)
+                | _identity(cell)
+                | {"status": "failed" if reason else "not run", "reason": reason}
+                | (_named(lacking) if cell.name in scores else {})
+                | {"runs": f"cells/{cell.name}"}
+            )
     return found
+
+
+def _several_images(rows: Iterable[Row]) -> set[str]:
+    """Names of data sets whose rows were tested on different images."""
+    images = {(row.cell.config.data, row.score.data_fingerprint) for row in rows}
+    return {data for data, count in Counter(data for data, _ in images).items() if count > 1}
+
+
+def _named(lacking: Sequence[tuple[Scoring, str]]) -> dict[str, str]:
+    """The columns that name the missing scores of a set that has others."""
+    protocols = dict.fromkeys(scoring.config.protocol for scoring, _ in lacking)
+    networks = dict.fromkeys(network for _, network in lacking)
+    return {"protocol": ", ".join(protocols), "network": ", ".join(networks)}
 
 
 def _identity(cell: Cell) -> dict[str, Any]:
@@ -270,13 +305,19 @@ def _identity(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _record(row: Row, first: Row) -> dict[str, Any]:
-    """Plain values of a row, whose difference is to the first of its table."""
+def _record(row: Row, first: Row, several: Collection[str]) -> dict[str, Any]:
+    """Plain values of a row, whose difference is to the first of its table.
+
+    Args:
+        row: the row.
+        first: of its table.
+        several: names of data sets whose rows were tested on different images.
+    """
     score, last, what = row.score, row.last, _identity(row.cell)
     interval, over = last.interval
     resampled = last.bootstrap
     gap, by = last.minus(first.last) if row is not first else (None, "")
-    notes = list(score.notes)
+    notes = row.notes
     if row.is_whole:
         budget = f"{plural(score.repeats, 'network')} x {plural(score.epochs, 'epoch')}"
         what |= {"ipc": None, "method": WHOLE, "point": "", "budget": budget}
@@ -284,6 +325,7 @@ def _record(row: Row, first: Row) -> dict[str, Any]:
     else:
         what["point"] = row.cell.text_of(score)
     values = {
+        "images": score.images if row.cell.config.data in several else "",
         "network": score.network,
         "protocol": score.protocol,
         "labels": score.labels,
@@ -302,9 +344,9 @@ def _record(row: Row, first: Row) -> dict[str, Any]:
         "bootstrap_high": resampled and resampled[1],
         "best_epoch": None if row.is_whole else row.best.mean,
         "difference": gap and gap.mean,
-        "difference_low": gap and gap.low,
-        "difference_high": gap and gap.high,
-        "difference_over": by,
+        "difference_low": gap and gap.interval and gap.low,
+        "difference_high": gap and gap.interval and gap.high,
+        "difference_over": by if gap and gap.interval else "",
         "verdict": "" if gap is None else gap.verdict,
         "storage_bytes": score.storage_bytes,
         "decoded_images": score.train_images,
@@ -323,15 +365,16 @@ _PERCENT = (
     "bootstrap_high", "best_epoch", "difference", "difference_low", "difference_high",
 )  # fmt: skip
 _COLUMNS = (
-    "data", "ipc", "method", "point", "network", "protocol", "labels", "bytes_per_class", "ratio",
-    "budget", "status", "accuracy", "over_condensations", "over_networks", "condensations",
+    "data", "images", "ipc", "method", "point", "network", "protocol", "labels", "bytes_per_class",
+    "ratio", "budget", "status", "accuracy", "over_condensations", "over_networks", "condensations",
     "networks", "low", "high", "interval_over", "bootstrap_low", "bootstrap_high", "best_epoch",
     "difference", "difference_low", "difference_high", "difference_over", "verdict", "published",
     "published_std", "published_source", "minus_published", "storage_bytes", "decoded_images",
     "updates", "condense_seconds", "networks_seconds", "networks_bytes", "build_seconds",
     "score_seconds", *literal.COLUMNS, "machine", "runs", "notes", "reason",
 )  # fmt: skip
-"""The row of the whole set has the method ``whole`` and no ``ipc``."""
+"""The row of the whole set has the method ``whole`` and no ``ipc``; ``images`` is empty unless the
+data set of a row was tested on different images."""
 _NUMBERS = (
     *_PERCENT, "ratio", "published", "published_std", "minus_published", "updates",
     "condense_seconds", "networks_seconds", "build_seconds", "score_seconds", *literal.COLUMNS,
@@ -347,7 +390,7 @@ def _published(row: Row, mean: float) -> dict[str, Any]:
     cell, score = row.cell, row.score
     point = {} if row.is_whole else cell.point_of(score)
     method, ipc = (WHOLE, "all") if row.is_whole else (cell.config.method, cell.config.ipc)
-    comparable = not any(INCOMPARABLE in note for note in score.notes)
+    comparable = not any(INCOMPARABLE in note for note in row.notes)
     for name, meanings in cell.plan.published.items():
         facts = {
             "method": method,
@@ -379,7 +422,7 @@ def tables(
         brief: without the columns that a terminal has no room for.
         costs: with what condensing takes also if it is brief.
     """
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, int, Any], list[Mapping[str, Any]]] = {}
     whole = [row for row in found if row["method"] == WHOLE]
     lost = []
     for row in found:
@@ -387,27 +430,40 @@ def tables(
             continue
         if row["status"] != "done":
             name = row["runs"].removeprefix("cells/")
+            if row["protocol"]:
+                name += f", score by {row['protocol']} with {row['network']}"
             lost.append((name, row["status"], row["reason"] or ""))
             continue
         setting = row["protocol"] + (f", {row['labels']} labels" if row["labels"] != "hard" else "")
-        budget = format.size(row["bytes_per_class"])
         other = " (not the published copy)" if INCOMPARABLE in (row["notes"] or "") else ""
-        title = f"{row['data']}{other}, {row['network']}, {setting}, {budget} per class"
-        groups.setdefault(title, []).append(row)
+        images = f" ({row['images']})" if row["images"] else ""
+        title = f"{row['data']}{images}{other}, {row['network']}, {setting}"
+        groups.setdefault((title, row["bytes_per_class"], _place(row)), []).append(row)
+    sizes = Counter((title, format.size(size)) for title, size, _ in groups)
     result = []
-    for title, rows in groups.items():
-        places = {(row["data"], row["network"]) for row in rows}
-        shown = [*rows, *(row for row in whole if (row["data"], row["network"]) in places)]
+    for (name, size, place), rows in groups.items():
+        budget = format.size(size)
+        if sizes[name, budget] > 1:
+            budget = f"{size:,} bytes"
+        title = f"{name}, {budget} per class"
+        shown = [*rows, *(row for row in whole if _place(row) == place)]
         wanted = (*_BRIEF, *(_COSTS if costs else ())) if brief else _SHOWN
         columns = [name for name in wanted if any(_SHOWN[name](row) for row in shown)]
         cells = [tuple(_SHOWN[name](row) for name in columns) for row in shown]
         parts = [part for row in shown if row["notes"] for part in row["notes"].split("; ")]
-        notes = "; ".join(dict.fromkeys(parts))
-        result.append(Table(title, tuple(columns), cells, f"Notes: {notes}." if notes else ""))
+        notes = [f"Notes: {'; '.join(dict.fromkeys(parts))}."] if parts else []
+        if any(row["difference"] is not None for row in rows):
+            notes.append(f"Differences are to {_label(rows[0])}.")
+        result.append(Table(title, tuple(columns), cells, " ".join(notes)))
     result += literal.tables(found)
     if lost:
         result.append(Table("Cells without a result", ("cell", "state", "reason"), lost))
     return result
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Test images and network of a record, which its table and that of the whole set share."""
+    return row["data"], row["images"], row["network"]
 
 
 def _number(value: float | None, sign: str = "") -> str:
@@ -462,7 +518,7 @@ _SHOWN: Mapping[str, Any] = {
     ">build time": lambda row: format.seconds(row["build_seconds"]),
     ">storage": lambda row: format.size(row["storage_bytes"]),
     "runs": lambda row: ", ".join(
-        f"[{Path(run).name.rpartition('-')[2]}]({run})" for run in row["runs"].split()
+        f"[{seed_name(Path(run).name)}]({run})" for run in row["runs"].split()
     ),
     "source of the published number": lambda row: row["published_source"] or "",
 }
@@ -542,6 +598,16 @@ def write_files(
     return [base.with_suffix(f".{kind}") for kind in ("md", "csv", "parquet", "tex", "json")]
 
 
+def _in_common(configs: Sequence[RunConfig]) -> str:
+    """What the runs of a common budget have in common, in a sentence after a space, or nothing."""
+    parts = []
+    if all(config.network == configs[0].network for config in configs):
+        parts.append("have the same network")
+    if all(with_targets(config, EXACT) in (None, config) for config in configs):
+        parts.append("forward real images in every step")
+    return f" All {', and '.join(parts)}." if parts else ""
+
+
 def budget_lines(plan: Bench) -> list[str]:
     """What a reader must know about the budget and about what was left out."""
     changed = [f"{name} = {value}" for name, value in flat(plan.settings).items()]
@@ -553,8 +619,8 @@ def budget_lines(plan: Bench) -> list[str]:
         seconds, updates = plan.budget.seconds, plan.budget.updates
         allowed = f"{seconds:g} seconds of condensing" if seconds else f"{updates:,} updates"
         lines += [
-            f"Budget of every method: {allowed}, without the training of experts and trajectories. "
-            "All have the same network, and forward real images in every step.",
+            f"Budget of every method: {allowed}, without the training of experts and trajectories."
+            f"{_in_common([cell.config for cell in plan.cells()])}",
             "",
         ]
     if plan.left_out:

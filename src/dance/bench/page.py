@@ -40,8 +40,9 @@ the same)."""
 
 
 def measured(cells: Sequence[Cell], directory: Path) -> list[Record]:
-    """The records of the finished cells (:func:`dance.bench.speed.measure`)."""
-    return [read_json(cell.place(directory) / TIMES) for cell in cells if cell.finished(directory)]
+    """The records of the measured cells (:func:`dance.bench.speed.measure`)."""
+    paths = [cell.place(directory) / TIMES for cell in cells]
+    return [read_json(path) for path in paths if path.exists()]
 
 
 def records(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from dance.bench.entries import DANCE, EXACT, condensers, target_options
 from dance.bench.figures import FIGURES, NoSettings
+from dance.condensed.container import KIND
 from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Score, on_the_same_images, read_scores
 from dance.core.config import (
@@ -22,6 +23,7 @@ from dance.core.config import (
     Positive,
     build,
     configuration,
+    differences,
     digest,
     flat,
     format_value,
@@ -31,12 +33,13 @@ from dance.core.config import (
     to_plain,
 )
 from dance.core.errors import ArtifactError, ConfigError, DanceError, nearest
-from dance.core.files import read_json
+from dance.core.files import read_header, read_json
 from dance.core.progress import log
 from dance.core.yaml_file import read_yaml
 from dance.data import DataConfig
 from dance.data.find import find
-from dance.engine import RunConfig
+from dance.engine import RunConfig, build_run
+from dance.engine.rundir import identity
 from dance.engine.snapshots import snapshot_steps
 from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.methods import METHODS, Condenser, Coreset
@@ -161,6 +164,8 @@ class Bench:
     """Settings of the figure."""
     left_out: str = ""
     """What a quick variant leaves out of the plan."""
+    shortened: dict[str, list[Any]] = field(default_factory=dict)
+    """Values that the quick variant of the plan drops, by list or axis."""
 
     def __post_init__(self) -> None:
         """Refuse duplicates, lists without values, and axes that are lists of the plan."""
@@ -184,24 +189,20 @@ class Bench:
                 f"literal must be of a plan of the method {DANCE} without a budget, since the "
                 f"literal loop makes its steps: got {got}"
             )
-        given = [*self.axes, *flat(self.settings)]
-        given += [name for inner in self.variants.values() for name in flat(inner)]
-        for name in given:
+        for name in self.given():
             if name in _OF_THE_PLAN:
                 raise ValueError(f"settings must not contain {name}: it is a list of the plan")
             if self.budget is not None and name == "options.iterations":
                 raise ValueError(f"settings must not contain {name}: the budget determines it")
-            section, _, option = name.partition(".")
-            known = {n for method in self.measured() for n in _options(method)}
-            if section == "options" and option and option not in known:
-                raise ValueError(
-                    f"settings must be of one of the methods: got {name!r}"
-                    + (nearest(option, known) if known else "; none of them has options")
-                )
         for name in self.published:
             table(name)
         kind = FIGURES.get(self.figure).settings if self.figure else NoSettings
         build(kind, self.figure_settings, "figure_settings")
+
+    def given(self) -> list[str]:
+        """Dotted names of all settings, axes included."""
+        names = [*self.axes, *flat(self.settings)]
+        return names + [name for inner in self.variants.values() for name in flat(inner)]
 
     def _check_timing(self) -> None:
         """Refuse what only runs have, and methods without steps."""
@@ -457,12 +458,7 @@ class Cell:
             ArtifactError: the scores of the run are damaged.
         """
         run, (first, *further) = self.place(directory), self.scorings
-        scored = {(_key(score), score.network) for score in self.scores(directory)}
-        lacking = [
-            scoring
-            for scoring in (first, *further)
-            if any((scoring.key, network) not in scored for network in self.plan.networks)
-        ]
+        lacking = [scoring for scoring, _ in self.unscored(self.scores(directory))]
         commands = []
         lacks_whole = "whole" in self.config.evaluation.baselines and not self.whole(directory)
         if first in lacking or lacks_whole or not self.finished(directory):
@@ -472,6 +468,16 @@ class Cell:
         if self.plan.literal and not (run / LITERAL).exists():
             commands.append(self.alone(directory))
         return commands
+
+    def unscored(self, scores: Iterable[Score]) -> list[tuple[Scoring, str]]:
+        """The ways to score the set that some of its scores lack, each with the network."""
+        scored = {(_key(score), score.network) for score in scores}
+        return [
+            (scoring, network)
+            for scoring in self.scorings
+            for network in self.plan.networks
+            if (scoring.key, network) not in scored
+        ]
 
     def scores(self, directory: Path) -> list[Score]:
         """The scores of the plan that the run holds.
@@ -518,6 +524,27 @@ class Cell:
         run = self.place(directory)
         tried = self.first_try(directory).exists()
         return RunFiles(run).done.exists() and (tried or self.better_steps(run) is None)
+
+    def changes(self, directory: Path) -> list[str]:
+        """How the settings of a finished run differ from those that the plan has now.
+
+        Not compared are those that do not change the set, and the precision, since each machine
+        chooses its own for ``auto``.
+
+        Raises:
+            ConfigError: the stored settings cannot be read.
+        """
+        stored = build_run(read_yaml(RunFiles(self.place(directory)).config))
+        held, mine = (identity(config) for config in (stored, self.config))
+        held["precision"] = mine["precision"]
+        if self.seconds is not None:  # this machine chose the number
+            mine["options"]["iterations"] = held["options"]["iterations"]
+        return differences(held, mine)
+
+    def made_from(self, directory: Path) -> str | None:
+        """The fingerprint of the images of a finished run; None if it does not say so."""
+        header = read_header(RunFiles(self.place(directory)).condensed, KIND)
+        return header["provenance"].get("data_fingerprint") if header else None
 
     def alone(self, directory: Path) -> list[str]:
         """The command that makes this cell of the plan in the directory, or measures its loop."""
@@ -572,8 +599,23 @@ class TimingCell(Cell):
         return []
 
     def finished(self, directory: Path) -> bool:
-        """Whether all is measured."""
-        return (self.place(directory) / TIMES).exists()
+        """Whether every method of the plan is measured, or could not be."""
+        record = self.record(directory)
+        held = [row["method"] for row in record.get("entries", ())]
+        return bool(record) and self.runs.keys() <= {*held, *record.get("skipped", ())}
+
+    def record(self, directory: Path) -> dict[str, Any]:
+        """What is measured, maybe without methods that the plan has now; empty if nothing is."""
+        path = self.place(directory) / TIMES
+        return dict(read_json(path)) if path.exists() else {}
+
+    def changes(self, directory: Path) -> list[str]:
+        """None: the record does not hold the settings."""
+        return []
+
+    def made_from(self, directory: Path) -> str | None:
+        """The fingerprint of the images on which was measured."""
+        return self.record(directory).get("fingerprint")
 
 
 def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> Bench:
@@ -606,12 +648,30 @@ def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> 
     part = merge(plain, short) if quick and short is not None else plain
     try:
         plan = build(Bench, merge(part, changes))
+        own = build(Bench, merge(part, {**changes, "methods": part["methods"]}))
+        typed = {*flat(changes.get("settings", {})), *changes.get("axes", {})}
+        _check_options(typed, plan)
+        if path.name != PLAN:  # which may have fewer methods than the file of which it was made
+            _check_options({*plan.given()} - typed, own)
         if quick:
-            plan = replace(plan, left_out=_left_out(build(Bench, plain), build(Bench, part)))
+            dropped = _dropped(build(Bench, plain), build(Bench, part))
+            plan = replace(plan, shortened=dropped, left_out=_left_out(dropped, plan))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     added = () if "data" in changes else filter(partial(_is_found, plan), plan.optional_data)
     return replace(plan, data=(*plan.data, *added), optional_data=())
+
+
+def _check_options(names: Iterable[str], plan: Bench) -> None:
+    """Refuse options of methods that no method of the plan has."""
+    known = {option for method in plan.measured() for option in _options(method)}
+    for name in sorted(names):
+        section, _, option = name.partition(".")
+        if section == "options" and option and option not in known:
+            raise ConfigError(
+                f"settings must be of one of the methods: got {name!r}"
+                + (nearest(option, known) if known else "; none of them has options")
+            )
 
 
 def _every_method() -> list[str]:
@@ -661,22 +721,40 @@ def joined(held: Bench, new: Bench, path: Path) -> Bench:
         )
     lists: Any = {name: _union(getattr(held, name), getattr(new, name)) for name in _LISTS}
     axes = {name: list(_union(values, new.axes[name])) for name, values in held.axes.items()}
-    return replace(new, **lists, axes=axes, variants=held.variants | new.variants)
+    shortened = new.shortened or held.shortened
+    joint = replace(
+        new, **lists, axes=axes, variants=held.variants | new.variants, shortened=shortened
+    )
+    return replace(joint, left_out=_left_out(shortened, joint)) if shortened else joint
 
 
 def _union(held: Sequence[Any], new: Sequence[Any]) -> tuple[Any, ...]:
     return (*held, *(value for value in new if value not in held))
 
 
-def _left_out(whole: Bench, part: Bench) -> str:
-    """What the part does not have of the whole, in words."""
-    lists = {name: (getattr(whole, name), getattr(part, name)) for name in _LISTS}
-    lists |= {name: (values, part.axes.get(name, ())) for name, values in whole.axes.items()}
-    lists["variants"] = (tuple(whole.variants), tuple(part.variants))
+def _values(plan: Bench) -> dict[str, Sequence[Any]]:
+    """The values of its lists, axes and variants, by name."""
+    lists = {name: getattr(plan, name) for name in _LISTS}
+    return {**lists, **plan.axes, "variants": tuple(plan.variants)}
+
+
+def _dropped(whole: Bench, part: Bench) -> dict[str, list[Any]]:
+    """The values of the whole that the part does not have."""
+    kept = _values(part)
+    dropped = {
+        name: [value for value in values if value not in kept.get(name, ())]
+        for name, values in _values(whole).items()
+    }
+    return {name: values for name, values in dropped.items() if values}
+
+
+def _left_out(dropped: Mapping[str, Sequence[Any]], plan: Bench) -> str:
+    """Which of the dropped values the plan does not have, in words."""
+    held = _values(plan)
     lost = [
-        f"{name} {', '.join(map(str, values))}"
-        for name, (all_values, kept) in lists.items()
-        if (values := [value for value in all_values if value not in kept])
+        f"{name} {', '.join(map(str, left))}"
+        for name, values in dropped.items()
+        if (left := [value for value in values if value not in held.get(name, ())])
     ]
     return "; ".join(lost)
 

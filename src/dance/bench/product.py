@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from dance.bench.plan import PLAN, Bench, Cell, TimingCell, joined
 from dance.condensed.run_files import RunFiles
 from dance.core.config import build, digest, to_plain
 from dance.core.costs import build_seconds
-from dance.core.errors import ConfigError, DanceError
+from dance.core.errors import ArtifactError, ConfigError, DanceError
 from dance.core.files import locked, read_json, write_text
 from dance.core.progress import log
 from dance.core.yaml_file import read_yaml, to_yaml
+from dance.data import load
+from dance.engine import RunConfig
 
 _ESTIMATING = 120.0
 """Seconds after which no further kind of cell is estimated."""
@@ -53,6 +56,7 @@ def product(plan: Bench, directory: Path, executor: Executor, command: str) -> l
         KeyboardInterrupt: it was stopped; the tables hold what is finished.
     """
     asked = {cell.name for cell in plan.cells()}
+    _check_finished(_joint(plan, directory), directory, images=True)
     joint = store(plan, directory)
     cells = [cell for cell in joint.cells() if cell.name in asked]
     states = [_state(cell, directory) for cell in cells]
@@ -78,7 +82,8 @@ def _write(
         earlier = held.get("rows", []) if isinstance(held, dict) else []
         reasons = {Path(run).name: row["reason"] for row in earlier for run in row["runs"].split()}
         shown = [cell for cell in plan.cells() if cell.name in asked | reasons.keys()]
-        lost = {name: why for name, why in reasons.items() if why and name not in asked}
+        incomplete = {cell.name for cell in shown if cell.commands(directory)} - asked
+        lost = {name: why for name, why in reasons.items() if why and name in incomplete}
         if plan.timing is not None:
             found = page.records(shown, directory, lost | failed)
             page.write(plan, shown, found, directory, command)
@@ -118,13 +123,58 @@ def _joint(plan: Bench, directory: Path) -> Bench:
     return joined(held, plan, path)
 
 
+def _check_finished(plan: Bench, directory: Path, *, images: bool) -> None:
+    """Refuse a directory whose finished cells would stand beside cells of something else.
+
+    Args:
+        plan: with all cells of the directory.
+        directory: of the bench.
+        images: check also of which images they are made, which decodes those that are not in the
+            cache. Images that cannot be read here are not checked.
+
+    Raises:
+        ArtifactError: the settings or the images of a finished cell have changed since.
+    """
+    fingerprints: dict[str, str | None] = {}
+    for cell in plan.cells():
+        if not cell.finished(directory):
+            continue
+        place, config = cell.place(directory), cell.config
+        try:
+            changes = cell.changes(directory)
+        except ConfigError as error:
+            changes = [str(error)]
+        if changes:
+            raise ArtifactError(
+                f"{place} must be a run of the settings that the plan has now: it has others "
+                f"({'; '.join(changes)}); choose another --output"
+            )
+        key = digest([config.data, config.source])
+        if images and key not in fingerprints:
+            fingerprints[key] = _fingerprint(config)
+        held, now = cell.made_from(directory), fingerprints.get(key)
+        if now is not None and held not in (None, now):
+            raise ArtifactError(
+                f"{place} must be of the images that {config.data} has now: {config.data} has "
+                "changed since; choose another --output"
+            )
+
+
+def _fingerprint(config: RunConfig) -> str | None:
+    """The fingerprint of the images of a run as they are now; None if they cannot be read here."""
+    try:
+        return load(config.data, "train", replace(config.source, offline=True)).fingerprint
+    except DanceError:
+        return None
+
+
 def commands(plan: Bench, directory: Path) -> list[list[list[str]]]:
     """The commands that are missing, by cell; any order of cells gives the same results.
 
     Those of cells that choose or measure something read the plan, which is then written.
     """
     cells = plan.cells()
-    _joint(plan, directory)
+    _check_finished(_joint(plan, directory), directory, images=False)
     found = [words for cell in cells if (words := cell.commands(directory))]
     if any(words[0] == "bench" for each in found for words in each):
         store(plan, directory)
@@ -152,7 +202,7 @@ def dry_run(plan: Bench, directory: Path) -> list[tuple[Cell, str, float | None]
     (None). Networks and banks that several cells share are counted in the first one.
     """
     cells = plan.cells()
-    _joint(plan, directory)
+    _check_finished(_joint(plan, directory), directory, images=False)
     known, started = _known(cells, directory), time.monotonic()
     shared: set[str] = set()
     found: list[tuple[Cell, str, float | None]] = []

@@ -96,7 +96,8 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
         "--output",
         metavar="DIR",
         type=Path,
-        help=f"directory for the tables and the runs (default: {_OUTPUT}/NAME)",
+        help=f"directory for the tables and the runs (default: {_OUTPUT}/NAME; with "
+        f"--quick {_OUTPUT}/NAME-quick)",
     )
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     add_json(parser)
@@ -142,7 +143,8 @@ def run(parsed: argparse.Namespace) -> int:
         1 if a cell failed, else 0.
     """
     plan = read_plan(parsed.what, _changes(parsed), quick=bool(parsed.quick))
-    directory = parsed.output or _OUTPUT / Path(parsed.what).stem
+    name = Path(parsed.what).stem + ("-quick" if parsed.quick else "")
+    directory = parsed.output or _OUTPUT / name
     if parsed.cell is not None:
         _make(plan, directory, parsed)
         return 0
@@ -231,6 +233,12 @@ def _changes(parsed: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"the seeds of a plan are a list: use --seeds {seed} instead of --seed")
     if protocol := settings.pop("evaluation.protocol", None):
         changes["protocols"] = [protocol]
+    axes = [name for name, _ in map(_pair, parsed.axis or ())]
+    if twice := [name for name in axes if axes.count(name) > 1]:
+        raise ConfigError(
+            f"--axis must name each setting once: got {twice[0]} {axes.count(twice[0])} times; "
+            f"give all its values together, --axis {twice[0]}=X,Y"
+        )
     changes["axes"] = {
         name: from_yaml(f"values: [{values}]", f"--axis {name}")["values"]
         for name, values in map(_pair, parsed.axis or ())

@@ -14,6 +14,7 @@ from pathlib import Path
 from dance import report
 from dance.cli.options import SET, Parser, add_json
 from dance.cli.output import print_json, print_table
+from dance.condensed.statistics import Difference
 from dance.report.compare import Comparison, compare
 
 
@@ -47,6 +48,12 @@ def run(parsed: argparse.Namespace) -> None:
         print(path)
 
 
+def _gap(gap: Difference) -> dict[str, float | None]:
+    """The plain values of a difference, without an interval if there is none."""
+    ends = {} if gap.interval else {"low": None, "high": None}
+    return asdict(gap) | ends
+
+
 def _plain(found: Comparison) -> dict[str, object]:
     return {
         "runs": {name: run.place for name, run in found.runs.items()},
@@ -57,9 +64,9 @@ def _plain(found: Comparison) -> dict[str, object]:
                 "title": table.title,
                 "rows": [
                     {
-                        "run": row.name,
+                        "run": row.run,
                         "score": row.score.to_plain(),
-                        "difference": None if row.gap is None else asdict(row.gap),
+                        "difference": row.gap and _gap(row.gap),
                         "verdict": row.verdict,
                     }
                     for row in table.rows

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from dance.condensed.locations import RUN_FILE
+
+
+def seed_name(run: str) -> str:
+    """What names a run beside those that differ by the seed only, from the name of its directory.
+
+    >>> seed_name("digits-dm-ipc1-seed3"), seed_name("photos-dm-ipc1-seed3-47d195")
+    ('seed3', 'seed3')
+    """
+    seeds = re.findall(r"-(seed\d+)(?=-[0-9a-f]{6}$|$)", run)
+    return seeds[-1] if seeds else run.rpartition("-")[2]
 
 
 class RunFiles:

@@ -27,7 +27,7 @@ the title of its method."""
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _CHECKSUM = "sha256"
 """Entry of a row of ``scores.json`` that is its checksum."""
-_OPTIONAL = ("set_digest", "asked", "seconds", "peak_memory_bytes", "device")
+_OPTIONAL = ("set_digest", "network_code", "asked", "seconds", "peak_memory_bytes", "device")
 """Fields that are left out of plain data if they are None."""
 _ENOUGH_STEPS, _BATCH = 300, 64
 """Steps that the networks of the whole set must make, and images of a step, to count as trained."""
@@ -134,6 +134,7 @@ class Score:
         data_fingerprint: of that data set.
         set_digest: of the set that the networks were trained on (:meth:`CondensedSet.digest`);
             None for real images.
+        network_code: digest of the code of a network from outside of this package; None for others.
         notes: for readers of the score.
         asked: requested settings; None if networks were only tested.
         seconds: of training and tests; None in the file of a set.
@@ -161,6 +162,7 @@ class Score:
     dataset: str
     data_fingerprint: str
     set_digest: str | None = None
+    network_code: str | None = None
     notes: tuple[str, ...] = ()
     asked: Asked | None = None
     seconds: float | None = None
@@ -204,6 +206,12 @@ class Score:
     def setting(self) -> str:
         """Protocol and kind of labels; only rows in which they are equal can be compared."""
         return self.protocol if self.labels == "hard" else f"{self.protocol}, {self.labels} labels"
+
+    @property
+    def images(self) -> str:
+        """What tells its test images apart from others of the same name, for titles of tables."""
+        classes = plural(self.num_classes, "class", "classes")
+        return f"{classes}, images {self.data_fingerprint[:8]}"
 
     def lasting(self) -> Score:
         """The score for the file of a set: without costs, which differ between equal runs."""

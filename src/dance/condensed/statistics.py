@@ -16,6 +16,8 @@ LEAST_UNITS = 3
 """Smallest number of units that can be resampled: a single one is always drawn, and two
 can be drawn in three ways only."""
 _RESAMPLES = 10_000
+_ROUNDING = 1e-24
+"""Variance below which values are equal up to rounding; fractions squared."""
 
 
 def summary(values: Sequence[float]) -> Statistic:
@@ -44,8 +46,8 @@ class Difference:
 
     Attributes:
         mean: first minus second.
-        low: lower end of the interval.
-        high: upper end of the interval.
+        low: lower end of the interval; the mean if the values do not vary.
+        high: upper end of the interval; the mean if the values do not vary.
         level: confidence of the interval.
     """
 
@@ -55,12 +57,19 @@ class Difference:
     level: float
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None if the values do not vary, since few values are equal by chance."""
+        return (self.low, self.high) if self.low < self.high else None
+
+    @property
     def verdict(self) -> str:
-        """Whether the first is better, as far as the interval shows, in words.
+        """Whether the first is better, as far as the interval shows, in words; empty without one.
 
         The interval is Student's or Welch's: a bootstrap of few units is too narrow, and would call
         equal methods different more often (:func:`bootstrap`).
         """
+        if self.interval is None:
+            return ""
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "not shown to differ"
@@ -87,7 +96,7 @@ def welch(
         errors.append((squares / (len(values) - 1) / len(values), len(values) - 1))
     mean = means[0] - means[1]
     total = sum(error for error, _ in errors)
-    if not total:
+    if total < _ROUNDING:
         return Difference(mean, mean, mean, level)
     freedom = total**2 / sum(error**2 / count for error, count in errors)
     half = _student(freedom, level) * math.sqrt(total)
@@ -106,6 +115,8 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Difference:
     gaps = [one - other for one, other in zip(first, second, strict=True)]
     count, mean = len(gaps), math.fsum(gaps) / len(gaps)
     variance = math.fsum((gap - mean) ** 2 for gap in gaps) / (count - 1)
+    if variance < _ROUNDING:
+        return Difference(mean, mean, mean, _CONFIDENCE)
     half = _student(count - 1) * math.sqrt(variance / count)
     return Difference(mean, mean - half, mean + half, _CONFIDENCE)
 

@@ -33,7 +33,8 @@ def build(location: Location, output: Path | None = None) -> Path:
         The path of ``report.html``.
 
     Raises:
-        ConfigError: a single set is given without ``output``, or a bench with it.
+        ConfigError: a single set is given without ``output``, or a bench with it, or ``output`` is
+            the directory of another run or of a bench.
         ArtifactError: a part is damaged or missing, or the folder cannot be written.
     """
     directory = Path(location)
@@ -57,6 +58,8 @@ def build(location: Location, output: Path | None = None) -> Path:
         raise ConfigError(
             f"the page of a single set must have a folder: got {run.file} alone; add --output DIR"
         )
+    if output is not None:
+        _check_free(output, run.directory)
     picture, shots = draw(run), shoot(run)
     page = RunFiles(folder).report
     write_text(page, render(run, shots))
@@ -64,6 +67,25 @@ def build(location: Location, output: Path | None = None) -> Path:
         write_gif(shots, folder / GIF)
     write_atomic(RunFiles(folder).preview, lambda place: picture.save(place, format="PNG"))
     return page
+
+
+def _check_free(output: Path, directory: Path | None) -> None:
+    """Refuse a folder whose page is that of something else.
+
+    Args:
+        output: folder that was asked for.
+        directory: of the run that is shown; None for a single set.
+
+    Raises:
+        ConfigError: it is the directory of another run or of a bench.
+    """
+    own = directory is not None and output.resolve() == directory.resolve()
+    taken = RunFiles(output).config.exists() or (output / "bench.yaml").exists()
+    if taken and not own:
+        raise ConfigError(
+            "--output must be no directory of another run or of a bench, whose page would be "
+            f"replaced: got {output}; name another folder"
+        )
 
 
 def write_comparison(found: Comparison, folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 from dance.condensed import load_set
 from dance.condensed.container import KIND
-from dance.condensed.run_files import RunFiles
+from dance.condensed.run_files import RunFiles, seed_name
 from dance.condensed.score import SUBJECTS
 from dance.core import format
 from dance.core.config import flat
@@ -36,8 +37,9 @@ _FILES = (
     "figure.parquet", "figure.svg", "figure.png",
 )  # fmt: skip
 _TEXTS = (
-    "data", "method", "point", "network", "protocol", "labels", "budget", "status", "interval_over",
-    "difference_over", "verdict", "published_source", "machine", "runs", "notes", "reason",
+    "data", "images", "method", "point", "network", "protocol", "labels", "budget", "status",
+    "interval_over", "difference_over", "verdict", "published_source", "machine", "runs", "notes",
+    "reason",
 )  # fmt: skip
 _NUMBERS = (
     "ipc", "bytes_per_class", "accuracy", "over_condensations", "over_networks", "condensations",
@@ -48,7 +50,7 @@ _NUMBERS = (
 )  # fmt: skip
 _WHOLE = "whole"
 """Stands for a method in the rows of the whole set."""
-_GROUP = ("data", "network", "protocol", "labels", "bytes_per_class")
+_GROUP = ("data", "images", "network", "protocol", "labels", "bytes_per_class")
 """Rows stand in one table only if these are the same."""
 _MOST_CHARACTERS = 1_200_000
 """Largest size of all images of sets."""
@@ -94,6 +96,12 @@ class Result:
         return str(self.row["runs"] or "").partition(" ")[0]
 
     @property
+    def data(self) -> str:
+        """The data set, with its test images if other rows have others."""
+        data, images = self.row["data"] or "", self.row["images"]
+        return f"{data} ({images})" if images else data
+
+    @property
     def remarks(self) -> str:
         """What stands below its method: budget, and decoded images if these are more."""
         row, parts = self.row, [self.row["budget"]]
@@ -106,7 +114,7 @@ class Result:
     @property
     def words(self) -> str:
         """What a search finds beside the text of the row."""
-        return " ".join(str(self.row[name] or "") for name in (*_GROUP[:4], "budget"))
+        return " ".join(str(self.row[name] or "") for name in (*_GROUP[:5], "budget"))
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ class Group:
     """Results that can be compared."""
 
     common: Mapping[str, Any]
+    data: str
+    budget: str
     ipc: str
     ratio: str
     rows: tuple[Result, ...]
@@ -203,7 +213,7 @@ def _links(runs: str | None, directory: Path) -> tuple[tuple[str, str], ...]:
         page = RunFiles(directory / run).report
         if page.parent.is_dir():
             address = quote(f"{run}/{page.name}" if page.exists() else f"{run}/")
-            found.append((run.rpartition("-")[2], address))
+            found.append((seed_name(run), address))
     return tuple(found)
 
 
@@ -282,6 +292,8 @@ def _facets(rows: Sequence[Result]) -> list[tuple[str, list[tuple[str, str]]]]:
     found = []
     for name in ("data", "ipc", "method", "protocol", "labels"):
         values = {each.row[name]: str(each.row[name]) for each in rows if each.row[name]}
+        if name == "data":
+            values = {each.data: each.data for each in rows if each.data}
         if name == "method":
             values = {each.row[name]: each.method.partition(", ")[0] for each in rows}
         if len(values) > 1:
@@ -294,6 +306,7 @@ def _groups(done: Sequence[Result], whole: Sequence[Result]) -> list[Group]:
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for each in done:
         groups.setdefault(tuple(each.row[name] for name in _GROUP), []).append(each)
+    sizes = Counter((*key[:-1], format.size(key[-1])) for key in groups)
     found = []
     for key, rows in groups.items():
         ipc = ", ".join(dict.fromkeys(str(each.row["ipc"]) for each in rows))
@@ -303,12 +316,16 @@ def _groups(done: Sequence[Result], whole: Sequence[Result]) -> list[Group]:
         notes = dict.fromkeys(each.row["notes"] for each in rows if each.row["notes"])
         longest = [note for note in notes if not any(note in n and n != note for n in notes)]
         common = dict(zip(_GROUP, key, strict=True))
-        found.append(Group(common, ipc, ratio, tuple(rows), tuple(longest)))
+        budget = format.size(key[-1])
+        if sizes[*key[:-1], budget] > 1:
+            budget = f"{key[-1]:,} bytes"
+        data = rows[0].data
+        found.append(Group(common, data, budget, ipc, ratio, tuple(rows), tuple(longest)))
     return found
 
 
 def _place(each: Result) -> tuple[Any, ...]:
-    return each.row["data"], each.row["network"]
+    return each.row["data"], each.row["images"], each.row["network"]
 
 
 def _legend(done: Sequence[Result], *, methods: bool = False) -> list[tuple[str, str, str]]:
@@ -326,7 +343,7 @@ def _by_setting(done: Sequence[Result]) -> dict[tuple[str, str], list[Result]]:
     for each in done:
         row = each.row
         words = [row["network"], row["protocol"], f"{row['labels']} labels"]
-        found.setdefault((row["data"] or "", ", ".join(filter(None, words))), []).append(each)
+        found.setdefault((each.data, ", ".join(filter(None, words))), []).append(each)
     return found
 
 
@@ -438,7 +455,7 @@ def _pictures(bench: Bench) -> list[Pictures]:
     """The sets of each data set and number of images per class, of one seed, side by side."""
     groups: dict[tuple[str, int], dict[str, Result]] = {}
     for each in bench.of("done"):
-        groups.setdefault((each.row["data"], each.row["ipc"]), {}).setdefault(each.run, each)
+        groups.setdefault((each.data, each.row["ipc"]), {}).setdefault(each.run, each)
     found = []
     for (data, ipc), members in groups.items():
         samples: list[Sample] = []

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ class Row:
     """One run in a table.
 
     Attributes:
-        name: of the run.
+        run: its name.
+        name: that of the run, with repeats and seed where the table has several of its scores.
         score: its score.
         gap: difference of its mean to that of the first row, with the 95 % interval; None in the
             first row, and where a side has a single network.
     """
 
+    run: str
     name: str
     score: Score
     gap: Difference | None
@@ -59,6 +61,7 @@ class Table:
         setting: protocol, and ``soft labels`` if networks were trained on these.
         bytes_per_class: budget of every row.
         rows: of the runs, in the order in which they were given.
+        budget: that number in words, exact where tables would have the same title.
     """
 
     data: str
@@ -66,12 +69,12 @@ class Table:
     setting: str
     bytes_per_class: int
     rows: tuple[Row, ...]
+    budget: str
 
     @property
     def title(self) -> str:
         """What the rows have in common."""
-        size = format.size(self.bytes_per_class)
-        return f"{self.data}, {self.network}, {self.setting}, {size} per class"
+        return f"{self.data}, {self.network}, {self.setting}, {self.budget} per class"
 
     def shown(self) -> format.Table:
         """The table as text."""
@@ -160,7 +163,7 @@ def compare(locations: Sequence[Location]) -> Comparison:
 
 def _cells(row: Row) -> tuple[str, ...]:
     gap = "" if row.gap is None else f"{100 * row.gap.mean:+.1f}"
-    if row.gap is not None:
+    if row.gap is not None and row.gap.interval:
         gap += f" ({100 * row.gap.low:+.1f} to {100 * row.gap.high:+.1f})"
     score = row.score
     return row.name, score.label, str(score.last), str(score.repeats), gap, row.verdict
@@ -190,14 +193,30 @@ def _tables(runs: Mapping[str, Run]) -> tuple[Table, ...]:
     for members in groups.values():
         first = members[0][1]
         budget = round(first.storage_bytes / first.num_classes)
-        rows = [Row(members[0][0], first, None)]
-        rows += [Row(name, score, _gap(score, first)) for name, score in members[1:]]
+        scores = Counter(name for name, _ in members)
+        rows: list[Row] = []
+        for of, score in members:
+            name = f"{of} ({_networks(score)})" if scores[of] > 1 else of
+            rows.append(Row(of, name, score, _gap(score, first) if rows else None))
         data = first.dataset
         if copies[data] > 1:  # such as some of its classes
-            classes = format.plural(first.num_classes, "class", "classes")
-            data = f"{data} ({classes}, images {first.data_fingerprint[:8]})"
-        tables.append(Table(data, first.network, first.setting, budget, tuple(rows)))
+            data = f"{data} ({first.images})"
+        size = format.size(budget)
+        tables.append(Table(data, first.network, first.setting, budget, tuple(rows), size))
+    titles = Counter(table.title for table in tables)
+    tables = [
+        replace(table, budget=f"{table.bytes_per_class:,} bytes")
+        if titles[table.title] > 1
+        else table
+        for table in tables
+    ]
     return tuple(sorted(tables, key=lambda table: -len(table.rows)))
+
+
+def _networks(score: Score) -> str:
+    """How many networks a score is of, and their seed, in words."""
+    seed = "" if score.asked is None else f", seed {score.asked.seed}"
+    return format.plural(score.repeats, "network") + seed
 
 
 def _gap(score: Score, first: Score) -> Difference | None:
@@ -243,12 +262,12 @@ def as_csv(comparison: Comparison) -> str:
         for row in table.rows:
             last, gap = row.score.last, row.gap
             numbers = [last.mean, last.std, *(last.ci95 or (None, None)), row.score.best.mean]
-            numbers += [gap.mean, gap.low, gap.high] if gap is not None else [None] * 3
+            numbers += [gap and gap.mean, *((gap and gap.interval) or (None, None))]
             cells = ["" if number is None else f"{100 * number:.3f}" for number in numbers]
             writer.writerow(
                 (row.name, row.score.label, table.data, table.network, row.score.protocol,
                  row.score.labels, table.bytes_per_class, row.score.repeats, *cells,
-                 row.verdict, comparison.runs[row.name].place)
+                 row.verdict, comparison.runs[row.run].place)
             )  # fmt: skip
     return text.getvalue()
 

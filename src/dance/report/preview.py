@@ -79,7 +79,7 @@ def _score_line(run: Run) -> str:
     for subject, name in (("random", "random"), ("whole", "whole set")):
         if subject in compared:
             parts.append(f"{name} {format.percent(compared[subject].last.mean)}")
-    parts.append(f"{main.network}, {main.protocol}")
+    parts.append(f"{main.network}, {main.setting}")
     parts.append(format.plural(len(main.last.values), "network"))
     return "Test accuracy " + " · ".join(parts)
 

@@ -137,11 +137,11 @@ def _remarks(rows: Iterable[tuple[str, Score]]) -> Iterable[str]:
 
 def significance(one: Statistic, other: Statistic) -> str:
     """Words for a difference that may be chance, by Welch's interval of the difference."""
-    if len(one.values) == 1:
+    if min(len(one.values), len(other.values)) == 1:
         return "; a single network does not show whether this is chance"
-    if len(other.values) == 1:
-        return ""
     gap = welch(one.values, other.values)
+    if gap.interval is None:
+        return "; networks that all reach the same accuracy do not show whether this is chance"
     if gap.low > 0 or gap.high < 0:
         return ""
     return "; its 95\N{NO-BREAK SPACE}% interval contains 0, so this may be chance"

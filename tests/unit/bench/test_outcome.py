@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from dance.bench.outcome import Row, Spread, records, tables, write
-from dance.bench.plan import Cell, read_plan
+from dance.bench.outcome import Row, Spread, budget_lines, records, tables, write
+from dance.bench.plan import Bench, Cell, read_plan
+from dance.core.config import build
 from dance.data.known import KNOWN
 
 
@@ -66,7 +67,8 @@ def row(cell: Cell, network: str = "convnet", **changes: Any) -> Row:
             "storage_bytes": 307_200, "num_classes": 10, "dataset": "cifar10", "network": network,
             "repeats": 2, "protocol": "dance-v1", "setting": "dance-v1", "labels": "hard",
             "subject": "condensed", "notes": (), "asked": asked, "last": found, "best": found,
-            "epochs": 60, "train_images": 50_000, **changes,
+            "epochs": 60, "train_images": 50_000, "data_fingerprint": "abcd",
+            "images": "10 classes, images abcd", **changes,
         }
     )  # fmt: skip
     return Row(cell, (cell,), {0: score}, {"build_seconds": 1.0}, 50_000)
@@ -138,3 +140,82 @@ def test_two_units_have_no_bootstrap_interval() -> None:
     (cell,) = read_plan("table6", {"seeds": [0], "axes": {"experts.count": [5]}}).cells()
     (shown,) = tables(records([[row(cell)]], [cell], {}))
     assert dict(zip(shown.columns, shown.rows[0], strict=True))[">bootstrap 95 %"] == "fewer than 3"
+
+
+def by_seed(*names: str, **changes: Any) -> list[Cell]:
+    given = {"data": ["cifar10"], "methods": list(names), "ipc": [10], "seeds": [0, 1]}
+    return build(Bench, given | changes).cells()
+
+
+def test_equal_differences_have_no_interval_and_no_verdict() -> None:
+    first = Spread({0: (0.7,), 1: (0.8,)})
+    gap, _ = Spread({0: (0.8,), 1: (0.9,)}).minus(first)  # equal up to rounding
+    assert gap is not None and (gap.interval, gap.verdict) == (None, "")
+    gap, _ = Spread({0: (0.5, 0.5)}).minus(Spread({0: (0.4, 0.4)}))
+    assert gap is not None and (gap.interval, gap.verdict) == (None, "")
+    cells = by_seed("random", "dm")
+    low, high = (SimpleNamespace(values=(value, value)) for value in (0.4, 0.5))
+    rows = [row(cells[0], last=low), row(cells[2], last=high)]
+    found = records([rows], [], {})
+    names = ("difference", "difference_low", "difference_over", "verdict")
+    assert [found[1][name] for name in names] == [10.0, None, "", ""]
+    (shown,) = tables(found)
+    assert "+10.0" in shown.rows[1] and shown.note == "Differences are to Random selection."
+
+
+def test_test_images_that_differ_are_tables_of_their_own() -> None:
+    cells = by_seed("random", "dm")
+    other = {"data_fingerprint": "ffff", "images": "2 classes, images ffff"}
+    rows = [row(cells[0]), row(cells[2]), row(cells[0], **other), row(cells[2], **other)]
+    assert rows[0].table_key == rows[1].table_key != rows[2].table_key
+    found = records([rows[:2], rows[2:]], [], {})
+    titles = [shown.title for shown in tables(found)]
+    assert [title.partition(", convnet")[0] for title in titles] == [
+        "cifar10 (10 classes, images abcd)", "cifar10 (2 classes, images ffff)",
+    ]  # fmt: skip
+    assert {each["images"] for each in records([rows[:2]], [], {})} == {""}
+
+
+def test_budgets_that_are_rounded_alike_are_tables_of_their_own() -> None:
+    cells = by_seed("random", "dm")
+    rows = [[row(cells[0], storage_bytes=each)] for each in (11_520, 12_160)]
+    titles = [shown.title for shown in tables(records(rows, [], {}))]
+    assert [title.partition("dance-v1, ")[2] for title in titles] == [
+        "1,152 bytes per class", "1,216 bytes per class",
+    ]  # fmt: skip
+
+
+def test_the_notes_of_all_seeds_are_shown() -> None:
+    cells = by_seed("dm")
+    both = {seed: row(cells[seed], notes=(note,)).score for seed, note in enumerate("ab")}
+    (found,) = records([[Row(cells[0], tuple(cells), both, {})]], [], {})
+    assert found["notes"] == "a; b"
+
+
+def test_a_set_without_some_of_its_scores_is_named() -> None:
+    (cell,) = by_seed("dm", seeds=[0], networks=["convnet", "mlp"])
+    for failed, status in (({cell.name: "killed"}, "failed"), ({}, "not run")):
+        made, lost = records([[row(cell)]], [cell], failed)
+        assert (made["status"], lost["status"]) == ("done", status)
+        assert (lost["network"], lost["protocol"]) == ("mlp", "dance-v1")
+    assert tables([made, lost])[-1].rows[0][0].endswith("score by dance-v1 with mlp")
+
+
+def test_runs_of_a_path_are_linked_by_their_seed() -> None:
+    (cell,) = by_seed("dm", seeds=[3])
+    (found,) = records([[row(cell)]], [], {})
+    found["runs"] = "cells/photos-dm-ipc1-seed3-47d195"
+    (shown,) = tables([found])
+    assert "[seed3](cells/photos-dm-ipc1-seed3-47d195)" in shown.rows[0]
+
+
+def test_a_budget_says_only_what_the_cells_have_in_common() -> None:
+    plain = {"data": ["digits"], "methods": ["dance"], "ipc": [1], "config": "quick"}
+
+    def said(**changes: Any) -> str:
+        return budget_lines(build(Bench, plain | {"budget": {"updates": 2}} | changes))[2]
+
+    assert said().endswith("All have the same network, and forward real images in every step.")
+    bank = {"settings": {"options": {"real_targets": "bank"}}}
+    assert said(**bank).endswith("All have the same network.")
+    assert said(**bank, axes={"network.width": [8, 16]}).endswith("and trajectories.")

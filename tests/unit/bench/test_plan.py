@@ -141,6 +141,30 @@ def test_a_quick_part_changes_the_plan_and_says_what_it_lacks(tmp_path: Path) ->
         read_plan(str(path), {}, quick=True)
 
 
+def test_what_a_quick_variant_leaves_out_is_what_no_command_has_made(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(to_yaml(PLAIN | {"quick": {"ipc": [1], "seeds": [0]}}))
+    whole, quick = read_plan(str(path), {}), read_plan(str(path), {}, quick=True)
+    assert quick.left_out == "ipc 2; seeds 1"
+    assert joined(whole, quick, path).left_out == joined(quick, whole, path).left_out == ""
+    more = joined(quick, read_plan(str(path), {"ipc": [1]}), path)
+    assert more.left_out == "ipc 2"
+    assert read_plan(str(path), {"ipc": [2]}, quick=True).left_out == "seeds 1"
+
+
+def test_methods_on_the_command_line_may_lack_options_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(to_yaml(PLAIN))
+    reduced = read_plan(str(path), {"methods": ["random"]})
+    assert {cell.config.method for cell in reduced.cells()} == {"random"}
+    typed = {"methods": ["random"], "settings": {"options": {"iterations": 3}}}
+    with pytest.raises(ConfigError, match=r"got 'options\.iterations'"):
+        read_plan(str(path), typed)
+    stored = tmp_path / "bench.yaml"
+    stored.write_text(to_yaml(reduced))
+    assert len(read_plan(str(stored), {}).cells()) == 4
+
+
 def test_a_plan_adds_its_cells_to_those_of_a_directory(tmp_path: Path) -> None:
     held, path = plan(axes={"factor": [1]}), tmp_path / "bench.yaml"
     new = plan(axes={"factor": [2, 1]}, seeds=[2, 0], methods=["dm"], title="other")
@@ -207,8 +231,13 @@ def test_a_plan_that_measures_has_one_cell_for_all_methods(tmp_path: Path) -> No
     assert first.budget == "5 rounds of dance, dm"
     assert first.commands(tmp_path)[0][2] == "--cell=digits-ipc1-seed0"
     assert not first.finished(tmp_path) and first.scores(tmp_path) == []
-    write_text(first.place(tmp_path) / "speed.json", "{}")
+    measured = {"entries": [{"method": "dance"}], "skipped": {"dm": "too large"}}
+    write_json(first.place(tmp_path) / "speed.json", measured)
     assert first.finished(tmp_path) and first.commands(tmp_path) == []
+    more, _ = read_plan(
+        "speed", {"data": ["digits"], "methods": ["dm", "idc"], "ipc": [1, 10]}
+    ).cells()
+    assert more.name == first.name and not more.finished(tmp_path) and more.commands(tmp_path)
     assert read_plan("speed", {"data": ["digits"], "methods": []}).measured() == ("dance",)
     assert len(read_plan("table4", {}).measured()) == 6
 

@@ -172,6 +172,13 @@ def test_the_difference_decides_and_not_whether_two_intervals_overlap():
         assert ("chance" in significance(other, low)) == chance
 
 
+def test_single_networks_and_equal_ones_show_no_difference():
+    several, one, equal = (summary(values) for values in ([0.6, 0.62], [0.7], [0.5, 0.5]))
+    for pair in ((several, one), (one, several)):
+        assert significance(*pair) == "; a single network does not show whether this is chance"
+    assert "all reach the same accuracy" in significance(equal, summary([0.4, 0.4]))
+
+
 def test_images_are_the_pixels_of_the_sets(tmp_path, write_run):
     run_dir = write_run(tmp_path / "run", classes=("cat", "dog"), channels=3)
     page = read(run_dir)

@@ -9,6 +9,7 @@ import pytest
 from dance.cli.output import print_scores
 from dance.condensed import Score
 from dance.report.page import render
+from dance.report.preview import _score_line
 from dance.report.record import read_run
 from dance.report.tables import headline, protocol_tables
 from unit.report.synthetic_run import score, write_run
@@ -35,6 +36,11 @@ def test_hard_and_soft_rows_are_tables_of_their_own(tmp_path: Path) -> None:
         assert held == [kind, kind]
     page = render(run)
     assert page.count("<caption") >= 2 and "soft labels" in page
+
+
+def test_the_preview_names_soft_labels(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "run", scores=rows("soft")))
+    assert "soft labels" in _score_line(run)
 
 
 @pytest.mark.parametrize("kinds", [("hard", "soft"), ("soft", "hard")])

@@ -177,7 +177,8 @@ def redraw(path: Path) -> None:
         kind = FIGURES.get(rows[0]["figure"])
     except (OSError, pyarrow.ArrowInvalid, LookupError) as error:
         raise ArtifactError(f"{path} must be the data of a figure: {error}") from error
-    with mpl.rc_context({"svg.hashsalt": NAME, "font.size": 11}):
+    looks: Any = {"svg.hashsalt": NAME, "font.size": 11, "text.parse_math": False}  # names have $
+    with mpl.rc_context(looks):
         picture = kind.draw(rows, " ".join(filter(None, (kind.definition, rows[0]["notes"]))))
         for format, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             save = partial(picture.savefig, format=format, dpi=_DPI, metadata=metadata)

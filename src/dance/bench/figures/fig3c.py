@@ -76,8 +76,10 @@ def _sets(cell: Cell, directory: Path) -> dict[int, Path]:
     run, method = RunDirectory(cell.place(directory)), cell.config.make_method()
     if not isinstance(method, Condenser):
         return {0: run.condensed}
+    last = cell.steps(run.path)
+    assert last is not None  # of a finished run
     found = {int(path.stem): path for path in run.snapshots.glob("*.safetensors")}
-    return dict(sorted({**found, 0: run.initial, method.iterations: run.condensed}.items()))
+    return dict(sorted({**found, 0: run.initial, last: run.condensed}.items()))
 
 
 def _accuracies(judge: Judge, content: CondensedSet | None) -> list[float]:
