@@ -9,11 +9,12 @@ entry-point group of that name. Then strategies can name it, and both the chain 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 
+from dance.core.code import outside_digest
 from dance.core.errors import ConfigError, nearest
 from dance.core.registry import Registry
 
@@ -59,7 +60,18 @@ class Operation(ABC):
         """
 
 
-OPERATIONS: Registry[type[Operation]] = Registry("augmentation", "dance.augment.operations")
+def _check_name(name: str, operation: type[Operation]) -> None:
+    """Refuse a name that no strategy could contain."""
+    if not name or "_" in name:
+        raise ConfigError(
+            "the name of an augmentation must have no underscore, which divides the names of a "
+            f"strategy: got {name!r}; write it as one word"
+        )
+
+
+OPERATIONS: Registry[type[Operation]] = Registry(
+    "augmentation", "dance.augment.operations", _check_name
+)
 
 ORDER = ("flip", "color", "crop", "scale", "rotate", "cutout")
 """Order in which a chain draws and applies its operations; all others follow by name."""
@@ -76,6 +88,21 @@ def parse(strategy: str) -> frozenset[str]:
     for name in sorted(names.difference(known)):
         raise ConfigError(f"unknown augmentation {name!r} in {strategy!r}{nearest(name, known)}")
     return names
+
+
+def outside_operations(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of the code of operations from outside of this package, by name.
+
+    Args:
+        settings: plain ones; the operations are those that their texts name as strategies do.
+    """
+    words = {
+        word for text in settings.values() if isinstance(text, str) for word in text.split("_")
+    }
+    found = {
+        name: outside_digest(OPERATIONS.get(name)) for name in OPERATIONS.names() if name in words
+    }
+    return {name: code for name, code in found.items() if code}
 
 
 def without(strategy: str, operation: str) -> str:

@@ -120,8 +120,11 @@ class CondensedSet:
         Args:
             classes: largest number of classes.
             per_class: largest number of images of a class.
+
+        Raises:
+            ConfigError: one of them is below 1.
         """
-        images, shown = self.to_uint8(), range(min(classes, self.num_classes))
+        images, shown = self.to_uint8(), picture.columns(classes, per_class, self.num_classes)
         return picture.grid([images[self.rows(label)][:per_class] for label in shown])
 
     def plot_classes(self, *scores: Score) -> Image.Image:
@@ -199,9 +202,18 @@ class CondensedSet:
         Returns:
             (m, C, S, S) float32 in unit space, not clamped, and their labels (m,) int64;
             differentiable with respect to the stored pixels.
+
+        Raises:
+            ConfigError: there is no such class, or none is given.
         """
         pixels, labels, counts = self._unit(), self.labels, list(self.counts)
         if classes is not None:
+            wrong = [label for label in classes if not 0 <= label < self.num_classes]
+            if wrong or not len(classes):
+                raise ConfigError(
+                    f"classes must be one or more labels from 0 to {self.num_classes - 1}: got "
+                    f"{wrong[0] if wrong else 'none'}; leave them out to decode all"
+                )
             parts = pixels.split(counts)
             pixels = torch.cat([pixels[:0], *(parts[label] for label in classes)])
             counts = [counts[label] for label in classes]
@@ -422,7 +434,7 @@ def update_set(path: Path, change: Callable[[CondensedSet], CondensedSet]) -> Co
     """Change a stored set, so that no change by another process at the same time is lost.
 
     Args:
-        path: of the file.
+        path: of the file; of a symbolic link, the file to which it leads is changed.
         change: from the set as it is stored now to the one that replaces it.
 
     Returns:
@@ -431,6 +443,7 @@ def update_set(path: Path, change: Callable[[CondensedSet], CondensedSet]) -> Co
     Raises:
         ArtifactError: the file is missing or damaged, or cannot be written.
     """
+    path = path.resolve()
     with locked(path.with_name(f".{path.name}"), "writing this set"):
         changed = change(load_set(path))
         changed.save(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dance.condensed.container import CondensedSet
+from dance.data.imageset import ImageSet
 from dance.data.known import KNOWN, Known
 
 _EVERYWHERE = ("hf:", "embedded:")
@@ -19,6 +21,15 @@ def data_of(condensed: CondensedSet) -> str:
 def known_data(condensed: CondensedSet) -> Known | None:
     """The known data set that was asked for by its name; None for all others."""
     return KNOWN.find(data_of(condensed))
+
+
+def as_known(condensed: CondensedSet, images: ImageSet) -> ImageSet:
+    """The images, with the rules of the known data set of which the set was made.
+
+    They are its images from another place; those that were asked for by a known name keep it.
+    """
+    known = known_data(condensed)
+    return images if images.known or known is None else replace(images, known=known.name)
 
 
 def is_public(condensed: CondensedSet) -> bool:

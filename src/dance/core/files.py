@@ -31,8 +31,10 @@ from dance.core.progress import log
 Json = Any
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_TEMPORARY = re.compile(r"\..+\.(\d+)-\w+")
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)-[a-z0-9_]{8}")
 """Folder in which a file is being written: ``.<final name>.<process id>-<letters>``."""
+_PARTIAL = ".tmp"
+"""How the names begin of the files that safetensors writes beside the final name."""
 _SPECIAL = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
@@ -43,7 +45,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new one.
 
     This also holds if the machine loses power: the content and then the folder are synchronised to
-    the disk.
+    the disk. A file that is replaced keeps its permissions.
 
     Args:
         path: the final place; parent folders are made.
@@ -62,7 +64,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(place)
         with place.open("rb+") as written:
             os.fsync(written.fileno())
-        place.chmod(permitted(0o666))
+        place.chmod(_mode(path))
         place.replace(path)
         _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
@@ -105,6 +107,14 @@ def permitted(mode: int) -> int:
     return mode & ~mask
 
 
+def _mode(path: Path) -> int:
+    """The permissions of the file at ``path``; those of a new one, if there is none."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return permitted(0o666)
+
+
 def _sync_folder(folder: Path) -> None:
     """Synchronise a folder to the disk, if the file system supports it."""
     with suppress(OSError):
@@ -116,8 +126,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether this is the name of a temporary folder of :func:`write_atomic`."""
-    return _TEMPORARY.fullmatch(path.name) is not None
+    """Whether this is a temporary folder of :func:`write_atomic`: by its name and its content."""
+    return _writer(path) is not None
+
+
+def _writer(path: Path) -> int | None:
+    """The process that made this temporary folder; None if it is something else."""
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None or path.is_symlink() or not path.is_dir():
+        return None
+    try:
+        names = [entry.name for entry in path.iterdir()]
+    except OSError:
+        return None
+    ours = all(name == match[1] or name.startswith(_PARTIAL) for name in names)
+    return int(match[2]) if ours else None
 
 
 def remove_leftovers(folder: Path, start: str = "") -> None:
@@ -132,8 +155,8 @@ def remove_leftovers(folder: Path, start: str = "") -> None:
     if not folder.is_dir():
         return
     for path in folder.glob(f".{glob.escape(start)}*"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and not _other_process_runs(int(match[1])):
+        process = _writer(path)
+        if process is not None and not _other_process_runs(process):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -162,6 +185,15 @@ def _write(place: Path, text: str) -> None:
 def write_json(path: Path, content: Json) -> None:
     """Write indented JSON atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def can_write(path: Path) -> bool:
+    """Whether :func:`write_atomic` can make a file in the folder of ``path``, which exists."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.{os.getpid()}-"):
+            return True
+    except OSError:
+        return False
 
 
 def special_kind(mode: int) -> str | None:
@@ -427,6 +459,21 @@ def _open_lock(path: Path) -> TextIO:
         ) from error
 
 
+def expanded(path: str) -> Path:
+    """A path in which ``~`` and ``~user`` are replaced by the home directories.
+
+    Raises:
+        ConfigError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"a path that begins with ~ must name the home directory of a user: got {path!r}, and "
+            "there is none here; write the path in full"
+        ) from error
+
+
 def cache_dir() -> Path:
     """The folder of decoded images and trained networks; it need not exist yet.
 
@@ -435,9 +482,10 @@ def cache_dir() -> Path:
 
     Raises:
         ArtifactError: there is no home directory and neither variable is set.
+        ConfigError: the path begins with the home directory of a user that does not exist.
     """
     if folder := os.environ.get("DANCE_CACHE"):
-        return Path(folder).expanduser().absolute()
+        return expanded(folder).absolute()
     xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if xdg.is_absolute():  # the XDG specification says that relative paths are to be ignored
         return xdg / "dance"

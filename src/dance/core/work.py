@@ -30,7 +30,8 @@ class Interrupt:
 def deferred_interrupt() -> Iterator[Interrupt]:
     """Defer Ctrl-C and SIGTERM: the first one only sets ``requested``, so that a step can end.
 
-    A second one raises KeyboardInterrupt at once. Outside the main thread this has no effect.
+    A second one raises KeyboardInterrupt at once. One that the process ignores, as in a background
+    job of a script, stays ignored. Outside the main thread this has no effect.
 
     Raises:
         KeyboardInterrupt: at the end of the block, if it did not stop before.
@@ -45,7 +46,11 @@ def deferred_interrupt() -> Iterator[Interrupt]:
             raise KeyboardInterrupt
         interrupt.requested = True
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, note)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield interrupt
     finally:

@@ -17,6 +17,8 @@ from dance.data.splits import choose_test, unlabelled, without_labels
 Array = npt.NDArray[Any]
 _ROUNDING = 1e-5
 """How far floats of images may lie outside of [0, 1], as rounding of a resized image does."""
+_BLACK = 1.5 / 255
+"""Floats below it are rounded to 0 or 1 of 255 levels, which look the same."""
 _CHANNELS = (1, 3, 4)
 
 
@@ -30,9 +32,11 @@ class Arrays(Source):
             labels (N,) int64.
         read: the files that the arrays come from, in an order that is the same on every machine.
         notes: what is left out, merged or reinterpreted.
+        floats: the splits whose pixels were floats, of which 1 is white.
 
     Raises:
-        DataError: a label is not among the classes, or a split has not one label for each image.
+        DataError: floats are too small for any pixel but black, a label is not among the classes,
+            or a split has not one label for each image.
     """
 
     def __init__(
@@ -42,10 +46,18 @@ class Arrays(Source):
         splits: Mapping[str, tuple[Sequence[Pixels] | Pixels, Labels]],
         read: Collection[Path],
         notes: tuple[str, ...] = (),
+        floats: Collection[str] = (),
     ) -> None:
         self.name, self.classes, self.splits, self.notes = name, classes, tuple(splits), notes
         self._splits = dict(splits)
         highest = {split: _highest(images) for split, (images, _) in splits.items()}
+        for split in floats:
+            if len(splits[split][0]) and highest[split] <= 1:
+                raise DataError(
+                    f"floats of images must reach from 0, black, to 1, white: all of the {split} "
+                    f"split of {name} are below {_BLACK:.3f}, as if they were divided by 255 "
+                    "twice; scale them to 0..1, or give uint8"
+                )
         if 1 in highest.values():
             if other := [split for split, level in highest.items() if level > 1]:
                 binary = next(split for split, level in highest.items() if level == 1)
@@ -114,11 +126,16 @@ def image_array(name: str, images: Array) -> Pixels:
             images = np.moveaxis(images, 1, 3)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    if np.issubdtype(images.dtype, np.floating):
+    if is_float(images):
         return _from_unit(name, images)
     if images.dtype != np.uint8:
         raise DataError(f"{name} must be uint8, or floats in [0, 1]: got {images.dtype}")
     return np.ascontiguousarray(images)
+
+
+def is_float(images: Array) -> bool:
+    """Whether the pixels of an array are floats."""
+    return np.issubdtype(images.dtype, np.floating)
 
 
 def axis_notes(name: str, images: Array) -> tuple[str, ...]:

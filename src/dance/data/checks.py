@@ -113,7 +113,7 @@ def check_classes(
             + (
                 "number the labels from 0 without gaps, or give them as text"
                 if numbered and not counts.all()
-                else "add images or remove the class"
+                else "add images, remove the class, or name the others with --classes"
             )
         )
 

@@ -203,7 +203,7 @@ def _find_parts(
     if unused and not candidates:
         raise _two_readings(root, top, kinds, inner)
     parts, notes = {"train": _inner(base / train[0])}, []
-    for name in [name for name in candidates if not _has_labels(_inner(base / name), inner)]:
+    for name in [name for name in candidates if not has_class_folders(_inner(base / name), inner)]:
         del candidates[name]
         notes.append(without_labels(name))
     chosen, said = choose_test(str(root), candidates, test_split)
@@ -234,7 +234,7 @@ def _inner(folder: Path) -> Path:
     return folder / inside[0]
 
 
-def _has_labels(part: Path, classes: Sequence[str]) -> bool:
+def has_class_folders(part: Path, classes: Sequence[str]) -> bool:
     """Whether a split has class folders, and not just images or one folder with all of them."""
     inside = folders(part)
     if _is_tabled(part, classes) or len(inside) > 1 or set(inside) & set(classes):

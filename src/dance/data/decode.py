@@ -192,7 +192,10 @@ def _eight_bit(image: Image.Image, channels: int, bits: int) -> Image.Image:
 
 
 def _wide_grey_to_eight_bit(image: Image.Image, bits: int) -> Image.Image:
-    """Scale the range of wide or float grey to 8 bits; ``convert`` would clip at 255."""
+    """Scale the range of wide or float grey to 8 bits; ``convert`` would clip at 255.
+
+    Pixels of the one value that a PNG file may declare transparent become white.
+    """
     values = np.asarray(image)
     if image.mode == "F":
         lowest, highest, scale = 0.0, 1.0, 255.0
@@ -204,7 +207,11 @@ def _wide_grey_to_eight_bit(image: Image.Image, bits: int) -> Image.Image:
             f"grey values of mode {image.mode} must lie in 0..{1 if image.mode == 'F' else 65535}: "
             f"got {values.min():g}..{values.max():g}; scale them"
         )
-    return Image.fromarray(np.rint(values * scale).astype(np.uint8))
+    grey = np.rint(values * scale).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
 
 
 def _resize_and_crop(image: Image.Image, size: int, where: str) -> Pixels:

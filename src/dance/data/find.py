@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dance.core.code import outside_digest
 from dance.core.errors import DataError, nearest
-from dance.core.files import check_path
+from dance.core.files import check_path, expanded
 from dance.core.progress import log
-from dance.data.checks import check_distinct
+from dance.data.checks import check_distinct, spelt
 from dance.data.config import DataConfig
 from dance.data.known import INCOMPARABLE, KNOWN, Known
 from dance.data.sources import SOURCES, Source
@@ -64,15 +65,35 @@ class LocatedSource:
 
     def _named(self, text: str) -> list[str]:
         """The class of this name; if there is none, those whose names are divided by commas."""
-        if text in self.classes:
-            return [text]
+        if whole := self._spelt(text):
+            return [whole]
         parts = [part.strip() for part in text.split(",") if part.strip()] or [text]
-        for name in parts:
-            if name not in self.classes:
+        found = [self._spelt(name) for name in parts]
+        for name, known in zip(parts, found, strict=True):
+            if known is None:
                 raise DataError(
                     f"unknown class {name!r} of {self.name}{nearest(name, self.classes)}"
                 )
-        return parts
+        return list(filter(None, found))
+
+    def _spelt(self, name: str) -> str | None:
+        """The class of this name, or the only one whose name looks the same; None if none is."""
+        if name in self.classes:
+            return name
+        same = [known for known in self.classes if spelt(known) == spelt(name)]
+        return same[0] if len(same) == 1 else None
+
+
+def plain_location(source: str) -> str:
+    """A name or path without the slashes that tab completion adds, so that a folder has one name.
+
+    A folder that is called like a known set keeps them, since they tell it from the set.
+
+    >>> plain_location("photos/"), plain_location("cifar10/"), plain_location("/")
+    ('photos', 'cifar10/', '/')
+    """
+    plain = source.rstrip("/")
+    return source if not plain or plain in KNOWN else plain
 
 
 class UnknownDataError(DataError):
@@ -116,13 +137,13 @@ def find(source: str, config: DataConfig) -> LocatedSource:
 
 def _find_known(known: Known, config: DataConfig) -> LocatedSource:
     root = config.root or os.environ.get("DANCE_DATA_ROOT")
-    for path in _candidate_folders(known, Path(root).expanduser()) if root else ():
+    for path in _candidate_folders(known, expanded(root)) if root else ():
         opened = _open(str(path), config)
         if opened is not None:
             return _with_published_classes(known, opened, _other_path(known, path))
     other = _other_path(known)
     embedded = known.location.startswith("embedded:")
-    if root and not embedded and not Path(root).expanduser().is_dir():
+    if root and not embedded and not expanded(root).is_dir():
         name = "--data-root" if config.root else "DANCE_DATA_ROOT"
         raise DataError(
             f"{name} must be a folder: there is none at {root}; correct it, or leave it out to "
@@ -174,7 +195,7 @@ def present(known: Known) -> str:
     if known.location.startswith("embedded:"):
         return "scikit-learn"
     root = os.environ.get("DANCE_DATA_ROOT")
-    found = _candidate_folders(known, Path(root).expanduser()) if root else iter(())
+    found = _candidate_folders(known, expanded(root)) if root else iter(())
     return str(next(found, ""))
 
 
@@ -234,6 +255,14 @@ def _open(location: str, config: DataConfig) -> Source | None:
     if not found:
         return None
     opened = found[0].open(location, config)
+    if code := outside_digest(found[0].open) or outside_digest(type(opened)):
+        opened.code = code
+        if not opened.part and not opened.files(range(len(opened.classes))):
+            raise DataError(
+                "a source must give its files, or say in `part` which images it has, since decoded "
+                f"images are kept under them: {opened.name} gives neither; set `part`, to the "
+                "location for example"
+            )
     check_distinct(opened.name, opened.classes)
     if config.test_split is not None and not opened.chooses_test:
         raise DataError(

@@ -32,6 +32,9 @@ class ImageSet:
             normalization; the same for both splits and for all layouts of the same images.
         notes: for readers of scores (counts that differ from the published ones, a held-out test
             split, …).
+        known: name of the known data set, if it was asked for by this name: what is published for
+            it (no mirroring of digits, the layout of a ResNet) holds. Empty for all else, whatever
+            its files are called.
 
     Raises:
         DataError: the parts do not fit together.
@@ -45,6 +48,7 @@ class ImageSet:
     split: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+    known: str = ""
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -94,8 +98,11 @@ class ImageSet:
         Args:
             classes: largest number of classes.
             per_class: largest number of images of a class.
+
+        Raises:
+            ConfigError: one of them is below 1.
         """
-        shown = range(min(classes, self.num_classes))
+        shown = picture.columns(classes, per_class, self.num_classes)
         return picture.grid([self.images[self.rows(label)[:per_class]].cpu() for label in shown])
 
     def to_torch(self) -> TensorDataset:

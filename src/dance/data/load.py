@@ -11,12 +11,22 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dance.core.errors import ConfigError, DataError
-from dance.core.files import Json
+from dance.core.files import Json, expanded
 from dance.core.format import plural
 from dance.core.progress import log, track
-from dance.data.build import SPLITS, DecodingPlan, build, hold_out, level_counts, mean_and_std
+from dance.data.build import (
+    SPLITS,
+    DecodingPlan,
+    build,
+    count_shared,
+    hold_out,
+    image_key,
+    level_counts,
+    mean_and_std,
+)
 from dance.data.cache import CacheEntry, get_or_build
 from dance.data.checks import alike, check_classes, check_ipc, list_some
 from dance.data.config import DataConfig
@@ -73,21 +83,26 @@ def load(
     fraction = config.test_fraction if held_out else None
     notes = [*dict.fromkeys(_notes(located, (*located.source.notes, *said), entry, fraction))]
     images, labels = entry.tensor(f"{split}_images"), entry.tensor(f"{split}_labels")
-    mean, std = _mean_and_std(located, entry, config.statistics)
+    constants = _constants(located, entry, config.statistics)
+    mean, std = constants or _computed(entry)
+    shared = entry.meta.get("shared", (0, 0))  # not in caches of older versions
     identity = [entry.meta["content"], list(images.shape[1:]), located.classes]
     if config.indices is not None:
         train = images if split == "train" else entry.tensor("train_images")
-        rows = read_rows(Path(config.indices).expanduser(), len(train))
+        rows = read_rows(expanded(config.indices), len(train))
         file = Path(config.indices).name
         used = entry.tensor("train_labels")[rows]
         check_classes(located.name, located.classes, used.numpy(), 1, f" among the rows in {file}")
         notes.append(f"{len(rows):,} of {len(train):,} training images are used: rows in {file}")
         identity.append(hashlib.sha256(rows.numpy().tobytes()).hexdigest())
-        if (mean, std) == _computed(entry):
+        if constants is None:
             levels = level_counts(train[rows].transpose(0, 1).numpy())
             mean, std = (tuple(values) for values in mean_and_std(levels))
+        if shared[0]:
+            shared = _shared_with(entry, train[rows], used)
         if split == "train":
             images, labels = images[rows], used
+    notes = [*dict.fromkeys((*notes, *_shared_note(*shared)))]
     for note in notes:
         _log_once(f"{located.name}: {note}")
     return ImageSet(
@@ -99,6 +114,7 @@ def load(
         split=split,
         fingerprint=fingerprint(*identity, mean, std),
         notes=tuple(notes),
+        known=located.known.name if located.known else "",
     )
 
 
@@ -181,7 +197,7 @@ def _used(
     train = labels["train"] if is_test is None else labels["train"][~is_test]
     if config.indices is None or config.skip_bad:  # then the rows are those of usable images
         return train
-    rows = read_rows(Path(config.indices).expanduser(), len(train))
+    rows = read_rows(expanded(config.indices), len(train))
     used: Labels = train[rows.numpy()]
     return used
 
@@ -247,20 +263,51 @@ def _digest(labels: dict[str, Labels]) -> str:
     return digest.hexdigest()
 
 
-def _mean_and_std(
+def _shared_with(entry: CacheEntry, train: torch.Tensor, labels: torch.Tensor) -> tuple[int, int]:
+    """What :func:`count_shared` gives for some of the train images.
+
+    Args:
+        entry: the decoded set.
+        train: (n, C, S, S) uint8.
+        labels: of these, (n,) int64.
+    """
+    splits = {
+        "train": (train, labels),
+        "test": (entry.tensor("test_images"), entry.tensor("test_labels")),
+    }
+    return count_shared(
+        {
+            split: (map(image_key, images.numpy()), numbers.tolist())
+            for split, (images, numbers) in splits.items()
+        }
+    )
+
+
+def _shared_note(count: int, others: int) -> Iterator[str]:
+    """What is to be said about test images that equal a training image.
+
+    >>> [*_shared_note(4, 2)]
+    ['4 test images are equal to training images (2 with another label)']
+    """
+    if count:
+        equal = "is equal to a training image" if count == 1 else "are equal to training images"
+        label = f" ({others:,} with another label)" if others else ""
+        yield f"{plural(count, 'test image')} {equal}{label}"
+
+
+def _constants(
     located: LocatedSource, entry: CacheEntry, statistics: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and std per channel, of pixels in [0, 1], that standardise the images.
 
     They are the published constants of a known set, or those that the images come with, if these
-    fit the number of channels, and those of the train images otherwise.
+    fit the number of channels. None: those of the train images are computed.
     """
     constants = located.source.constants
     if located.known is not None:
         constants = located.known.constants_for(statistics)
-    if constants is not None and len(constants[0]) == entry.meta["channels"]:
-        return constants
-    return _computed(entry)
+    fit = constants is not None and len(constants[0]) == entry.meta["channels"]
+    return constants if fit else None
 
 
 def _computed(entry: CacheEntry) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -299,8 +346,8 @@ def _notes(
         )
     if held_out is not None:
         yield (
-            f"no test split: {held_out:.0%} of every class ({test:,} of {train + test:,} images) "
-            "are held out, the same for every seed"
+            f"no test split: {100 * held_out:g}% of every class ({test:,} of {train + test:,} "
+            "images) are held out, the same for every seed"
         )
     if skipped := entry.meta["skipped"]:
         listed = "; ".join(reason for _, reason in skipped[:_MAX_LISTED])

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dance.core.errors import ConfigError
+
 _LEAST_CELL = 48
 """Smaller images are enlarged by a whole factor, to at least this many pixels."""
 _GAP = 2
@@ -39,6 +41,25 @@ def as_png(picture: Image.Image, optimize: bool = False) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=optimize)
     return buffer.getvalue()
+
+
+def columns(classes: int, per_class: int, available: int) -> range:
+    """The labels of the classes that a picture shows, a column each.
+
+    Args:
+        classes: largest number of classes.
+        per_class: largest number of images of a class.
+        available: number of classes that there are.
+
+    Raises:
+        ConfigError: one of the former is below 1.
+    """
+    if min(classes, per_class) < 1:
+        raise ConfigError(
+            "a picture must show at least one class and one image of each: got "
+            f"classes={classes}, per_class={per_class}"
+        )
+    return range(min(classes, available))
 
 
 def grid(classes: Sequence[Tensor]) -> Image.Image:

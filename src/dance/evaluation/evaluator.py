@@ -136,7 +136,7 @@ def _plan(
         len(targets),
         condensed.num_classes,
         condensed.resolution,
-        test.name,
+        test.known,
         condensed.learning_rate,
     )
     name = protocol.name

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from dance.augment.operation import without
 from dance.core.config import AtLeastOne, Option, configuration
+from dance.core.errors import ConfigError
 from dance.core.registry import Registry
 from dance.data.known import is_mirrored
 from dance.training import TrainerConfig
@@ -60,6 +61,17 @@ class Protocol:
     norm: Norm | None = None
     learned_rate: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse rules that give no epochs for large sets."""
+        large = [("large images", *rule) for rule in self.large_epochs]
+        rules = {name: most for name, most, _ in (*self.exceptions, *large)}  # the last of each
+        for name, most in rules.items():
+            if most != math.inf:
+                raise ConfigError(
+                    f"the last rule of protocol {self.name!r} for {name} must be for math.inf "
+                    f"images per class, so that there is one for every set: got {most}"
+                )
+
     def schedule(
         self,
         images: int,
@@ -74,7 +86,7 @@ class Protocol:
             images: number of decoded images of all classes.
             classes: K.
             resolution: of the images in pixels.
-            dataset: name of the data set.
+            dataset: name of the known data set; empty for all others.
             learning_rate: that is stored in the set, if any.
         """
         training, per_class = self.training, images / classes

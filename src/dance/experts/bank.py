@@ -40,24 +40,16 @@ class Bank:
         directory: that of the experts.
         identity: all that decides an entry beside its number, as plain data.
         world: the processes that make it together, each for some of the classes.
-        method_code: digest of a method from outside the package, with which unfinished entries
-            must agree.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        identity: Mapping[str, Any],
-        world: World | None = None,
-        *,
-        method_code: str = "",
+        self, directory: Path, identity: Mapping[str, Any], world: World | None = None
     ) -> None:
         self._identity = json.loads(json.dumps(dict(identity)))  # as it is read from a file
         self._world = world or World()
         self._name = f"bank-{digest(self._identity)}"
         self.path = directory / f"{self._name}.safetensors"
-        stamp = {**self._identity, "method_code": method_code}
-        self._checkpoints = Checkpoints(directory, f"{self._name}-partial", stamp)
+        self._checkpoints = Checkpoints(directory, f"{self._name}-partial", self._identity)
 
     def finished(self) -> tuple[int, float]:
         """Number of entries in the file, none in a damaged one, and the seconds that they took."""

@@ -124,6 +124,7 @@ def write_portable(
         "format": FORMAT,
         "data": {
             "name": train.name,
+            "known": train.known,
             "classes": list(train.classes),
             "shape": list(train.images.shape[1:]),
             "mean": list(train.normalization.mean),
@@ -216,6 +217,7 @@ def read_portable(path: Path) -> Portable:
             split="train",
             fingerprint=data["fingerprint"],
             notes=(*data["notes"], f"condensed from mean features and experts in {path.name}"),
+            known=data.get("known", ""),
         )
         experts = [
             Expert(place, initial, final, own, path, trained_now=False)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
+from dance.augment.operation import outside_operations
 from dance.core.checkpoints import Checkpoints, Tensors
 from dance.core.config import to_plain
 from dance.core.device import policy
@@ -38,6 +39,7 @@ from dance.core.world import World
 from dance.data.imageset import ImageSet
 from dance.data.whitening import EPSILON
 from dance.networks import Network, NetworkConfig, State, to_device
+from dance.networks.own_module import network_code
 from dance.training import Trainer, TrainerConfig, TrainingData
 
 _RECORD = "record."
@@ -67,10 +69,20 @@ class NetworkTraining:
     bfloat16: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """The same as plain data, which is equal where the networks are."""
+        """The same as plain data, which is equal where the networks are.
+
+        Digests of code are part of it for a network and for augmentation from outside of this
+        package only.
+        """
         train, whitening = self.train, self.train.normalization.whitening
         plain = to_plain(self.config).items()
         recipe = {name: value for name, value in plain if name not in ("count", "seed")}
+        if len(kept := self.config.milestone_epochs()) < len(self.config.milestones):
+            recipe["milestones"] = kept  # too short a training for the others
+        code = {
+            "network_code": network_code(self.network_config.name, self.network),
+            "operations": outside_operations(recipe),
+        }
         return {
             "data": train.name,
             "data_fingerprint": train.fingerprint,
@@ -81,6 +93,7 @@ class NetworkTraining:
             "seed": self.seed,
             "precision": "bfloat16" if self.bfloat16 else "float32",
             "whitening": None if whitening is None else f"{whitening.name} {EPSILON}",
+            **{name: digests for name, digests in code.items() if digests},
         }
 
     def trainer(self, indices: Collection[int], device: torch.device) -> Trainer:
@@ -270,6 +283,7 @@ class NetworkStore:
         missing = [missing[turn] for turn in world.turns(len(missing))]
         most = min(len(missing), recorder.most_at_once or len(missing))
         at_once = policy(self._device).networks_at_once(most)
+        at_once = 1 if self.training.network.one_at_a_time else at_once
         for start in range(0, len(missing), at_once):
             indices = missing[start : start + at_once]
             with ExitStack() as stack:

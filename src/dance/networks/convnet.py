@@ -1,8 +1,10 @@
 """ConvNet-D of this field (Gidaris & Komodakis 2018; Zhao & Bilen 2021): DANCE's network.
 
 D blocks of a 3x3 convolution (``width`` filters, with bias), instance norm, ReLU and 2x2 average
-pooling, then one linear layer. Grey images whose resolution is no multiple of 2^D are padded to the
-next one by the first convolution; in this way the field treats 28x28 images as 32x32.
+pooling, then one linear layer. Grey images whose resolution is no multiple of 2^D are padded
+towards the next one by the first convolution, by as much on each side (28 to 32 and 33 to 39 pixels
+for D = 3); in this way the field treats 28x28 images as 32x32. They are not padded by half of their
+size or more.
 
 Width, norm, activation and pooling are settings, as in DC's ablations: any norm of
 :func:`~dance.networks.protocol.norm_layer`; ReLU, leaky ReLU of slope 0.01 or sigmoid; average or
@@ -54,8 +56,8 @@ class ConvNet(Network):
         super().__init__()
         width, norm, pooling = config.width, config.norm, config.pooling
         padding = 1
-        if channels == 1:
-            padding += (-resolution % 2**depth) // 2
+        if channels == 1 and (more := (-resolution % 2**depth) // 2) < resolution / 2:
+            padding += more
         layers = []
         inputs = channels
         size = resolution + 2 * (padding - 1)

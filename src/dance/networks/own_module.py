@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from dance.core.code import outside_digest
+from dance.core.config import digest
 from dance.core.errors import ConfigError
 from dance.core.registry import is_interactive
-from dance.core.rng import key
+from dance.networks.global_seed import global_seed
 from dance.networks.protocol import NETWORKS, Network, NetworkConfig, State
 
 Maker = Callable[..., nn.Module]
@@ -51,6 +54,32 @@ def register_maker(make: Maker) -> str:
     else:
         NETWORKS.register(name)(_Builder(make, name))
     return name
+
+
+def network_code(name: str, network: Network) -> str | None:
+    """A digest that changes with a network from outside of this package.
+
+    Args:
+        name: of the network.
+        network: its skeleton.
+
+    Returns:
+        16 hex digits for the source of its function and classes
+        (:func:`~dance.core.code.outside_digest`), its layers and the names and shapes of its
+        parameters; None for a network of this package.
+    """
+    make: Any = NETWORKS.get(name)
+    own = isinstance(make, _Builder)
+    if own:
+        make = make.make
+    kinds: set[Any] = {type(module) for module in network.modules()}
+    owners = [make, *(kind for kind in kinds if not kind.__module__.startswith("torch."))]
+    sources = sorted({source for owner in owners if (source := outside_digest(owner))})
+    if not own and not sources:
+        return None
+    layers = re.sub(r" at 0x[0-9a-f]+", "", str(network))  # an address, as functions show it
+    shapes = {parameter: list(tensor.shape) for parameter, tensor in network.named_parameters()}
+    return digest([sources, layers, shapes])
 
 
 class _Builder:
@@ -96,7 +125,7 @@ class _Builder:
             ConfigError: it fails on two images, or returns something else.
         """
         try:
-            with torch.no_grad(), _seeded(0), torch.device("cpu"):
+            with torch.no_grad(), global_seed(0), torch.device("cpu"):
                 logits = network.eval()(images)
         except (RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -122,8 +151,13 @@ class OwnModule(Network):
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()
         self._make = make
-        with _seeded(0), torch.device("cpu"):
+        with global_seed(0), torch.device("cpu"):
             self.module = make()
+        if any(map(is_lazy, self.module.parameters())):
+            raise ConfigError(
+                "the layers of a network must be given their sizes: got some that infer them from "
+                "the first images, such as nn.LazyLinear; use nn.Linear and its kind"
+            )
 
     def forward(self, x: torch.Tensor, output: Any = "logits") -> torch.Tensor:
         """Map network input (n,C,H,W) to logits (n,K).
@@ -142,7 +176,7 @@ class OwnModule(Network):
     def initial(self, generator: torch.Generator) -> State:
         """The weights of a new module, with random numbers that follow from ``generator``."""
         seed = int(torch.randint(2**62, (), generator=generator))
-        with _seeded(seed), torch.device("cpu"):
+        with global_seed(seed), torch.device("cpu"):
             module = self._make()
         weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         return {f"module.{name}": tensor.detach().clone() for name, tensor in weights.items()}
@@ -151,15 +185,7 @@ class OwnModule(Network):
         """The names of the parameters that are not frozen."""
         return {name for name, tensor in self.named_parameters() if tensor.requires_grad}
 
-    def seeded(self, seed: int, step: int) -> AbstractContextManager[None]:
-        """A context that seeds PyTorch's global generator, and restores it afterwards."""
-        return _seeded(key(seed, "own module", step))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch's global generator, and restore it afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(seed)
-        yield
+    def parameter_count(self) -> int:
+        """Number of scalars that are trained; frozen ones are not."""
+        trained = self.parameter_names()
+        return sum(t.numel() for name, t in self.named_parameters() if name in trained)

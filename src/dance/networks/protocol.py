@@ -22,6 +22,8 @@ from torch.func import functional_call
 from dance.core.config import AtLeastOne, Option, configuration
 from dance.core.errors import ConfigError
 from dance.core.registry import Registry
+from dance.core.rng import key
+from dance.networks.global_seed import global_seed
 
 State = dict[str, torch.Tensor]
 """Parameters and buffers by name."""
@@ -95,7 +97,8 @@ class Network(nn.Module):
         blocks: their outputs are the stages of the network.
         classifier: the last layer, which is linear.
         embedding_size: D, the number of input features of the classifier.
-        one_at_a_time: whether :func:`torch.func.vmap` cannot train several of them together.
+        one_at_a_time: whether :func:`torch.func.vmap` cannot train several of them together, as
+            where a forward pass draws random numbers; :func:`build` sets it if there is dropout.
     """
 
     one_at_a_time: bool = False
@@ -184,11 +187,15 @@ class Network(nn.Module):
     def seeded(self, seed: int, step: int) -> AbstractContextManager[None]:
         """A context that seeds the random numbers of a forward pass, if there are any.
 
+        Dropout, and networks from outside of this package, draw from PyTorch's global generator,
+        which is seeded in the context and restored afterwards.
+
         Args:
             seed: of the training.
             step: of the training.
         """
-        return nullcontext()
+        draws = self.one_at_a_time or is_from_outside(self)
+        return global_seed(key(seed, "own module", step)) if draws else nullcontext()
 
     def parameter_names(self) -> set[str]:
         """The names of the trained tensors in a state; the other ones are buffers."""
@@ -206,32 +213,64 @@ class Network(nn.Module):
                 state[f"{prefix}.{name}" if prefix else name] = self.initialise(
                     module, name, torch.empty(tensor.shape), generator
                 )
-        for name, buffer in self.named_buffers():
-            value = 1 if name.endswith("running_var") else 0
-            state[name] = torch.full(buffer.shape, value, dtype=buffer.dtype)
+        for prefix, module in self.named_modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                state[f"{prefix}.{name}" if prefix else name] = self.initialise(
+                    module, name, torch.empty(buffer.shape, dtype=buffer.dtype), generator
+                )
         order = [*dict(self.named_parameters()), *dict(self.named_buffers())]
         return {name: state[name] for name in order}
 
     def initialise(
         self, module: nn.Module, name: str, tensor: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Fill one parameter in place, as PyTorch does by default.
+        """Fill one parameter or buffer in place, as PyTorch does by default.
 
         Weights are Kaiming uniform with a = sqrt(5) and biases uniform in +-1/sqrt(fan_in), which
-        is the same interval; the scales of norms are 1 and their shifts 0.
+        is the same interval; the scales of norms are 1 and their shifts 0, their running means 0
+        and variances 1.
 
         Args:
             module: the layer.
             name: of the parameter in the layer, such as ``"weight"``.
             tensor: the parameter, which is overwritten.
             generator: of the random numbers.
+
+        Raises:
+            ConfigError: the default of this layer is not known here, so that a network that has it
+                must override this function.
         """
-        if isinstance(module, nn.GroupNorm | nn.BatchNorm2d | nn.LayerNorm):
-            return tensor.fill_(1.0 if name == "weight" else 0.0)
-        weight = module.weight
-        assert isinstance(weight, torch.Tensor)
-        bound = 1 / math.sqrt(weight[0].numel())
-        return tensor.uniform_(-bound, bound, generator=generator)
+        if isinstance(module, _NORMS) and name in _NORM_VALUES:
+            return tensor.fill_(_NORM_VALUES[name])
+        if isinstance(module, nn.PReLU) and name == "weight":
+            return tensor.fill_(module.init)
+        if isinstance(module, _LINEAR) and name in ("weight", "bias"):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            return tensor.uniform_(-bound, bound, generator=generator)
+        raise ConfigError(
+            f"initialise of {type(self).__name__} must fill {name!r} {tuple(tensor.shape)} of its "
+            f"{type(module).__name__}, whose initial values are known for linear layers, "
+            "convolutions, norms and PReLU only; override it for this one, and call the inherited "
+            "function for all others"
+        )
+
+
+_LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
+_NORMS = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norms
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+_NORM_VALUES = {
+    "weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0,
+}  # fmt: skip
+"""Initial values of their parameters and buffers."""
+
+
+def is_from_outside(network: Network) -> bool:
+    """Whether another distribution, a script or a notebook defines the class of a network."""
+    return type(network).__module__.partition(".")[0] != "dance"
 
 
 def build(config: NetworkConfig, channels: int, resolution: int, classes: int) -> Network:
@@ -244,18 +283,68 @@ def build(config: NetworkConfig, channels: int, resolution: int, classes: int) -
         classes: K, number of logits.
 
     Raises:
-        ConfigError: unknown name, or images too small for the network.
+        ConfigError: unknown name, images too small for the network, or a network from outside of
+            this package that does not work.
     """
     builder = NETWORKS.get(config.name)
     try:
         with torch.device("meta"):
-            return builder(config, channels, resolution, classes)
+            network = builder(config, channels, resolution, classes)
     except _SingleValueError as error:
         raise ConfigError(
             f"{config.name} with {config.norm} norm needs maps larger than 1x1 to normalise, and "
             f"images of {resolution} pixels shrink to 1x1 in it; use --network.norm batch, another "
             "--network.name, or larger images (--size)"
         ) from error
+    if not isinstance(network, Network):
+        raise ConfigError(
+            f"network {config.name!r} must be made by a function that returns a "
+            f"dance.networks.Network: got {network!r:.80}"
+        )
+    if any(isinstance(module, nn.modules.dropout._DropoutNd) for module in network.modules()):
+        network.one_at_a_time = True
+    if is_from_outside(network):
+        _check_works(config.name, network, (2, channels, resolution, resolution), classes)
+    return network
+
+
+def _check_works(name: str, network: Network, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a network that does not map images to embeddings and logits.
+
+    Args:
+        name: of the network.
+        network: on the meta device.
+        shape: of a batch of images, (n,C,H,W).
+        classes: K.
+
+    Raises:
+        ConfigError: it fails, or returns something else.
+    """
+    must = (
+        f"network {name!r} must map images {shape} to embeddings (n, embedding_size) and logits "
+        f"{(shape[0], classes)}"
+    )
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad(), torch.device("cpu"), network.seeded(0, 0):
+            state = network.initial(torch.Generator().manual_seed(0))
+            images = torch.zeros(shape)
+            embeddings, logits = network.embed(state, images), network.logits(state, images)
+            found = [tuple(embeddings.shape), tuple(logits.shape)]
+            wanted = [(shape[0], network.embedding_size), (shape[0], classes)]
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise ConfigError(
+            f"{must}: got {type(error).__name__}, {error}; set stem, blocks, classifier and "
+            "embedding_size, or override stages and pool, or forward(x, output)"
+        ) from error
+    finally:
+        network.train(training)
+    if found != wanted:
+        raise ConfigError(
+            f"{must}, here {wanted[0]} and {wanted[1]}: got {found[0]} and {found[1]}; correct its "
+            "embedding_size, pool or classifier"
+        )
 
 
 class _SingleValueError(Exception):

@@ -18,6 +18,7 @@ import torch
 from pydantic import AfterValidator
 from torch.func import functional_call, vmap
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dance.augment import Strategy, cutmix, siamese, single
 from dance.core.config import (
@@ -29,12 +30,19 @@ from dance.core.config import (
     configuration,
 )
 from dance.core.errors import ConfigError
+from dance.core.format import plural
 from dance.core.rng import keyed_generator
 from dance.data.normalization import Normalization
 from dance.networks import Network, State
 from dance.training.optimisers import ADAMW_BETAS, adamw_step, sgd_step
 
 _PREDICT_BATCH = 256
+
+
+class DivergedError(ConfigError):
+    """The loss of a training is no longer finite."""
+
+
 _MILESTONE_PATTERN = re.compile(r"(\d+)/([1-9]\d*)(?:\+(\d+))?")
 
 
@@ -76,7 +84,8 @@ class TrainerConfig:
     batch: IDC's family), single (one operation per batch: DSA's family) or none."""
     milestones: tuple[Milestone, ...] = ("2/3", "5/6")
     """First epochs (counted from 0) at each lower learning rate: fractions of the epochs, rounded
-    down, optionally plus a number of epochs (1/2+2)."""
+    down, optionally plus a number of epochs (1/2+2). One that would be the very first epoch of a
+    short training is left out, so that it keeps its learning rate."""
     reset_momentum: bool = False
     """Reset the momentum to zero at each milestone, as with a new optimiser."""
     optimiser: Literal["sgd", "adamw"] = "sgd"
@@ -90,14 +99,14 @@ class TrainerConfig:
             )
 
     def milestone_epochs(self) -> list[int]:
-        """The first epoch at each lower rate, counted from 0, in the order of ``milestones``."""
+        """The first epoch at each lower rate, above 0, in the order of ``milestones``."""
         epochs = []
         for milestone in self.milestones:
             match = _MILESTONE_PATTERN.fullmatch(milestone)
             assert match is not None  # validated by the field
             numerator, denominator, later = (int(part or 0) for part in match.groups())
             epochs.append(numerator * self.epochs // denominator + later)
-        return epochs
+        return [epoch for epoch in epochs if epoch > 0]
 
     def rate(self, epoch: int) -> float:
         """Learning rate of the epoch, counted from 0."""
@@ -167,6 +176,9 @@ class Trainer:
         seeds: one per member.
         bfloat16: run the network's arithmetic in bfloat16 (parameters and loss stay float32).
 
+    Raises:
+        ConfigError: a network with batch norm is trained on one image a step.
+
     Attributes:
         parameters: (g,...) by name.
         buffers: (g,...) by name.
@@ -184,6 +196,11 @@ class Trainer:
         bfloat16: bool = False,
     ) -> None:
         self.network = copy.deepcopy(network).train()
+        if min(len(data), config.batch_size) == 1 and _normalizes_batches(network):
+            raise ConfigError(
+                "a network with batch norm must be trained on two or more images a step: got "
+                f"{plural(len(data), 'image')} and a batch size of {config.batch_size}"
+            )
         self.data, self.config, self.seeds, self.bfloat16 = data, config, list(seeds), bfloat16
         self.epoch, self._step = 0, 0
         self._loss, self._correct = torch.zeros(2, len(seeds), device=data.labels.device)
@@ -289,7 +306,7 @@ class Trainer:
         self._loss.zero_()
         self._correct.zero_()
         if not all(map(math.isfinite, result.loss)):
-            raise ConfigError(
+            raise DivergedError(
                 f"the training loss must stay finite: got {result.loss} in epoch {self.epoch}; "
                 f"lower the learning rate (now {config.learning_rate})"
             )
@@ -418,6 +435,10 @@ class Trainer:
             1 - lam
         ) * functional.cross_entropy(logits, partner_targets)
         return loss, (logits.argmax(1) == labels).sum().detach()
+
+
+def _normalizes_batches(network: Network) -> bool:
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 def steps_per_epoch(network: Network, images: int, batch_size: int) -> int:

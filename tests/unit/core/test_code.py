@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import linecache
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -105,3 +108,45 @@ def test_a_method_outside_the_package_has_a_digest_of_its_own(
 def test_those_of_the_package_are_covered_by_its_digest() -> None:
     assert {outside_digest(METHODS.get(name)) for name in METHODS.names()} == {""}
     assert outside_digest(int) == ""
+
+
+NOTEBOOK = [
+    "def helper(x):\n    return x + 1\n",
+    "class Begun:\n    def step(self):\n        return helper(1)\n",
+    "class Method:\n    rate = 1\n    def start(self):\n        return Begun()\nMethod()\n",
+]
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, cells: list[str], *, kept: bool = True) -> Any:
+    """The class ``Method`` of a notebook in which these cells have run."""
+    main = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    for number, cell in enumerate(cells):
+        name = f"<cell {number} {hash(cell)}>"
+        if kept:
+            lines = cell.splitlines(keepends=True)
+            monkeypatch.setitem(linecache.cache, name, (len(cell), None, lines, name))
+        exec(compile(cell, name, "exec"), vars(main))
+    return main.Method  # type: ignore[attr-defined]
+
+
+def test_a_notebook_is_known_by_what_a_class_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def after(old: str, new: str) -> str:
+        cells = [cell.replace(old, new) for cell in NOTEBOOK]
+        assert cells != NOTEBOOK
+        return outside_digest(typed(monkeypatch, cells))
+
+    before = outside_digest(typed(monkeypatch, NOTEBOOK))
+    assert len(before) == 16
+    assert before == outside_digest(typed(monkeypatch, ["other = 3\n", *NOTEBOOK]))
+    assert before == after("\nMethod()", "\nMethod().start()  # that is not part of it")
+    changed = {after("x + 1", "x + 2"), after("rate = 1", "rate = 2"), after("helper(1)", "1")}
+    assert len(changed | {before}) == 4
+
+
+def test_what_was_typed_without_a_trace_is_equal_to_itself_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (typed(monkeypatch, NOTEBOOK, kept=False) for _ in range(2))
+    assert outside_digest(first) == outside_digest(first) != outside_digest(second)
+    assert outside_digest(first).startswith("typed at a prompt, session ")

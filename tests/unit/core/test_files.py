@@ -15,8 +15,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dance.core.errors import ArtifactError
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import (
+    cache_dir,
+    can_write,
     checksum,
     is_temporary,
     read_json,
@@ -204,6 +206,15 @@ class TestAtomic:
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_a_file_that_is_replaced_keeps_its_permissions(self, tmp_path) -> None:
+        path = tmp_path / "file"
+        write_json(path, 1)
+        path.chmod(0o640)
+        write_json(path, 2)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert can_write(path) and not can_write(Path("/proc/version"))
+        assert list(tmp_path.iterdir()) == [path]
+
     def test_all_that_a_killed_process_left_is_removed(self, tmp_path) -> None:
         """Also what a library wrote beside the path it was given; others' folders stay."""
         program = (
@@ -219,8 +230,12 @@ class TestAtomic:
         (left,) = tmp_path.iterdir()
         assert is_temporary(left) and len(list(left.iterdir())) == 2
         others = [tmp_path / ".profile", tmp_path / f".set [1].json.{os.getppid()}-abcdefgh"]
+        others.append(tmp_path / ".set [1].json.999999999-abcdef")
+        others.append(tmp_path / ".set [1].json.999999999-abcdefgh")
         for other in others:
             other.mkdir()
+        (others[-1] / "notes.txt").touch()
+        others.sort()
         remove_leftovers(tmp_path, "other")
         assert left.exists()
         remove_leftovers(tmp_path, "set [1]")
@@ -288,3 +303,9 @@ def test_pipes_and_devices_are_never_opened(read, tmp_path: Path) -> None:
         read(tmp_path / "pipe")
     with pytest.raises(ArtifactError, match=r"zero.*a device, not a regular file"):
         read(Path("/dev/zero"))
+
+
+def test_a_home_directory_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DANCE_CACHE", "~nobody-here/cache")
+    with pytest.raises(ConfigError, match="home directory of a user: got '~nobody-here/cache'"):
+        cache_dir()

@@ -44,6 +44,18 @@ def test_handlers_are_put_back_after_an_error() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_ignored_stays_ignored(number) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with deferred_interrupt() as interrupt:
+            os.kill(os.getpid(), number)
+            assert not interrupt.requested
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_another_thread_changes_nothing() -> None:
     found: list[object] = []
 

@@ -112,6 +112,12 @@ def test_transparency_becomes_white():
     assert row.tolist() == expected.tolist()
 
 
+def test_the_transparent_value_of_sixteen_bit_grey_becomes_white():
+    values = np.array([[1000, 3000], [3000, 1000]], np.uint16)
+    item = record(Image.fromarray(values), transparency=1000)
+    assert decode(item, 2, 1, bits=12).tolist() == [[[255, 187], [187, 255]]]
+
+
 def test_palettes_are_looked_up_and_grey_palettes_are_grey():
     grey = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "L").convert("P")
     grey.putpalette([10, 10, 10, 20, 20, 20, 30, 30, 30, 40, 40, 40])

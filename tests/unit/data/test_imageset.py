@@ -1,14 +1,15 @@
 """ImageSet: the index by class, and what it refuses to be."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dance.core.errors import DataError
-from dance.data import ImageSet, Normalization, load
+from dance.core.errors import ConfigError, DataError
+from dance.data import DataConfig, ImageSet, Normalization, load
 from dance.data.sources.memory import register
 from dance.data.whitening import fit
 
@@ -49,6 +50,12 @@ def test_to_keeps_everything_else():
     assert moved.rows(2).tolist() == [0, 2, 5]
     assert moved.normalization is images.normalization
     assert (moved.classes, moved.name) == (images.classes, images.name)
+
+
+@pytest.mark.parametrize("counts", [(0, 5), (-1, 5), (2, 0), (2, -1)])
+def test_a_picture_of_nothing_is_refused(counts):
+    with pytest.raises(ConfigError, match="must show at least one class and one image of each"):
+        small().show(*counts)
 
 
 def test_cannot_be_changed():
@@ -151,6 +158,37 @@ def test_what_it_says_is_kept_in_memory(given, tmp_path, pixels):
     if given:
         assert before.notes == () and after.notes == ("a note", "another note")
         assert before.fingerprint == plain[0].fingerprint
+
+
+def test_its_mean_and_std_are_kept_with_some_rows(tmp_path, pixels):
+    """Also if they are those that were computed of its own pixels."""
+    train, test = both_splits(tmp_path / "set.npz", pixels)
+    (tmp_path / "rows").write_text("0\n1\n2\n")
+    rows = DataConfig(indices=str(tmp_path / "rows"))
+    assert load(register(train, test), "train", rows).normalization == train.normalization
+    computed = load(str(tmp_path / "set.npz"), "train", rows).normalization
+    assert computed != train.normalization
+
+
+def test_images_that_were_changed_in_place_are_refused(pixels, cache):
+    """The name means what was given, and arrays are not copied."""
+    images, labels = pixels(8), np.arange(8) % 2
+    location = register((images, labels))
+    before = load(location, "train").fingerprint
+    kept = images.copy()
+    images[0] = 0
+    assert load(location, "train").fingerprint == before, "it is in the cache"
+    shutil.rmtree(cache)
+    with pytest.raises(DataError, match="must stay as they were given"):
+        load(location, "train")
+    assert register((kept, labels)) == location
+    assert load(location, "train").fingerprint == before
+
+
+def test_tensors_of_several_shapes_are_refused_in_memory():
+    images = [torch.ones(1, 8, 8), torch.ones(1, 9, 9)] * 4
+    with pytest.raises(DataError, match=r"one shape: got \(1, 8, 8\) and \(1, 9, 9\)"):
+        register((images, [0, 1] * 4))
 
 
 def test_two_ways_to_standardise_are_said(tmp_path, pixels):

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from dance.condensed import CondensedSet
+from dance.condensed.origin import as_known
 from dance.core.errors import DataError
 from dance.data import DataConfig, load
 from dance.data.find import find
 from dance.data.known import KNOWN, is_mirrored
 from dance.engine.context import network_for
+from dance.evaluation import EvaluationConfig, evaluator
 from dance.networks import NetworkConfig
+from dance.recipes.rows import augmentation_for
 
 SUBSETS = [known for known in map(KNOWN.get, KNOWN.names()) if known.imagenet]
 
@@ -51,10 +55,39 @@ def test_cifar_alone_has_the_small_resnets():
     small = [name for name in KNOWN.names() if KNOWN.get(name).resnet_layout == "cifar"]
     assert small == ["cifar10", "cifar100"]
     sizes, config = [], NetworkConfig(name="resnet10", norm="batch")
-    for name in ("cifar10", "svhn", "photos"):
-        images = replace(load("digits", "train"), name=name)
+    for name in ("cifar10", "svhn", ""):
+        images = replace(load("digits", "train"), known=name)
         sizes.append(network_for(config, images).embedding_size)
     assert sizes == [256, 512, 512]
+
+
+def test_a_file_called_like_a_known_set_is_none(tmp_path):
+    # neither in condensing nor in scoring; the images of a known set stay its own wherever they lie
+    train, test = load("digits", "train"), load("digits", "test")
+    file = tmp_path / "mnist.npz"
+    names = {"train_images": train.images[:, 0], "train_labels": train.labels}
+    names |= {"test_images": test.images[:, 0], "test_labels": test.labels}
+    np.savez(file, classes=np.array(train.classes), **{k: v.numpy() for k, v in names.items()})
+    copy = load(str(file), "test")
+    assert (train.known, copy.name, copy.known) == ("digits", "mnist", "")
+
+    def made_of(data):
+        pixels, labels = torch.full((10, 1, 8, 8), 0.5), torch.arange(10)
+        made = CondensedSet(pixels, labels, train.classes, train.normalization)
+        return replace(made, provenance={"config": {"data": data}})
+
+    config = EvaluationConfig(protocol="quick-v1", epochs=1, repeats=1)
+
+    def operations(data, images):
+        images = as_known(made_of(data), images)
+        plan = evaluator._plan(made_of(data), images, config, 0, True)
+        return plan.config.augmentation.split("_")
+
+    assert "flip" in operations(str(file), copy)
+    assert "flip" in augmentation_for(str(file), "color_flip_scale").split("_")
+    assert "flip" not in operations("digits", copy)
+    assert "flip" not in operations("digits", test)
+    assert "flip" not in operations(str(file), test)
 
 
 def test_digits_are_the_values_of_scikit_learn():
@@ -77,7 +110,7 @@ def test_a_copy_that_differs_is_used_and_said(tmp_path, parquet, pixels, capsys)
     names = [f"{digit}" for digit in range(10)]
     folder = tmp_path / "mnist"
     parquet(folder / "train-00000-of-00001.parquet", pixels(20, 28, 1), [*range(10)] * 2, names)
-    parquet(folder / "test-00000-of-00001.parquet", pixels(10, 28, 1), [*range(10)], names)
+    parquet(folder / "test-00000-of-00001.parquet", pixels(10, 28, 1, 1), [*range(10)], names)
     train = load("mnist", "train", DataConfig(root=str(tmp_path)))
     assert (train.normalization.mean, train.normalization.std) == ((0.1307,), (0.3081,))
     assert len(train.notes) == 1

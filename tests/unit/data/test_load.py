@@ -11,7 +11,8 @@ from PIL import Image
 
 from dance.core.errors import ConfigError, DataError
 from dance.data import DataConfig, load
-from dance.data.build import hold_out, mean_and_std
+from dance.data.build import SPLITS, hold_out, mean_and_std
+from dance.data.sources.memory import register
 
 HALF = DataConfig(test_fraction=0.5)
 SKIP = DataConfig(test_fraction=0.5, skip_bad=True)
@@ -119,6 +120,43 @@ def test_held_out_is_said_and_is_a_partition(tmp_path, pixels, capsys):
     assert ours.notes == theirs.notes
     assert "20% of every class (4 of 20 images) are held out" in ours.notes[0]
     assert ours.notes[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("fraction", "said"), [(0.999, "99.9%"), (0.001, "0.1%"), (0.29, "29%")])
+def test_the_held_out_fraction_is_said_exactly(fraction, said, tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=pixels(20, 6, 1), labels=[0, 1] * 10)
+    found = load(str(tmp_path / "set.npz"), "train", DataConfig(test_fraction=fraction))
+    assert f"no test split: {said} of every class" in found.notes[0]
+
+
+def test_test_images_that_are_training_images_are_counted(tmp_path, pixels):
+    images, other = pixels(6, 6, 1), pixels(2, 6, 1, seed=1)
+    test = np.concatenate([images[:3], other])
+    arrays = {"images": images, "labels": [0, 1] * 3, "test_images": test}
+    np.savez(tmp_path / "set.npz", **arrays, test_labels=[0, 1, 1, 0, 1])
+    where = str(tmp_path / "set.npz")
+    said = "3 test images are equal to training images (1 with another label)"
+    assert load(where, "train").notes == load(where, "test").notes == (said,)
+    assert load(register(*(load(where, split) for split in SPLITS)), "test").notes == (said,)
+    (tmp_path / "rows").write_text("0\n3\n4\n5\n")
+    some = load(where, "train", DataConfig(indices=str(tmp_path / "rows")))
+    assert "1 test image is equal to a training image" in some.notes
+
+
+def test_held_out_images_that_are_training_images_are_counted(tmp_path, pixels):
+    np.savez(tmp_path / "set.npz", images=np.repeat(pixels(2, 6, 1), 4, 0), labels=[0, 1] * 4)
+    notes = load(str(tmp_path / "set.npz"), "train").notes
+    assert "2 test images are equal to training images" in notes
+
+
+def test_classes_are_found_however_their_letters_are_encoded(tmp_path, class_folder, pixels):
+    names = ("caf\u00e9", "nai\u0308ve", "x y", "x\u00a0y")
+    location = str(class_folder(tmp_path / "set", {name: pixels(3) for name in names}))
+    for wanted in (("cafe\u0301", "na\u00efve"), ("cafe\u0301,na\u00efve",)):
+        found = load(location, "train", DataConfig(classes=wanted))
+        assert found.classes == ("caf\u00e9", "nai\u0308ve")
+    with pytest.raises(DataError, match="unknown class 'x  y'"):  # it could be two
+        load(location, "train", DataConfig(classes=("x  y", "x y")))
 
 
 def test_the_rows_that_are_held_out_never_change():

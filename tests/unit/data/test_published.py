@@ -624,6 +624,24 @@ def test_spaces_around_the_names_of_columns_do_not_count(tmp_path):
     assert found.labels.tolist() == plain.labels.tolist()
 
 
+def test_spaces_after_the_delimiter_do_not_count(tmp_path):
+    spaced = GOOD.replace(",", ", ").replace("b\n", '"b, c"\n')
+    assert load(str(listed(tmp_path / "set", spaced)), "train").classes == ("a", "b, c")
+
+
+@pytest.mark.parametrize("within", ["cat/", "images/", ""])
+def test_a_split_folder_without_the_table_of_the_others(within, tmp_path):
+    """Its class folders may be its labels; a heap of images has none, which is said."""
+    root = tmp_path / "set"
+    listed(root / "train", GOOD, "metadata.csv")
+    listed(root / "test" / within, "", "none")
+    if within == "cat/":
+        with pytest.raises(DataError, match="'test' has class folders instead, and 'train' has"):
+            load(str(root), "train")
+    else:
+        assert "the images in 'test' have no labels and are not used" in notes(root)
+
+
 def test_text_that_is_not_utf8_is_refused(tmp_path):
     path = listed(tmp_path / "set", GOOD)
     path.write_bytes(b"file,label\n0.png,caf\xe9\n")
@@ -641,6 +659,14 @@ def test_text_that_is_not_utf8_is_refused(tmp_path):
         ('{"file_name": "1.png", "label": 1.5}', "whole number: it is float"),
         ('{"file_name": "1.png", "label": true}', "whole number: it is bool"),
         ('{"file_name": "1.png"}', "must have a label: line 2 of .* has none"),
+        (
+            '{"file_name": "1.png", "label": 1, "split": "test"}',
+            "line 1 of .* must name a split in the column 'split'",
+        ),
+        (
+            '{"file_name": "1.png", "label": 1, "category": "a"}',
+            "columns 'label' and 'category' .*--label-column",
+        ),
         ('{"file_name": "1.png", "label": "a", "label": "b"}', "line 2 .*a key is given twice"),
     ],
 )
@@ -685,6 +711,13 @@ def test_the_splits_of_a_table(tmp_path):
     train, test = load(str(path), "train"), load(str(path), "test")
     assert (train.images[:, 0, 0, 0].tolist(), test.labels.tolist()) == ([0, 50], [0, 1])
     assert any("'dev' is the test split" in note for note in train.notes)
+
+
+def test_files_that_are_listed_again_are_said_to_be_in_each_split(tmp_path):
+    rows = "0.png,a,train\n1.png,b,train\n0.png,a,test\n1.png,b,test\n2.png,a,test\n"
+    said = notes(listed(tmp_path / "set", f"file,label,split\n{rows}"))
+    assert "labels.csv lists a file again in 2 of its lines" in " ".join(said)
+    assert "2 test images are equal to training images" in said
 
 
 @pytest.mark.parametrize("column", ["Split", "SPLIT", "split", "subset", "set"])
@@ -869,6 +902,18 @@ def test_hidden_files_in_a_shard_are_ignored(tmp_path):
     hidden = [("./.DS_Store", b"x"), ("._0.png", b"\0\5\x16\7"), ("a/._0.cls", b"7")]
     train = load(str(shard(tmp_path / "a.tar", [*hidden, *SAMPLES])), "train")
     assert train.classes == ("0", "1")
+
+
+def test_hidden_files_beside_shards_and_parquet_files_are_ignored(tmp_path):
+    """macOS writes such files on drives of other systems."""
+    shard(tmp_path / "train-0.tar", SAMPLES)
+    (tmp_path / "._train-0.tar").write_bytes(b"\0\5\x16\7" + bytes(1000))
+    pq.write_table(layouts.table(pictures(whole=True), "train"), tmp_path / "x.parquet")
+    (tmp_path / "._x.parquet").write_bytes(b"\0\5\x16\7")
+    assert load(str(tmp_path / "*.tar"), "train").classes == ("0", "1")
+    assert len(load(str(tmp_path / "*.parquet"), "train").classes) == 10
+    (tmp_path / "x.parquet").unlink()
+    assert load(str(tmp_path), "train").classes == ("0", "1")
 
 
 @pytest.mark.parametrize("label", [None, b" ", b"-1"])

@@ -276,6 +276,7 @@ def sixteen(root, highest):
     for name in ("a", "b"):
         for number in range(4):
             values = np.linspace(0, highest, 64).astype(np.uint16).reshape(8, 8)
+            values = np.roll(values, number + 4 * (name == "b"))  # no two images are equal
             Image.fromarray(values).save(root / name / f"{number:03d}.png")
 
 
@@ -308,11 +309,29 @@ def npz(path, images, **more):
 
 def test_arrays_of_zeros_and_ones_are_black_and_white(tmp_path):
     bits = np.random.default_rng(0).integers(0, 2, (8, 5, 5), dtype=np.uint8)
-    test = {"test_images": bits[:2], "test_labels": [0, 1]}
+    test = {"test_images": 1 - bits[:2], "test_labels": [0, 1]}
     path = npz(tmp_path / "set.npz", bits, **test)
     images = load(str(path), "train")
     assert torch.equal(images.images[:, 0], torch.from_numpy(bits) * 255)
     assert images.notes == ("the pixels are only 0 and 1, and are read as black and white",)
+
+
+@pytest.mark.parametrize("levels", [30, 255])
+def test_floats_that_would_all_be_black_are_refused(levels, tmp_path):
+    """Such as pixels that were divided by 255 twice: they are not black and white."""
+    values = np.random.default_rng(0).integers(0, levels, (8, 5, 5)) / 255
+    labels = np.arange(8) % 2
+    (tmp_path / "npy").mkdir()
+    np.save(tmp_path / "npy" / "X.npy", values / 255)
+    np.save(tmp_path / "npy" / "y.npy", labels)
+    items = list(zip(values[:, None] / 255, labels.tolist(), strict=True))
+    stored = [npz(tmp_path / "set.npz", values / 255), tmp_path / "npy"]
+    for data in (*stored, (values / 255, labels), items):
+        with pytest.raises(DataError, match=r"train split of .* below 0\.006.*255 twice"):
+            load(str(data), "train") if data in stored else register(data)
+    values[0] = 0  # one image may well be black
+    items = list(zip(values[:, None], labels.tolist(), strict=True))
+    assert int(load(register(items), "train", HALF).images.max()) == round(values.max() * 255)
 
 
 @pytest.mark.parametrize(
@@ -330,12 +349,13 @@ def test_arrays_of_zeros_and_ones_are_black_and_white(tmp_path):
 )
 def test_the_axis_of_channels_is_decided_by_a_rule(shape, last, said, tmp_path):
     values = np.random.default_rng(shape).integers(0, 256, shape, dtype=np.uint8)
-    whole = {"test_images": values, "test_labels": np.arange(8) % 2}
+    whole = {"test_images": 255 - values, "test_labels": np.arange(8) % 2}
     images = load(str(npz(tmp_path / "set.npz", values, **whole)), "train")
     assert images.channels == (1 if 1 in shape else 3)
     assert images.resolution == min(shape[1:3] if last else shape[2:])
     assert [note.partition(": ")[2] for note in images.notes] == ([said] * 2 if said else [])
-    in_memory = load(register((values, np.arange(8) % 2), (values, np.arange(8) % 2)), "train")
+    test = (whole["test_images"], whole["test_labels"])
+    in_memory = load(register((values, np.arange(8) % 2), test), "train")
     assert torch.equal(in_memory.images, images.images)
     assert [note.partition(": ")[2] for note in in_memory.notes] == ([said] * 2 if said else [])
     (tmp_path / "npy").mkdir()

@@ -69,6 +69,7 @@ def test_quick_takes_500_steps_whatever_the_size(resolution, images) -> None:
     fit = QUICK.schedule(images, 10, resolution)
     each = math.ceil(images / 64)
     assert (fit.epochs - 1) * each < 500 <= fit.epochs * each
+    assert fit.rate(0) == 0.01
 
 
 def test_networks() -> None:

@@ -178,12 +178,6 @@ def test_what_other_code_began_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         Bank(tmp_path, IDENTITY).ensure(5, Maker(), ALL)
 
 
-def test_what_another_method_from_outside_began_is_refused(tmp_path: Path) -> None:
-    stopped(tmp_path, 5, 2)
-    with pytest.raises(ArtifactError, match="method_code: '' there, 'another' now"):
-        Bank(tmp_path, IDENTITY, method_code="another").ensure(5, Maker(), ALL)
-
-
 SLOW = """
 import sys, time
 from pathlib import Path

@@ -114,3 +114,15 @@ def test_decoded_images_and_memos_of_another_set(
     assert load("digits", "train", DataConfig(size=8)).fingerprint == parts[0].fingerprint
     assert "is about another source" in capsys.readouterr().err
     assert json.loads(memo.read_text()) == content
+
+
+def test_experts_of_one_epoch_are_not_those_that_decayed_before_it() -> None:
+    """The rate of 1/25 that they once had throughout was that of milestones at epoch 0."""
+    network = build(SHAPE, 3, 8, 3)
+    kept = [
+        NetworkTraining(blobs(20), network, SHAPE, ExpertConfig(epochs=epochs), 0).identity()[
+            "recipe"
+        ]["milestones"]
+        for epochs in (1, 2, 60)
+    ]
+    assert kept == [[], ["2/3", "5/6"], ["2/3", "5/6"]]

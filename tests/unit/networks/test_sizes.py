@@ -151,6 +151,8 @@ def test_a_cifar_layout_has_the_small_stem_at_every_side() -> None:
     [
         (NetworkConfig(depth=3), 3, 7),
         (NetworkConfig(depth=6), 3, 32),
+        (NetworkConfig(depth=6), 1, 28),
+        (NetworkConfig(depth=10), 1, 28),
         (NetworkConfig(name="densenet121"), 3, 7),
         (NetworkConfig(name="resnet_ap10"), 3, 7),
         (NetworkConfig(name="lenet"), 3, 15),

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from dance.core.errors import ConfigError
 from dance.core.rng import keyed_generator
-from dance.networks import State
+from dance.networks import NetworkConfig, State, build
 from dance.training import Trainer, TrainerConfig, TrainingData
 from dance.training.trainer import predict, steps_per_epoch
 from unit.training.blobs import MEAN, STD, blobs, start, tiny, training
@@ -111,6 +111,20 @@ def test_the_rate_falls_at_two_thirds_and_five_sixths(epochs, first, second) -> 
     assert rates[:first] == [0.01] * first
     assert rates[first:second] == pytest.approx([0.002] * (second - first))
     assert rates[second:] == pytest.approx([0.0004] * (epochs - second))
+
+
+@pytest.mark.parametrize(("epochs", "rates"), [(1, [0.01]), (2, [0.01, 0.0004])])
+def test_a_short_training_begins_at_the_full_rate(epochs, rates) -> None:
+    config = TrainerConfig(epochs=epochs)
+    assert [config.rate(epoch) for epoch in range(epochs)] == pytest.approx(rates)
+
+
+def test_one_image_a_step_is_refused_with_batch_norm() -> None:
+    network = build(NetworkConfig(name="resnet10", norm="batch", width=4), 1, 8, 2)
+    state = network.initial(keyed_generator(0, "w"))
+    data = TrainingData(torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(ConfigError, match="two or more images a step"):
+        Trainer(network, [state], data, TrainerConfig(epochs=1, batch_size=1), [0])
 
 
 def test_cutmix_is_pasted_and_weighs_both_labels() -> None:

@@ -467,6 +467,8 @@ class _Data:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names, index = label."""
+        if self.wanted.source.classes:
+            return self.images.classes
         return (self.known.classes if self.known else ()) or self.images.classes
 
     def _check_channels(self, channels: int) -> None:
@@ -540,7 +542,8 @@ def _in_order(foreign: Foreign, data: _Data, notes: list[str]) -> Foreign:
     if absent:
         raise DataError(
             f"every class of {data.name} must have an image: there is none of "
-            f"{list_some([classes[label] for label in absent])}; name the right data with --data"
+            f"{list_some([classes[label] for label in absent])}; name the right data with "
+            "--data, or the classes of the set with --classes"
         )
     sequence = labels.argsort(stable=True)
     if not torch.equal(sequence, torch.arange(len(labels))):
@@ -578,7 +581,7 @@ def _order(
     if found is None or len(stated) != len(classes):
         raise DataError(
             f"the classes must be those of {data.name}, {list_some(classes)}: the files have "
-            f"{list_some(stated)}; name the right data with --data"
+            f"{list_some(stated)}; name the right data with --data, or these classes with --classes"
         )
     order = [found.index(label) for label in labels]
     notes += [reordered] if order != labels else []

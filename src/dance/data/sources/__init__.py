@@ -56,7 +56,9 @@ class Source(ABC):
         has_columns: whether ``--label-column`` can choose what holds the labels.
         constants: mean and std per channel, of pixels in [0, 1], that the images come with; None:
             those of a known set, or computed.
-        part: which part of its files is read, if the user chose it: the digests cover it.
+        part: which part of its files is read, if the user chose it: the digests cover it. A source
+            without files must say in it which images it has.
+        code: digest of the code that reads them, if it is from outside of this package.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Source(ABC):
     has_columns: bool = False
     constants: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     part: str = ""
+    code: str = ""
     _labels: Mapping[str, Labels]
     """Labels of all records by split, (n,) int64, where a source has them from the beginning."""
 
@@ -90,7 +93,7 @@ class Source(ABC):
         It covers the change time (ctime) of each file, which programs cannot set freely, so it also
         changes when an image is replaced by one of the same size and modification time.
         """
-        digest = hashlib.sha256(f"{type(self).__name__}{self.part}".encode())
+        digest = hashlib.sha256(f"{type(self).__name__}{self.part}{self.code}".encode())
         for _, path in self.files(keep):
             digest.update(os.fsencode(path.absolute()) + b"\0")
             try:
@@ -106,7 +109,7 @@ class Source(ABC):
 
         Of images that must not be opened, or cannot be, only the names are part of it.
         """
-        digest = hashlib.sha256(f"{type(self).__name__}{self.part}".encode())
+        digest = hashlib.sha256(f"{type(self).__name__}{self.part}{self.code}".encode())
         files = self.files(keep)
         with ThreadPoolExecutor(4) as pool:
             contents = pool.map(lambda file: _sha256(file[1], self.largest), files)
@@ -148,8 +151,12 @@ def starts(path: Path, count: int) -> bytes:
 
 
 def matching(pattern: Path) -> list[Path]:
-    """The files that a pattern such as ``photos/train-*.tar`` stands for, sorted by name."""
-    return sorted(pattern.parent.glob(re.sub(r"\*+", "*", pattern.name)))
+    """The files that a pattern such as ``photos/train-*.tar`` stands for, sorted by name.
+
+    Hidden ones, such as the ``._train-0.tar`` that macOS writes, are none of them.
+    """
+    found = sorted(pattern.parent.glob(re.sub(r"\*+", "*", pattern.name)))
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def _sha256(path: Path, limit: int | None) -> bytes:

@@ -7,15 +7,17 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dance.core.errors import DataError
 from dance.core.format import plural
 from dance.data.checks import list_some
+from dance.data.class_folders import has_class_folders
 from dance.data.config import DataConfig
 from dance.data.labels import number
-from dance.data.scan import MAX_BYTES, scan
+from dance.data.scan import MAX_BYTES, holds_image, scan
 from dance.data.sources import SOURCES, Layout, Record, Source, folders
 from dance.data.splits import (
     choose_test,
@@ -139,19 +141,40 @@ def open_listing(location: str, config: DataConfig) -> Source:
             )
         tables[folder] = found[0]
     name = path.stem if path.is_file() else path.resolve().name
-    return Listing(name, tables, path.is_dir(), config)
+    source = Listing(name, tables, path.is_dir(), config)
+    if "" not in tables:
+        source.notes += _without_tables(path, tables)
+    return source
+
+
+def _without_tables(path: Path, tables: Collection[str]) -> tuple[str, ...]:
+    """What is to be said about split folders without a table, beside some that have one.
+
+    Raises:
+        DataError: such a folder holds class folders, which may be its labels.
+    """
+    bare = [name for name in folders(path) if split_of_folder(name) and name not in tables]
+    bare = [name for name in bare if holds_image(path / name)]
+    for name in bare:
+        if has_class_folders(path / name, ()):
+            raise DataError(
+                f"all split folders of {path} must have a {_METADATA[0]}, or none: {name!r} has "
+                f"class folders instead, and {next(iter(tables))!r} has one; add a table to "
+                f"{name!r}, or move the other tables away to have the class folders read"
+            )
+    return tuple(map(without_labels, bare))
 
 
 def _rows(table: Path, split: str | None, config: DataConfig, notes: list[str]) -> list[_Row]:
     """The images of a table, which may be that of one split; of train it must have labels."""
     rows: list[_Row] = []
     first: dict[str, _Row] = {}
-    names: tuple[str, str | None] | None = None
-    divisions: dict[str, list[str]] = {}
+    found = _names(table)
+    if not found:
+        return rows
+    names = _columns(found, table, split, config)
+    divisions: dict[str, list[str]] = {column: [] for column in found if column not in names}
     for where, entries in _entries(table):
-        if names is None:
-            names = _columns(list(entries), table, split, config)
-            divisions = {column: [] for column in entries if column not in names}
         _collect_splits(divisions, entries, where)
         file = _text(entries, names[0], where)
         label = "" if names[1] is None else _text(entries, names[1], where, empty=True)
@@ -171,13 +194,24 @@ def _rows(table: Path, split: str | None, config: DataConfig, notes: list[str]) 
             )
         rows.append(row)
     if repeated := len(rows) - len(first):
-        notes.append(f"{table.name} lists {plural(repeated, 'file')} again, counted as often")
+        notes.append(
+            f"{table.name} lists a file again in {repeated:,} of its lines: an image counts as "
+            "often as it is listed, in every split that lists it"
+        )
     column = _split_column(table, divisions)
     if column is None:
         return rows
     if column != "split":
         notes.append(f"the column {column!r} of {table.name} divides it into splits")
     return [replace(row, split=split) for row, split in zip(rows, divisions[column], strict=True)]
+
+
+def _names(table: Path) -> list[str]:
+    """The columns of a table; of JSON, whose lines may lack some, the keys of all lines."""
+    lines = _entries(table)
+    if table.suffix.lower() != ".jsonl":
+        lines = islice(lines, 1)
+    return list(dict.fromkeys(name for _, entries in lines for name in entries))
 
 
 def _columns(
@@ -194,7 +228,7 @@ def _collect_splits(divisions: dict[str, list[str]], entries: dict[str, Any], wh
     """Add the cells of one line to the columns that may name splits, and drop those that do not."""
     for column in list(divisions):
         if _is_called_split(column):
-            split = _text(entries, column, where).strip().lower()
+            split = _text(entries, column, where, empty=True).strip().lower()
             if not split:
                 raise DataError(f"{where} must name a split in the column {column!r}: it is empty")
         else:
@@ -313,7 +347,7 @@ def _entries(table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             head = file.readline(2**16)
             delimiter = max(_DELIMITERS, key=head.count)
             file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             if len(set(header)) < len(header):
                 raise DataError(f"{table} must have columns of different names: it has {header}")

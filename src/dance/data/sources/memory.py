@@ -7,10 +7,10 @@ same name in another process, and are found there once they have been registered
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Subset
 
 from dance.core.errors import DataError
-from dance.data.arrays import Arrays, axis_notes, image_array, label_array
+from dance.data.arrays import Arrays, axis_notes, image_array, is_float, label_array
 from dance.data.config import DataConfig
 from dance.data.decode import pixels_of
 from dance.data.imageset import ImageSet
 from dance.data.labels import Raw, number
-from dance.data.sources import SOURCES, Layout, Pixels, Source
+from dance.data.sources import SOURCES, Layout, Pixels, Record, Source
 
 SCHEME = "memory:"
 _REGISTERED: dict[str, Memory] = {}
@@ -52,24 +52,48 @@ class Memory(Arrays):
         classes: K names, index = label.
         splits: by split, images and labels, as for :class:`Arrays`.
         notes: how the arrays were read.
+        floats: the splits whose pixels were floats.
         kept: the normalization of the training images and the notes, if these are image sets, whose
             digest they are a part of.
     """
 
     def __init__(
-        self, classes: tuple[str, ...], splits: Any, notes: tuple[str, ...], kept: _Kept
+        self,
+        classes: tuple[str, ...],
+        splits: Any,
+        notes: tuple[str, ...],
+        floats: Collection[str],
+        kept: _Kept,
     ) -> None:
+        self._given, self._kept = splits, kept
+        self.digest = self._digest_of(classes)
+        notes = (*kept.notes, *notes)
+        super().__init__(f"memory-{self.digest[:12]}", classes, splits, (), notes, floats)
+        self.constants = kept.constants
+
+    def _digest_of(self, classes: tuple[str, ...]) -> str:
+        """Hex digest of what was given, as it is now."""
         digest = hashlib.sha256(repr(classes).encode())
-        if kept != _Kept():
-            digest.update(repr((kept.constants, kept.notes)).encode())
-        for split, (images, labels) in splits.items():
+        if self._kept != _Kept():
+            digest.update(repr((self._kept.constants, self._kept.notes)).encode())
+        for split, (images, labels) in self._given.items():
             digest.update(f"{split} {len(labels)}".encode() + labels.tobytes())
             for image in images:
                 digest.update(str(image.shape).encode() + image.tobytes())
-        self.digest = digest.hexdigest()
-        notes = (*kept.notes, *notes)
-        super().__init__(f"memory-{self.digest[:12]}", classes, splits, (), notes)
-        self.constants = kept.constants
+        return digest.hexdigest()
+
+    def records(self, split: str, keep: Collection[int]) -> Iterator[Record]:
+        """See :class:`Source`; the caller's arrays are not copied, so they may have changed.
+
+        Raises:
+            DataError: they have.
+        """
+        if self._digest_of(self.classes) != self.digest:
+            raise DataError(
+                f"the images of {self.name} must stay as they were given: they were changed in "
+                "place; give them again"
+            )
+        yield from super().records(split, keep)
 
     def files(self, keep: Collection[int]) -> list[tuple[str, Path]]:
         """An empty list: the digests are those of the arrays."""
@@ -106,6 +130,7 @@ def register(train: object, test: object = None) -> str:
     raw: dict[str, Raw] = {}
     names: dict[str, tuple[str, ...]] = {}
     notes: tuple[str, ...] = ()
+    floats: list[str] = []
     if test is None and isinstance(train, tuple) and train and all(map(_is_pair, train)):
         raise DataError(
             "data must be the training images and their labels: got several pairs of them; give "
@@ -113,15 +138,17 @@ def register(train: object, test: object = None) -> str:
         )
     for split, data in (("train", train), ("test", test)):
         if data is not None:
-            images[split], raw[split], classes, axes = _read(data, split)
-            if classes:
-                names[split] = classes
-            notes += axes
+            found = _read(data, split)
+            images[split], raw[split] = found.images, found.labels
+            if found.classes:
+                names[split] = found.classes
+            notes += found.notes
+            floats += [split] if found.are_floats else []
     labelled = number("the data", raw, names)
     splits = {split: (images[split], labelled.labels[split]) for split in images}
-    made = Memory(labelled.classes, splits, (*labelled.notes, *notes), _kept(train, test))
+    made = Memory(labelled.classes, splits, (*labelled.notes, *notes), floats, _kept(train, test))
     location = f"{SCHEME}{made.digest[:16]}"
-    _REGISTERED.setdefault(location, made)
+    _REGISTERED[location] = made
     return location
 
 
@@ -145,20 +172,39 @@ def _kept(train: object, test: object) -> _Kept:
     return _Kept(constants, tuple(dict.fromkeys(notes)))
 
 
-def _read(data: Any, split: str) -> tuple[Any, Raw, tuple[str, ...], tuple[str, ...]]:
-    """Images, labels, class names (empty: none are known) and notes of one split."""
+class _Split(NamedTuple):
+    """What was given as one split.
+
+    Attributes:
+        images: N images (H, W) or (H, W, C) uint8, as an array if they are of one size.
+        labels: N whole numbers or texts.
+        classes: names of the classes; empty: none are known.
+        notes: how the images were read.
+        are_floats: whether the pixels were floats.
+    """
+
+    images: Any
+    labels: Raw
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    are_floats: bool = False
+
+
+def _read(data: Any, split: str) -> _Split:
+    """Check and convert one split."""
     if isinstance(data, ImageSet):
         pixels = data.images.permute(0, 2, 3, 1).cpu().numpy()
-        return image_array("images", pixels), data.labels.cpu().numpy(), data.classes, ()
+        return _Split(image_array("images", pixels), data.labels.cpu().numpy(), data.classes)
     if isinstance(data, tuple | list) and len(data) == 2 and _is_batch(data[0]):
         if isinstance(data[0], list) and isinstance(data[0][0], Image.Image):
             images: Any = [_image(image, row) for row, image in enumerate(data[0])]
             raw = label_array("the labels", _array(data[1], "labels"), len(images))
-            return images, raw, (), ()
+            return _Split(images, raw)
         array = _array(data[0])
         images = image_array(f"the images of the {split} split", array)
         raw = label_array("the labels", _array(data[1], "labels"), len(images))
-        return images, raw, (), axis_notes(f"the array of the {split} split", array)
+        said = axis_notes(f"the array of the {split} split", array)
+        return _Split(images, raw, (), said, is_float(array))
     has_items = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if has_items and not isinstance(data, str | bytes | Mapping):
         return _read_items(data)
@@ -183,7 +229,7 @@ def _is_pair(data: object) -> bool:
     return len(images) > 1 and len(labels) > 0 and labels[0] > 1
 
 
-def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...], tuple[str, ...]]:
+def _read_items(data: Any) -> _Split:
     """The items of a map-style data set, one after the other.
 
     The first ones are read twice: items that change, as random augmentation makes them, would give
@@ -194,10 +240,13 @@ def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...], tuple[st
     images: list[Pixels] = []
     labels: list[Any] = []
     notes: tuple[str, ...] = ()
+    are_floats = False
     for row in range(len(data)):
         image, label = _item(data, row)
         if not row and not isinstance(image, Image.Image):
-            notes = axis_notes("item 0, as an array of one image,", _array(image)[None])
+            first = _array(image)[None]
+            notes = axis_notes("item 0, as an array of one image,", first)
+            are_floats = is_float(first)
         images.append(_image(image, row))
         labels.append(label)
     for row, pixels in enumerate(images[:_READ_TWICE]):
@@ -207,10 +256,7 @@ def _read_items(data: Any) -> tuple[list[Pixels], Raw, tuple[str, ...], tuple[st
                 "not; leave out random transforms, as networks augment the images themselves"
             )
     raw = label_array("the labels", _array(labels, "labels"), len(images))
-    names = _class_names(data)
-    if isinstance(data, Subset) and len(set(raw)) < len(names):  # of some classes only
-        names = ()
-    return images, raw, names, notes
+    return _Split(images, raw, _class_names(data), notes, are_floats)
 
 
 def _class_names(data: Any) -> tuple[str, ...]:
@@ -280,7 +326,14 @@ def _array(values: Any, what: str = "images") -> Any:
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     if isinstance(values, Sequence) and values and isinstance(values[0], torch.Tensor):
-        return np.stack([_array(value, what) for value in values])
+        arrays = [_array(value, what) for value in values]
+        if len(shapes := {array.shape for array in arrays}) > 1:
+            raise DataError(
+                f"{what} of one list must have one shape: got "
+                f"{' and '.join(map(str, sorted(shapes)[:2]))}; give images of several sizes as a "
+                "data set whose items are (image, label)"
+            )
+        return np.stack(arrays)
     if isinstance(values, list | tuple) and any(isinstance(value, str) for value in values):
         return _texts(values, what)  # before NumPy makes text of what is none
     try:

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, used_arrays
+from dance.data.arrays import (
+    Array,
+    Arrays,
+    axis_notes,
+    image_array,
+    is_float,
+    label_array,
+    used_arrays,
+)
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
@@ -77,9 +85,11 @@ def open_npy(location: str, config: DataConfig) -> Source:
     raw: dict[str, Raw] = {}
     read: list[Path] = []
     axes: tuple[str, ...] = ()
+    floats: list[str] = []
     for split, (image, label) in parts.items():
         pixels = _read(root / image)
         axes += axis_notes(image, pixels)
+        floats += [split] if is_float(pixels) else []
         images[split] = image_array(str(root / image), pixels)
         raw[split] = label_array(str(root / label), _read(root / label), len(images[split]))
         read += [root / image, root / label]
@@ -93,7 +103,7 @@ def open_npy(location: str, config: DataConfig) -> Source:
     labelled = number(str(root), raw, {"train": names})
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
     notes = (*labelled.notes, *said, *axes)
-    source = Arrays(root.resolve().name, labelled.classes, splits, read, notes)
+    source = Arrays(root.resolve().name, labelled.classes, splits, read, notes, floats)
     source.chooses_test = True
     return source
 

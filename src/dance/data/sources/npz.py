@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from dance.core.errors import DataError
-from dance.data.arrays import Array, Arrays, axis_notes, image_array, label_array, used_arrays
+from dance.data.arrays import (
+    Array,
+    Arrays,
+    axis_notes,
+    image_array,
+    is_float,
+    label_array,
+    used_arrays,
+)
 from dance.data.checks import list_some
 from dance.data.config import DataConfig
 from dance.data.labels import Raw, number
@@ -88,7 +96,8 @@ def open_npz(location: str, config: DataConfig) -> Source:
     labelled = number(str(path), raw, {"train": names_of_classes})
     notes = (*labelled.notes, *said, *axes)
     splits = {split: (images[split], labelled.labels[split]) for split in parts}
-    source = Arrays(path.stem, labelled.classes, splits, [path], notes)
+    floats = [split for split, (image, _) in parts.items() if is_float(arrays[image])]
+    source = Arrays(path.stem, labelled.classes, splits, [path], notes, floats)
     source.chooses_test = True
     source.part = parts["test"][0] if config.test_split else ""
     return source

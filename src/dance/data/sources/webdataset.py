@@ -44,7 +44,7 @@ class _Sample:
 def _shards(path: Path) -> list[Path]:
     """The shards of a location: a file, those of a pattern, or those in a folder."""
     if path.is_dir():
-        found = sorted(path.glob("*.tar"))
+        found = matching(path / "*.tar")
     elif path.is_file():
         found = [path]
     else:

@@ -23,7 +23,7 @@ DANCE_V1 = Protocol(
 
 QUICK_V1 = Protocol(
     name="quick-v1",
-    source="dance-v1 cut to 500 SGD steps, the same for sets of all sizes",
+    source="dance-v1 cut to whole epochs of 500 SGD steps or more, for sets of all sizes",
     training=_TRAINING,
     mirrors_all=False,
     steps=500,
