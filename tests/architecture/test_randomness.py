@@ -67,7 +67,7 @@ def _shuffles(call: ast.Call) -> bool:
     return not off and argument(call, "generator") is None
 
 
-RESTORES = ("dance.networks.own_module",)
+RESTORES = ("dance.networks.global_seed",)
 """Runs modules of the user, which know no other generator, and restores it afterwards."""
 
 

@@ -24,15 +24,17 @@ from dance.condensed.decoders.identity import Identity
 from dance.core.config import digest, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.files import read_json, read_tensors, write_tensors
-from dance.core.yaml_file import read_yaml
+from dance.core.world import World
+from dance.core.yaml_file import read_yaml, to_yaml
 from dance.data import DataConfig, load
 from dance.engine import RunConfig, estimate, evaluate, run
 from dance.engine.config import plain_settings
 from dance.engine.context import prepare
-from dance.engine.stored import evaluate_again
+from dance.engine.rundir import RunDirectory
+from dance.engine.stored import evaluate_again, unchanged_if_read_only
 from dance.evaluation import EvaluationConfig, score_set
 from dance.experts import ExpertConfig
-from dance.kernels import selected, selected_for_bfloat16
+from dance.kernels import plain_operations, selected, selected_for_bfloat16
 from dance.methods import METHODS
 from dance.methods.dance import DANCECondensation, DANCEConfig
 from dance.networks import NetworkConfig, build
@@ -141,6 +143,13 @@ class TestDirectory:
             "insight.safetensors",
         }  # fmt: skip
 
+    def test_the_initial_set_is_not_called_by_the_method(self, finished) -> None:
+        initial, made = (
+            load_set(finished / f"{name}.safetensors") for name in ("initial", "condensed")
+        )
+        assert (initial.label, made.label) == ("Initial stored images", "DANCE")
+        assert "<CondensedSet Initial stored images of digits" in repr(initial)
+
     def test_configuration(self, finished) -> None:
         assert read_yaml(finished / "config.yaml") == plain_settings(CONFIG)
 
@@ -237,6 +246,31 @@ class TestRepeat:
         assert {score["protocol"] for score in after[4:]} == {"dance-v1, 1 epoch"}
         assert len(after) == 7
         assert len(load_set(copy / "condensed.safetensors").scores) == 2
+
+    def test_a_set_that_is_made_again_with_other_rounding_is_scored_again(self, copy) -> None:
+        before, old = read_json(copy / "scores.json"), pixels(copy)
+        (copy / "condensed.safetensors").unlink()
+        with plain_operations():
+            run(CONFIG, copy)
+        assert not torch.equal(pixels(copy), old), "the same set shows nothing"
+        made = load_set(copy / "condensed.safetensors")
+        (row,) = [Score.from_plain(row) for row in read_json(copy / "scores.json")[3:]]
+        assert made.was_scored_by(row) and made.scores == lasting([row])
+        assert read_json(copy / "scores.json")[:3] == before[1:]
+        assert (copy / "done").exists() and not (copy / "checkpoints").exists()
+
+    @pytest.mark.parametrize("line", [b"5", b"\xff", b"[" * 100_000, b'{"step": "1"}'])
+    def test_damaged_metrics_end_where_they_are_damaged(self, copy, line) -> None:
+        metrics = copy / "metrics.jsonl"
+        metrics.write_bytes(b'{"step": 0}\n' + line + b'\n{"step": 2}\n')
+        RunDirectory(copy).truncate_metrics(3)
+        assert metrics.read_text() == '{"step": 0}\n'
+
+    def test_damaged_settings_are_refused(self, copy) -> None:
+        settings = read_yaml(copy / "config.yaml")
+        (copy / "config.yaml").write_text(to_yaml({**settings, "source": "x"}))
+        with pytest.raises(ArtifactError, match=r"source in config.yaml must hold settings.*'x'"):
+            run(CONFIG, copy)
 
     @pytest.mark.parametrize(
         ("other", "named"),
@@ -405,10 +439,13 @@ class TestInterruption:
         left.mkdir()
         assert run(CONFIG, place) == place
         assert not left.exists()
-        (tmp_path / "other").mkdir()
-        (tmp_path / "other" / ".profile").touch()
-        with pytest.raises(ArtifactError, match="other files"):
-            run(CONFIG, tmp_path / "other")
+        for number, name in enumerate((".profile", ".notes.2024-05/a", ".notes.2024-abcdefgh/a")):
+            file = tmp_path / f"other{number}" / name
+            file.parent.mkdir(parents=True)
+            file.touch()
+            with pytest.raises(ArtifactError, match="other files"):
+                run(CONFIG, tmp_path / f"other{number}")
+            assert file.exists()
 
 
 class TestResume:
@@ -612,6 +649,37 @@ class TestEvaluate:
         assert "resuming scoring" in capsys.readouterr().err
         assert lasting([found]) == lasting([expected])
         assert list(alone.parent.iterdir()) == [alone]
+
+    def test_finished_networks_of_an_interrupted_one_are_not_trained_again(self, copy) -> None:
+        config = EvaluationConfig(protocol="quick-v1", epochs=2, repeats=1)
+        networks = ["mlp", "convnet"]
+        with at_training_step(2, ctrl_c), pytest.raises(KeyboardInterrupt):
+            evaluate(copy, config, networks, source=DataConfig())
+        begun = read_json(copy / "scores.json")
+        assert begun[-1]["network"] == "mlp"
+        run(CONFIG, copy)
+        assert any("convnet" in name for name in checkpoints(copy)), "another command's are kept"
+        steps: list[int] = []
+        with at_training_step(0, lambda: steps.append(1)), at_training_step(1, pytest.fail):
+            first, _ = evaluate(copy, config, networks, source=DataConfig())
+        assert steps and first.with_checksum() == begun[-1]
+        assert not (copy / "checkpoints").exists()
+
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a read-only file system")
+    def test_a_folder_that_cannot_be_written_is_found_out_before(self, copy, capsys) -> None:
+        there = locate(Path("/proc/version"))
+        assert unchanged_if_read_only(there, World()).origin == "/proc/version"
+        assert "/proc cannot be written: copy the set" in capsys.readouterr().err
+        there = locate(copy)
+        assert unchanged_if_read_only(there, World()) is there
+
+    def test_a_rate_of_the_set_that_diverges_is_named(self, copy, tmp_path) -> None:
+        rated = replace(load_set(copy / "condensed.safetensors"), learning_rate=1e30)
+        rated.save(tmp_path / "set.safetensors")
+        config = EvaluationConfig(protocol="mtt-v1", epochs=2, repeats=1)
+        message = r"learning rate 1e\+30, which is stored in the set; score .* another --protocol"
+        with pytest.raises(ConfigError, match=message):
+            evaluate(tmp_path / "set.safetensors", config, ["mlp"], source=DataConfig())
 
     @pytest.mark.parametrize("name", ["initial", "random"])
     def test_another_set_of_a_run_keeps_its_scores_to_itself(self, copy, name) -> None:

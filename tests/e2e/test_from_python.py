@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import html
+import importlib
 import re
 import sys
 from dataclasses import replace
@@ -20,7 +21,9 @@ from torch import nn
 import dance
 import dance.api  # its imports draw from Python's generator: not inside a test
 from dance.condensed.class_chart import draw_classes
-from dance.data import load
+from dance.data import DataConfig, load
+from dance.networks import NETWORKS
+from e2e.command import command
 
 SHORT: dict[str, Any] = {
     "config": "quick", "ipc": 1, "iterations": 2, "repeats": 1, "epochs": 1,
@@ -186,10 +189,12 @@ class TestDataInMemory:
         both = torch.utils.data.ConcatDataset([half, whole])
         for data in (half, both):
             assert load(dance.api.register(data), "train").classes == Pairs.classes
-        zeros = [row for row in range(200) if whole.labels[row] < 2]
-        assert load(dance.api.register(torch.utils.data.Subset(whole, zeros)), "train").classes == (
-            "0", "1",
-        ), "a subset of some classes has numbers"  # fmt: skip
+        some = torch.utils.data.Subset(whole, [n for n in range(200) if whole.labels[n] < 2])
+        for test in (None, whole):
+            location = dance.api.register(some, test)
+            with pytest.raises(dance.DanceError, match=r"too few in 'c', 'd'.*name the others"):
+                load(location, "train")
+            assert load(location, "test", DataConfig(classes=("a", "b"))).classes == ("a", "b")
         whole.classes = np.array(Pairs.classes)
         assert load(dance.api.register(whole), "train").classes == Pairs.classes
 
@@ -327,6 +332,37 @@ class TestNetworksOfOnesOwn:
         assert len(set(first[0].seeds)) == 2
         assert first[0].parameters > 0
 
+    def test_the_command_line_says_that_it_does_not_know_it(
+        self, run: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(NETWORKS, "find", lambda name: None)  # as in another process
+        outcome = command("evaluate", run, "--epochs", "1")
+        assert outcome.code == 2
+        assert "the networks that the run records must be known here: got '" in outcome.err
+        assert "name another one with --networks NAME" in outcome.err
+
+    def test_a_changed_one_is_scored_again(
+        self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+        def found(source: str) -> dance.condensed.Score:
+            (tmp_path / "changing.py").write_text(f"from torch import nn\n{source}")
+            sys.modules.pop("changing", None)
+            monkeypatch.delitem(NETWORKS._members, "changing.net", raising=False)
+            make = importlib.import_module("changing").net
+            dance.condense("digits", output=run, networks=make, **SHORT)
+            (row,) = [row for row in dance.read_scores(run) if row.network == "changing.net"]
+            return row
+
+        layers = "def net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10){})\n"
+        first = found(layers.format(""))
+        assert found("# a comment\n" + layers.format("")) == first
+        other = found(layers.format(", nn.Sigmoid()"))
+        assert other.parameters == first.parameters
+        assert other.network_code != first.network_code
+
     def test_one_name_and_a_lambda(self, run: Path) -> None:
         (score,) = dance.evaluate(run, networks="mlp", epochs=1, repeats=1)
         assert score.network == "mlp"
@@ -443,6 +479,38 @@ class TestManners:
         with pytest.raises(dance.DanceError) as caught:
             dance.condense("digits", whitening="zca", factor=2, method="dm")
         assert "--" not in str(caught.value)
+
+    def test_advice_leaves_paths_alone(self) -> None:
+        with pytest.raises(dance.DanceError, match="no scores in runs/datasets--owner--name: name"):
+            dance.read_scores("runs/datasets--owner--name")
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"options": {"iterations": 5}, "iterations": 7}, "options.iterations must be given"),
+            ({"root": "a", "data_root": "b"}, "source.root must be given once: got 'b' as data_r"),
+            ({"data_root": "b", "root": "a"}, "source.root must be given once: got 'a' as root, "),
+            ({"source": "x", "size": 3}, "source must be settings by name if size is given beside"),
+            ({"method": "random", "iterations": 4}, "'options.iterations' of random: it is one of"),
+            ({"config": {"method": None}}, "method must be text: got null"),
+        ],
+    )
+    def test_settings_given_twice_or_of_another_method_are_refused(
+        self, given: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(dance.DanceError, match=re.escape(message)):
+            dance.condense("digits", **given)
+
+    def test_keywords_replace_settings_of_the_configuration(self) -> None:
+        with pytest.raises(dance.DanceError, match=r"options\.iterations must be at .*: got -7"):
+            dance.condense("digits", config={"options": {"iterations": 5}}, iterations=-7)
+
+    def test_test_images_without_data_are_refused(self) -> None:
+        with pytest.raises(dance.DanceError, match=r"got test=\.\.\. without data=\.\.\.; "):
+            dance.evaluate("zoo:digits-ipc1", test=digits())
+
+    def test_networks_may_be_an_iterator(self) -> None:
+        assert dance.api._names(name for name in ("mlp", "convnet")) == ["mlp", "convnet"]
 
     def test_a_data_root_of_another_machine_is_left_out(self, tmp_path: Path) -> None:
         root = tmp_path / "data"

@@ -341,6 +341,23 @@ def test_soft_labels_of_epochs_are_left_out_and_named(real: Real, tmp_path: Path
     assert any("soft labels in fkd" in note and "3 epochs" in note for note in notes)
 
 
+def test_a_set_of_some_classes(real: Real, tmp_path: Path) -> None:
+    """Its classes are asked for, and it is scored on them."""
+    for label in (5, 2):
+        folder = tmp_path / "files" / "set" / str(label)
+        folder.mkdir(parents=True)
+        image = Image.fromarray(real.images[real.labels == label][0, 0].numpy())
+        image.save(folder / "0.png")
+    refused = bring_in(tmp_path / "files", tmp_path / "all")
+    assert refused.code == 2 and "or these classes with --classes" in refused.err
+    outcome = bring_in(tmp_path / "files", tmp_path / "some", "--classes", "2", "5")
+    assert outcome.code == 0, outcome.err
+    condensed = dance.load(tmp_path / "some")
+    assert condensed.classes == ("2", "5")
+    assert torch.equal(condensed.to_uint8()[0], real.images[real.labels == 2][0])
+    done("evaluate", tmp_path / "some", "--protocol=quick-v1", *TINY)
+
+
 def test_classes_by_name_in_any_order(real: Real, tmp_path: Path) -> None:
     """Class folders are sorted by name, which is not the order of every data set."""
     for label, number, image in pictures(real):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,11 +27,14 @@ from dance.methods import METHODS, Condensation, CondensationTask, Condenser
 from dance.methods.base import SHARED, PixelState
 from dance.methods.dance import DANCEConfig
 from dance.networks import NetworkConfig
+from dance.report.record import read_run
 from dance.training import Trainer
 from e2e.command import command, done
 
 scoring_module = importlib.import_module("dance.engine.scoring")
 TEACHER = TeacherConfig(count=2, lengths=(0.5, 1.0), temperatures=(1.0, 4.0), students=1, epochs=2)
+ONE = replace(TEACHER, count=1, lengths=(1.0,), temperatures=(1.0,))
+"""Nothing to choose."""
 CONFIG = RunConfig(
     data="digits",
     ipc=1,
@@ -213,6 +217,38 @@ class TestEvaluate:
         kept = [score.labels for score in load_set(file).scores]
         assert sorted(kept) == ["hard", "soft"], "neither takes the other's place"
         assert torch.equal(labels(hard), labels(soft))
+
+    def test_labels_of_other_teachers_take_their_place(self, hard) -> None:
+        """Scores with the labels before them are no longer of this set."""
+        file = hard / "condensed.safetensors"
+        soft_runs = [replace(CONFIG, teacher=replace(ONE, temperatures=(t,))) for t in (1.0, 4.0)]
+        for config in (*soft_runs, soft_runs[1], replace(CONFIG, labels="hard"), soft_runs[0]):
+            run(config, hard)
+            condensed = load_set(file)
+            rows = [row for row in read_run(hard).scores if row.subject == "condensed"]
+            assert [row.lasting() for row in rows] == condensed.scores
+            assert sorted(row.labels for row in rows) == ["hard", "soft"]
+        words = {"source": DataConfig(), "labels": "soft", "teacher": soft_runs[1].teacher}
+        (row,) = evaluate(hard, CONFIG.evaluation, ["convnet"], **words)
+        run(replace(CONFIG, labels="hard"), hard)
+        assert [score.labels for score in load_set(file).scores] == ["hard", "soft"]
+        assert load_set(file).was_scored_by(row) and read_run(hard)
+
+    def test_teachers_of_other_images_are_others(self, hard, tmp_path) -> None:
+        """Their labels are not taken for those of teachers of the set's own images."""
+        file, other = hard / "condensed.safetensors", tmp_path / "other.npz"
+        train = load("digits", "train", DataConfig())
+        images, names = 255 - train.images[:, 0].numpy(), train.classes
+        np.savez(other, images=images, labels=train.labels.numpy(), classes=names)
+        words = {"source": DataConfig(), "labels": "soft", "teacher": ONE}
+        asked, found = [], []
+        for data in (str(other), None, None):
+            (row,) = evaluate(file, CONFIG.evaluation, ["convnet"], data=data, **words)
+            asked.append(row.asked)
+            found.append(labels(hard))
+        assert not torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
+        assert asked[0] != asked[1] == asked[2]
+        assert "data_fingerprint" not in load_set(file).provenance["soft_labels"]
 
     def test_by_command(self, hard) -> None:
         words = [f"--teacher.{name}={_text(value)}" for name, value in to_plain(TEACHER).items()]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dance.data import load
 from dance.evaluation.ranking import augmentation_robust_score, label_robust_score
 from e2e.command import TINY, command, done
 
@@ -72,3 +74,28 @@ def test_what_cannot_be_ranked_is_said(run: Path) -> None:
     assert outcome.code == 2 and "leave out --networks" in outcome.err
     outcome = command("evaluate", run, "--ranking", "--source.test_fraction=0.5")
     assert outcome.code == 2 and "made of other images" in outcome.err
+    outcome = command("evaluate", run, "--ranking", "--protocol=dc-v1")
+    assert outcome.code == 2 and "dc-v1 has none; name another" in outcome.err
+
+
+def test_images_from_another_place_are_ranked_as_those_of_the_set(run: Path) -> None:
+    """Digits are not mirrored, and the scores are those of the set by its own name."""
+    own = done("evaluate", run, "--ranking", "--json").json
+    train, test = load("digits", "train"), load("digits", "test")
+    arrays = {"classes": np.array(train.classes)}
+    for name, images in (("train", train), ("test", test)):
+        arrays |= {f"{name}_images": images.images[:, 0].numpy()}
+        arrays |= {f"{name}_labels": images.labels.numpy()}
+    np.savez(run.parent / "scans.npz", **arrays)
+    (run / "ranking.json").unlink()
+    moved = done("evaluate", run, "--ranking", "--json", "--data", run.parent / "scans.npz").json
+    assert {name: score["last"] for name, score in moved["scores"].items()} == {
+        name: score["last"] for name, score in own["scores"].items()
+    }
+
+
+def test_experts_of_whitened_images_are_tested_on_such(tmp_path: Path) -> None:
+    words = ("--method=dm", "--whitening=zca", "--experts.epochs=15")
+    done("condense", "digits", *TINY, *SCORES, *words, "--output", tmp_path / "run")
+    scores = done("evaluate", tmp_path / "run", "--ranking", "--json").json["scores"]
+    assert scores["whole"]["last"]["mean"] > 0.8

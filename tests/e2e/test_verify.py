@@ -106,6 +106,17 @@ def test_an_accuracy_that_was_never_reached_fails(copy: Path) -> None:
     assert outcome.code == 1 and "FAILS" in outcome.out
 
 
+def test_scores_of_the_set_before_it_was_made_again_are_left_out(copy: Path) -> None:
+    rows = RunDirectory(copy).scores_so_far()
+    (row,) = [row for row in rows if row.subject == "condensed"]
+    assert row.asked is not None
+    stale = replace(row, asked=replace(row.asked, seed=1), set_digest="0" * 64)
+    write_scores(copy / "scores.json", [*rows, stale])
+    outcome = done("verify", copy, "--device=cpu", "--json")
+    assert len(outcome.json["verified"]) == 1
+    assert "left out: the score of convnet" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

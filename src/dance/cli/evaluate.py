@@ -124,6 +124,8 @@ def _rank(target: SetFile, config: RunConfig, given: Mapping[str, Any], *, as_js
         if name != "own" or found.scores["own"] is not found.scores["hard"]
     ]
     print_table(("trained on", "labels", "<protocol", ">last epoch %"), rows)
+    if found.doubt:
+        print(f"note: {found.doubt}")
     print(f"label-robust score:        {found.label_robust} %")
     print(f"augmentation-robust score: {found.augmentation_robust} %")
     print(

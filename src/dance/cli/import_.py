@@ -64,6 +64,13 @@ def add_arguments(parser: Parser, argv: Sequence[str]) -> None:
     ):  # fmt: skip
         parser.add_argument(f"--{option}", metavar="N", type=int, help=text)
     parser.add_argument(
+        "--classes",
+        metavar="NAME",
+        nargs="+",
+        default=(),
+        help="names of the classes of --data that the set has (default: all)",
+    )
+    parser.add_argument(
         "--offline", action="store_true", help="do not download the images of --data"
     )
     add_json(parser)
@@ -87,7 +94,9 @@ def run(parsed: argparse.Namespace) -> None:
         )
     wanted = imports.Wanted(
         data=parsed.data,
-        source=DataConfig(root=parsed.data_root, offline=parsed.offline),
+        source=DataConfig(
+            root=parsed.data_root, offline=parsed.offline, classes=tuple(parsed.classes)
+        ),
         format=parsed.format,
         factor=parsed.factor,
         protocol=parsed.protocol,

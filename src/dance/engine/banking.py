@@ -36,6 +36,7 @@ def bank(config: RunConfig, output: Path) -> dict[str, Any]:
     made = settings_of(config)
     world = join()
     context = prepare(replace(config, ipc=1, factor=1, init="noise"), world)
+    context.check_memory()
     found = context.pool().ensure(config.experts.count)
     task = context.with_bank(context.task(context.initial(), found))
     assert task.bank is not None

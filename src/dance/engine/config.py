@@ -23,6 +23,7 @@ from dance.core.device import select
 from dance.core.errors import ConfigError
 from dance.core.memory import in_bytes
 from dance.data.config import DataConfig
+from dance.data.find import plain_location
 from dance.evaluation.protocol import EvaluationConfig
 from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
@@ -57,7 +58,7 @@ def _fastest_precision(device: str) -> str:
 class RunConfig:
     """All settings of a run."""
 
-    data: str
+    data: Annotated[str, AfterValidator(plain_location)]
     """Name of a known data set (``dance list datasets``), or a path."""
     method: Annotated[str, Option(names=METHODS)] = "dance"
     """Name of the method (``dance list methods``)."""

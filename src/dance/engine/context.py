@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-from dance.condensed import Decoder, initial_pixels
+from dance.augment.operation import outside_operations
+from dance.condensed import CondensedSet, Decoder, initial_pixels
 from dance.condensed.decoders import of_factor
+from dance.condensed.origin import as_known
 from dance.core import device as devices
 from dance.core import memory
 from dance.core.code import outside_digest
@@ -136,8 +138,11 @@ class RunContext:
         }
         if self.config.experts.seed_in(self.config.seed) != self.config.seed:
             identity["seed"] = self.config.seed  # of the entries, unlike that of the pool
-        code = outside_digest(type(method))
-        return Bank(directory, identity, self.world, method_code=code)
+        if code := outside_digest(type(method)):
+            identity["method_code"] = code
+        if operations := outside_operations(method.bank_settings()):
+            identity["operations"] = operations
+        return Bank(directory, identity, self.world)
 
     def with_bank(self, task: CondensationTask) -> CondensationTask:
         """The task with the bank that the method needs, if any; missing entries are computed.
@@ -244,6 +249,17 @@ class RunContext:
             classes=self.classes,
         )
 
+    def check_memory(self) -> None:
+        """Refuse a memory limit below what condensing takes, before experts are trained.
+
+        Raises:
+            ConfigError: as :meth:`chunk`.
+        """
+        if not self.in_one_process:
+            self.chunk(len(self.classes))
+        elif self.world.is_rank_zero:
+            self.chunk(self.train.num_classes)
+
     def chunk(self, classes: int) -> int:
         """How many of ``classes`` go through one forward, as memory and the CPU's cache allow.
 
@@ -283,7 +299,13 @@ class RunContext:
         return max(1, chunk)
 
 
-def prepare(config: RunConfig, world: World | None = None, *, stores: bool = False) -> RunContext:
+def prepare(
+    config: RunConfig,
+    world: World | None = None,
+    *,
+    stores: bool = False,
+    made: CondensedSet | None = None,
+) -> RunContext:
     """Load the data and build the network and the method.
 
     Args:
@@ -291,6 +313,7 @@ def prepare(config: RunConfig, world: World | None = None, *, stores: bool = Fal
         world: the processes that share the work (None: only this one).
         stores: whether ``config.ipc`` images of each class will be stored, so that classes with
             fewer are refused, before any image is decoded, if real ones are needed.
+        made: the set that was made of the data, if there is one already; the data may have moved.
 
     Raises:
         DanceError: the data cannot be used, or a setting does not fit it.
@@ -304,6 +327,7 @@ def prepare(config: RunConfig, world: World | None = None, *, stores: bool = Fal
     else:
         ipc = config.ipc if stores and _takes_real_images(config) else 0
         train = world.in_turn(lambda: load(config.data, "train", config.source, ipc=ipc))
+    train = train if made is None else as_known(made, train)
     network = network_for(config.network, train).eval()
     for name in config.networks:  # so that a wrong one is refused before the condensation
         network_for(named_network(name, config.network), train)
@@ -346,8 +370,8 @@ def local_device(name: str, world: World) -> torch.device:
 
 def network_for(config: NetworkConfig, images: ImageSet) -> Network:
     """The skeleton for these images; their data set decides the layout of a ResNet by default."""
-    if config.layout is None and images.name in KNOWN:
-        config = replace(config, layout=KNOWN.get(images.name).resnet_layout)
+    if config.layout is None and images.known:
+        config = replace(config, layout=KNOWN.get(images.known).resnet_layout)
     return build(config, images.channels, images.resolution, images.num_classes)
 
 
@@ -386,7 +410,7 @@ def experts(config: RunConfig) -> list[dict[str, Any]]:
 def describe(context: RunContext, found: list[Expert]) -> list[dict[str, Any]]:
     """Rows of the table of experts, with their accuracy on the test images."""
     test = load(context.config.data, "test", context.config.source).to(context.device)
-    testing = TrainingData(test.images, test.labels, test.normalization)
+    testing = TrainingData(test.images, test.labels, context.train.normalization)
     rows = []
     for expert in found:
         state = to_device(expert.final, context.device)

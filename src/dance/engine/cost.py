@@ -464,7 +464,7 @@ def scoring_phases(
     phases, tests, state = [], 0, _initial(context, network)
     for size in dict.fromkeys(sizes):
         data = TrainingData(images[:size], targets[:size])
-        schedule = protocol.schedule(size, train.num_classes, train.resolution, train.name)
+        schedule = protocol.schedule(size, train.num_classes, train.resolution, train.known)
         schedule = replace(schedule, epochs=config.evaluation.epochs or schedule.epochs)
         shown, sets = f", {plural(size, 'image')}" if len(set(sizes)) > 1 else "", sizes.count(size)
         title, passes = f"scoring {name}: training{shown}", sets * schedule.epochs

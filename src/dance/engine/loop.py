@@ -17,10 +17,13 @@ from typing import Any
 import torch
 
 from dance import __version__
+from dance.augment.operation import outside_operations
 from dance.condensed import CondensedSet
+from dance.condensed.score import SUBJECTS
 from dance.core import device as devices
 from dance.core.checkpoints import Checkpoints, save_seconds
 from dance.core.code import outside_digest
+from dance.core.config import to_plain
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import read_json, write_json
 from dance.core.progress import begin, log, planned
@@ -40,6 +43,7 @@ from dance.engine.tracking import Tracking, check_trackers, tracked
 from dance.kernels import selected, selected_for_bfloat16
 from dance.methods import Condensation, CondensationTask, Condenser, Coreset, Method
 from dance.methods.base import PixelState, Tensors
+from dance.networks.own_module import network_code
 
 _LOG_SECONDS = 2.0
 """Time between two writes of losses, which are read from the device only then."""
@@ -93,6 +97,8 @@ def run(
     context = prepare(config, world, stores=True)
     steps = _snapshot_steps(context.method, snapshots)
     initial = context.initial()
+    if not world.broadcast_object(directory.condensed.exists()):
+        context.check_memory()
     with directory.exclusively() if world.is_rank_zero else nullcontext():
         if world.is_rank_zero:
             directory.claim(config)
@@ -210,7 +216,7 @@ def _condense(
         directory.add_costs(initial_seconds=time.monotonic() - started)
     if isinstance(method, Coreset):
         started = time.monotonic()
-        rows = method.select(context.task(initial, found))
+        rows = method.selection(context.task(initial, found))
         directory.add_costs(condense_seconds=time.monotonic() - started)
         selected = context.train.images[rows].float() / 255
         package(selected, context, rows=rows).save(directory.condensed)
@@ -226,7 +232,7 @@ def _condense(
         _add_wait(directory, "bank_wait_seconds", started)
     whole = world.gather(initial)
     if whole is not None:
-        package(whole, context).save(directory.initial)
+        package(whole, context, label=SUBJECTS["initial"]).save(directory.initial)
     begin("condensing")
     condensation = _iterate(method, task, context, directory, steps, tracking)
     done = _packaged(method, condensation, context, directory)
@@ -322,6 +328,7 @@ def _attempt(
         _Diverged: losses or state are not finite.
     """
     world, condensation = context.world, method.start(task)
+    _check_begun(condensation, method, context)
     average = MeanOfLast(task.initial, method.iterations, context.config.average_last)
     checkpoints = _checkpoints(context, directory)
     first, spent, before = _restore(condensation.state, average, checkpoints, world)
@@ -341,7 +348,9 @@ def _attempt(
     name = f"condensing with {method.title}"
     with resumable(name, method.iterations, "steps", checkpoints, start=first, spent=spent) as work:
         for iteration in range(first, method.iterations):
-            losses = condensation.step(iteration)
+            with context.network.seeded(task.seed, iteration):
+                losses = condensation.step(iteration)
+            _check_losses(losses, method)
             average.stepped(iteration, state.pixels)
             pending.append((iteration, losses))
             done = iteration + 1
@@ -388,6 +397,41 @@ def _attempt(
     return condensation
 
 
+def _check_begun(condensation: Condensation[Any], method: Condenser, context: RunContext) -> None:
+    """Refuse what is no condensation, or whose images would be stored with another decoder.
+
+    Raises:
+        ConfigError: it is one of these.
+    """
+    if not isinstance(condensation, Condensation):
+        raise ConfigError(
+            f"start of {method.title} must return a Condensation: got {condensation!r:.80}"
+        )
+    used, stored = condensation.task.decoder, context.decoder
+    if used != stored:
+        raise ConfigError(
+            f"{method.title} must condense with the decoder of its task, since the set is stored "
+            f"with it: got {used} in place of {stored}; choose it by --factor, and leave "
+            "task.decoder as it is"
+        )
+
+
+def _check_losses(losses: object, method: Condenser) -> None:
+    """Refuse what a step may not return.
+
+    Raises:
+        ConfigError: it is no dictionary of 0-dim tensors.
+    """
+    scalars = isinstance(losses, dict) and all(
+        isinstance(loss, torch.Tensor) and loss.ndim == 0 for loss in losses.values()
+    )
+    if not scalars or not losses:
+        raise ConfigError(
+            f"step of {method.title} must return its losses as a dictionary of 0-dim tensors by "
+            f"name, such as {{'loss': loss.detach()}}: got {losses!r:.80}"
+        )
+
+
 def _is_finite(condensation: Condensation[Any]) -> bool:
     """Whether all numbers of the state are finite, and a learned step size is above 0."""
     rate = condensation.learned_rate
@@ -425,10 +469,13 @@ def _log(
 
 def _checkpoints(context: RunContext, directory: RunDirectory) -> Checkpoints:
     """The checkpoints of the condensation, with their stamp."""
+    config = context.config
     stamp = {
-        "config": identity(context.config),
+        "config": identity(config),
         "data_fingerprint": context.train.fingerprint,
         "method_code": outside_digest(type(context.method)),
+        "network_code": network_code(config.network.name, context.network),
+        "operations": outside_operations(to_plain(context.method.config)),
     }
     return Checkpoints(directory.checkpoints, "condense", stamp, instead="choose another --output")
 

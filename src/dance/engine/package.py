@@ -24,6 +24,7 @@ def package(
     space: Space = "unit",
     learning_rate: float | None = None,
     rows: torch.Tensor | None = None,
+    label: str = "",
 ) -> CondensedSet:
     """Make a self-describing set; runs of the same settings give equal ones.
 
@@ -36,6 +37,7 @@ def package(
         learning_rate: that was learned with them, if any.
         rows: (n,) int64, rows of the training images of which these are copies; the file then
             stores them with 8 bits per value, without loss.
+        label: what they are, in tables (empty: the title of the method).
     """
     config, train = context.config, context.train
     method = method or context.method
@@ -60,7 +62,7 @@ def package(
             "dataset": train.name,
             "data_fingerprint": train.fingerprint,
             "train_images": context.train_images,
-            "label": method.title,
+            "label": label or method.title,
             "config": plain_settings(config),
             "config_hash": digest(identity(config)),
             "seed": config.seed,

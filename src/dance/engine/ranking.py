@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dance.condensed import CondensedSet, Location, Score, load_set, locate
-from dance.condensed.score import Asked, Statistic
+from dance.condensed.origin import as_known
+from dance.condensed.score import Asked, Statistic, undertrained
 from dance.condensed.statistics import summary
 from dance.core.config import to_plain
 from dance.core.errors import ArtifactError, ConfigError
@@ -35,7 +36,7 @@ from dance.engine.scoring import (
     score_row,
     score_whole,
 )
-from dance.engine.stored import checkpoint_folder, run_of
+from dance.engine.stored import checkpoint_folder, run_of, unchanged_if_read_only
 from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.evaluation.ranking import augmentation_robust_score, label_robust_score
 from dance.experts.teacher import TeacherConfig
@@ -79,6 +80,11 @@ class Ranking:
     def improvement(self) -> float:
         """IOR: improvement over a random selection, with the same labels."""
         return self.scores["own"].last.mean - self.scores["random"].last.mean
+
+    @property
+    def doubt(self) -> str:
+        """Why the networks of the whole set are no upper bound; empty if they may be one."""
+        return undertrained([self.scores[WHOLE], replace(self.scores["hard"], subject="condensed")])
 
     def to_plain(self) -> dict[str, Any]:
         """JSON data."""
@@ -125,12 +131,18 @@ def rank(
     """
     if join().size > 1:
         raise ConfigError("a ranking must be made by one process: run it without torchrun")
-    file = locate(target)
+    file = unchanged_if_read_only(locate(target), World())
     condensed = load_set(file)
     if not (made := condensed.provenance.get("config")):
         raise ConfigError(
             f"a ranking needs the settings with which a set was made: {file} does not record them; "
             "use a set that dance condense made"
+        )
+    training = PROTOCOLS.get(config.protocol).training
+    if training.augmentation_mode == "none" and not training.cutmix:
+        raise ConfigError(
+            "a ranking compares networks with and without augmentation, so its protocol must have "
+            f"one: {config.protocol} has none; name another with --protocol"
         )
     imported = condensed.origin == "imported"
     if imported and labels == "soft" and condensed.soft_labels is not None:
@@ -155,7 +167,7 @@ def rank(
     run = build_run({**made, **given})
     run = replace(run, networks=(run.network.name,))
     run = replace(run, experts=replace(run.experts, count=max(1, run.experts.count)))
-    context = prepare(run)
+    context = prepare(run, made=condensed)
     recorded = condensed.provenance.get("data_fingerprint")
     if context.train.fingerprint != recorded and not (imported and recorded is None):
         raise ArtifactError(
@@ -165,7 +177,7 @@ def rank(
     directory = run_of(file)
     folder = checkpoint_folder(file, condensed)
     sets = _sets(context, condensed, folder)
-    test = load(run.data, "test", run.source).to(context.device)
+    test = as_known(condensed, load(run.data, "test", run.source)).to(context.device)
     held = condensed.scores if directory is None else directory.scores_so_far()
     held = [row for row in held if row.data_fingerprint == test.fingerprint]
     network = named_network(
@@ -206,6 +218,7 @@ def rank(
             label=TRAINED_ON[name],
             world=World(),
             augmented=not name.endswith(_PLAIN),
+            keep=True,
         )
         begun.append(checkpoints)
         scores[name] = score

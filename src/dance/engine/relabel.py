@@ -89,6 +89,9 @@ class Relabeller:
     def relabelled(self, condensed: CondensedSet) -> CondensedSet:
         """The set with the requested labels; unchanged if it has them.
 
+        The provenance of labels whose teachers were trained on other images than those of which the
+        set was made contains the fingerprint of these.
+
         Raises:
             ConfigError: the set is whitened.
             ArtifactError: an expert or a checkpoint is of other code or cannot be written.
@@ -98,13 +101,17 @@ class Relabeller:
                 "labels must be hard for a whitened set: got soft, and experts see images that are "
                 "not whitened; use --labels hard"
             )
-        requested = digest(self.settings())
+        taught_on = {}
+        if self.train.fingerprint != condensed.provenance.get("data_fingerprint"):
+            taught_on = {"data_fingerprint": self.train.fingerprint}
+        requested = digest(self.settings() | taught_on)
         origin = condensed.provenance.get(ORIGIN, {})
         if condensed.soft_labels is not None and origin.get("asked") == requested:
             return condensed
         epochs, temperature, accuracies = self._choose(condensed.hard())
         chosen: dict[str, Any] = {
             "asked": requested,
+            **taught_on,
             "teachers": self.config.count,
             "epochs": epochs,
             "temperature": temperature,

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dance.condensed import CondensedSet
 from dance.condensed.run_files import RunFiles
 from dance.condensed.score import Score, merged, read_scores, write_scores
-from dance.core.config import differences, digest
+from dance.core.config import differences, digest, format_value
 from dance.core.errors import ArtifactError, ConfigError
 from dance.core.files import (
     check_path,
@@ -23,7 +24,10 @@ from dance.core.files import (
     write_json,
     write_text,
 )
+from dance.core.format import plural
+from dance.core.progress import log
 from dance.core.yaml_file import read_yaml, to_yaml
+from dance.data.find import plain_location
 from dance.data.known import KNOWN
 from dance.engine.config import RunConfig, plain_settings
 
@@ -117,6 +121,9 @@ class RunDirectory(RunFiles):
             )
         remove_leftovers(self.path)
         remove_leftovers(self.snapshots)
+        if not self.condensed.exists():  # these are of a set that was deleted, to make it again
+            self.done.unlink(missing_ok=True)
+            self.insight.unlink(missing_ok=True)
         write_text(self.config, to_yaml(plain_settings(config)))
 
     def begun(self) -> bool:
@@ -132,8 +139,15 @@ class RunDirectory(RunFiles):
             stored = read_yaml(self.config)
         except ConfigError as error:
             raise ArtifactError(f"{self.path} holds a damaged run: {error}") from error
-        new = identity(config)
-        stored["source"] = {name: (stored.get("source") or {}).get(name) for name in new["source"]}
+        new, source = identity(config), stored.get("source") or {}
+        if not isinstance(source, dict):
+            raise ArtifactError(
+                f"{self.path} holds a damaged run: source in {self.config.name} must hold settings "
+                f"by name: got {format_value(source)}; choose another --output"
+            )
+        stored["source"] = {name: source.get(name) for name in new["source"]}
+        if isinstance(data := stored.get("data"), str):  # older versions stored it as it was given
+            stored["data"] = plain_location(data)
         relevant = {name: value for name, value in stored.items() if name not in _NO_EFFECT}
         if differing := differences(relevant, new):
             raise ArtifactError(
@@ -164,10 +178,29 @@ class RunDirectory(RunFiles):
             write_scores(self.scores, scores)
         return scores
 
+    def drop_stale_scores(self, condensed: CondensedSet) -> None:
+        """Remove those of the condensed set whose images or soft labels it no longer has.
+
+        Args:
+            condensed: the set as it is now.
+        """
+        with locked(self.scores.with_name(f".{self.scores.name}"), "writing scores"):
+            scores = self.scores_so_far()
+            kept = [s for s in scores if s.subject != "condensed" or condensed.was_scored_by(s)]
+            if len(kept) < len(scores):
+                log(
+                    f"{self.scores}: {plural(len(scores) - len(kept), 'score')} of earlier images "
+                    "or soft labels of this set removed"
+                )
+                write_scores(self.scores, kept)
+
     def finish(self) -> None:
-        """Mark the run as done, and remove its checkpoints."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        """Mark the run as done, and remove its checkpoints.
+
+        Those beside a run that was done before are of a later ``dance evaluate``, and are kept.
+        """
         if not self.done.exists():
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
             write_text(self.done, datetime.now(UTC).isoformat(timespec="seconds") + "\n")
 
     def truncate_metrics(self, step: int) -> None:
@@ -175,10 +208,10 @@ class RunDirectory(RunFiles):
         if not self.metrics.exists():
             return
         earlier = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_bytes().splitlines():
             try:
                 if json.loads(line)["step"] < step:
-                    earlier.append(line + "\n")
-            except (ValueError, KeyError):
+                    earlier.append(line.decode() + "\n")
+            except (ValueError, LookupError, TypeError, RecursionError):  # damaged
                 break
         write_text(self.metrics, "".join(earlier))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dance.condensed import CondensedSet, Score, load_set
 from dance.condensed.container import unpack, update_set
 from dance.condensed.decoders.identity import IDENTITY
-from dance.condensed.score import SUBJECTS, Asked, merged
+from dance.condensed.score import SUBJECTS, Asked, merged, scores_from_plain
 from dance.core.checkpoints import Checkpoints
 from dance.core.config import digest, to_plain
-from dance.core.errors import ArtifactError
+from dance.core.errors import ArtifactError, ConfigError
 from dance.core.progress import begin, log
 from dance.core.world import World
 from dance.data import ImageSet, load
@@ -25,6 +25,8 @@ from dance.evaluation import PROTOCOLS, EvaluationConfig, score_set, score_state
 from dance.experts import Expert
 from dance.methods import METHODS, Condenser, Coreset
 from dance.networks import NetworkConfig
+from dance.networks.own_module import network_code
+from dance.training.trainer import DivergedError
 
 RANDOM = "random"
 """Name of the method whose selection is a baseline of the others."""
@@ -59,6 +61,8 @@ def score_run(context: RunContext, directory: RunDirectory) -> None:
         begin("labels")
         teacher = relabeller(context, directory.checkpoints)
         condensed = _relabelled(teacher, condensed, directory)
+    if world.is_rank_zero:
+        directory.drop_stale_scores(condensed)
     test = world.in_turn(lambda: load(config.data, "test", config.source)).to(context.device)
     begin("scoring")
     board = Scoreboard(context, directory, test, condensed if teacher else None)
@@ -153,18 +157,23 @@ class Scoreboard:
         self._asked = asked_for(
             context.config.evaluation, context.config.seed, context.config.precision, soft
         )
-        self.scores: list[Score] = context.world.broadcast_object(directory.scores_so_far())
+        self._codes = {
+            name: network_code(name, network_for(self._shape(name), test))
+            for name in context.config.networks
+        }
+        stored = directory.scores_so_far() if context.world.is_rank_zero else []
+        plain = context.world.broadcast_object([score.to_plain() for score in stored])
+        self.scores = scores_from_plain(plain)
 
     def add(self, subject: str, label: str, network: str, condensed: CondensedSet) -> None:
         """Score one set on one network, unless that row exists."""
         config = self._context.config
         if self.has(subject, network):
             return
-        norm = PROTOCOLS.get(config.evaluation.protocol).norm
         score, checkpoints = score_row(
             condensed,
             self._test,
-            named_network(network, config.network, norm),
+            self._shape(network),
             config.evaluation,
             self._asked,
             self._directory.checkpoints,
@@ -190,13 +199,22 @@ class Scoreboard:
             self._directory.add_costs(experts=rows)
         self._store(score)
 
+    def _shape(self, network: str) -> NetworkConfig:
+        """The settings of the network of this name."""
+        config = self._context.config
+        norm = PROTOCOLS.get(config.evaluation.protocol).norm
+        return named_network(network, config.network, norm)
+
     def has(self, subject: str, network: str) -> bool:
         """Whether that row exists."""
         return any(
             score.subject == subject
             and score.network == network
             and score.data_fingerprint == self._test.fingerprint
-            and (subject == "whole" or score.asked == self._asked)
+            and (
+                subject == "whole"
+                or (score.asked == self._asked and score.network_code == self._codes[network])
+            )
             for score in self.scores
         )
 
@@ -204,9 +222,27 @@ class Scoreboard:
         self.scores = merged(self.scores, [score])
         if not self._context.world.is_rank_zero:
             return
-        self.scores = self._directory.add_scores([score])
-        seconds = sum(row.seconds or 0.0 for row in self.scores if row.subject != "whole")
+        stored = self._directory.add_scores([score])
+        seconds = sum(row.seconds or 0.0 for row in stored if row.subject != "whole")
         self._directory.add_costs(evaluate_seconds=seconds)
+
+
+@dataclass(frozen=True)
+class RowCheckpoints:
+    """The checkpoints of one row.
+
+    Attributes:
+        training: of its networks in training; each process has some of its own.
+        finished: of the score, if further rows are made before it is needed.
+    """
+
+    training: Checkpoints
+    finished: Checkpoints
+
+    def clear(self) -> None:
+        """Remove them: the work is finished, and its result stored."""
+        self.training.clear()
+        self.finished.clear()
 
 
 def score_row(
@@ -221,7 +257,8 @@ def score_row(
     label: str,
     world: World,
     augmented: bool = True,
-) -> tuple[Score, Checkpoints]:
+    keep: bool = False,
+) -> tuple[Score, RowCheckpoints]:
     """Score one set on one network; an interrupted call continues when it is repeated.
 
     Args:
@@ -235,28 +272,53 @@ def score_row(
         label: its name in tables.
         world: processes that share the networks.
         augmented: whether networks are trained with the augmentation of the protocol.
+        keep: whether to save the finished score, too, since further rows follow.
 
     Returns:
-        The score, and its checkpoints, which the caller clears when the score is stored.
+        The score, and its checkpoints, which the caller clears when all rows are stored.
+
+    Raises:
+        ConfigError: the training diverges.
     """
+    skeleton = network_for(network, test)
+    code = network_code(network.name, skeleton)
     checkpoints = _row_checkpoints(
-        folder, condensed, test, subject=subject, network=network, asked=asked, world=world
-    )
-    score = score_set(
-        condensed,
-        test,
-        network_for(network, test),
-        network.name,
-        config,
-        subject=subject,
-        label=label,
-        seed=asked.seed,
-        bfloat16=asked.precision == "bfloat16",
-        checkpoints=checkpoints,
+        folder, condensed, test, subject=subject, network=network, code=code, asked=asked,
         world=world,
-        augmented=augmented,
-    )
-    return replace(score, asked=asked), checkpoints
+    )  # fmt: skip
+    if keep:
+        found = checkpoints.finished.latest() if world.is_rank_zero else None
+        plain = world.broadcast_object(found and found[1])
+        if plain is not None:
+            log(f"{label} on {network.name} was scored before the interruption")
+            return Score.from_plain(plain), checkpoints
+    try:
+        score = score_set(
+            condensed,
+            test,
+            skeleton,
+            network.name,
+            config,
+            subject=subject,
+            label=label,
+            seed=asked.seed,
+            bfloat16=asked.precision == "bfloat16",
+            checkpoints=checkpoints.training,
+            world=world,
+            augmented=augmented,
+        )
+    except DivergedError as error:
+        own = PROTOCOLS.get(config.protocol).learned_rate and condensed.learning_rate is not None
+        rate = f"the learning rate {condensed.learning_rate:g}, which is stored in the set" * own
+        raise ConfigError(
+            f"the loss of a network that is trained on a set must stay finite: that of "
+            f"{network.name} does not under {config.protocol}, with "
+            f"{rate or 'the learning rate of this protocol'}; score the set by another --protocol"
+        ) from error
+    score = replace(score, asked=asked, network_code=code)
+    if keep and world.is_rank_zero:
+        checkpoints.finished.save(0, {}, score.to_plain())
+    return score, checkpoints
 
 
 def score_whole(context: RunContext, test: ImageSet) -> tuple[Score, list[Expert]]:
@@ -273,7 +335,7 @@ def score_whole(context: RunContext, test: ImageSet) -> tuple[Score, list[Expert
     experts = context.pool().ensure(config.experts.count)
     score = score_states(
         [expert.final for expert in experts],
-        test,
+        replace(test, normalization=context.train.normalization),  # that of their training
         context.network,
         config.network.name,
         epochs=config.experts.epochs,
@@ -314,9 +376,10 @@ def _row_checkpoints(
     *,
     subject: str,
     network: NetworkConfig,
+    code: str | None,
     asked: Asked,
     world: World,
-) -> Checkpoints:
+) -> RowCheckpoints:
     """The checkpoints of one row; they differ for other numbers of networks or epochs.
 
     Each process has checkpoints of its own networks. With another number of processes, the row is
@@ -325,12 +388,16 @@ def _row_checkpoints(
     stamp = {
         "asked": asdict(asked),
         "network": to_plain(network),
+        "network_code": code,
         "set": condensed.digest(),
         "data_fingerprint": test.fingerprint,
     }
     part = f"-{world.rank}of{world.size}" if world.size > 1 else ""
-    name = f"score-{subject}-{network.name}-{digest(asdict(asked))[:8]}{part}"
-    return Checkpoints(directory, name, stamp)
+    name = f"score-{subject}-{network.name}-{digest(asdict(asked))[:8]}"
+    return RowCheckpoints(
+        training=Checkpoints(directory, f"{name}{part}", stamp),
+        finished=Checkpoints(directory, f"{name}-finished", stamp),
+    )
 
 
 def random_selection(context: RunContext) -> CondensedSet:
@@ -363,6 +430,8 @@ def store_scores(path: Path, scores: Sequence[Score]) -> None:
 def store_labels(path: Path, labelled: CondensedSet) -> None:
     """Store a set with its soft labels, and keep the scores that its file holds by now.
 
+    Scores with other soft labels are no longer of this set, and are removed from its file.
+
     Raises:
         ArtifactError: the file was replaced by another set meanwhile.
     """
@@ -370,7 +439,8 @@ def store_labels(path: Path, labelled: CondensedSet) -> None:
     def change(stored: CondensedSet) -> CondensedSet:
         if stored.hard().digest() != labelled.hard().digest():
             raise _replaced(path)
-        return replace(labelled, scores=stored.scores)
+        kept = [row for row in stored.scores if row.labels == "hard" or labelled.was_scored_by(row)]
+        return replace(labelled, scores=kept)
 
     update_set(path, change)
 

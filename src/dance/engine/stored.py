@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from dance.condensed import CondensedSet, Location, Score, SetFile, load_set, locate
+from dance.condensed.origin import as_known
 from dance.condensed.score import Asked
-from dance.core.checkpoints import Checkpoints
 from dance.core.config import build, merge, to_plain
 from dance.core.errors import ArtifactError, ConfigError, DataError
+from dance.core.files import can_write, expanded
 from dance.core.progress import log
 from dance.core.world import World, join
 from dance.data import DataConfig, ImageSet, UnknownDataError, load
@@ -21,10 +22,16 @@ from dance.data.checks import list_some
 from dance.engine.config import RunConfig, build_run
 from dance.engine.context import local_device, named_network, network_for
 from dance.engine.portable import need_images
-from dance.engine.relabel import Relabeller
+from dance.engine.relabel import ORIGIN, Relabeller
 from dance.engine.rules import check
 from dance.engine.rundir import RunDirectory
-from dance.engine.scoring import asked_for, score_row, store_labels, store_scores
+from dance.engine.scoring import (
+    RowCheckpoints,
+    asked_for,
+    score_row,
+    store_labels,
+    store_scores,
+)
 from dance.evaluation import PROTOCOLS, EvaluationConfig
 from dance.experts import ExpertConfig
 from dance.experts.teacher import TeacherConfig
@@ -47,7 +54,8 @@ def evaluate(
     """Score a stored set; the scores are stored in its file and, for a run, in ``scores.json``.
 
     The same call resumes an interrupted scoring. Scores of a set of the hub or the zoo are only
-    returned, since its file belongs to others.
+    returned, since its file belongs to others, and so are those of a set whose folder cannot be
+    written.
 
     Args:
         target: run directory or condensed set.
@@ -70,20 +78,23 @@ def evaluate(
     scorer = StoredScorer.open(target, source, data=data, device=device)
     for network in networks:  # so that a wrong one is refused before another is trained
         network_for(scorer.shape(network, config), scorer.test)
+    scorer.file = unchanged_if_read_only(scorer.file, scorer.world)
     if labels == "soft":
         scorer.relabel(seed, teacher or TeacherConfig(), precision)
     soft = scorer.condensed if labels == "soft" else None
     asked = asked_for(config, seed, precision, soft)
-    scores = []
+    scores, kept = [], []
     for network in networks:
-        score, checkpoints = scorer.score(config, network, asked)
+        score, checkpoints = scorer.score(config, network, asked, keep=len(networks) > 1)
         scores.append(score)
+        kept.append(checkpoints)
         if not scorer.world.is_rank_zero:
             continue
         if scorer.file.origin is None:
             store_scores(scorer.file.path, [score])
         if scorer.run is not None:
             scorer.run.add_scores([score])
+    for checkpoints in kept:
         checkpoints.clear()
     return scores
 
@@ -100,7 +111,6 @@ class StoredScorer:
         matching_network: the network that it was condensed with.
         device: where networks are trained.
         world: the processes that share them.
-        run: directory of the run whose result is in the file; None if it is of none.
     """
 
     file: SetFile
@@ -110,7 +120,6 @@ class StoredScorer:
     matching_network: NetworkConfig
     device: torch.device
     world: World
-    run: RunDirectory | None
 
     @staticmethod
     def open(
@@ -169,13 +178,19 @@ class StoredScorer:
         return StoredScorer(
             file=file,
             condensed=condensed,
-            test=test,
-            load_train=lambda: world.in_turn(lambda: load(name, "train", source)),
+            test=as_known(condensed, test),
+            load_train=lambda: as_known(
+                condensed, world.in_turn(lambda: load(name, "train", source))
+            ),
             matching_network=build(NetworkConfig, made.get("network", {})),
             device=place,
             world=world,
-            run=run_of(file),
         )
+
+    @property
+    def run(self) -> RunDirectory | None:
+        """Directory of the run whose result is in the file; None if it is of none."""
+        return run_of(self.file)
 
     @property
     def folder(self) -> Path:
@@ -192,9 +207,10 @@ class StoredScorer:
             teacher: which experts give the labels.
             precision: of the experts and students, ``float32`` or ``bfloat16``.
         """
-        if self.condensed.origin == "imported" and self.condensed.soft_labels is not None:
+        provenance, imported = self.condensed.provenance, self.condensed.origin == "imported"
+        if imported and self.condensed.soft_labels is not None and ORIGIN not in provenance:
             return
-        made = self.condensed.provenance.get("config", {})
+        made = provenance.get("config", {})
         relabeller = Relabeller(
             train=self.load_train(),
             network=self.matching_network,
@@ -209,15 +225,23 @@ class StoredScorer:
         self.condensed = relabeller.relabelled(self.condensed)
         if self.world.is_rank_zero and self.file.origin is None:
             store_labels(self.file.path, self.condensed)
+            if self.run is not None:
+                self.run.drop_stale_scores(self.condensed)
 
     def shape(self, network: str, config: EvaluationConfig) -> NetworkConfig:
         """The settings of the network of this name."""
         return named_network(network, self.matching_network, PROTOCOLS.get(config.protocol).norm)
 
     def score(
-        self, config: EvaluationConfig, network: str, asked: Asked
-    ) -> tuple[Score, Checkpoints]:
+        self, config: EvaluationConfig, network: str, asked: Asked, *, keep: bool = False
+    ) -> tuple[Score, RowCheckpoints]:
         """Score the set on one network, with soft labels if ``asked`` has some.
+
+        Args:
+            config: protocol and changes to it.
+            network: its name.
+            asked: the settings of the row.
+            keep: whether to save the finished score, too, since further rows follow.
 
         Returns:
             The score, and its checkpoints, which the caller clears.
@@ -238,15 +262,33 @@ class StoredScorer:
             subject="condensed",
             label=self.condensed.provenance.get("label", "condensed"),
             world=self.world,
+            keep=keep,
         )
         note = ""
         if imported:
             note = "the set was imported: of which images it was made cannot be checked"
-        elif self.test.fingerprint != made_from:
+        elif made_from is not None and self.test.fingerprint != made_from:
             note = "scored on data with another fingerprint than that of which it was made"
         if note:
             score = replace(score, notes=(*score.notes, note))
         return score, checkpoints
+
+
+def unchanged_if_read_only(file: SetFile, world: World) -> SetFile:
+    """The file; if its folder cannot be written, one that is not changed, which is logged.
+
+    Args:
+        file: of the set.
+        world: the processes that use it.
+    """
+    place = file.path.resolve()
+    if file.origin is not None or world.broadcast_object(can_write(place)):
+        return file
+    log(
+        f"the scores of {file} are not stored, since {place.parent} cannot be written: copy the "
+        "set to another folder to keep them"
+    )
+    return replace(file, origin=str(file.path))
 
 
 def run_of(file: SetFile) -> RunDirectory | None:
@@ -320,6 +362,13 @@ def scoring_run(condensed: CondensedSet, given: Mapping[str, Any]) -> RunConfig:
         plain.pop("evaluation", None)
     plain["source"] = to_plain(recorded_source(condensed, other_data="data" in given))
     plain["data"] = str(condensed.provenance.get("dataset", ""))
+    unknown = [name for name in plain.get("networks", ()) if NETWORKS.find(name) is None]
+    if unknown and "networks" not in given:
+        raise ConfigError(
+            f"the networks that the run records must be known here: got {unknown[0]!r}, which "
+            "comes from a Python program or an extension; name another one with --networks NAME, "
+            "or score the set from Python with that network"
+        )
     return build_run(merge(plain, dict(given)))
 
 
@@ -360,6 +409,10 @@ def recorded_source(condensed: CondensedSet, *, other_data: bool = False) -> Dat
         source = build(DataConfig, recorded, "source")
     except ConfigError as error:
         raise ArtifactError(f"the set records settings that cannot be used: {error}") from error
-    if source.root is not None and not Path(source.root).expanduser().is_dir():
+    try:
+        here = source.root is None or expanded(source.root).is_dir()
+    except ConfigError:  # the home directory of a user that is not known here
+        here = False
+    if not here:
         source = replace(source, root=None)  # the set was made on another machine
     return replace(source, test_split=None, label_column=None) if other_data else source

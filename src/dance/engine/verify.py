@@ -82,6 +82,15 @@ def verify(
         raise ConfigError(
             f"cannot verify: --repeats must be at least {LEAST_NETWORKS}: got {repeats}"
         )
+    of_this_set = [row for row in chosen if condensed.was_scored_by(row)]
+    if of_this_set:
+        for row in chosen:
+            if row not in of_this_set:
+                log(
+                    f"left out: the score of {row.network}, {row.setting}, which is of this set "
+                    "before its images or soft labels were made again"
+                )
+        chosen = of_this_set
     few = [row for row in chosen if row.repeats < LEAST_NETWORKS]
     chosen = [row for row in chosen if row not in few]
     for row in few:
@@ -94,9 +103,8 @@ def verify(
                 f"{problem}; score the set with dance evaluate --repeats {LEAST_NETWORKS} or more"
             )
         log(problem)
-    other_set = [row for row in chosen if not condensed.was_scored_by(row)]
-    if other_set:
-        return [Verification(row) for row in other_set]
+    if not of_this_set:
+        return [Verification(row) for row in chosen]
     source = recorded_source(condensed, other_data=data is not None)
     scorer = StoredScorer.open(target, source, data=data, device=device)
     chosen = _on_its_images(scorer, chosen, rows)
@@ -167,8 +175,7 @@ def _with(scorer: StoredScorer, row: Score, asked: Asked) -> Score:
     """The score of the scorer's set on the network of a row."""
     config = EvaluationConfig(protocol=asked.protocol, repeats=asked.repeats, epochs=asked.epochs)
     score, checkpoints = scorer.score(config, row.network, asked)
-    if scorer.world.is_rank_zero:
-        checkpoints.clear()
+    checkpoints.clear()
     return score
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -420,7 +420,67 @@ class Coreset(Method):
 
     @abstractmethod
     def select(self, task: CondensationTask) -> torch.Tensor:
-        """Rows (k*ipc,) int64 of the training set, of the own classes, class-major."""
+        """Rows (k*ipc,) int64 of the training set, of the own classes.
+
+        They are class-major: ipc rows of the first class of ``task.classes``, then those of the
+        next one. A row may occur more than once. Other rows are refused.
+        """
+
+    def selection(self, task: CondensationTask) -> torch.Tensor:
+        """The rows of :meth:`select` on the CPU, once it is certain that their order is right.
+
+        Raises:
+            ConfigError: they are not ipc rows of each class, one class after the other.
+        """
+        rows, must = self.select(task), self._must
+        wanted = torch.tensor(task.classes).repeat_interleave(task.ipc)
+        if not isinstance(rows, torch.Tensor) or rows.dtype != torch.int64:
+            raise ConfigError(f"{must}: got {getattr(rows, 'dtype', type(rows).__name__)}")
+        rows = rows.cpu()
+        if rows.shape != wanted.shape:
+            raise ConfigError(
+                f"{must}: got shape {tuple(rows.shape)} in place of {tuple(wanted.shape)}"
+            )
+        labels = task.train.labels.cpu()
+        if int(rows.min()) < 0 or int(rows.max()) >= len(labels):
+            raise ConfigError(f"{must}: got a row outside of 0 to {len(labels) - 1}")
+        wrong = (labels[rows] != wanted).nonzero().flatten().tolist()
+        if wrong:
+            first = wrong[0]
+            raise ConfigError(
+                f"{must}: got {len(wrong)} of {len(rows)} at the place of another class, the first "
+                f"at place {first}, whose class must be {int(wanted[first])}: its row, "
+                f"{int(rows[first])}, is of class {int(labels[rows[first]])}; choose class by "
+                "class, and do not sort the rows"
+            )
+        return rows
+
+    @property
+    def _must(self) -> str:
+        return (
+            f"select of {self.title} must return rows of the training set as an int64 tensor, ipc "
+            "of each class, one class after the other"
+        )
 
 
-METHODS: Registry[type[Method]] = Registry("method", "dance.methods")
+def _check_method(name: str, method: type[Method]) -> None:
+    """Refuse a class that is not a complete method."""
+    must = f"method {name!r} must be a class derived from Condenser or Coreset"
+    if not (isinstance(method, type) and issubclass(method, Condenser | Coreset)):
+        raise ConfigError(f"{must}: got {method!r:.80}")
+    declared = ("title", "paper", "Config")
+    lacking = [each for each in declared if not hasattr(method, each)]
+    lacking += [f"{each}()" for each in sorted(method.__abstractmethods__)]
+    if lacking:
+        raise ConfigError(
+            f"{must} that defines {', '.join(declared)} and its functions: {method.__name__} lacks "
+            f"{', '.join(lacking)}; add it (docs/add-a-method.md)"
+        )
+    if not is_dataclass(method.Config):
+        raise ConfigError(
+            f"Config of method {name!r} must be a class with the decorator @configuration of "
+            f"dance.core.config: got {method.Config!r:.80}"
+        )
+
+
+METHODS: Registry[type[Method]] = Registry("method", "dance.methods", _check_method)

@@ -16,7 +16,7 @@ import torch
 from dance.core import device as devices
 from dance.core.config import settings
 from dance.core.errors import ConfigError
-from dance.engine import RunConfig
+from dance.engine import RunConfig, run
 from dance.engine.context import prepare
 from dance.engine.memory import ImageCost, fitting
 from dance.experts import ExpertConfig
@@ -96,6 +96,14 @@ def test_the_limit_decides_the_chunk_and_a_chunk_that_is_given_wins() -> None:
     with pytest.raises(ConfigError, match="--memory-limit"):
         tight.chunk(10)
     assert prepare(replace(CONFIG, memory_limit="1 MB", chunk=3)).chunk(10) == 3
+
+
+def test_a_limit_is_refused_before_experts_are_trained(tmp_path: Path) -> None:
+    config = replace(CONFIG, memory_limit="1 kB", experts=ExpertConfig(epochs=1, seed=4711))
+    with pytest.raises(ConfigError, match="raise --memory-limit"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert prepare(config).missing_experts() == config.experts.count
 
 
 def test_a_larger_limit_gives_a_larger_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
