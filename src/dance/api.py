@@ -21,7 +21,7 @@ from dance.core.files import check_path
 from dance.data import DataConfig, ImageSet, load
 from dance.data.known import KNOWN
 from dance.data.sources.memory import register
-from dance.engine import RunConfig
+from dance.engine import RunConfig, check_options
 from dance.evaluation.protocol import PROTOCOLS
 from dance.methods import METHODS
 from dance.networks import NETWORKS
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Networks = str | Maker | Sequence[str | Maker]
+_OPTION = r"(?<![^\s`(\[])--"
+"""Opens an option, and is no part of a path or a name."""
 _ADVICE = (
-    (re.compile(r"--([a-z_]+)\.([a-z_]+)( (?=[A-Z\d])[A-Z\d.]+)?"), r'\1={"\2": ...}'),
+    (re.compile(_OPTION + r"([a-z_]+)\.([a-z_]+)( (?=[A-Z\d])[A-Z\d.]+)?"), r'\1={"\2": ...}'),
     (re.compile(r"dance list (\w+)"), r"dance.list_\1()"),
     (
-        re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?"),
+        re.compile(_OPTION + r"([a-z]+(?:-[a-z]+)*)(?: [A-Z]+\b)?"),
         lambda found: f"{_python_name(found[1])}=...",
     ),
 )
@@ -79,6 +81,8 @@ def condense(
     **keywords: Any,
 ) -> CondensedSet:
     """Condense a data set and score the result: ``dance condense`` from Python.
+
+    It writes no report: :func:`write_report` does, from the directory of the run.
 
     Args:
         data: name of a known data set, or path; or images in memory: ``(images, labels)``, arrays
@@ -160,7 +164,7 @@ def evaluate(
         epochs: training epochs of each network (else those of the protocol).
         data: name or path of the data set with the test images, or images in memory, as for
             :func:`condense` (None: the data set from which the set was condensed).
-        test: unseen images for data in memory.
+        test: unseen images for data in memory; they need ``data``.
         seed: of the initial weights and of the training (else 0).
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         precision: ``"float32"``, ``"bfloat16"`` or ``"auto"`` (else ``"float32"``).
@@ -188,6 +192,11 @@ def evaluate(
         target.scores, target.soft_labels = scored.scores, scored.soft_labels
         target.provenance = scored.provenance
         return scores
+    if data is None and test is not None:
+        raise ConfigError(
+            "test images must come with the images in memory that they belong to: got test=... "
+            "without data=...; give both as (images, labels), or leave test=... out"
+        )
     names = None if networks is None else _names(networks)
     for name in names or ():
         NETWORKS.get(name)
@@ -347,6 +356,7 @@ def _names(networks: Networks) -> list[str]:
     each = [networks] if isinstance(networks, str) or callable(networks) else networks
     if not isinstance(each, Iterable):
         raise ConfigError(f"networks must be names, or callables that make one: got {networks!r}")
+    each = list(each)
     names = [name if isinstance(name, str) else register_maker(name) for name in each]
     makers = {name: make for name, make in zip(names, each, strict=True) if name is not make}
     if any(makers.get(name, make) is not make for name, make in zip(names, each, strict=True)):
@@ -358,7 +368,8 @@ def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Settings by their places in the configuration, from some that are named by their last part.
 
     Raises:
-        ConfigError: a name is that of several settings, of none, or no text.
+        ConfigError: a name is that of several settings, of none, or no text; or a setting is given
+            twice.
     """
     top = {setting.name for setting in settings(RunConfig)}
     if unnamed := [name for name in given if not isinstance(name, str)]:
@@ -369,19 +380,31 @@ def _placed(given: Mapping[str, Any], method: str) -> dict[str, Any]:
     given = {name: plain_value(value) for name, value in given.items()}
     placed: dict[str, Any] = {name: value for name, value in given.items() if name in top}
     inner = list(_inner(method))
-    for name in given.keys() - top:
+    for name in [name for name in given if name not in top]:
         found = [place for place in inner if name == _python_name(place[1].option.short)]
         found = found or [place for place in inner if name == place[1].name]
         if not found:
             section, _, last = name.partition(".")
             if section in top and last:
                 raise ConfigError(f'settings must be nested: give {section}={{"{last}": ...}}')
+            check_options(method, [name])
             known = {setting.name for _, setting in inner} | top
             raise ConfigError(f"unknown setting {name!r}{nearest(name, known)}")
         if len(found) > 1:
             choices = " or ".join(f'{section}={{"{name}": ...}}' for section, _ in found)
             raise ConfigError(f"{name} must say which setting it is: give {choices}")
         ((section, setting),) = found
+        held = placed.get(section, {})
+        if not isinstance(held, Mapping):
+            raise ConfigError(
+                f"{section} must be settings by name if {name} is given beside it: got "
+                f'{format_value(held)}; give {section}={{"{setting.name}": ...}} alone'
+            )
+        if setting.name in held:
+            raise ConfigError(
+                f"{section}.{setting.name} must be given once: got {format_value(given[name])} as "
+                f"{name}, and {format_value(held[setting.name])}; leave one of them out"
+            )
         placed = merge(placed, {section: {setting.name: given[name]}})
     return placed
 

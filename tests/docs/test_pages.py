@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections import Counter
@@ -84,6 +85,20 @@ def test_page(page: str, reader: Path, subtests: pytest.Subtests) -> None:
         if block.note != COVERED and not block.note.startswith(NOT_RUN):
             with subtests.test(str(block)):
                 execute(block, reader)
+
+
+def test_checksums_are_those_of_the_files() -> None:
+    """``[here](FILE) (SHA-256 `abc…`)``, with a part of the sum."""
+    found = 0
+    for page in WRITTEN:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target, start in re.findall(r"\]\(([^)\s]+)\)\s+\(SHA-256\s+`([0-9a-f]+)", text):
+            digest = hashlib.sha256(((ROOT / page).parent / target).read_bytes()).hexdigest()
+            assert len(start) >= 16 and digest.startswith(start), f"{page}: {target}: {digest}"
+            found += 1
+    assert found == sum(
+        (ROOT / page).read_text(encoding="utf-8").count("SHA-256 `") for page in WRITTEN
+    )
 
 
 def test_links_lead_somewhere() -> None:

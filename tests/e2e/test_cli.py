@@ -25,7 +25,7 @@ from dance.engine import RunConfig
 from dance.methods import METHODS
 from dance.recipes import RECIPES
 from dance.recipes.resolve import resolve
-from e2e.command import TINY, command, done, process
+from e2e.command import TINY, command, done, inverted_digits, process
 
 ALL = ("--factor=2", "--evaluation.baselines", "random", "whole", "initial")
 
@@ -288,6 +288,14 @@ class TestListAndShow:
         expected = resolve("cifar10", method, base="quick" if name == "quick" else None)
         assert resolve("cifar10", base=str(path)) == expected
 
+    def test_a_shown_variant_of_a_data_set_is_the_variant(self, tmp_path: Path) -> None:
+        path, small = tmp_path / "mine.yaml", inverted_digits(tmp_path / "small.npz")
+        path.write_text(done("show", "quick", small, "--ipc", "1").out, encoding="utf-8")
+        assert resolve(base=str(path)) == resolve(str(small), ipc=1, base="quick")
+
+    def test_the_images_for_which_a_variant_is_shown_are_named(self) -> None:
+        assert "; for 10 classes of 10 images of 32 pixels:\n" in done("show", "quick").out
+
     def test_what_is_not_there_is_answered_in_a_few_words(self) -> None:
         assert command("show", "fats").err == (
             "dance: nothing is called 'fats'; did you mean 'fast'?; see dance list\n"
@@ -347,6 +355,15 @@ class TestRun:
         (run / "report.html").unlink()
         assert done("report", run).out == f"{run / 'report.html'}\n"
         assert (run / "report.html").is_file()
+
+    def test_a_report_replaces_no_page_of_another_run(self, run: Path, tmp_path: Path) -> None:
+        before = (run / "report.html").read_bytes()
+        for location in ("zoo:digits-ipc1", run / "initial.safetensors"):
+            outcome = command("report", location, "--output", run)
+            assert outcome.code == 2 and "no directory of another run" in outcome.err
+        assert (run / "report.html").read_bytes() == before
+        done("report", run, "--output", run)
+        done("report", run, "--output", tmp_path / "elsewhere")
 
     def test_export_takes_a_run_or_a_file(self, run: Path, tmp_path: Path) -> None:
         done("export", run, "--to", "folder", tmp_path / "folder")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dance.cli.output import print_scores
+from dance.cli.output import print_scores, print_table
 from dance.condensed.score import BestStatistic, Curve, Score, Statistic, undertrained
 from dance.core import progress
 from dance.engine import estimate
@@ -44,6 +44,38 @@ def of_one_network(**changes: Any) -> Score:
     facts = {"seeds": (3,), "last": Statistic(**one), "best": best, "notes": ()}
     curve = Curve(epochs=(1,), accuracy=((0.5,),))
     return made(**facts, curve=curve, **changes)
+
+
+class TestTables:
+    """Tables on a terminal of any width, where no value may be cut."""
+
+    COLUMNS = ("<name", "about", ">accuracy %")
+    ROWS = (("fashion_mnist-ipc10", "ten images of each class", "17.8 ± 3.1"), ("b", "", "9.0"))
+
+    def on_a_terminal(self, width: int, monkeypatch: Any, capsys: Any) -> str:
+        for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(width)}.items():
+            monkeypatch.setenv(name, value)
+        print_table(self.COLUMNS, self.ROWS, "Title")
+        return re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+
+    @pytest.mark.parametrize("width", [200, 80, 50, 40, 20])
+    def test_no_value_is_cut(self, width: int, monkeypatch: Any, capsys: Any) -> None:
+        text = self.on_a_terminal(width, monkeypatch, capsys)
+        for value in ("fashion_mnist-ipc10", "17.8 ± 3.1", "9.0", "about", "accuracy %", "Title"):
+            assert value in text
+        assert "ten images of each class" in " ".join(text.split()) or width == 50
+
+    def test_a_row_is_a_block_where_the_table_does_not_fit(
+        self, monkeypatch: Any, capsys: Any
+    ) -> None:
+        lines = self.on_a_terminal(40, monkeypatch, capsys).splitlines()
+        assert "name        fashion_mnist-ipc10" in lines
+        assert lines[-3:] == ["name        b", "accuracy %  9.0", ""]
+        assert max(map(len, self.on_a_terminal(50, monkeypatch, capsys).splitlines())) <= 50
+
+    def test_without_a_terminal_a_table_is_as_wide_as_it_must_be(self, capsys: Any) -> None:
+        print_table(("<name", ">%"), [("x" * 150, "9.0")])
+        assert "x" * 150 + "   9.0" in capsys.readouterr().out
 
 
 class TestEstimate:

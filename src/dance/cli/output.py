@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:  # torch comes with it, which no help text needs
     from dance.condensed.score import Score
 
 _PIPED_WIDTH = 120
-"""Width in characters of tables that are written to a file or to another program."""
+"""Least width in characters of tables that are written to a file or to another program."""
+
+_ANY_WIDTH = 1_000_000
+"""More characters than any table is wide."""
 
 
 def print_json(content: Mapping[str, Any]) -> None:
@@ -25,7 +29,11 @@ def print_json(content: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table, at most as wide as the terminal, or 120 characters wide if there is none.
+    """Print a table; no value is cut.
+
+    It is at most as wide as the terminal. If that is too narrow, every row becomes lines of its
+    own, one for each column. Without a terminal, it is 120 characters wide, or as wide as it must
+    be.
 
     Args:
         columns: names; columns whose names start with ``>`` or ``<`` do not wrap, and the former
@@ -34,21 +42,41 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
         title: printed above the table.
     """
     table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    for column in columns:
+    names = [column.lstrip("<>") for column in columns]
+    cells = [[plain(cell) for cell in row] for row in rows]
+    for index, (column, name) in enumerate(zip(columns, names, strict=True)):
+        wraps = not column.startswith(("<", ">"))
+        texts = [name, *(row[index] for row in cells)]
+        parts = [part for text in texts for part in (text.split() if wraps else text.split("\n"))]
         table.add_column(
-            column.lstrip("<>"),
+            name,
             justify="right" if column.startswith(">") else "left",
-            no_wrap=column.startswith(("<", ">")),
+            no_wrap=not wraps,
+            min_width=max(map(cell_len, parts), default=0),
             overflow="fold",
         )
-    for row in rows:
-        table.add_row(*map(plain, row))
+    for row in cells:
+        table.add_row(*row)
     console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _PIPED_WIDTH)
+    least = console.measure(table, options=console.options.update(max_width=_ANY_WIDTH)).minimum
+    if console.is_terminal and least > console.width:
+        _print_blocks(names, cells, title)
+        return
+    console.width = max(console.width, least, 0 if console.is_terminal else _PIPED_WIDTH)
     with console.capture() as text:  # rich would end the process when a pipe breaks
-        console.print(table)
+        console.print(table, crop=False)
     print(text.get(), end="")
+
+
+def _print_blocks(names: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> None:
+    """Print each row as a block of lines, ``column  cell``, without those of empty cells."""
+    width = max(map(cell_len, names), default=0) + 2
+    print(f"{title}\n" if title else "")
+    for row in rows:
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                print(f"{name:<{width}}" + cell.replace("\n", "\n" + " " * width))
+        print()
 
 
 def print_scores(scores: Sequence[Score]) -> None:

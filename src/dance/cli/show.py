@@ -74,7 +74,11 @@ def run(parsed: argparse.Namespace) -> None:
         facts = VARIANTS.get(parsed.name).changes(
             RunConfig(data=""), Facts("", _RESOLUTION, _CLASSES)
         )
-        text = "# replaces the default settings for the data set\n" + to_yaml(facts)
+        text = (
+            f"# replaces the default settings for the data set; for {_CLASSES} classes of "
+            f"{RunConfig.ipc} images of {_RESOLUTION} pixels:\n"
+            f"# dance show {parsed.name} DATA has all settings for a data set\n{to_yaml(facts)}"
+        )
     elif _is_set(parsed.name, names):
         text, facts = _set(locate(parsed.name))
     elif parsed.name in names:

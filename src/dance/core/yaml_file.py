@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,9 @@ def from_yaml(text: str, name: str) -> dict[str, Any]:
         ConfigError: the text is not YAML (the message names file and line), has a key twice, or
             does not contain settings by name.
     """
+    with suppress(ValueError, RecursionError):  # it is no JSON, which is YAML except for its tabs
+        json.loads(text)
+        text = text.replace("\t", " ")
     try:
         loader = _Loader(text)
         plain = loader.get_single_data()

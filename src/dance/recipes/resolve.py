@@ -93,7 +93,7 @@ def method_of(method: str | None, base: str | None) -> str:
         plain = (
             read_yaml(path) if path is not None else {"method": RECIPES.get(base).config().method}
         )
-        method = str(plain.get("method", RunConfig.method))
+        method = plain.get("method")
     METHODS.get(method or RunConfig.method)
     return method or RunConfig.method
 
@@ -146,11 +146,11 @@ def _default(given: Mapping[str, Any], variant: Variant | None = None) -> RunCon
     if not isinstance(data, str):
         raise ConfigError("which data? give a name (dance list datasets) or a path: got none")
     method, ipc = given.get("method", RunConfig.method), given.get("ipc", RunConfig.ipc)
-    build(RunConfig, {"data": data, "ipc": ipc})  # settings of methods calculate with it
+    build(RunConfig, {"data": data, "method": method, "ipc": ipc})  # before they are used
     header = portable_header(data)
     source = build(DataConfig, given.get("source") or {}, "source")
     resolution = header["data"]["shape"][-1] if header else _resolution(data, source)
-    config = generic(data, str(method), ipc, resolution)
+    config = generic(data, method, ipc, resolution)
     if variant is not None:
         if header:
             facts = Facts(data, resolution, len(header["data"]["classes"]))

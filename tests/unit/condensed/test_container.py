@@ -96,6 +96,9 @@ def test_classes_can_be_chosen() -> None:
     assert labels.tolist() == [2] * 8 + [0] * 8
     everything, _ = condensed.decode()
     assert torch.equal(decoded, torch.cat([everything[16:], everything[:8]]))
+    for wrong, got in (([], "none"), ([-1], "-1"), ([0, 3], "3")):
+        with pytest.raises(ConfigError, match=f"labels from 0 to 2: got {got}; leave them out"):
+            condensed.decode(wrong)
 
 
 @pytest.mark.parametrize("factor", [1, 2])

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from dance.condensed import CondensedSet
+from dance.condensed import CondensedSet, load_set
+from dance.condensed.container import update_set
 from dance.condensed.decoders import DECODERS
 from dance.condensed.score import Asked
 from dance.data.normalization import Normalization
@@ -45,7 +46,8 @@ def everything() -> CondensedSet:
         source_rows=torch.arange(4),
     ).eight_bit()
     asked = Asked(protocol="p", repeats=1, epochs=None, seed=0)
-    return replace(condensed, scores=[made_score(2, asked=asked, set_digest=condensed.digest())])
+    score = made_score(2, asked=asked, set_digest=condensed.digest(), network_code="0" * 16)
+    return replace(condensed, scores=[score])
 
 
 def opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -72,3 +74,15 @@ def test_the_checksum_is_that_of_the_page(everything: CondensedSet, tmp_path: Pa
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}|torch.{tensor.dtype}|{tensor.shape}|".encode() + tensor.tobytes())
     assert digest.hexdigest() == about["sha256"]
+
+
+def test_a_file_that_is_changed_keeps_its_place_and_permissions(
+    everything: CondensedSet, tmp_path: Path
+) -> None:
+    path, link = tmp_path / "set.safetensors", tmp_path / "link.safetensors"
+    everything.save(path)
+    path.chmod(0o600)
+    link.symlink_to(path)
+    update_set(link, lambda stored: replace(stored, scores=[]))
+    assert link.is_symlink() and load_set(path).scores == []
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -350,6 +350,12 @@ class TestYaml:
         assert message in str(error.value)
         assert "\n" not in str(error.value)
 
+    def test_reads_json_with_tabs(self) -> None:
+        text = '{\n\t"a": [1,\t2],\n\t"b": "two\\twords"\n}\n'
+        assert from_yaml(text, "x") == {"a": [1, 2], "b": "two\twords"}
+        with pytest.raises(ConfigError, match="the key 'a' is given twice"):
+            from_yaml('{\t"a": 1,\t"a": 2}', "x")
+
     def test_reads_numbers_as_people_write_them(self) -> None:
         assert from_yaml("a: 1e-3\nb: 5.e4\nc: 10\nd: 1e\n", "x") == {
             "a": 0.001,

@@ -149,6 +149,7 @@ class TestLayers:
             ("options: [3]", "options must be settings by name: got [3]"),
             ("method: 3", "method"),
             ("method: danse", "unknown method 'danse'; did you mean 'dance'?"),
+            ("method: null", "method must be text: got null"),
             ("source: []", "source must be settings by name"),
             ("data: 3", "data"),
         ],
@@ -167,6 +168,8 @@ class TestLayers:
         assert method_of(None, None) == method_of(None, "quick") == "dance"
         assert method_of(None, "dance-cifar10-ipc1") == "dance"
         assert method_of(None, str(path)) == "random"
+        path.write_text("method: null", encoding="utf-8")
+        assert method_of(None, str(path)) == "dance", "the settings are checked, and refused, later"
         assert method_of("dance", str(path)) == "dance"
         with pytest.raises(ConfigError, match="unknown method 'rando'"):
             method_of("rando", None)
