@@ -8,7 +8,7 @@ VENV ?= .venv
 WORKERS ?= 2
 
 # The installation compiles the kernels, so a changed C source installs again.
-INPUTS := pyproject.toml constraints.txt setup.py $(wildcard src/dance/kernels/*.c)
+INPUTS := pyproject.toml constraints.txt setup.py $(wildcard src/dance/kernels/*.[ch])
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow test-docs docs lint wheel clean

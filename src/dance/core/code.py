@@ -22,12 +22,12 @@ _C_COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 @cache
 def package_sources() -> dict[str, bytes]:
-    """The package's sources (.py and .c) that decide results, by their path inside it.
+    """The package's sources (.py, .c and .h) that decide results, by their path inside it.
 
     They are read once per process, so that the digest is that of the code that is running, even if
     its files change meanwhile.
     """
-    paths = (path for pattern in ("**/*.py", "**/*.c") for path in _PACKAGE.glob(pattern))
+    paths = (path for ending in ("py", "c", "h") for path in _PACKAGE.glob(f"**/*.{ending}"))
     names = sorted(path.relative_to(_PACKAGE).as_posix() for path in paths)
     return {n: (_PACKAGE / n).read_bytes() for n in names if n.partition("/")[0] not in _EXCLUDED}
 

@@ -24,9 +24,17 @@ int64_t panel(void) { return PANEL; }
 
 /* ---------------------------------------------------------------------- norm, ReLU and pooling of one image --- */
 
-/* v where a is positive, else 0. */
-INLINE vec where_positive(vec a, vec v) { return (vec)((ints)v & (ints)(a > (vec){0})); }
+/* v where a is positive or no number, which must not be hidden, else 0. */
+INLINE vec where_positive(vec a, vec v) { return (vec)((ints)v & ~(ints)(a <= (vec){0})); }
 INLINE vec positive(vec a) { return where_positive(a, a); }
+
+/* 1/(standard deviation) from sums of squares; NaN where these are too large for a float, rather than 0, which would
+ * hide that the network diverges. */
+INLINE vec reciprocal_deviation(vec squares, float inv_size, float eps) {
+    vec r;
+    UNROLL (int i = 0; i < LANES; i++) r[i] = 1.0f / sqrtf(squares[i] * inv_size + eps);
+    return r + (squares - squares);
+}
 
 /* Both passes process BLOCK or COLS vectors of channels at a time, so that their sums stay in registers. */
 #define BLOCK 4
@@ -46,7 +54,7 @@ INLINE void norm_forward_part(const int k, const float *restrict y, const float 
             r[j] += d * d;
         }
     UNROLL (int j = 0; j < k; j++) {
-        UNROLL (int i = 0; i < LANES; i++) r[j][i] = 1.0f / sqrtf(r[j][i] * inv_size + eps);
+        r[j] = reciprocal_deviation(r[j], inv_size, eps);
         STORE(mean + j * LANES, m[j]);
         STORE(rstd + j * LANES, r[j]);
         scale[j] = LOAD(gamma + j * LANES) * r[j];
@@ -287,7 +295,7 @@ static void norm_tangent(const float *y, const float *t, affine f, float eps, in
             rstd += d * d;
             dot_nt += d * (LOAD(t + p * c + j) - mean_t);
         }
-        UNROLL (int i = 0; i < LANES; i++) rstd[i] = 1.0f / sqrtf(rstd[i] * inv_size + eps);
+        rstd = reciprocal_deviation(rstd, inv_size, eps);
         dot_nt *= inv_size * rstd;
         STORE(stats + j, mean);
         STORE(stats + c + j, rstd);

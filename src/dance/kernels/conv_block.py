@@ -14,10 +14,10 @@ import ctypes
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dance.kernels.library import call, library, panel
+from dance.kernels.autograd import Compiled, FirstDerivatives
+from dance.kernels.library import call, in_memory, library, panel
 from dance.kernels.norm_relu_pool import norm_relu_pool
 
 MAX_FIRST_CHANNELS = 4
@@ -57,7 +57,7 @@ def conv_block(
         (n,O,H',W') in the dtype of ``x``, with H' = (H + 2*padding - 2) // 2; W' is computed from W
         in the same way.
     """
-    if conv_block_supports(x, weight, padding):
+    if conv_block_supports(x, weight, bias, gamma, beta, padding=padding):
         save = torch.is_grad_enabled()
         pooled: torch.Tensor = _Block.apply(x, weight, bias, gamma, beta, eps, padding, save)[0]  # type: ignore[no-untyped-call]
         return pooled
@@ -65,21 +65,28 @@ def conv_block(
     return norm_relu_pool(maps, gamma, beta, eps)
 
 
-def conv_block_supports(x: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:
+def conv_block_supports(
+    x: torch.Tensor, weight: torch.Tensor, *vectors: torch.Tensor, padding: int
+) -> bool:
     """Whether the kernel can compute the block: float32 on the CPU, and whole panels of channels.
 
-    Under autocast to bfloat16, there must be kernels for it.
+    What does not fit together is left to PyTorch, which refuses it. Under autocast to bfloat16,
+    there must be kernels for it.
 
     Args:
         x: (n,C,H,W).
         weight: (O,C,3,3).
+        vectors: the other parameters, each (O,).
         padding: rows and columns of zeros on each side of ``x``.
     """
-    if x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
+    tensors = (x, weight, *vectors)
+    if not in_memory(*tensors) or any(t.dtype != torch.float32 for t in tensors):
         return False
     if torch.is_autocast_enabled("cpu") and not under_autocast():
         return False
-    if weight.shape[2:] != (3, 3) or padding < 1 or not len(x):
+    if x.ndim != 4 or not x.numel() or weight.shape[1:] != (x.shape[1], 3, 3) or padding < 1:
+        return False
+    if any(vector.shape != weight.shape[:1] for vector in vectors):
         return False
     if library(bfloat16=under_autocast()) is None:
         return False
@@ -93,7 +100,7 @@ def under_autocast() -> bool:
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
-class _Block(torch.autograd.Function):
+class _Block(Compiled):
     """The kernel as a differentiable function; it has no second derivatives."""
 
     @staticmethod
@@ -137,13 +144,32 @@ class _Block(torch.autograd.Function):
         ctx.save_for_backward(x, weight, gamma, beta, y, mean, rstd)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        x, weight, gamma, beta, y, mean, rstd = ctx.saved_tensors
-        for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
+        values = (ctx.padding, ctx.bfloat16, *ctx.needs_input_grad[:3])
+        return *_Gradients.of(gradient, *ctx.saved_tensors, *values), None, None, None
+
+
+class _Gradients(FirstDerivatives):
+    """The gradients of what :class:`_Block` is a function of."""
+
+    @staticmethod
+    def forward(
+        gradient: torch.Tensor,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        gamma: torch.Tensor,
+        beta: torch.Tensor,
+        y: torch.Tensor | None,
+        mean: torch.Tensor,
+        rstd: torch.Tensor,
+        padding: int,
+        bfloat16: bool,
+        for_x: bool,
+        for_weight: bool,
+        for_bias: bool,
+    ) -> tuple[torch.Tensor | None, ...]:
         n, c, h, w = x.shape
         outer, gradient, x = len(weight), channels_last(gradient), channels_last(x)
-        bfloat16 = ctx.bfloat16
         norm = (gamma.contiguous(), beta.contiguous(), mean, rstd)
         gx = empty_maps(n, c, h, w) if for_x else None
         gw, dgamma, dbeta = None, torch.empty(n, outer), torch.empty(n, outer)
@@ -151,14 +177,14 @@ class _Block(torch.autograd.Function):
         if c <= MAX_FIRST_CHANNELS:
             sums = torch.empty(-(-n // SLICE), 9 * c, outer) if for_weight else None
             packed = (pack_forward(weight), pack_backward(weight) if for_x else None)
-            sizes = (n, h, w, c, ctx.padding, outer, threads)
+            sizes = (n, h, w, c, padding, outer, threads)
             tensors: tuple[torch.Tensor | None, ...]
             tensors = (x, *packed, *norm, gradient, gx, sums, dgamma, dbeta)
             call("first_backward", *tensors, *sizes, bfloat16=bfloat16)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
-            gy = torch.empty_like(y) if for_weight else None
+            gy = empty_maps(n, outer, h, w) if for_weight else None
             flipped = packed_weights(weight, flipped=True, bfloat16=bfloat16) if for_x else None
             shape = (n, h, w, c, outer, threads)
             tensors = (y, flipped, *norm, gradient, gx, gy, dgamma, dbeta)
@@ -168,23 +194,7 @@ class _Block(torch.autograd.Function):
                 call("weight_gradient", x, gy, sums, gw, *shape, bfloat16=bfloat16)
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gb = torch.zeros(outer) if for_bias else None
-        return gx, gw, gb, dgamma.sum(0), dbeta.sum(0), None, None, None
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
-    ) -> tuple[tuple[torch.Tensor | None, ...], tuple[int | None, ...]]:
-        """Call the kernel once for each network, since every network has its own weights."""
-        results = []
-        for member in range(info.batch_size):
-            arguments = [
-                value if dim is None else value.select(dim, member)
-                for value, dim in zip(inputs, in_dims, strict=True)
-            ]
-            results.append(_Block.apply(*arguments))  # type: ignore[no-untyped-call]
-        columns = list(zip(*results, strict=True))
-        stacked = tuple(None if column[0] is None else torch.stack(column) for column in columns)
-        return stacked, tuple(None if part is None else 0 for part in stacked)
+        return gx, gw, gb, dgamma.sum(0), dbeta.sum(0)
 
 
 def empty_maps(n: int, channels: int, height: int, width: int) -> torch.Tensor:

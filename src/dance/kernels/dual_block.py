@@ -13,8 +13,8 @@ import ctypes
 from typing import Any, NamedTuple
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from dance.kernels.autograd import FirstDerivatives
 from dance.kernels.conv_block import (
     MAX_FIRST_CHANNELS,
     POINTS,
@@ -27,7 +27,7 @@ from dance.kernels.conv_block import (
     packed_weights,
     under_autocast,
 )
-from dance.kernels.library import call
+from dance.kernels.library import call, in_memory
 
 _STATS = 4
 """Numbers that are saved for each image and channel; ``STATS`` of the C source."""
@@ -80,19 +80,24 @@ def dual_block(
 
 
 def dual_block_supports(
-    x: torch.Tensor, weight: torch.Tensor, padding: int, *, has_tangent: bool
+    x: torch.Tensor,
+    tangent: torch.Tensor | None,
+    weights: BlockWeights,
+    direction: BlockWeights,
+    *,
+    padding: int,
 ) -> bool:
     """Whether the kernel can compute the block and its tangent.
 
-    Args:
-        x: (n,C,H,W).
-        weight: (O,C,3,3).
-        padding: rows and columns of zeros on each side of ``x``.
-        has_tangent: whether ``x`` has a tangent; a first block needs an ``x`` without one, and all
-            others need one with it.
+    The arguments are those of :func:`dual_block`. A first block needs an ``x`` without a tangent,
+    and all others need one with it.
     """
-    first = weight.shape[1] <= MAX_FIRST_CHANNELS
-    return has_tangent != first and conv_block_supports(x, weight, padding)
+    if not conv_block_supports(x, *weights, padding=padding):
+        return False
+    if (x.shape[1] <= MAX_FIRST_CHANNELS) != (tangent is None):
+        return False
+    tangents = zip((x, *weights), (x if tangent is None else tangent, *direction), strict=True)
+    return all(in_memory(t) and (t.shape, t.dtype) == (v.shape, v.dtype) for v, t in tangents)
 
 
 class _Dual(torch.autograd.Function):
@@ -126,17 +131,28 @@ class _Dual(torch.autograd.Function):
             tensors = (x, tangent, *packed, *affine, y, t, *outputs, stats)
             call("dual_forward", *tensors, *shape, bfloat16=bfloat16)
         ctx.padding = padding
-        ctx.save_for_backward(x, tangent, weight, direction, *affine, y, t, stats)
+        ctx.save_for_backward(*inputs[:8], y, t, stats)  # as given, so that they stay connected
         return outputs[0], outputs[1]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, tangent, weight, direction, *affine, y, t, stats = ctx.saved_tensors
-        for_x, for_tangent, for_weight = ctx.needs_input_grad[:3]
+        values = (ctx.padding, ctx.bfloat16, *ctx.needs_input_grad[:3])
+        no_gradient = (None,) * 5  # of the direction, eps and padding
+        return *_Gradients.of(*gradients, *ctx.saved_tensors, *values), *no_gradient
+
+
+class _Gradients(FirstDerivatives):
+    """The gradients of what :class:`_Dual` is a function of."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor | None, ...]:
+        *gradients, x, tangent, weight, gamma, beta = inputs[:7]
+        direction, gamma_tangent, beta_tangent, y, t, stats = inputs[7:13]
+        padding, bfloat16, for_x, for_tangent, for_weight = inputs[13:]
         n, c, h, w = x.shape
-        outer, threads, bfloat16 = len(weight), torch.get_num_threads(), ctx.bfloat16
-        gradients = tuple(map(channels_last, gradients))
+        outer, threads, x = len(weight), torch.get_num_threads(), channels_last(x)
+        affine = [part.contiguous() for part in (gamma, beta, gamma_tangent, beta_tangent)]
+        gradients = list(map(channels_last, gradients))
         dgamma, dbeta = torch.empty(n, outer), torch.empty(n, outer)
         gx = gx_tangent = gw = None
         if tangent is None:
@@ -144,12 +160,13 @@ class _Dual(torch.autograd.Function):
             sums = torch.empty(-(-n // SLICE), 9 * c, outer) if for_weight else None
             back = pack_backward(torch.cat([weight, direction])) if for_x else None
             packed = (pack_forward(weight), pack_forward(direction), back)
-            sizes = (n, h, w, c, ctx.padding, outer, threads)
+            sizes = (n, h, w, c, padding, outer, threads)
             tensors = (x, *packed, *affine, stats, *gradients, gx, sums, dgamma, dbeta)
             call("first_dual_backward", *tensors, *sizes, bfloat16=bfloat16)
             if sums is not None:
                 gw = sums.sum(0).view(3, 3, c, outer)
         else:
+            tangent = channels_last(tangent)
             gx, gx_tangent = empty_maps(n, c, h, w), empty_maps(n, c, h, w)
             gy, gt = torch.empty_like(y), torch.empty_like(t)
             both = torch.cat([direction, weight])
@@ -167,5 +184,4 @@ class _Dual(torch.autograd.Function):
                     gw += part
         gw = None if gw is None else gw.permute(3, 2, 0, 1)
         gx, gx_tangent = gx if for_x else None, gx_tangent if for_tangent else None
-        no_gradient = (None,) * 5  # of the direction, eps and padding
-        return (gx, gx_tangent, gw, dgamma.sum(0), dbeta.sum(0), *no_gradient)
+        return gx, gx_tangent, gw, dgamma.sum(0), dbeta.sum(0)

@@ -35,7 +35,7 @@ BFLOAT16 = ("amx", "avx512_bf16")
 matrix unit (AMX), and that for others which multiply vectors of bfloat16."""
 _FOLDER = Path(__file__).parent
 _BUILD = (
-    "install DANCE again where there is a C compiler "
+    "install DANCE again where there is a C compiler that knows these instructions "
     "(in a checkout: python setup.py build_ext --inplace)"
 )
 _SLOWER = "ConvNets run in PyTorch's operations, several times slower"
@@ -123,24 +123,32 @@ def selected() -> Selection:
 def selected_for_bfloat16() -> Selection:
     """Choose and load the library for networks in bfloat16, once per process.
 
-    One serves if :func:`selected` is the variant ``avx512`` and the processor has a matrix unit
-    (AMX) that the system lets this process use, or else multiplies vectors of bfloat16.
+    One serves if :func:`selected` is the variant ``avx512`` and the processor multiplies vectors of
+    bfloat16: the one for a matrix unit (AMX) where there is one that the system lets this process
+    use, else the other. Without one, the convolutions run in PyTorch's operations, and the rest of
+    a block in the library of :func:`selected`, which is named too, since results depend on it.
 
     Raises:
         DanceError: see :func:`selected`.
     """
-    if selected().name != VARIANTS[0] or not _has("_is_avx512_bf16_supported"):
-        return Selection("none: no bfloat16 kernels for these instructions", None)
-    name = BFLOAT16[0] if _has("_is_amx_tile_supported") else BFLOAT16[1]
-    try:
-        loaded = _load(name)
-    except ArtifactError as error:
-        log(f"{error}; {_BY_PYTORCH}")
-        return Selection("none: no library for bfloat16 can be used", None)
-    if name == BFLOAT16[0] and not loaded.permitted():
-        log(f"the system withholds the matrix unit (AMX) from this process: {_BY_PYTORCH}")
-        return Selection("none: the system withholds the matrix unit", None)
-    return Selection(name, loaded)
+    plain = selected()
+    if plain.loaded is None:
+        return plain
+    beside = f"(norm, ReLU and pooling by {plain.name})"
+    if plain.name != VARIANTS[0] or not _has("_is_avx512_bf16_supported"):
+        return Selection(f"none: no bfloat16 kernels for these instructions {beside}", None)
+    for name in BFLOAT16 if _has("_is_amx_tile_supported") else BFLOAT16[1:]:
+        try:
+            loaded = _load(name)
+        except ArtifactError as error:
+            log(str(error))
+            continue
+        if name == BFLOAT16[0] and not loaded.permitted():
+            log("the system withholds the matrix unit (AMX) from this process")
+            continue
+        return Selection(name, loaded)
+    log(f"no library of the kernels for bfloat16 can be used: {_BY_PYTORCH}")
+    return Selection(f"none: no library for bfloat16 can be used {beside}", None)
 
 
 def _has(question: str) -> bool:
@@ -166,6 +174,14 @@ def call(name: str, *arguments: Any, bfloat16: bool = False) -> None:
     function = getattr(loaded, name)
     function.restype = None
     function(*map(_to_c, arguments))
+
+
+def in_memory(*tensors: torch.Tensor) -> bool:
+    """Whether a kernel can read tensors: numbers that are here, and not only noted by a tracer."""
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    if tracing or torch.compiler.is_compiling():
+        return False
+    return all(t.is_cpu and t.layout == torch.strided for t in tensors)
 
 
 def panel() -> int:

@@ -55,7 +55,8 @@ static inline bf16 store_bf16(float v) { /* round to nearest, ties to even */
                         r[j] += d * d;                                                                   \
                     }                                                                                    \
                 for (int64_t j = 0; j < k; j++) {                                                        \
-                    r[j] = 1.0f / sqrtf(r[j] * inv_size + eps);                                          \
+                    const float none = r[j] - r[j]; /* NaN where the sum is too large for a float */     \
+                    r[j] = 1.0f / sqrtf(r[j] * inv_size + eps) + none;                                   \
                     scale[j] = w[c0 + j] * r[j];                                                         \
                     shift[j] = b[c0 + j] - m[j] * scale[j];                                              \
                 }                                                                                        \

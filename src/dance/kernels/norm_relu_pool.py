@@ -11,10 +11,10 @@ import ctypes
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from dance.kernels.library import call, library
+from dance.kernels.autograd import Compiled, FirstDerivatives
+from dance.kernels.library import call, in_memory, library
 
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
@@ -33,9 +33,16 @@ def norm_relu_pool(
     Returns:
         (n,C,H//2,W//2) in the dtype of ``x``.
     """
-    if x.device.type == "cpu" and x.dtype in _SUFFIX and library() is not None:
+    if _supports(x, weight, bias) and library() is not None:
         return _Fused.apply(x, weight, bias, eps)[0]  # type: ignore[no-any-return,no-untyped-call]
     return plain(x, weight, bias, eps)
+
+
+def _supports(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> bool:
+    """Whether the kernel can read these; what does not fit together is left to PyTorch."""
+    if not in_memory(x, weight, bias) or x.ndim != 4 or x.dtype not in _SUFFIX:
+        return False
+    return weight.shape == bias.shape == x.shape[1:2]
 
 
 def plain(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
@@ -44,7 +51,7 @@ def plain(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float)
     return functional.avg_pool2d(functional.relu_(y), 2)
 
 
-class _Fused(torch.autograd.Function):
+class _Fused(Compiled):
     """The kernel as a differentiable function; it has no second derivatives."""
 
     @staticmethod
@@ -67,35 +74,29 @@ class _Fused(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias, mean, rstd)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        x, weight, bias, mean, rstd = ctx.saved_tensors
+        return *_Gradients.of(gradient, *ctx.saved_tensors), None
+
+
+class _Gradients(FirstDerivatives):
+    """The gradients of what :class:`_Fused` is a function of."""
+
+    @staticmethod
+    def forward(
+        gradient: torch.Tensor,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        mean: torch.Tensor,
+        rstd: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         n, c, h, w = x.shape
         x = x.contiguous(memory_format=torch.channels_last)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         gx = torch.empty_like(x)
         gw, gb = (torch.empty(n, c) for _ in range(2))
         _call("backward", x, weight, bias, mean, rstd, gradient, gx, gw, gb, n, h, w, c)
-        return gx, gw.sum(0).to(weight.dtype), gb.sum(0).to(bias.dtype), None
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, ...],
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        eps: float,
-    ) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
-        """Call the kernel once for each network, since every network has its own weights."""
-        results = []
-        for member in range(info.batch_size):
-            arguments = [
-                tensor if dim is None else tensor.select(dim, member)
-                for tensor, dim in zip((x, weight, bias), in_dims, strict=False)
-            ]
-            results.append(_Fused.apply(*arguments, eps))  # type: ignore[no-untyped-call]
-        return tuple(torch.stack(column) for column in zip(*results, strict=True)), (0, 0, 0)
+        return gx, gw.sum(0).to(weight.dtype), gb.sum(0).to(bias.dtype)
 
 
 def _call(name: str, x: torch.Tensor, *arguments: Any) -> None:

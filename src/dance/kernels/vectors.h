@@ -1,5 +1,6 @@
 /* Vectors of float32, buffers, and padded images: what the convolutions and the block have in common. */
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,17 +27,38 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, v) (*(vec *)(p) = (v))
 
-static _Thread_local float *workspace;
-static _Thread_local size_t workspace_size;
+/* Buffers that a thread uses again and again; they grow when necessary, and are freed when the thread ends. */
+static _Thread_local struct {
+    float *workspace, *zeros;
+    size_t workspace_size, zeros_size;
+} kept;
+static pthread_key_t kept_key;
+static pthread_once_t kept_once = PTHREAD_ONCE_INIT;
 
-/* The workspace of this thread, of at least so many floats; it grows when necessary and is reused. */
+static void free_kept(void *own) {
+    (void)own;
+    free(kept.workspace), free(kept.zeros);
+    memset(&kept, 0, sizeof kept);
+}
+
+static void make_kept_key(void) {
+    if (pthread_key_create(&kept_key, free_kept)) abort();
+}
+
+static void free_at_the_end(void) {
+    pthread_once(&kept_once, make_kept_key);
+    pthread_setspecific(kept_key, &kept);
+}
+
+/* The workspace of this thread, of at least so many floats. */
 static float *get_workspace(size_t floats) {
-    if (floats > workspace_size) {
-        free(workspace);
-        workspace_size = posix_memalign((void **)&workspace, 64, floats * sizeof(float)) ? 0 : floats;
-        if (!workspace_size) abort();
+    if (floats > kept.workspace_size) {
+        free_at_the_end();
+        free(kept.workspace);
+        if (posix_memalign((void **)&kept.workspace, 64, floats * sizeof(float))) abort();
+        kept.workspace_size = floats;
     }
-    return workspace;
+    return kept.workspace;
 }
 
 /* An image that is padded with zeros, and the output of its convolution. */

@@ -236,15 +236,14 @@ INLINE grid grid_of(int64_t h, int64_t w) {
 
 /* A line of zeros of this thread, of at least c floats: the pixels beyond the edge of a map. */
 static const float *zeros_of(int64_t c) {
-    static _Thread_local float *zeros;
-    static _Thread_local int64_t size;
-    if (c > size) {
-        free(zeros);
-        zeros = calloc((size_t)c, sizeof(float));
-        if (!zeros) abort();
-        size = c;
+    if ((size_t)c > kept.zeros_size) {
+        free_at_the_end();
+        free(kept.zeros);
+        kept.zeros = calloc((size_t)c, sizeof(float));
+        if (!kept.zeros) abort();
+        kept.zeros_size = (size_t)c;
     }
-    return zeros;
+    return kept.zeros;
 }
 
 /* Where the side x side pixels of one tile of maps x (.., c) lie; the first is margin above and left of its 4x4. */

@@ -122,11 +122,10 @@ class ConvNet(Network):
             assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
             names = [f"blocks.{number}.{part}" for part in ("0.weight", "1.weight", "1.bias")]
             padding = int(convolution.padding[0])
-            has_tangent = tangents is not None
-            if not dual_block_supports(maps, state[names[0]], padding, has_tangent=has_tangent):
-                return None
             weights = BlockWeights(*(state[name] for name in names))
             along = BlockWeights(*(tangent(name) for name in names))
+            if not dual_block_supports(maps, tangents, weights, along, padding=padding):
+                return None
             maps, tangents = dual_block(
                 maps, tangents, weights, along, eps=norm.eps, padding=padding
             )

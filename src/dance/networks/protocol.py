@@ -90,7 +90,8 @@ class NetworkConfig:
 class Network(nn.Module):
     """Base class of all networks.
 
-    Subclasses set the layers, and override :meth:`pool` unless it flattens the last maps.
+    Subclasses set the layers, and override :meth:`pool` unless it flattens the last maps. To
+    differentiate a network twice, run it within :func:`dance.kernels.plain_operations`.
 
     Attributes:
         stem: the layers before the blocks.

@@ -56,6 +56,7 @@ def test_what_decides_no_result_does_not_change_it(package: Path) -> None:
         append(package, other, "\n")
     append(package, "methods/dance.py", "\n\n# a comment\n")
     append(package, "kernels/norm_relu_pool.c", "\n/* two\n   lines */\n// and one\n")
+    append(package, "kernels/winograd.h", "\n/* a comment */\n")
     replace(package / "core" / "rng.py", '"""', '"""Another docstring. ')
     replace(package / "core" / "checkpoints.py", '"""Environment', '"""An environment')
     assert digest_of(package) == before
@@ -69,9 +70,11 @@ def test_what_decides_results_changes_it(package: Path) -> None:
     found.add(digest_of(package))
     append(package, "kernels/norm_relu_pool.c", "\nstatic const int value = 1;\n")
     found.add(digest_of(package))
+    append(package, "kernels/winograd.h", "\nstatic const int other = 1;\n")
+    found.add(digest_of(package))
     (package / "data" / "new.py").touch()
     found.add(digest_of(package))
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 def outside(path: Path, content: str) -> type:

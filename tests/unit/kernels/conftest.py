@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from dance.core.errors import ConfigError
 from dance.kernels import library
-from dance.kernels.library import VARIANTS, selected, selected_for_bfloat16
+from dance.kernels.library import _BUILD, VARIANTS, selected, selected_for_bfloat16
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip a test for want of kernels, or fail it where the installation should have built them."""
+    compiler = os.environ.get("CC", "cc").split()[0]
+    asked = os.environ.get("DANCE_KERNELS") != "0"
+    if sys.platform == "linux" and shutil.which(compiler) and asked:
+        pytest.fail(f"{reason}, although there is a C compiler: {_BUILD}", pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -30,7 +44,9 @@ def each_variant(
     """Every library that was built for this processor, one after the other."""
     name: str = request.param
     if not (Path(library.__file__).parent / f"libkernels-{name}.so").exists():
-        pytest.skip(f"the {name} kernels are not built here")
+        built_there = name == "baseline" or platform.machine() in ("x86_64", "AMD64")
+        reason = f"the {name} kernels are not built here"
+        lacking(reason) if built_there else pytest.skip(reason)
     monkeypatch.setenv("DANCE_KERNELS", name)
     try:
         selected()
@@ -44,5 +60,5 @@ def built() -> str:
     """The library that this processor gets."""
     name, loaded = selected()
     if loaded is None:
-        pytest.skip(f"kernels: {name}")
+        lacking(f"kernels: {name}")
     return name

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from dance.kernels import (
     selected,
     selected_for_bfloat16,
 )
+from unit.kernels.conftest import lacking
 
 EPS = 1e-5
 # images, inputs, outputs, height, width, padding: an odd number of taps in a row, of columns, of
@@ -41,7 +45,8 @@ def kernels(
             library, "_has", lambda question: "amx" not in question and has(question)
         )
     if selected_for_bfloat16().name != request.param:
-        pytest.skip(f"kernels for bfloat16: {selected_for_bfloat16().name}")
+        reason = f"kernels for bfloat16: {selected_for_bfloat16().name}"
+        lacking(reason) if "can be used" in reason else pytest.skip(reason)
     yield request.param
     selected_for_bfloat16.cache_clear()
 
@@ -141,18 +146,49 @@ def test_the_backward_pass_is_that_of_the_forward_pass() -> None:
     assert all(map(torch.equal, outside, inside))
 
 
-def test_a_matrix_unit_that_the_system_withholds(
-    kernels: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if kernels != "amx":
-        pytest.skip("this processor has no matrix unit")
-    loaded = selected_for_bfloat16().loaded
-    monkeypatch.setattr(loaded, "permitted", lambda: 0)
-    monkeypatch.setattr(library, "_load", lambda name: loaded)
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[4]])
+@pytest.mark.parametrize("which", [0, 1, 3])
+def test_what_is_no_number_is_not_hidden(shape: tuple[int, ...], which: int) -> None:
+    tensors = given(shape, shift=0.0)
+    tensors[which].view(-1)[7] = math.nan
+    bad = block(tensors, shape[-1]).isnan()
+    assert bad[0].all() if which == 0 else bad[:, 7 // tensors[which][0].numel()].all()
+
+
+BY_AVX512 = "(norm, ReLU and pooling by avx512)"
+
+
+@pytest.fixture
+def matrix_unit(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that says it has one; the test says what its library is."""
+    monkeypatch.setattr(library, "_has", lambda question: True)
     selected_for_bfloat16.cache_clear()
-    assert selected_for_bfloat16() == ("none: the system withholds the matrix unit", None)
-    assert "withholds the matrix unit (AMX) from this process" in capsys.readouterr().err
-    assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.bfloat16  # PyTorch's autocast
+
+
+@pytest.mark.usefixtures("matrix_unit")
+def test_a_matrix_unit_that_the_system_withholds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Vectors of bfloat16 are multiplied instead."""
+    load = library._load
+    withheld = SimpleNamespace(permitted=lambda: 0)
+    monkeypatch.setattr(library, "_load", lambda name: withheld if name == "amx" else load(name))
+    assert selected_for_bfloat16().name == "avx512_bf16"
+    said = "the system withholds the matrix unit (AMX) from this process"
+    assert said in capsys.readouterr().err
+    assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.float32
+
+
+@pytest.mark.usefixtures("matrix_unit")
+def test_a_library_for_the_matrix_unit_that_was_not_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in Path(library.__file__).parent.glob("*"):
+        if path.is_file() and path.stem != "libkernels-amx":
+            shutil.copy(path, tmp_path)
+    monkeypatch.setattr(library, "_FOLDER", tmp_path)
+    assert selected_for_bfloat16().name == "avx512_bf16"
+    assert "the amx kernels must have been built" in capsys.readouterr().err
 
 
 def test_a_library_that_was_not_built(
@@ -165,18 +201,29 @@ def test_a_library_that_was_not_built(
     assert selected().loaded is not None
     monkeypatch.setattr(library, "_FOLDER", tmp_path)
     selected_for_bfloat16.cache_clear()
-    assert selected_for_bfloat16() == ("none: no library for bfloat16 can be used", None)
+    none = f"none: no library for bfloat16 can be used {BY_AVX512}"
+    assert selected_for_bfloat16() == (none, None)
     message = capsys.readouterr().err
     assert f"the {kernels} kernels must have been built" in message
-    assert message.endswith("; ConvNets in bfloat16 run in PyTorch's operations\n")
+    assert message.endswith("can be used: ConvNets in bfloat16 run in PyTorch's operations\n")
+    assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.bfloat16  # PyTorch's autocast
 
 
-@pytest.mark.parametrize("variant", ["avx2", "0"])
+NAMES = {
+    "avx2": "none: no bfloat16 kernels for these instructions (norm, ReLU and pooling by avx2)",
+    "baseline": "none: no bfloat16 kernels for these instructions "
+    "(norm, ReLU and pooling by baseline)",
+    "0": "none: switched off by DANCE_KERNELS=0",
+}
+
+
+@pytest.mark.parametrize("variant", NAMES)
 def test_another_selection_leaves_it_to_pytorch(
     variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What is recorded of a run names all that its numbers depend on."""
     monkeypatch.setenv("DANCE_KERNELS", variant)
     selected.cache_clear()
     selected_for_bfloat16.cache_clear()
-    assert selected_for_bfloat16().loaded is None
+    assert selected_for_bfloat16() == (NAMES[variant], None)
     assert block(given(SHAPES[0], shift=0.0), 1).dtype == torch.bfloat16

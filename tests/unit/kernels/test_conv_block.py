@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import resource
+import threading
+from pathlib import Path
+
 import pytest
 import torch
-from torch.func import vmap
+from torch.func import grad, jacrev, jvp, vmap
 from torch.nn import functional
 
 from dance.kernels import conv_block, plain_operations
@@ -141,6 +146,31 @@ def test_no_image_and_members_at_once() -> None:
         assert torch.equal(found[member], block([t[member] for t in many], 1))
 
 
+# images, weights and norm that are none, and a pixel whose square is too large for a float
+NOT_A_NUMBER = [
+    (0, math.nan),
+    (0, math.inf),
+    (0, 1e25),
+    (1, math.nan),
+    (3, math.nan),
+    (4, math.nan),
+]
+
+
+@pytest.mark.usefixtures("each_variant")
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[5]])
+@pytest.mark.parametrize(("which", "value"), NOT_A_NUMBER)
+def test_what_is_no_number_is_not_hidden(shape: tuple[int, ...], which: int, value: float) -> None:
+    tensors = given(shape)
+    tensors[which].view(-1)[7] = value
+    bad = block(tensors, 1).isnan()
+    if which == 0:  # it is one image's, or one channel's
+        assert bad[0].all() and not bad[1:].any()
+    else:
+        channel = 7 // tensors[which][0].numel()
+        assert bad[:, channel].all() and bad.sum() == bad[:, channel].numel()
+
+
 @pytest.mark.parametrize(
     ("inner", "outer", "dtype"),
     [(128, 128, torch.float64), (3, 20, torch.float32), (20, 64, torch.float32)],
@@ -152,12 +182,82 @@ def test_what_the_kernel_cannot_do_runs_in_pytorch(
     close(block(tensors, 1), definition(*(t.double() for t in tensors), 1))
 
 
-def test_a_second_derivative_is_refused() -> None:
-    x, *weights = given(SHAPES[0])
-    x.requires_grad_()
-    (gradient,) = torch.autograd.grad(block([x, *weights], 1).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()  # type: ignore[no-untyped-call]
+WRONG = {
+    "fewer channels": (0, lambda t: t[:, :1]),
+    "more channels": (0, lambda t: t.repeat(1, 2, 1, 1)),
+    "no batch": (0, lambda t: t[0]),
+    "no pixels": (0, lambda t: t[:, :, :0]),
+    "no memory": (0, lambda t: t.to("meta")),
+    "a scale without memory": (3, lambda t: t.to("meta")),
+    "a sparse weight": (1, lambda t: t.to_sparse()),
+    "a short scale": (3, lambda t: t[:8]),
+    "a short shift": (4, lambda t: t[:8]),
+    "a matrix as shift": (4, lambda t: t[:, None]),
+}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", WRONG)
+def test_what_does_not_fit_together_is_refused_by_pytorch(name: str, first: bool) -> None:
+    """The kernel would read memory that is not theirs."""
+    tensors = given((2, 3 if first else 64, 32, 8, 8, 1))
+    place, spoil = WRONG[name]
+    tensors[place] = spoil(tensors[place])
+    with pytest.raises((RuntimeError, TypeError, ValueError)):
+        block(tensors, 1)
+
+
+def test_parameters_in_double_precision() -> None:
+    tensors = given((2, 3, 32, 8, 8, 1))
+    wanted = block(tensors, 1)
+    tensors[3], tensors[4] = tensors[3].double(), tensors[4].double()
+    close(block(tensors, 1), wanted)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_tracer_sees_pytorchs_operations() -> None:
+    x, *weights = given((2, 3, 32, 8, 8, 1))
+    traced = torch.jit.trace(lambda x: block([x, *weights], 1), x)
+    close(traced(x * 2), block([x * 2, *weights], 1))
+
+
+@pytest.mark.parametrize("path", [[0, 1], [1, 0], [4, 1]])
+def test_a_second_derivative_is_refused_whichever_way_it_is_taken(path: list[int]) -> None:
+    """Also after a classifier, through which alone a part of it could be had."""
+    tensors = [t.requires_grad_() for t in given((2, 3, 32, 8, 8, 1))]
+    classifier = torch.ones(32 * 16, 5).requires_grad_()
+    logits = block(tensors, 1).flatten(1) @ classifier
+    loss = functional.cross_entropy(logits, torch.tensor([1, 3]))
+    of = [tensors[path[0]], classifier]
+    gradients = torch.autograd.grad(loss, of, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"within dance.kernels.plain_operations\(\)"):
+        torch.autograd.grad(sum(g.square().sum() for g in gradients), tensors[path[1]])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own first use
+def test_forward_mode_is_refused() -> None:
+    x, *weights = given((2, 3, 32, 8, 8, 1))
+    with pytest.raises(RuntimeError, match=r"forward mode must .*plain_operations\(\)"):
+        jvp(lambda x: block([x, *weights], 1), (x,), (x,))
+
+
+def test_gradients_by_function_transforms() -> None:
+    """Of each image, and of several outputs at once: those of a backward pass."""
+    x, *weights = given((3, 3, 32, 8, 8, 1))
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        return block([x, *weights], 1).square().sum()
+
+    leaf = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(total(leaf), leaf)
+    assert torch.equal(grad(total)(x), wanted)
+    assert torch.equal(vmap(grad(lambda x: total(x[None])))(x), wanted)
+    close(
+        jacrev(lambda x: block([x, *weights], 1))(x).sum((0, 1, 2, 3)),
+        torch.autograd.grad(block([leaf, *weights], 1).sum(), leaf)[0],
+    )
+    with pytest.raises(RuntimeError, match="differentiated twice"):
+        grad(lambda x: grad(total)(x).sum())(x)
 
 
 def test_second_derivatives_are_pytorchs_where_they_are_asked_for() -> None:
@@ -172,3 +272,27 @@ def test_second_derivatives_are_pytorchs_where_they_are_asked_for() -> None:
     (second,) = torch.autograd.grad(gradient.square().sum(), x)
     assert float(second.abs().max()) > 0
     close(kernel, torch.autograd.grad(block([x, *weights], 1).square().sum(), x)[0], 1e-7)
+
+
+def test_the_buffers_of_a_thread_end_with_it() -> None:
+    tensors = given((1, 128, 128, 8, 8, 1))
+
+    def resident() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+
+    def run(threads: int) -> None:
+        for _ in range(threads):
+            thread = threading.Thread(target=lambda: block(tensors, 1))
+            thread.start()
+            thread.join()
+
+    before_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run(4)
+        before = resident()
+        run(40)
+    finally:
+        torch.set_num_threads(before_threads)
+    assert resident() - before < 10, "MiB; each thread uses 0.6"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.func import functional_call, grad, vmap
@@ -191,19 +193,52 @@ def test_other_numbers_and_a_switch_leave_it_to_second_derivatives() -> None:
         assert (net.jvp(state, way, images) is not None) == has_kernels
 
 
+def supported(shape: tuple[int, ...], *, moved: bool) -> bool:
+    value, move = parts(shape)
+    tangent = move[0] if moved else None
+    weights, way = BlockWeights(*value[1:]), BlockWeights(*move[1:])
+    return dual_block_supports(value[0], tangent, weights, way, padding=1)
+
+
 def test_only_images_stand_still() -> None:
-    weight = torch.zeros(32, 32, 3, 3)
-    assert dual_block_supports(torch.zeros(1, 32, 8, 8), weight, 1, has_tangent=True)
-    assert not dual_block_supports(torch.zeros(1, 32, 8, 8), weight, 1, has_tangent=False)
-    assert not dual_block_supports(torch.zeros(1, 3, 8, 8), weight[:, :3], 1, has_tangent=True)
+    assert supported((1, 32, 32, 8, 8, 1), moved=True)
+    assert not supported((1, 32, 32, 8, 8, 1), moved=False)
+    assert supported((1, 3, 32, 8, 8, 1), moved=False)
+    assert not supported((1, 3, 32, 8, 8, 1), moved=True)
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("spoil", [lambda t: t[:1], lambda t: t.double(), lambda t: t.to("meta")])
+def test_tangents_are_like_what_they_are_of(part: int, spoil) -> None:  # type: ignore[no-untyped-def]
+    for which in (0, 1):
+        both = parts((2, 32, 32, 8, 8, 1))
+        both[which][part] = spoil(both[which][part])
+        (x, *weights), (tangent, *way) = both
+        assert not dual_block_supports(
+            x, tangent, BlockWeights(*weights), BlockWeights(*way), padding=1
+        )
+
+
+@pytest.mark.usefixtures("each_variant")
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[5]])
+def test_what_is_no_number_is_not_hidden(shape: tuple[int, ...]) -> None:
+    for which, part in ((0, 0), (0, 1), (0, 3), (1, 1)):
+        both = parts(shape)
+        both[which][part].view(-1)[0] = 1e25 if part == 0 else math.nan
+        out, tangent = block(*both, shape[-1])
+        assert out[0, 0].isnan().all() == (which == 0)
+        assert tangent[0, 0].isnan().any() == (part < 3)  # no tangent depends on the shift
 
 
 def test_it_has_no_derivatives_beyond_the_first() -> None:
-    value, move = parts(SHAPES[0])
-    value[0].requires_grad_()
-    found = block(value, move, SHAPES[0][-1])
-    (slope,) = torch.autograd.grad(found[0].sum(), value[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="does not require grad"):
-        torch.autograd.grad(slope.sum(), value[0])
+    for shape in (SHAPES[2], SHAPES[5]):
+        value, move = parts(shape)
+        value = [t.requires_grad_() for t in value]
+        found = block(value, move, shape[-1])
+        follows = torch.ones(()).requires_grad_()
+        total = (found[0] * found[1] * follows).sum()
+        slopes = torch.autograd.grad(total, [value[1], follows], create_graph=True)
+        with pytest.raises(RuntimeError, match=r"within dance.kernels.plain_operations\(\)"):
+            torch.autograd.grad(sum(t.square().sum() for t in slopes), value[0])
     with pytest.raises(RuntimeError, match="vmap"):
         vmap(lambda x: block([x, *value[1:]], move, 1)[0])(value[0][None])

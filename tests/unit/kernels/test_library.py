@@ -20,7 +20,7 @@ from dance.kernels.library import VARIANTS, selected
 pytestmark = pytest.mark.usefixtures("built", "fresh")
 
 ENDS = (
-    "install DANCE again where there is a C compiler "
+    "install DANCE again where there is a C compiler that knows these instructions "
     "(in a checkout: python setup.py build_ext --inplace)"
 )
 

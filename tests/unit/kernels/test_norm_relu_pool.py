@@ -97,9 +97,37 @@ def test_members_at_once_are_members_alone() -> None:
         torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
-def test_numbers_that_are_none_are_not_hidden() -> None:
-    x, weight, bias = given((1, 3, 4, 4), torch.float32)
-    x[0, 1, 2, 2] = math.nan
+def test_a_second_derivative_is_refused() -> None:
+    """Also where a part of it could be had through what follows."""
+    tensors = [t.requires_grad_() for t in given((2, 8, 6, 6), torch.float32)]
+    follows = torch.ones(8 * 9, 3).requires_grad_()
+    logits = norm_relu_pool(*tensors, EPS).flatten(1) @ follows
+    slopes = torch.autograd.grad(
+        logits.logsumexp(1).sum(), [*tensors[1:], follows], create_graph=True
+    )
+    with pytest.raises(RuntimeError, match=r"within dance.kernels.plain_operations\(\)"):
+        torch.autograd.grad(sum(t.square().sum() for t in slopes), tensors[0])
+
+
+def test_what_does_not_fit_together_is_refused_by_pytorch() -> None:
+    x, weight, bias = given((2, 8, 6, 6), torch.float32)
+    for wrong in (
+        (x[:, :4], weight, bias),
+        (x, weight[:4], bias),
+        (x, weight, bias[:4]),
+        (x, weight.to("meta"), bias),
+    ):
+        with pytest.raises(RuntimeError):
+            norm_relu_pool(*wrong, EPS)
+
+
+@pytest.mark.usefixtures("each_variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e25])
+def test_numbers_that_are_none_are_not_hidden(value: float, dtype: torch.dtype) -> None:
+    """Nor that the square of one is too large for a float."""
+    x, weight, bias = given((1, 3, 4, 4), dtype)
+    x[0, 1, 2, 2] = value
     y = norm_relu_pool(x, weight, bias, EPS)
     assert y[0, 1].isnan().all()
     assert y[0, [0, 2]].isfinite().all()
