@@ -10,6 +10,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when datasets is imported; no test needs the network
 
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ import torch
 import chromium
 
 torch.set_num_threads(1)
+
+# Tests interrupt themselves and their children. A shell ignores Ctrl-C for what it starts in the
+# background, which an ignoring process would stay deaf to, as the package promises.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 hypothesis.settings.register_profile(
     "dance",

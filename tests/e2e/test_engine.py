@@ -737,7 +737,7 @@ class TestEvaluate:
             tmp_path / "set.safetensors", self.CONFIG, ["convnet"], source=DataConfig(),
             data="digits",
         )  # fmt: skip
-        assert "fingerprint" in score.notes[-1]
+        assert score.notes[-1] == "the set does not record of which images it was made"
 
     def test_a_convnet_has_instance_norm_whatever_the_set_was_made_with(self, copy) -> None:
         """As in the run itself: batch norm is for the other architectures."""

@@ -267,7 +267,9 @@ class StoredScorer:
         note = ""
         if imported:
             note = "the set was imported: of which images it was made cannot be checked"
-        elif made_from is not None and self.test.fingerprint != made_from:
+        elif made_from is None:
+            note = "the set does not record of which images it was made"
+        elif self.test.fingerprint != made_from:
             note = "scored on data with another fingerprint than that of which it was made"
         if note:
             score = replace(score, notes=(*score.notes, note))
