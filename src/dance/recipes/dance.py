@@ -118,7 +118,7 @@ def _quick_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
 def _fast_changes(config: RunConfig, facts: Facts) -> Mapping[str, Any]:
     """Two longer experts, a larger bank, and more steps than quick.
 
-    At equal training time, one expert of six epochs was better than three of two
+    At equal training time, one expert of six epochs was better than three of two or six of one
     (docs/results/ablations.md).
 
     Raises:
