@@ -648,11 +648,10 @@ def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> 
     part = merge(plain, short) if quick and short is not None else plain
     try:
         plan = build(Bench, merge(part, changes))
-        own = build(Bench, merge(part, {**changes, "methods": part["methods"]}))
         typed = {*flat(changes.get("settings", {})), *changes.get("axes", {})}
-        _check_options(typed, plan)
+        _check_options(typed, plan.measured())
         if path.name != PLAN:  # which may have fewer methods than the file of which it was made
-            _check_options({*plan.given()} - typed, own)
+            _check_options({*plan.given()} - typed, {*plan.measured(), *part["methods"]})
         if quick:
             dropped = _dropped(build(Bench, plain), build(Bench, part))
             plan = replace(plan, shortened=dropped, left_out=_left_out(dropped, plan))
@@ -662,9 +661,9 @@ def read_plan(name: str, changes: Mapping[str, Any], *, quick: bool = False) -> 
     return replace(plan, data=(*plan.data, *added), optional_data=())
 
 
-def _check_options(names: Iterable[str], plan: Bench) -> None:
-    """Refuse options of methods that no method of the plan has."""
-    known = {option for method in plan.measured() for option in _options(method)}
+def _check_options(names: Iterable[str], methods: Iterable[str]) -> None:
+    """Refuse options of methods that none of these methods has."""
+    known = {option for method in methods for option in _options(method)}
     for name in sorted(names):
         section, _, option = name.partition(".")
         if section == "options" and option and option not in known:

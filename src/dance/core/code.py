@@ -45,7 +45,6 @@ def code_digest() -> str:
     return total.hexdigest()[:16]
 
 
-@cache
 def outside_digest(owner: type | Callable[..., object]) -> str:
     """The digest of the module that defines a class or callable outside of this package.
 
@@ -58,8 +57,11 @@ def outside_digest(owner: type | Callable[..., object]) -> str:
     """
     while isinstance(owner, partial):
         owner = owner.func
-    if not hasattr(owner, "__qualname__"):
-        owner = type(owner)
+    return _outside_digest(owner if hasattr(owner, "__qualname__") else type(owner))
+
+
+@cache
+def _outside_digest(owner: type | Callable[..., object]) -> str:
     module = sys.modules.get(owner.__module__)
     file = getattr(module, "__file__", None)
     if file is None and owner.__module__ == "__main__":

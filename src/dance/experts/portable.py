@@ -16,6 +16,7 @@ import torch
 from dance.core.errors import ArtifactError, ConfigError, DataError
 from dance.core.files import read_header, read_tensors, write_tensors
 from dance.data.imageset import ImageSet
+from dance.data.known import KNOWN
 from dance.data.normalization import Normalization
 from dance.experts.pool import Expert
 from dance.networks import Network
@@ -217,7 +218,7 @@ def read_portable(path: Path) -> Portable:
             split="train",
             fingerprint=data["fingerprint"],
             notes=(*data["notes"], f"condensed from mean features and experts in {path.name}"),
-            known=data.get("known", ""),
+            known=data.get("known", data["name"] if data["name"] in KNOWN else ""),  # once no entry
         )
         experts = [
             Expert(place, initial, final, own, path, trained_now=False)

@@ -157,6 +157,9 @@ def test_methods_on_the_command_line_may_lack_options_of_the_file(tmp_path: Path
     path.write_text(to_yaml(PLAIN))
     reduced = read_plan(str(path), {"methods": ["random"]})
     assert {cell.config.method for cell in reduced.cells()} == {"random"}
+    path.write_text(to_yaml(PLAIN | {"methods": []}))
+    assert read_plan(str(path), {"methods": ["dm"]}).methods == ("dm",)
+    path.write_text(to_yaml(PLAIN))
     typed = {"methods": ["random"], "settings": {"options": {"iterations": 3}}}
     with pytest.raises(ConfigError, match=r"got 'options\.iterations'"):
         read_plan(str(path), typed)

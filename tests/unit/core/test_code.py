@@ -7,6 +7,8 @@ import linecache
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -106,6 +108,18 @@ def test_a_method_outside_the_package_has_a_digest_of_its_own(
     )
     assert len(first) == 16
     assert first == same != changed
+
+
+def test_an_object_that_cannot_be_hashed_has_that_of_its_class() -> None:
+    @dataclass
+    class Maker:
+        width: int = 8
+
+        def __call__(self) -> None: ...
+
+    with pytest.raises(TypeError):
+        hash(Maker())
+    assert outside_digest(Maker()) == outside_digest(partial(Maker())) == outside_digest(Maker)
 
 
 def test_those_of_the_package_are_covered_by_its_digest() -> None:

@@ -170,6 +170,16 @@ def test_its_mean_and_std_are_kept_with_some_rows(tmp_path, pixels):
     assert computed != train.normalization
 
 
+def test_its_notes_do_not_change_what_it_is(tmp_path, pixels):
+    """They depend on the version that decoded it, and experts would be trained again."""
+    train, test = both_splits(tmp_path / "set.npz", pixels)
+    said = dataclasses.replace(
+        train, notes=(*train.notes, "4 test images are equal to training images")
+    )
+    assert register(said, test) == register(train, test)
+    assert said.notes[-1] in load(register(said, test), "train").notes
+
+
 def test_images_that_were_changed_in_place_are_refused(pixels, cache):
     """The name means what was given, and arrays are not copied."""
     images, labels = pixels(8), np.arange(8) % 2

@@ -19,7 +19,7 @@ from dance.kernels.library import _BUILD, VARIANTS, selected, selected_for_bfloa
 
 def lacking(reason: str) -> NoReturn:
     """Skip a test for want of kernels, or fail it where the installation should have built them."""
-    compiler = os.environ.get("CC", "cc").split()[0]
+    compiler = (os.environ.get("CC") or "cc").split()[0]
     asked = os.environ.get("DANCE_KERNELS") != "0"
     if sys.platform == "linux" and shutil.which(compiler) and asked:
         pytest.fail(f"{reason}, although there is a C compiler: {_BUILD}", pytrace=False)

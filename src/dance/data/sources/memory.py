@@ -74,8 +74,8 @@ class Memory(Arrays):
     def _digest_of(self, classes: tuple[str, ...]) -> str:
         """Hex digest of what was given, as it is now."""
         digest = hashlib.sha256(repr(classes).encode())
-        if self._kept != _Kept():
-            digest.update(repr((self._kept.constants, self._kept.notes)).encode())
+        if self._kept.constants is not None:
+            digest.update(repr(self._kept.constants).encode())
         for split, (images, labels) in self._given.items():
             digest.update(f"{split} {len(labels)}".encode() + labels.tobytes())
             for image in images:
