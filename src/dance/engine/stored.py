@@ -364,7 +364,9 @@ def scoring_run(condensed: CondensedSet, given: Mapping[str, Any]) -> RunConfig:
         plain.pop("evaluation", None)
     plain["source"] = to_plain(recorded_source(condensed, other_data="data" in given))
     plain["data"] = str(condensed.provenance.get("dataset", ""))
-    unknown = [name for name in plain.get("networks", ()) if NETWORKS.find(name) is None]
+    networks = plain.get("networks")
+    names = [name for name in networks if isinstance(name, str)] if type(networks) is list else []
+    unknown = [name for name in names if NETWORKS.find(name) is None]
     if unknown and "networks" not in given:
         raise ConfigError(
             f"the networks that the run records must be known here: got {unknown[0]!r}, which "
